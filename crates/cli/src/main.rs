@@ -1,0 +1,2 @@
+//! The corten command line.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The Docker Engine HTTP API and Corten's own routes; no logic.

@@ -1,0 +1,1 @@
+//! Containers: their life, supervision, logs and exit.

@@ -1,0 +1,1 @@
+//! One nf_tables table of our own, spoken over netlink.

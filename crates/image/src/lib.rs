@@ -1,0 +1,1 @@
+//! Images: names, pull, import, removal, and the embedded image.

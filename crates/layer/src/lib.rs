@@ -1,0 +1,1 @@
+//! Layers: archives decompressed, verified and unpacked by descriptor.

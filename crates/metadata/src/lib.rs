@@ -1,0 +1,1 @@
+//! The daemon's transactional store of names, containers, networks and leases.

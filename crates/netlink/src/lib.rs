@@ -1,0 +1,1 @@
+//! Netlink messages: encoding, sockets, routes and links.

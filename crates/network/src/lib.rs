@@ -1,0 +1,1 @@
+//! Networks: the bridge driver, address leases, published ports, prepared namespaces.

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The words of the OCI specifications: digests, image names, container ids, and (re-exported) the types of the image
+//! and runtime specifications.
+//!
+//! **Architecture Invariant:** pure. Text and bytes in, values out; no I/O.
+
+mod digest;
+mod id;
+mod reference;
+
+pub use digest::{Digest, DigestError, Hasher};
+pub use id::{ContainerId, IdError};
+pub use oci_spec::{image as image_spec, runtime as runtime_spec};
+pub use reference::{ImageRef, ReferenceError};

@@ -1,0 +1,1 @@
+//! One small process per container: its parent, its log writer, its recorder.

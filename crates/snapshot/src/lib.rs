@@ -1,0 +1,1 @@
+//! Snapshots: unpacked layers shared read-only under a container's writable one.

@@ -1,0 +1,2 @@
+//! Build, test, bench and tidy.
+fn main() {}
