@@ -10,5 +10,5 @@ mod reference;
 
 pub use digest::{Digest, DigestError, Hasher};
 pub use id::{ContainerId, IdError};
-pub use oci_spec::{image as image_spec, runtime as runtime_spec};
+pub use oci_spec::{OciSpecError, image as image_spec, runtime as runtime_spec};
 pub use reference::{ImageRef, ReferenceError};
