@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the store promises: only matching content shows, nothing half-written stays, other tools can read it.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+
+use errors::{Classify as _, Kind};
+use proptest::prelude::*;
+
+use super::*;
+
+fn store() -> (tempfile::TempDir, ContentStore) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ContentStore::open(&dir.path().join("content")).unwrap();
+    (dir, store)
+}
+
+fn ingest(store: &ContentStore) -> usize {
+    std::fs::read_dir(store.path().join("ingest")).unwrap().count()
+}
+
+#[test]
+fn a_blob_shows_only_after_its_commit() {
+    let (_dir, store) = store();
+    let digest = Digest::of(b"hello");
+    let mut writer = store.writer(Some(digest), Some(5)).unwrap();
+    writer.write_all(b"hel").unwrap();
+    writer.write_all(b"lo").unwrap();
+    assert!(!store.contains(&digest));
+    assert_eq!(writer.commit().unwrap(), (digest, 5));
+    assert!(store.contains(&digest));
+    assert_eq!(store.read_blob(&digest, 5).unwrap(), b"hello");
+    assert_eq!(store.blobs().unwrap(), [(digest, 5)]);
+    assert_eq!(ingest(&store), 0);
+    let mode = store.blob_path(&digest).metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o444, "blobs are immutable");
+}
+
+#[test]
+fn content_that_is_not_what_was_announced_leaves_nothing() {
+    let (_dir, store) = store();
+    let digest = Digest::of(b"hello");
+    let mut wrong = store.writer(Some(digest), None).unwrap();
+    wrong.write_all(b"hullo").unwrap();
+    let error = wrong.commit().err().unwrap();
+    assert_eq!(error.kind(), Kind::Corrupt);
+    assert!(error.to_string().contains(&digest.to_string()), "{error}");
+
+    let mut short = store.writer(Some(digest), Some(5)).unwrap();
+    short.write_all(b"hell").unwrap();
+    assert_eq!(short.commit().err().unwrap().to_string(), "content has only 4 bytes, expected 5");
+
+    let mut long = store.writer(Some(digest), Some(5)).unwrap();
+    let error = long.append(b"hello, world").err().unwrap();
+    assert_eq!(error.to_string(), "content has at least 12 bytes, expected 5");
+    drop(long);
+
+    assert_eq!(store.blobs().unwrap(), []);
+    assert_eq!(ingest(&store), 0);
+}
+
+#[test]
+fn a_dropped_writer_leaves_nothing() {
+    let (_dir, store) = store();
+    let mut writer = store.writer(None, None).unwrap();
+    writer.write_all(b"half").unwrap();
+    assert_eq!(ingest(&store), 1);
+    drop(writer);
+    assert_eq!(ingest(&store), 0);
+}
+
+#[test]
+fn opening_removes_what_killed_writers_left_and_nothing_that_is_being_written() {
+    let (_dir, store) = store();
+    std::fs::write(store.path().join("ingest/1-1"), b"left by a killed process").unwrap();
+    let mut writer = store.writer(None, None).unwrap();
+    writer.write_all(b"alive").unwrap();
+    let second = ContentStore::open(store.path()).unwrap();
+    assert_eq!(ingest(&store), 1);
+    let (digest, _) = writer.commit().unwrap();
+    assert!(second.contains(&digest));
+}
+
+#[test]
+fn concurrent_writers_of_one_blob_all_succeed() {
+    let (_dir, store) = store();
+    let content = vec![7; 100_000];
+    let digest = Digest::of(&content);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut writer = store.writer(Some(digest), None).unwrap();
+                for chunk in content.chunks(1000) {
+                    writer.write_all(chunk).unwrap();
+                }
+                assert_eq!(writer.commit().unwrap(), (digest, 100_000));
+            });
+        }
+    });
+    assert_eq!(store.blobs().unwrap(), [(digest, 100_000)]);
+    assert_eq!(ingest(&store), 0);
+}
+
+#[test]
+fn a_blob_that_changed_on_disk_is_noticed_by_a_whole_read() {
+    let (_dir, store) = store();
+    let digest = store.put(b"hello").unwrap();
+    let path = store.blob_path(&digest);
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, b"hullo").unwrap();
+    assert_eq!(store.read_blob(&digest, 100).err().unwrap().kind(), Kind::Corrupt);
+}
+
+#[test]
+fn a_blob_over_the_callers_limit_is_not_read() {
+    let (_dir, store) = store();
+    let digest = store.put(b"hello").unwrap();
+    assert!(matches!(store.read_blob(&digest, 4), Err(ContentError::TooLarge { max: 4, .. })));
+    assert_eq!(store.read_blob(&digest, u64::MAX).unwrap(), b"hello");
+}
+
+#[test]
+fn an_unknown_blob_is_not_found() {
+    let (_dir, store) = store();
+    let digest = Digest::of(b"x");
+    assert_eq!(store.open_blob(&digest).err().unwrap().kind(), Kind::NotFound);
+    assert_eq!(store.size(&digest).err().unwrap().kind(), Kind::NotFound);
+    assert!(!store.remove(&digest).unwrap());
+    let digest = store.put(b"x").unwrap();
+    assert!(store.remove(&digest).unwrap());
+    assert!(!store.contains(&digest));
+}
+
+#[test]
+fn a_symlink_in_place_of_a_blob_is_not_followed() {
+    let (dir, store) = store();
+    std::fs::write(dir.path().join("secret"), b"secret").unwrap();
+    let digest = Digest::of(b"secret");
+    std::os::unix::fs::symlink(dir.path().join("secret"), store.blob_path(&digest)).unwrap();
+    assert!(!store.contains(&digest));
+    assert!(store.open_blob(&digest).is_err());
+}
+
+#[test]
+fn the_store_is_a_valid_layout_and_private() {
+    let (_dir, store) = store();
+    let layout = std::fs::read_to_string(store.path().join("oci-layout")).unwrap();
+    assert_eq!(layout, r#"{"imageLayoutVersion":"1.0.0"}"#);
+    let entry = IndexEntry {
+        name: "docker.io/library/debian:12".to_owned(),
+        digest: Digest::of(b"{}"),
+        media_type: "application/vnd.oci.image.manifest.v1+json".to_owned(),
+        size: 2,
+    };
+    store.write_index(std::slice::from_ref(&entry)).unwrap();
+    let index: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(store.path().join("index.json")).unwrap()).unwrap();
+    assert_eq!(index["schemaVersion"], 2);
+    assert_eq!(index["manifests"][0]["digest"], entry.digest.to_string());
+    assert_eq!(index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"], entry.name);
+    assert_eq!(store.path().metadata().unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(ingest(&store), 0);
+    ContentStore::open(store.path()).unwrap();
+    let again = std::fs::read(store.path().join("index.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&again).unwrap(), index, "opening keeps the index");
+}
+
+#[test]
+fn a_layout_of_another_version_is_refused() {
+    let (_dir, store) = store();
+    for text in [r#"{"imageLayoutVersion":"2.0.0"}"#, "no json", ""] {
+        std::fs::write(store.path().join("oci-layout"), text).unwrap();
+        assert_eq!(ContentStore::open(store.path()).err().unwrap().kind(), Kind::Unsupported);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn whatever_is_written_in_whatever_pieces_is_read_back(
+        content in proptest::collection::vec(any::<u8>(), 0..5000),
+        piece in 1usize..700,
+    ) {
+        let (_dir, store) = store();
+        let mut writer = store.writer(None, Some(content.len() as u64)).unwrap();
+        for chunk in content.chunks(piece) {
+            writer.write_all(chunk).unwrap();
+        }
+        let (digest, size) = writer.commit().unwrap();
+        prop_assert_eq!(digest, Digest::of(&content));
+        prop_assert_eq!(size, content.len() as u64);
+        prop_assert_eq!(store.read_blob(&digest, size).unwrap(), content);
+    }
+}

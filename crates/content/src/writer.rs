@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Writing a blob: into a locked temporary file, hashed on the way, checked, synced, and only then renamed into place.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use oci::{Digest, Hasher};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+
+use crate::error::{At as _, system};
+use crate::{ContentError, ContentStore};
+
+/// Distinguishes the writers of one process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// A blob in the making. Dropped without [`BlobWriter::commit`], it leaves nothing.
+#[derive(Debug)]
+#[must_use = "a blob that is not committed does not exist"]
+pub struct BlobWriter {
+    store: ContentStore,
+    file: File,
+    name: String,
+    hasher: HashState,
+    written: u64,
+    expected: Option<Digest>,
+    size: Option<u64>,
+}
+
+/// The hasher has no `Debug`.
+struct HashState(Hasher);
+
+impl std::fmt::Debug for HashState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hasher")
+    }
+}
+
+impl BlobWriter {
+    pub(crate) fn new(
+        store: &ContentStore,
+        expected: Option<Digest>,
+        size: Option<u64>,
+    ) -> Result<BlobWriter, ContentError> {
+        let (file, name) = store.temporary()?;
+        Ok(BlobWriter {
+            store: store.clone(),
+            file,
+            name,
+            hasher: HashState(Hasher::new()),
+            written: 0,
+            expected,
+            size,
+        })
+    }
+
+    /// Adds `bytes`. [`Write::write`] does the same, with this error inside the [`io::Error`].
+    ///
+    /// # Errors
+    /// [`ContentError::Size`] as soon as there are more bytes than announced; [`ContentError::System`] when the disk
+    /// is full.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
+        let total = self.written.saturating_add(bytes.len() as u64);
+        if let Some(expected) = self.size
+            && total > expected
+        {
+            return Err(ContentError::Size { expected, found: total });
+        }
+        self.file.write_all(bytes).at("write", || self.path())?;
+        self.hasher.0.update(bytes);
+        self.written = total;
+        Ok(())
+    }
+
+    /// Bytes written so far.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Checks size and digest, puts the content on disk, and makes it visible. Returns its digest and size in bytes.
+    ///
+    /// # Errors
+    /// [`ContentError::Size`] or [`ContentError::Digest`] when it is not what was announced: nothing is left then.
+    pub fn commit(mut self) -> Result<(Digest, u64), ContentError> {
+        if let Some(expected) = self.size
+            && self.written != expected
+        {
+            return Err(ContentError::Size { expected, found: self.written });
+        }
+        let found = std::mem::replace(&mut self.hasher.0, Hasher::new()).finish();
+        if let Some(expected) = self.expected
+            && found != expected
+        {
+            return Err(ContentError::Digest { expected, found });
+        }
+        // Whoever was first made the same bytes durable; dropping ours removes it.
+        if !self.store.contains(&found) {
+            self.publish(&found)?;
+        }
+        Ok((found, self.written))
+    }
+
+    fn publish(&mut self, digest: &Digest) -> Result<(), ContentError> {
+        rustix::fs::fchmod(&self.file, Mode::RUSR | Mode::RGRP | Mode::ROTH).at("protect", || self.path())?;
+        self.file.sync_all().at("sync", || self.path())?;
+        rustix::fs::renameat(&self.store.ingest, &self.name, &self.store.blobs, digest.hex())
+            .at("name", || self.store.blob_path(digest))?;
+        // The temporary name is gone; there is nothing for `drop` to remove.
+        self.name.clear();
+        rustix::fs::fsync(&self.store.blobs).at("sync", || self.store.path.join("blobs/sha256"))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.store.path.join("ingest").join(&self.name)
+    }
+}
+
+impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.append(bytes) {
+            Ok(()) => Ok(bytes.len()),
+            Err(error) => {
+                let kind = match &error {
+                    ContentError::System { source, .. } => source.kind(),
+                    _ => io::ErrorKind::InvalidData,
+                };
+                Err(io::Error::new(kind, error))
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for BlobWriter {
+    /// A temporary file that cannot be removed now is removed when the store is opened next.
+    fn drop(&mut self) {
+        if !self.name.is_empty() {
+            let _: rustix::io::Result<()> = rustix::fs::unlinkat(&self.store.ingest, &self.name, AtFlags::empty());
+        }
+    }
+}
+
+impl ContentStore {
+    /// A new, locked file under `ingest/`.
+    pub(crate) fn temporary(&self) -> Result<(File, String), ContentError> {
+        loop {
+            let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            let path = || self.path.join("ingest").join(&name);
+            match rustix::fs::openat(&self.ingest, &name, flags, Mode::RUSR | Mode::WUSR) {
+                Ok(file) => {
+                    rustix::fs::flock(&file, FlockOperation::LockExclusive).at("lock", path)?;
+                    return Ok((File::from(file), name));
+                }
+                // Left by a process that had our id and was killed, after the store was opened.
+                Err(rustix::io::Errno::EXIST) => {}
+                Err(error) => return Err(system("make", path(), error.into())),
+            }
+        }
+    }
+}
