@@ -1,2 +1,41 @@
-//! Build, test, bench and tidy.
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0
+//! `cargo xtask`: build, test, bench and tidy.
+//!
+//! - `build`: the release binary.
+//! - `test [pure|host|peers|vm|all]`: installs what the tests need from the distribution's packages, then checks style
+//!   and runs the lanes.
+//! - `bench [run]`: measures side by side with Docker and runc, and rewrites `docs/benchmarks.md`. Never part of a test.
+//! - `tidy`: the repository's own rules, as tests.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line for developers")]
+
+mod cargo;
+mod lanes;
+mod packages;
+mod summary;
+mod tidy;
+
+use std::process::ExitCode;
+
+/// What a task answers: nothing, or why it failed.
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+const USAGE: &str = "usage: cargo xtask build | test [pure|host|peers|vm|all] | tidy";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["build"] => cargo::build_release(),
+        ["test"] => lanes::test(lanes::Lane::All),
+        ["test", lane] => lane.parse().map_err(Into::into).and_then(lanes::test),
+        ["tidy"] => tidy::run(),
+        _ => Err(USAGE.into()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Cargo, run from the workspace's root.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Outcome;
+
+/// The workspace's root directory.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// Where cargo puts the release artefacts: beside this very program's profile directory.
+pub(crate) fn release_directory() -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let own = std::env::current_exe()?;
+    let target = own.parent().and_then(Path::parent).ok_or("the path of xtask has no target directory")?;
+    Ok(target.join("release"))
+}
+
+/// Builds the release binary. The same selection as the tests use, so that nothing is compiled twice.
+pub(crate) fn build_release() -> Outcome {
+    run(&["build", "--release", "--locked", "--package", "cli"])?;
+    let binary = release_directory()?.join("corten");
+    println!("built {}", binary.display());
+    Ok(())
+}
+
+/// A cargo command with its output on the terminal; an error when it fails.
+pub(crate) fn run(arguments: &[&str]) -> Outcome {
+    let status = command().args(arguments).stdin(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(format!("cargo {} failed: {status}", arguments.join(" ")).into()) }
+}
+
+/// What a cargo command prints on its standard output; an error when it fails.
+pub(crate) fn capture(arguments: &[&str]) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+    let output = command().args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(format!("cargo {} failed: {}", arguments.join(" "), output.status).into())
+    }
+}
+
+fn command() -> Command {
+    let mut cargo = testkit::process::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root());
+    cargo
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The test lanes.
+//!
+//! - **pure**: unit tests; no root, seconds.
+//! - **host**: real namespaces, cgroups, overlay and nf_tables on this machine, and the end-to-end tests.
+//! - **peers**: end-to-end tests against real programs of the distribution: skopeo, docker-registry, apt, runc, umoci.
+//! - **vm**: the release binary in QEMU with a pure cgroup v2 hierarchy.
+//!
+//! A lane that cannot run fails; none is skipped. Everything is compiled in release mode, so that dependencies are
+//! compiled once for the product and for all tests.
+
+use std::str::FromStr;
+
+use crate::summary::Summary;
+use crate::{Outcome, cargo, packages, tidy};
+
+/// What to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Unit tests.
+    Pure,
+    /// Tests on this machine's kernel.
+    Host,
+    /// Tests against other programs.
+    Peers,
+    /// Tests in a virtual machine.
+    Vm,
+    /// Style, and all of the above.
+    All,
+}
+
+impl FromStr for Lane {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Lane, String> {
+        match text {
+            "pure" => Ok(Lane::Pure),
+            "host" => Ok(Lane::Host),
+            "peers" => Ok(Lane::Peers),
+            "vm" => Ok(Lane::Vm),
+            "all" => Ok(Lane::All),
+            other => Err(format!("no test lane {other:?}: there are pure, host, peers, vm and all")),
+        }
+    }
+}
+
+/// Runs a lane, or everything.
+pub(crate) fn test(lane: Lane) -> Outcome {
+    let mut summary = Summary::default();
+    let wanted = |one: Lane| lane == one || lane == Lane::All;
+    if lane != Lane::Pure && !summary.stage("packages", needs_of_host_tests) {
+        return summary.close();
+    }
+    if lane == Lane::All {
+        summary.stage("fmt", || cargo::run(&["fmt", "--all", "--check"]));
+        summary.stage("clippy", clippy);
+        summary.stage("tidy", tidy::run);
+    }
+    if lane != Lane::Pure && !summary.stage("build", build) {
+        return summary.close();
+    }
+    if wanted(Lane::Pure) {
+        summary.stage("pure", pure);
+    }
+    if wanted(Lane::Host) {
+        summary.stage("host", host);
+    }
+    if wanted(Lane::Peers) {
+        summary.stage("peers", peers);
+    }
+    summary.close()
+}
+
+fn needs_of_host_tests() -> Outcome {
+    if !rustix::process::geteuid().is_root() {
+        return Err("these tests make namespaces, mounts and cgroups: run them as root".into());
+    }
+    packages::ensure()
+}
+
+/// In the release profile, to share the build scripts' and macros' artefacts with the build that follows.
+fn clippy() -> Outcome {
+    cargo::run(&["clippy", "--release", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])
+}
+
+fn build() -> Outcome {
+    cargo::run(&["test", "--release", "--locked", "--workspace", "--no-run"])?;
+    cargo::build_release()
+}
+
+fn pure() -> Outcome {
+    cargo_test(&["--workspace", "--lib", "--bins"])
+}
+
+fn host() -> Outcome {
+    cargo_test(&["--workspace", "--exclude", "end-to-end", "--test", "*"])?;
+    let tests = end_to_end_tests(|name| !name.starts_with("peers_"))?;
+    cargo_test(&tests)
+}
+
+fn peers() -> Outcome {
+    let tests = end_to_end_tests(|name| name.starts_with("peers_"))?;
+    cargo_test(&tests)
+}
+
+fn cargo_test<S: AsRef<str>>(selection: &[S]) -> Outcome {
+    let mut arguments = vec!["test", "--release", "--locked", "--no-fail-fast"];
+    arguments.extend(selection.iter().map(AsRef::as_ref));
+    cargo::run(&arguments)
+}
+
+/// `--test NAME` for each file in `tests/tests/` that `choose` wants.
+fn end_to_end_tests(choose: impl Fn(&str) -> bool) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    let mut selection = vec!["--package".to_owned(), "end-to-end".to_owned()];
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(cargo::root().join("tests/tests"))? {
+        let path = entry?.path();
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+        if path.extension().is_some_and(|extension| extension == "rs") && choose(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        return Err("tests/tests has no test for this lane".into());
+    }
+    names.sort();
+    for name in names {
+        selection.extend(["--test".to_owned(), name]);
+    }
+    Ok(selection)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lane_nobody_knows_is_refused_by_name() {
+        assert!("quick".parse::<Lane>().unwrap_err().contains("\"quick\""));
+        assert_eq!("vm".parse::<Lane>(), Ok(Lane::Vm));
+    }
+}
