@@ -1,1 +1,27 @@
-//! The typed client of the daemon.
+// SPDX-License-Identifier: Apache-2.0
+//! The typed client of the daemon: one method per thing that can be asked, over HTTP on a unix socket.
+//!
+//! The command line is built on nothing but this crate, so whatever it can do, an API caller can do. When the endpoint
+//! is the default one and nothing answers, the client starts the daemon ([`autostart`]).
+//!
+//! **Architecture Invariant:** a current-thread runtime is enough, and nothing is set up before the first request:
+//! the client's part of a `run` has a budget of 1.5 ms.
+
+pub mod autostart;
+mod body;
+mod containers;
+mod endpoint;
+mod error;
+mod images;
+mod logs;
+mod session;
+mod system;
+mod transport;
+mod url;
+
+pub use containers::{ListOptions, LogOptions, RunAnswer, WaitCondition};
+pub use endpoint::{DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, Endpoint, socket_of};
+pub use error::ClientError;
+pub use logs::{LogStream, Output};
+pub use session::{Event, Exit, Session, SessionReader, SessionWriter, Started};
+pub use transport::Client;

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can be asked about containers. `name` is a name, an id, or a unique beginning of an id.
+
+use api_types::docker::{
+    ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse, ContainerSummary, ContainerWaitResponse,
+};
+use api_types::{AttachRequest, ExecRequest, ExecResponse, RUN_ROUTE, RunRequest, RunResponse};
+use bytes::Bytes;
+use http::{Method, StatusCode};
+
+use crate::body::RequestBody;
+use crate::error::ClientError;
+use crate::logs::LogStream;
+use crate::session::Session;
+use crate::transport::{Client, decode};
+use crate::url::{Path, encode};
+
+/// What a `run` is answered with.
+#[derive(Debug)]
+pub enum RunAnswer {
+    /// The container runs; its id and warnings.
+    Detached(RunResponse),
+    /// The container's streams.
+    Attached(Session),
+}
+
+/// Which containers to list.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ListOptions {
+    /// Those that do not run, too.
+    pub all: bool,
+    /// Only so many of the newest, whatever their state.
+    pub limit: Option<u32>,
+}
+
+/// Which part of a container's log to read, and how.
+#[derive(Debug, Clone, Default)]
+pub struct LogOptions {
+    /// Go on as the container writes, until it exits.
+    pub follow: bool,
+    /// Begin each line with its time (RFC 3339, nanoseconds).
+    pub timestamps: bool,
+    /// Only so many of the last lines.
+    pub tail: Option<u64>,
+    /// Only from then on: seconds since the epoch, with fraction.
+    pub since: Option<String>,
+    /// Only until then: seconds since the epoch, with fraction.
+    pub until: Option<String>,
+}
+
+/// What a wait waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitCondition {
+    /// That it does not run, which may be so already.
+    NotRunning,
+    /// That it is removed.
+    Removed,
+}
+
+fn path_of(name: &str, verb: &str) -> Path {
+    Path::new(format!("/containers/{}/{verb}", encode(name)))
+}
+
+impl Client {
+    /// Create and start a container, and stream or not, as the request says.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses; `NotFound` when the image is not there.
+    pub async fn run(&self, request: &RunRequest) -> Result<RunAnswer, ClientError> {
+        let body = RequestBody::json(request).map_err(ClientError::Encode)?;
+        if request.detach {
+            return self.json(Method::POST, RUN_ROUTE, body).await.map(RunAnswer::Detached);
+        }
+        self.stream(RUN_ROUTE, body).await.map(RunAnswer::Attached)
+    }
+
+    /// Create a container without starting it.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses; `NotFound` when the image is not there.
+    pub async fn create_container(
+        &self,
+        name: Option<&str>,
+        platform: Option<&str>,
+        config: &ContainerCreateBody,
+    ) -> Result<ContainerCreateResponse, ClientError> {
+        let path = Path::new("/containers/create").with_some("name", name).with_some("platform", platform);
+        let body = RequestBody::json(config).map_err(ClientError::Encode)?;
+        self.json(Method::POST, &path.into_string(), body).await
+    }
+
+    async fn tell(&self, method: Method, path: Path) -> Result<StatusCode, ClientError> {
+        Ok(self.send(method, &path.into_string(), RequestBody::Empty).await?.status())
+    }
+
+    /// Start a container that does not run. One that does stays as it is.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn start_container(&self, name: &str) -> Result<(), ClientError> {
+        self.tell(Method::POST, path_of(name, "start")).await.map(drop)
+    }
+
+    /// Stop a container: its stop signal, and `SIGKILL` after `timeout` seconds (its own, else ten; -1: never).
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn stop_container(
+        &self,
+        name: &str,
+        timeout: Option<i64>,
+        signal: Option<&str>,
+    ) -> Result<(), ClientError> {
+        let path = path_of(name, "stop").with_some("t", timeout.map(|t| t.to_string())).with_some("signal", signal);
+        self.tell(Method::POST, path).await.map(drop)
+    }
+
+    /// Send a signal (a name or a number) to a container's first process.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses: `Conflict` when the container does not run.
+    pub async fn kill_container(&self, name: &str, signal: &str) -> Result<(), ClientError> {
+        self.tell(Method::POST, path_of(name, "kill").with("signal", signal)).await.map(drop)
+    }
+
+    /// The exit code of a container, once it is as `condition` says.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn wait_container(
+        &self,
+        name: &str,
+        condition: WaitCondition,
+    ) -> Result<ContainerWaitResponse, ClientError> {
+        let condition = match condition {
+            WaitCondition::NotRunning => "not-running",
+            WaitCondition::Removed => "removed",
+        };
+        let path = path_of(name, "wait").with("condition", condition).into_string();
+        self.json(Method::POST, &path, RequestBody::Empty).await
+    }
+
+    /// Remove a container; a running one only with `force`, which kills it.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses: `Conflict` when the container runs.
+    pub async fn remove_container(&self, name: &str, force: bool, volumes: bool) -> Result<(), ClientError> {
+        let path = Path::new(format!("/containers/{}", encode(name))).with_flag("force", force);
+        self.tell(Method::DELETE, path.with_flag("v", volumes)).await.map(drop)
+    }
+
+    /// The containers there are, newest first.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn list_containers(&self, options: ListOptions) -> Result<Vec<ContainerSummary>, ClientError> {
+        let path = Path::new("/containers/json").with_flag("all", options.all);
+        let path = path.with_some("limit", options.limit.map(|limit| limit.to_string()));
+        self.json(Method::GET, &path.into_string(), RequestBody::Empty).await
+    }
+
+    /// All about one container, as the daemon's JSON.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn inspect_container_json(&self, name: &str) -> Result<Bytes, ClientError> {
+        self.bytes(Method::GET, &path_of(name, "json").into_string()).await
+    }
+
+    /// All about one container.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn inspect_container(&self, name: &str) -> Result<ContainerInspectResponse, ClientError> {
+        self.json(Method::GET, &path_of(name, "json").into_string(), RequestBody::Empty).await
+    }
+
+    /// What a container wrote.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn logs(&self, name: &str, options: &LogOptions) -> Result<LogStream, ClientError> {
+        let path = path_of(name, "logs")
+            .with("stdout", "1")
+            .with("stderr", "1")
+            .with_flag("follow", options.follow)
+            .with_flag("timestamps", options.timestamps)
+            .with_some("tail", options.tail.map(|tail| tail.to_string()))
+            .with_some("since", options.since.as_ref())
+            .with_some("until", options.until.as_ref());
+        Ok(LogStream::new(self.send(Method::GET, &path.into_string(), RequestBody::Empty).await?))
+    }
+
+    /// Run a further command in a running container, with its streams.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses: `Conflict` when the container does not run.
+    pub async fn exec(&self, name: &str, request: &ExecRequest) -> Result<Session, ClientError> {
+        let body = RequestBody::json(request).map_err(ClientError::Encode)?;
+        self.stream(&format!("/corten/v1/containers/{}/exec", encode(name)), body).await
+    }
+
+    /// Run a further command in a running container and leave it alone.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses: `Conflict` when the container does not run.
+    pub async fn exec_detached(&self, name: &str, request: &ExecRequest) -> Result<ExecResponse, ClientError> {
+        let body = RequestBody::json(request).map_err(ClientError::Encode)?;
+        let path = format!("/corten/v1/containers/{}/exec", encode(name));
+        let response = self.send(Method::POST, &path, body).await?;
+        decode(&Method::POST, &path, response).await
+    }
+
+    /// The streams of a container's first process.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses: `Conflict` when the container does not run and is not to be started.
+    pub async fn attach(&self, name: &str, request: &AttachRequest) -> Result<Session, ClientError> {
+        let body = RequestBody::json(request).map_err(ClientError::Encode)?;
+        self.stream(&format!("/corten/v1/containers/{}/attach", encode(name)), body).await
+    }
+}

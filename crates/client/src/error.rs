@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can go wrong between a client and the daemon.
+
+use std::io;
+use std::path::PathBuf;
+
+use errors::{Classify, Kind, Report, kind_of_io};
+
+/// A request that was not answered, or was answered with an error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// `-H` or `CORTEN_HOST` is no address.
+    #[error("the daemon's address \"{address}\" cannot be used: {reason}")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Nobody listens, and only root could change that.
+    #[error("Corten's daemon is not running (nothing listens on {}), and only root can start it", socket.display())]
+    NotRoot {
+        /// Where it was looked for.
+        socket: PathBuf,
+    },
+    /// The socket cannot be connected to.
+    #[error("cannot connect to the daemon at {}", socket.display())]
+    Connect {
+        /// The daemon's socket.
+        socket: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The daemon was started and did not come up.
+    #[error("the daemon did not start: {reason}")]
+    Start {
+        /// What it said last, or how it ended.
+        reason: String,
+        /// What it wrote.
+        log: PathBuf,
+    },
+    /// The preparation of the daemon's start failed.
+    #[error("cannot start the daemon: {action} {}", path.display())]
+    PrepareStart {
+        /// What was tried.
+        action: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The daemon answered with an error.
+    #[error("{0}")]
+    Answered(Report),
+    /// The conversation broke.
+    #[error("{method} {path}: the daemon did not answer")]
+    Http {
+        /// The request's method.
+        method: http::Method,
+        /// The request's path.
+        path: String,
+        /// Why.
+        #[source]
+        source: hyper::Error,
+    },
+    /// The answer is not what the route answers.
+    #[error("{method} {path}: the daemon's answer is not understood")]
+    Malformed {
+        /// The request's method.
+        method: http::Method,
+        /// The request's path.
+        path: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The request cannot be written down.
+    #[error("the request cannot be encoded")]
+    Encode(#[source] serde_json::Error),
+    /// A path that is no valid part of an address.
+    #[error("\"{path}\" cannot be asked for")]
+    Path {
+        /// The path.
+        path: String,
+        /// Why.
+        #[source]
+        source: http::Error,
+    },
+    /// The daemon did not switch to a stream.
+    #[error("{path}: the daemon answered {status} instead of a stream")]
+    NotUpgraded {
+        /// The request's path.
+        path: String,
+        /// The answer's status.
+        status: u16,
+    },
+    /// A stream broke.
+    #[error("the stream to the daemon broke")]
+    Stream(#[source] io::Error),
+    /// A stream carries something that cannot be.
+    #[error("the daemon sent a frame that is not understood: {0}")]
+    Frame(String),
+}
+
+impl Classify for ClientError {
+    fn kind(&self) -> Kind {
+        match self {
+            ClientError::Address { .. } | ClientError::Path { .. } => Kind::InvalidArgument,
+            ClientError::NotRoot { .. } => Kind::PermissionDenied,
+            ClientError::Connect { source, .. } | ClientError::PrepareStart { source, .. } => {
+                match kind_of_io(source) {
+                    Kind::NotFound => Kind::Unavailable,
+                    kind => kind,
+                }
+            }
+            ClientError::Answered(report) => report.kind,
+            ClientError::Start { .. } | ClientError::Http { .. } | ClientError::Stream(_) => Kind::Unavailable,
+            ClientError::Malformed { .. }
+            | ClientError::Encode(_)
+            | ClientError::NotUpgraded { .. }
+            | ClientError::Frame(_) => Kind::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            ClientError::Address { .. } => Some("give -H or CORTEN_HOST as unix:///path/of/the/socket".into()),
+            ClientError::NotRoot { .. } => {
+                Some("run the command as root (sudo corten …), or ask root to run `corten daemon`".into())
+            }
+            ClientError::Connect { socket, source } => Some(match source.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    format!("run the command as root, or let your user read and write {}", socket.display())
+                }
+                _ => format!("is the daemon running? start it with: corten daemon -H unix://{}", socket.display()),
+            }),
+            ClientError::Start { log, .. } => Some(format!("what the daemon wrote is in {}", log.display())),
+            ClientError::Answered(report) => report.hint.clone(),
+            ClientError::Malformed { .. } | ClientError::NotUpgraded { .. } | ClientError::Frame(_) => {
+                Some("the daemon may be of another version: compare client and server in `corten version`".into())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can be asked about images. `name` is a name with or without tag, a digest, or an image's id.
+
+use std::io::Read;
+
+use api_types::ProgressLine;
+use api_types::docker::{ImageDeleteResponseItem, ImageInspect, ImageSummary};
+use bytes::{Buf, Bytes, BytesMut};
+use http::{Method, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use crate::body::RequestBody;
+use crate::error::ClientError;
+use crate::transport::Client;
+use crate::url::{Path, encode};
+
+/// The longest line of progress, in bytes.
+const LONGEST_LINE: usize = 1 << 20;
+
+impl Client {
+    /// The images there are.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn list_images(&self, all: bool) -> Result<Vec<ImageSummary>, ClientError> {
+        let path = Path::new("/images/json").with_flag("all", all).into_string();
+        self.json(Method::GET, &path, RequestBody::Empty).await
+    }
+
+    /// All about one image, as the daemon's JSON.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn inspect_image_json(&self, name: &str) -> Result<Bytes, ClientError> {
+        self.bytes(Method::GET, &format!("/images/{}/json", encode(name))).await
+    }
+
+    /// All about one image.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn inspect_image(&self, name: &str) -> Result<ImageInspect, ClientError> {
+        self.json(Method::GET, &format!("/images/{}/json", encode(name)), RequestBody::Empty).await
+    }
+
+    /// Fetch an image from its registry; `progress` sees each step.
+    ///
+    /// # Errors
+    /// The daemon or the registry cannot be reached, or refuses; the content is not what its digest says.
+    pub async fn pull(
+        &self,
+        name: &str,
+        platform: Option<&str>,
+        progress: impl FnMut(ProgressLine),
+    ) -> Result<(), ClientError> {
+        let path = Path::new("/images/create").with("fromImage", name).with_some("platform", platform).into_string();
+        let response = self.send(Method::POST, &path, RequestBody::Empty).await?;
+        follow(&path, response, progress).await
+    }
+
+    /// Make an image of a root file system's tar (plain, gzip or zstd); `changes` are Dockerfile instructions.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses; the archive is truncated, hostile, or cannot be read.
+    pub async fn import(
+        &self,
+        archive: impl Read + Send + 'static,
+        name: Option<&str>,
+        message: Option<&str>,
+        changes: &[String],
+        progress: impl FnMut(ProgressLine),
+    ) -> Result<(), ClientError> {
+        let mut path = Path::new("/images/create").with("fromSrc", "-").with_some("repo", name);
+        path = path.with_some("message", message);
+        for change in changes {
+            path = path.with("changes", change);
+        }
+        let path = path.into_string();
+        let response = self.send(Method::POST, &path, RequestBody::reader(archive)).await?;
+        follow(&path, response, progress).await
+    }
+
+    /// Remove a name of an image, and the image with its last name.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses: `Conflict` when a container uses the image.
+    pub async fn remove_image(
+        &self,
+        name: &str,
+        force: bool,
+        noprune: bool,
+    ) -> Result<Vec<ImageDeleteResponseItem>, ClientError> {
+        let path = Path::new(format!("/images/{}", encode(name))).with_flag("force", force);
+        let path = path.with_flag("noprune", noprune).into_string();
+        self.json(Method::DELETE, &path, RequestBody::Empty).await
+    }
+}
+
+/// Hand each line of progress on; the line that says that it failed is the error.
+async fn follow(
+    path: &str,
+    response: Response<Incoming>,
+    mut progress: impl FnMut(ProgressLine),
+) -> Result<(), ClientError> {
+    let mut body = response.into_body();
+    let mut lines = Lines::default();
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|source| ClientError::Http { method: Method::POST, path: path.to_owned(), source })?;
+        let Ok(data) = frame.into_data() else { continue };
+        lines.push(&data);
+        while let Some(line) = lines.next() {
+            see(path, &line, &mut progress)?;
+        }
+        if lines.buffered.len() > LONGEST_LINE {
+            return Err(ClientError::Frame(format!("a line of progress is longer than {LONGEST_LINE} bytes")));
+        }
+    }
+    let rest = lines.rest();
+    if rest.iter().all(u8::is_ascii_whitespace) { Ok(()) } else { see(path, &rest, &mut progress) }
+}
+
+fn see(path: &str, line: &[u8], progress: &mut impl FnMut(ProgressLine)) -> Result<(), ClientError> {
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Ok(());
+    }
+    let line: ProgressLine = serde_json::from_slice(line).map_err(|source| ClientError::Malformed {
+        method: Method::POST,
+        path: path.to_owned(),
+        source,
+    })?;
+    if let Some(error) = line.error_detail {
+        return Err(ClientError::Answered(error.into_report(500)));
+    }
+    progress(line);
+    Ok(())
+}
+
+/// Lines out of pieces that end anywhere.
+#[derive(Default)]
+struct Lines {
+    buffered: BytesMut,
+}
+
+impl Lines {
+    fn push(&mut self, data: &[u8]) {
+        self.buffered.extend_from_slice(data);
+    }
+
+    fn next(&mut self) -> Option<Bytes> {
+        let end = self.buffered.iter().position(|byte| *byte == b'\n')?;
+        let line = self.buffered.split_to(end).freeze();
+        self.buffered.advance(1);
+        Some(line)
+    }
+
+    fn rest(self) -> Bytes {
+        self.buffered.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use errors::Kind;
+
+    use super::*;
+
+    #[test]
+    fn lines_may_arrive_in_any_pieces() {
+        let mut lines = Lines::default();
+        lines.push(b"{\"a\"");
+        assert_eq!(lines.next(), None);
+        lines.push(b":1}\n{}\nrest");
+        assert_eq!(lines.next().as_deref(), Some(&b"{\"a\":1}"[..]));
+        assert_eq!(lines.next().as_deref(), Some(&b"{}"[..]));
+        assert_eq!(lines.next(), None);
+        assert_eq!(lines.rest().as_ref(), b"rest");
+    }
+
+    #[test]
+    fn a_failure_in_the_stream_is_the_error_with_its_kind() {
+        let line = br#"{"error":"x","errorDetail":{"message":"x","kind":"corrupt"}}"#;
+        let error = see("/", line, &mut |_| panic!("not progress")).unwrap_err();
+        assert!(matches!(error, ClientError::Answered(report) if report.kind == Kind::Corrupt));
+    }
+}

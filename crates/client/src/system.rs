@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can be asked about the daemon and its host.
+
+use api_types::docker::{SystemInfo, SystemVersion};
+use http::Method;
+
+use crate::body::RequestBody;
+use crate::error::ClientError;
+use crate::transport::Client;
+
+impl Client {
+    /// That the daemon answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), ClientError> {
+        self.send(Method::GET, "/_ping", RequestBody::Empty).await.map(drop)
+    }
+
+    /// The daemon's version.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached.
+    pub async fn version(&self) -> Result<SystemVersion, ClientError> {
+        self.json(Method::GET, "/version", RequestBody::Empty).await
+    }
+
+    /// What the daemon holds, and what its host can do.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached.
+    pub async fn info(&self) -> Result<SystemInfo, ClientError> {
+        self.json(Method::GET, "/info", RequestBody::Empty).await
+    }
+}

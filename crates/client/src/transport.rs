@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One HTTP exchange: connect, ask, and turn an error's body back into the error.
+
+use std::io;
+
+use api_types::{ErrorBody, PROTOCOL};
+use bytes::Bytes;
+use errors::{Kind, Report};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+
+use crate::autostart;
+use crate::body::RequestBody;
+use crate::endpoint::Endpoint;
+use crate::error::ClientError;
+use crate::session::Session;
+
+/// A daemon to talk to. Each request has its own connection: on a unix socket that costs about 25 µs.
+#[derive(Debug, Clone)]
+pub struct Client {
+    endpoint: Endpoint,
+}
+
+impl Client {
+    /// A client of the daemon at `endpoint`; nothing is connected yet.
+    pub fn new(endpoint: Endpoint) -> Client {
+        Client { endpoint }
+    }
+
+    async fn connect(&self) -> Result<UnixStream, ClientError> {
+        let socket = &self.endpoint.socket;
+        let refused = match UnixStream::connect(socket).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        let nobody = matches!(refused.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
+        if let (true, Some(roots)) = (nobody, &self.endpoint.start) {
+            autostart::start(socket, roots)?;
+            return UnixStream::connect(socket).await.map_err(|source| self.unreachable(source));
+        }
+        Err(self.unreachable(refused))
+    }
+
+    fn unreachable(&self, source: io::Error) -> ClientError {
+        ClientError::Connect { socket: self.endpoint.socket.clone(), source }
+    }
+
+    /// The answer to a request, whatever its status.
+    async fn exchange(
+        &self,
+        method: &Method,
+        path: &str,
+        body: RequestBody,
+        upgrade: bool,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let mut request = Request::builder().method(method.clone()).uri(path).header(header::HOST, "corten");
+        if matches!(body, RequestBody::Full(_)) {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if upgrade {
+            request = request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, PROTOCOL);
+        }
+        let request = request.body(body).map_err(|source| ClientError::Path { path: path.to_owned(), source })?;
+
+        let broken = |source| ClientError::Http { method: method.clone(), path: path.to_owned(), source };
+        let stream = TokioIo::new(self.connect().await?);
+        let (mut sender, connection) = http1::handshake(stream).await.map_err(broken)?;
+        // An error of the connection is an error of the exchange on it, and told there.
+        tokio::spawn(async move {
+            let _ = connection.with_upgrades().await;
+        });
+        sender.send_request(request).await.map_err(broken)
+    }
+
+    /// The answer to a request, when it is a success.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: RequestBody,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let response = self.exchange(&method, path, body, false).await?;
+        if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
+            return Ok(response);
+        }
+        Err(refusal(&method, path, response).await)
+    }
+
+    /// The JSON that answers a request.
+    pub(crate) async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: RequestBody,
+    ) -> Result<T, ClientError> {
+        let response = self.send(method.clone(), path, body).await?;
+        decode(&method, path, response).await
+    }
+
+    /// The bytes that answer a request.
+    pub(crate) async fn bytes(&self, method: Method, path: &str) -> Result<Bytes, ClientError> {
+        let response = self.send(method.clone(), path, RequestBody::Empty).await?;
+        collect(&method, path, response).await
+    }
+
+    /// The stream, or the response, that answers a request to stream.
+    pub(crate) async fn stream(&self, path: &str, body: RequestBody) -> Result<Session, ClientError> {
+        let method = Method::POST;
+        let response = self.exchange(&method, path, body, true).await?;
+        let status = response.status();
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return Session::upgrade(path, response).await;
+        }
+        if status.is_success() {
+            return Err(ClientError::NotUpgraded { path: path.to_owned(), status: status.as_u16() });
+        }
+        Err(refusal(&method, path, response).await)
+    }
+}
+
+/// All of an answer's body.
+async fn collect(method: &Method, path: &str, response: Response<Incoming>) -> Result<Bytes, ClientError> {
+    let body = response.into_body().collect().await;
+    let broken = |source| ClientError::Http { method: method.clone(), path: path.to_owned(), source };
+    Ok(body.map_err(broken)?.to_bytes())
+}
+
+/// An answer's body as JSON.
+pub(crate) async fn decode<T: DeserializeOwned>(
+    method: &Method,
+    path: &str,
+    response: Response<Incoming>,
+) -> Result<T, ClientError> {
+    let bytes = collect(method, path, response).await?;
+    serde_json::from_slice(&bytes).map_err(|source| ClientError::Malformed {
+        method: method.clone(),
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// The error that an unsuccessful answer is.
+async fn refusal(method: &Method, path: &str, response: Response<Incoming>) -> ClientError {
+    let status = response.status();
+    let bytes = match collect(method, path, response).await {
+        Ok(bytes) => bytes,
+        Err(error) => return error,
+    };
+    ClientError::Answered(match serde_json::from_slice::<ErrorBody>(&bytes) {
+        Ok(body) => body.into_report(status.as_u16()),
+        // Not even JSON: perhaps a proxy, or another service.
+        Err(_) => Report::new(Kind::Internal, format!("{method} {path}: the daemon answered {status}")),
+    })
+}
