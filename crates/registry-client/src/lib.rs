@@ -1,1 +1,31 @@
-//! The client of the OCI distribution protocol.
+// SPDX-License-Identifier: Apache-2.0
+//! The client of the OCI distribution protocol (distribution-spec 1.1, "Pull").
+//!
+//! What a registry says is never believed: manifests are compared with the digest they were asked by, every answer has
+//! a size limit, every wait a time limit, and credentials go only to the registry (and its token service) they are for.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = registry_client::Client::new(registry_client::Options::default());
+//! let name: oci::ImageRef = "docker.io/library/debian:12".parse()?;
+//! let manifest = client.manifest(&name).await?;
+//! println!("{} is {}", name, manifest.digest);
+//! # Ok(()) }
+//! ```
+
+mod auth;
+mod blob;
+mod challenge;
+mod client;
+mod connector;
+mod credentials;
+mod error;
+mod location;
+mod options;
+mod transport;
+
+pub use blob::Blob;
+pub use client::{Client, Manifest, media_type};
+pub use credentials::{CredentialSource, Credentials, CredentialsError};
+pub use error::RegistryError;
+pub use options::Options;

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Logging in: the token flow of the distribution protocol ("Token Authentication Specification" of the CNCF
+//! distribution project) and HTTP Basic (RFC 7617).
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use http::header::{HeaderValue, WWW_AUTHENTICATE};
+use http::{Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use serde::Deserialize;
+
+use crate::challenge::{self, Challenge};
+use crate::credentials::Credentials;
+use crate::error::RegistryError;
+use crate::location;
+use crate::transport::{Ask, Transport};
+
+/// Token services answer with a few kilobytes.
+const MAX_TOKEN_ANSWER: u64 = 1 << 20;
+
+/// The `Authorization` headers that registries have accepted, by registry and repository. One that has expired is
+/// replaced when the registry says so.
+#[derive(Default)]
+pub(crate) struct Tokens(Mutex<HashMap<(String, String), HeaderValue>>);
+
+impl Tokens {
+    pub(crate) fn get(&self, ask: Ask<'_>) -> Option<HeaderValue> {
+        let key = (ask.registry.to_owned(), ask.repository.to_owned());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    fn put(&self, ask: Ask<'_>, header: HeaderValue) {
+        let key = (ask.registry.to_owned(), ask.repository.to_owned());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, header);
+    }
+}
+
+impl Transport {
+    /// The `Authorization` header that satisfies the challenge in `response`, a 401 from the registry that speaks
+    /// `scheme`. `None` when there is nothing to log in with.
+    pub(crate) async fn log_in(
+        &self,
+        ask: Ask<'_>,
+        scheme: &str,
+        response: &Response<Incoming>,
+    ) -> Result<Option<HeaderValue>, RegistryError> {
+        let headers = response.headers().get_all(WWW_AUTHENTICATE);
+        let challenges: Vec<Challenge> =
+            headers.iter().filter_map(|value| value.to_str().ok()).flat_map(challenge::parse).collect();
+        let find = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
+        let authorization = if let Some(challenge) = find("bearer") {
+            self.token(ask, scheme, challenge).await?
+        } else if find("basic").is_some() {
+            match self.credentials(ask).await? {
+                Some(credentials) => credentials.basic(),
+                None => return Ok(None),
+            }
+        } else {
+            return Ok(None);
+        };
+        let mut header = HeaderValue::try_from(authorization)
+            .map_err(|_| impossible(ask, "its token or your password cannot be sent in a header"))?;
+        header.set_sensitive(true);
+        self.tokens.put(ask, header.clone());
+        Ok(Some(header))
+    }
+
+    pub(crate) async fn credentials(&self, ask: Ask<'_>) -> Result<Option<Credentials>, RegistryError> {
+        // A few kilobytes of a local file, once per login: not worth a thread.
+        self.options
+            .credentials
+            .find(ask.registry)
+            .map_err(|source| RegistryError::Credentials { registry: ask.registry.to_owned(), source })
+    }
+
+    /// Asks the token service that `challenge` names for leave to pull from the repository.
+    async fn token(&self, ask: Ask<'_>, scheme: &str, challenge: &Challenge) -> Result<String, RegistryError> {
+        let realm = challenge.parameter("realm").ok_or_else(|| impossible(ask, "it names no token service"))?;
+        let base: Uri = realm.parse().map_err(|_| impossible(ask, "its token service has no valid address"))?;
+        let authority = base.authority().map(|authority| authority.as_str()).unwrap_or_default();
+        let is_safe = match base.scheme_str() {
+            Some("https") => true,
+            // A password must not leave this machine unencrypted, and no remote registry may point at this machine.
+            Some("http") => scheme == "http" && location::is_loopback(authority),
+            _ => false,
+        };
+        if !is_safe || authority.contains('@') {
+            return Err(impossible(ask, "its token service is not reached over a secure connection"));
+        }
+        let mut query: Vec<String> = base.query().map(str::to_owned).into_iter().collect();
+        if let Some(service) = challenge.parameter("service") {
+            query.push(format!("service={}", location::query_escape(service)));
+        }
+        if !ask.repository.is_empty() {
+            let scope = format!("repository:{}:pull", ask.repository);
+            query.push(format!("scope={}", location::query_escape(&scope)));
+        }
+        let path = format!("{}?{}", base.path(), query.join("&"));
+        let uri =
+            location::resolve(&base, &path).ok_or_else(|| impossible(ask, "its token service has no valid address"))?;
+        let credentials = self.credentials(ask).await?;
+        self.ask_for_token(ask, &path, &uri, credentials).await
+    }
+
+    async fn ask_for_token(
+        &self,
+        ask: Ask<'_>,
+        path: &str,
+        uri: &Uri,
+        credentials: Option<Credentials>,
+    ) -> Result<String, RegistryError> {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(default)]
+            token: Option<String>,
+            #[serde(default)]
+            access_token: Option<String>,
+        }
+        let had_credentials = credentials.is_some();
+        let basic = credentials.map(|credentials| HeaderValue::try_from(credentials.basic())).transpose();
+        let mut basic = basic.map_err(|_| impossible(ask, "your password cannot be sent in a header"))?;
+        if let Some(header) = &mut basic {
+            header.set_sensitive(true);
+        }
+        let service = Ask { path, accept: None, from: 0, ..ask };
+        // Redirects are not followed: a token service that moves must say so in the challenge.
+        let response = self.send(service, uri, basic).await?;
+        let (status, registry) = (response.status(), ask.registry.to_owned());
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            let message = self.message(service, response.into_body()).await;
+            let image = format!("{}/{}", ask.registry, ask.repository);
+            return Err(RegistryError::Unauthorized { registry, image, had_credentials, message });
+        }
+        if !status.is_success() {
+            let message = self.message(service, response.into_body()).await;
+            return Err(RegistryError::Status { registry, path: path.to_owned(), status, message });
+        }
+        let body = self.read(service, response.into_body(), MAX_TOKEN_ANSWER).await?;
+        let answer: Answer = serde_json::from_slice(&body).map_err(|source| RegistryError::Malformed {
+            registry,
+            what: "token",
+            source,
+        })?;
+        let token = answer.token.filter(|token| !token.is_empty()).or(answer.access_token);
+        match token {
+            Some(token) => Ok(format!("Bearer {token}")),
+            None => Err(impossible(ask, "its token service gives no token")),
+        }
+    }
+}
+
+fn impossible(ask: Ask<'_>, why: &'static str) -> RegistryError {
+    RegistryError::Challenge { registry: ask.registry.to_owned(), why }
+}

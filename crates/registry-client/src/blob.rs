@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A blob on its way: a stream of bytes that survives a broken connection.
+
+use std::fmt;
+
+use bytes::{Buf as _, Bytes};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
+use http::{HeaderMap, StatusCode};
+use hyper::body::Incoming;
+use oci::{Digest, ImageRef};
+
+use crate::client::Client;
+use crate::error::RegistryError;
+use crate::transport::Ask;
+
+/// As much must come between two failures for the first to be forgiven. Bounds how long a dying connection is nursed.
+const PROGRESS: u64 = 256 << 10;
+
+/// The content of a blob, as it comes.
+///
+/// Gives exactly as many bytes as the manifest promises, or an error. Whether they hash to the digest is for the
+/// receiver to find out: it has to read them anyway. A stream that breaks goes on from where it broke (a `Range`
+/// request; servers that ignore it send what is already here again, and it is skipped).
+pub struct Blob {
+    client: Client,
+    image: ImageRef,
+    digest: Digest,
+    size: u64,
+    /// Bytes handed out.
+    given: u64,
+    /// Bytes still to be dropped because the server began again at the front.
+    skip: u64,
+    body: Option<Incoming>,
+    /// Failures since `forgiven_at`.
+    failures: u32,
+    forgiven_at: u64,
+}
+
+impl fmt::Debug for Blob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Blob({}, {} of {} bytes)", self.digest, self.given, self.size)
+    }
+}
+
+impl Blob {
+    pub(crate) async fn open(
+        client: Client,
+        image: ImageRef,
+        digest: Digest,
+        size: u64,
+    ) -> Result<Blob, RegistryError> {
+        let mut blob = Blob { client, image, digest, size, given: 0, skip: 0, body: None, failures: 0, forgiven_at: 0 };
+        blob.connect().await?;
+        Ok(blob)
+    }
+
+    /// The size that the manifest promises, in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The next bytes; `None` when all `size` of them were given.
+    ///
+    /// # Errors
+    /// The registry is gone for good, or sends more or less than it should.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
+        loop {
+            let error = match self.next().await {
+                Ok(chunk) => return Ok(chunk),
+                Err(error) => error,
+            };
+            self.body = None;
+            // All is here; only the end of the answer is missing.
+            if error.is_passing() && self.given == self.size {
+                return Ok(None);
+            }
+            if self.given - self.forgiven_at >= PROGRESS {
+                self.failures = 0;
+            }
+            self.forgiven_at = self.given;
+            let options = &self.client.transport().options;
+            if !error.is_passing() || self.failures >= options.retries {
+                return Err(error);
+            }
+            tokio::time::sleep(self.client.transport().pause(self.failures)).await;
+            self.failures += 1;
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, RegistryError> {
+        if self.body.is_none() {
+            self.connect().await?;
+        }
+        let path = self.path();
+        loop {
+            let Some(body) = &mut self.body else { return Ok(None) };
+            let ask = ask(&self.image, &path, self.given);
+            let Some(mut chunk) = self.client.transport().next_chunk(ask, body).await? else {
+                return if self.given == self.size { Ok(None) } else { Err(self.wrong_size(Some(self.given))) };
+            };
+            let skipped = self.skip.min(chunk.len() as u64);
+            // Not longer than the chunk, so it fits.
+            chunk.advance(skipped as usize);
+            self.skip -= skipped;
+            if chunk.is_empty() {
+                continue;
+            }
+            if chunk.len() as u64 > self.size - self.given {
+                return Err(self.wrong_size(None));
+            }
+            self.given += chunk.len() as u64;
+            return Ok(Some(chunk));
+        }
+    }
+
+    /// Asks for what is still missing.
+    async fn connect(&mut self) -> Result<(), RegistryError> {
+        let path = self.path();
+        let ask = ask(&self.image, &path, self.given);
+        let response = self.client.transport().get(ask).await?;
+        let status = response.status();
+        let expected = self.size - self.given;
+        let announced = match status {
+            StatusCode::OK => {
+                self.skip = self.given;
+                length(response.headers()).map(|length| (length, self.size))
+            }
+            StatusCode::PARTIAL_CONTENT if range_start(response.headers()) == Some(self.given) => {
+                self.skip = 0;
+                length(response.headers()).map(|length| (length, expected))
+            }
+            StatusCode::NOT_FOUND => {
+                let (image, registry) = (self.image.to_string(), self.image.registry().to_owned());
+                return Err(RegistryError::BlobNotFound { image, registry, digest: self.digest });
+            }
+            StatusCode::RANGE_NOT_SATISFIABLE => return Err(self.wrong_size(Some(self.given))),
+            _ => return Err(self.client.refused(ask, &self.image.to_string(), response).await),
+        };
+        if let Some((announced, expected)) = announced
+            && announced != expected
+        {
+            return Err(self.wrong_size(Some(announced)));
+        }
+        self.body = Some(response.into_body());
+        Ok(())
+    }
+
+    fn path(&self) -> String {
+        format!("/v2/{}/blobs/{}", self.image.repository(), self.digest)
+    }
+
+    fn wrong_size(&self, actual: Option<u64>) -> RegistryError {
+        let registry = self.image.registry().to_owned();
+        RegistryError::WrongSize { registry, digest: self.digest, expected: self.size, actual }
+    }
+}
+
+fn ask<'a>(image: &'a ImageRef, path: &'a str, from: u64) -> Ask<'a> {
+    Ask { registry: image.registry(), repository: image.repository(), path, accept: None, from }
+}
+
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Where the content of a 206 begins: `bytes 100-199/200` (RFC 9110, section 14.4).
+fn range_start(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_RANGE)?.to_str().ok()?.trim().strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a client may be told: time limits, retries, credentials and trust.
+
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+
+use crate::credentials::CredentialSource;
+
+/// How a [`Client`](crate::Client) behaves. The defaults are right for everything but tests and private registries.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The longest wait for a connection (name lookup, TCP and TLS each). 10 s.
+    pub connect_timeout: Duration,
+    /// The longest silence of a registry, before its answer and within it. 30 s.
+    pub idle_timeout: Duration,
+    /// How often a request is repeated after a 429, a 5xx or a broken connection. 3.
+    pub retries: u32,
+    /// The pause before the first repetition; each further one is twice as long. 250 ms.
+    pub backoff: Duration,
+    /// The longest `Retry-After` that is waited for; a registry that asks for more gets no further request. 30 s.
+    pub max_retry_after: Duration,
+    /// Where user names and passwords come from. The Docker configuration of the user that runs this process.
+    pub credentials: CredentialSource,
+    /// Registries (`HOST` or `HOST:PORT`) that may be spoken to without TLS. None; loopback addresses always may.
+    pub insecure_registries: Vec<String>,
+    /// Certificates of authorities to trust besides the system's. None.
+    pub extra_roots: Vec<CertificateDer<'static>>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(30),
+            retries: 3,
+            backoff: Duration::from_millis(250),
+            max_retry_after: Duration::from_secs(30),
+            credentials: CredentialSource::docker_config(),
+            insecure_registries: Vec::new(),
+            extra_roots: Vec::new(),
+        }
+    }
+}
