@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Making a cgroup in every hierarchy, and undoing it all when one step fails.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use oci::runtime_spec::LinuxResources;
+use rustix::io::Errno;
+
+use crate::group::Member;
+use crate::host::{Hierarchy, v2_controllers};
+use crate::mounts::Version;
+use crate::{Cgroup, CgroupError, CgroupPath, Controller, Host, control};
+
+/// How often a parent may vanish between finding and using it (another process pruning it) before that is an error.
+const RACES: usize = 8;
+
+impl Host {
+    /// Makes the cgroup in every hierarchy and applies the limits. Parents are made as needed and stay.
+    ///
+    /// An empty cgroup of that name, left over by someone who died, is replaced.
+    ///
+    /// # Errors
+    /// [`CgroupError::Exists`] when it is in use; [`CgroupError::MissingController`] and its like when a limit cannot
+    /// be had on this host. Whatever had been made is removed again.
+    pub fn create(&self, path: &CgroupPath, resources: Option<&LinuxResources>) -> Result<Cgroup, CgroupError> {
+        let mut made = Made(Vec::new());
+        let result = self.create_members(path, &mut made).and_then(|cgroup| {
+            if let Some(resources) = resources {
+                cgroup.update(resources)?;
+            }
+            Ok(cgroup)
+        });
+        if result.is_err() {
+            made.undo();
+        }
+        result
+    }
+
+    fn create_members(&self, path: &CgroupPath, made: &mut Made) -> Result<Cgroup, CgroupError> {
+        let mut members = Vec::with_capacity(self.hierarchies.len());
+        for hierarchy in &self.hierarchies {
+            let dir = make(hierarchy, path, made)?;
+            let controllers = prepare(hierarchy, path, &dir)?;
+            members.push(Member { hierarchy: Arc::clone(hierarchy), dir, controllers });
+        }
+        Ok(Cgroup::new(path.clone(), members))
+    }
+}
+
+/// The directories made so far, in order.
+struct Made(Vec<(Arc<Hierarchy>, String)>);
+
+impl Made {
+    /// Removes them again. A parent that another container has moved into meanwhile stays, as it should; the caller has a
+    /// better error to report than what happens here.
+    fn undo(self) {
+        for (hierarchy, path) in self.0.into_iter().rev() {
+            drop(control::remove_dir(&hierarchy.root, &path));
+        }
+    }
+}
+
+/// Makes the cgroup in one hierarchy and opens it. Enables the controllers of v2 on the way, because a child's control
+/// files exist only from then on.
+fn make(hierarchy: &Arc<Hierarchy>, path: &CgroupPath, made: &mut Made) -> Result<OwnedFd, CgroupError> {
+    let failed =
+        |source| CgroupError::Make { path: path.to_string(), hierarchy: hierarchy.mount.label.clone(), source };
+    let relative = path.to_string()[1..].to_owned();
+    let mut result = make_leaf(hierarchy, &relative);
+    for _ in 0..RACES {
+        match &result {
+            Err(error) if control::is_gone(error) => {
+                make_parents(hierarchy, path, made).map_err(failed)?;
+                result = make_leaf(hierarchy, &relative);
+            }
+            _ => break,
+        }
+    }
+    match result {
+        Ok(dir) => {
+            made.0.push((Arc::clone(hierarchy), relative));
+            Ok(dir)
+        }
+        Err(error) if control::is(&error, Errno::BUSY) || control::is(&error, Errno::NOTEMPTY) => {
+            Err(CgroupError::exists(path))
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn make_leaf(hierarchy: &Hierarchy, relative: &str) -> io::Result<OwnedFd> {
+    match control::make_dir(&hierarchy.root, relative) {
+        Err(error) if control::is(&error, Errno::EXIST) => {
+            // Its old limits must not leak into the new one, so an empty one is not reused but replaced.
+            control::remove_dir(&hierarchy.root, relative)?;
+            control::make_dir(&hierarchy.root, relative)?;
+        }
+        result => result?,
+    }
+    control::open_dir(&hierarchy.root, relative)
+}
+
+fn make_parents(hierarchy: &Arc<Hierarchy>, path: &CgroupPath, made: &mut Made) -> io::Result<()> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    let mut prefix = String::new();
+    for component in parent.components() {
+        if !prefix.is_empty() {
+            prefix.push('/');
+        }
+        prefix.push_str(component);
+        match control::make_dir(&hierarchy.root, &prefix) {
+            Ok(()) => made.0.push((Arc::clone(hierarchy), prefix.clone())),
+            Err(error) if control::is(&error, Errno::EXIST) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Readies a new cgroup for processes and limits; answers with the controllers that can be used in it.
+fn prepare(hierarchy: &Hierarchy, path: &CgroupPath, dir: &OwnedFd) -> Result<Vec<Controller>, CgroupError> {
+    let failed =
+        |source| CgroupError::Make { path: path.to_string(), hierarchy: hierarchy.mount.label.clone(), source };
+    match hierarchy.mount.version {
+        Version::V1 => {
+            if hierarchy.mount.controllers.contains(&Controller::Cpuset) {
+                inherit_cpuset(hierarchy, path).map_err(failed)?;
+            }
+            Ok(hierarchy.mount.controllers.clone())
+        }
+        Version::V2 => {
+            enable_controllers(hierarchy, path).map_err(failed)?;
+            v2_controllers(dir).map_err(failed)
+        }
+    }
+}
+
+/// A new v1 cpuset is empty, and an empty one takes no process: every level gets its parent's, from the top.
+fn inherit_cpuset(hierarchy: &Hierarchy, path: &CgroupPath) -> io::Result<()> {
+    const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+    let mut values = [control::read(&hierarchy.root, FILES[0])?, control::read(&hierarchy.root, FILES[1])?];
+    let mut parent: Option<OwnedFd> = None;
+    for component in path.components() {
+        let dir = control::open_dir(parent.as_ref().unwrap_or(&hierarchy.root), component)?;
+        for (file, inherited) in FILES.iter().zip(&mut values) {
+            let own = control::read(&dir, file)?;
+            if own.is_empty() {
+                control::write(&dir, file, inherited)?;
+            } else {
+                *inherited = own;
+            }
+        }
+        parent = Some(dir);
+    }
+    Ok(())
+}
+
+/// Switches on, in every cgroup above the new one, all the controllers that can be (cgroups(7), "cgroup.subtree_control").
+///
+/// A controller that will not be switched on is no error here: nobody may want it. A limit that needs it names it.
+fn enable_controllers(hierarchy: &Hierarchy, path: &CgroupPath) -> io::Result<()> {
+    let mut parent: Option<OwnedFd> = None;
+    for component in path.components() {
+        let above = parent.as_ref().unwrap_or(&hierarchy.root);
+        enable_below(above)?;
+        parent = Some(control::open_dir(above, component)?);
+    }
+    Ok(())
+}
+
+fn enable_below(dir: &OwnedFd) -> io::Result<()> {
+    const FILE: &str = "cgroup.subtree_control";
+    let available = v2_controllers(dir)?;
+    if available.is_empty() {
+        return Ok(());
+    }
+    let enabled = control::read(dir, FILE)?;
+    let missing: Vec<String> = available
+        .iter()
+        .filter_map(|c| c.v2_name())
+        .filter(|name| !enabled.split_whitespace().any(|e| e == *name))
+        .map(|name| format!("+{name}"))
+        .collect();
+    if missing.is_empty() || control::write(dir, FILE, &missing.join(" ")).is_ok() {
+        return Ok(());
+    }
+    // The kernel takes all or none: one that cannot be (cpu, while realtime processes run) must not keep back the rest.
+    for one in &missing {
+        drop(control::write(dir, FILE, one));
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Freezing, thawing and ending everything in a cgroup.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::group::Member;
+use crate::mounts::Version;
+use crate::{Cgroup, CgroupError, Controller, control};
+
+/// How long processes may take to stop, or to end: a process in an uninterruptible sleep does neither.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Cgroup {
+    /// Stops all processes, those below the cgroup too, and returns when they stand.
+    ///
+    /// # Errors
+    /// [`CgroupError::Timeout`] when they do not within 10 s (the group is thawed again then).
+    pub fn freeze(&self) -> Result<(), CgroupError> {
+        let frozen = self.set_frozen(true);
+        if frozen.is_err() {
+            // Half-frozen is worse than running; the error that is reported is the first.
+            drop(self.set_frozen(false));
+        }
+        frozen
+    }
+
+    /// Lets the processes go on.
+    ///
+    /// # Errors
+    /// As for [`Cgroup::freeze`].
+    pub fn thaw(&self) -> Result<(), CgroupError> {
+        self.set_frozen(false)
+    }
+
+    /// Ends all processes with SIGKILL, those below the cgroup too, frozen or not, and returns when none is left.
+    ///
+    /// # Errors
+    /// [`CgroupError::Timeout`] when some are left after 10 s.
+    pub fn kill(&self) -> Result<(), CgroupError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_micros(200);
+        // Linux 5.14. The v1 hierarchies are looked at all the same: a process may have joined only some.
+        let at_once = self.v2().is_some_and(|unified| control::write(&unified.dir, "cgroup.kill", "1").is_ok());
+        if at_once && !self.processes()?.is_empty() {
+            self.thaw_for_kill();
+            sleep(pause);
+        }
+        while !self.processes()?.is_empty() {
+            if Instant::now() > deadline {
+                return Err(self.timeout("empty"));
+            }
+            self.kill_round()?;
+            sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Kills what the lists show now. The group is frozen meanwhile, so that a fork bomb cannot outrun it.
+    fn kill_round(&self) -> Result<(), CgroupError> {
+        // A group that will not freeze (a process in an uninterruptible sleep) must be killed even so.
+        drop(self.write_frozen(true));
+        let result = self.signal_all();
+        self.thaw_for_kill();
+        result
+    }
+
+    /// A frozen process of v1 dies only once thawed. That it could not be thawed shows as a timeout.
+    fn thaw_for_kill(&self) {
+        drop(self.write_frozen(false));
+    }
+
+    /// A process id may come to mean another process between the list and the signal. So each is opened first and the list
+    /// read again: whoever is in both and is held by a descriptor is in the group.
+    fn signal_all(&self) -> Result<(), CgroupError> {
+        let opened: BTreeMap<i32, OwnedFd> = self
+            .processes()?
+            .into_iter()
+            .filter_map(|pid| Some((pid, pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?)))
+            .collect();
+        for pid in self.processes()? {
+            let Some(pidfd) = opened.get(&pid) else { continue };
+            match pidfd_send_signal(pidfd, Signal::KILL) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => {
+                    return Err(CgroupError::Signal { path: self.path().to_string(), pid, source: errno.into() });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn freezer(&self) -> Result<&Member, CgroupError> {
+        self.member(Controller::Freezer)
+            .or(self.v2())
+            .ok_or(CgroupError::MissingController { controller: Controller::Freezer, limit: "freezing" })
+    }
+
+    fn write_frozen(&self, frozen: bool) -> Result<(), CgroupError> {
+        let member = self.freezer()?;
+        let (file, value) = match (member.hierarchy.mount.version, frozen) {
+            (Version::V1, true) => ("freezer.state", "FROZEN"),
+            (Version::V1, false) => ("freezer.state", "THAWED"),
+            (Version::V2, true) => ("cgroup.freeze", "1"),
+            (Version::V2, false) => ("cgroup.freeze", "0"),
+        };
+        control::write(&member.dir, file, value).map_err(|e| self.write_error(file, value, e))
+    }
+
+    fn is_frozen(&self) -> Result<bool, CgroupError> {
+        let member = self.freezer()?;
+        let (file, frozen) = match member.hierarchy.mount.version {
+            Version::V1 => ("freezer.state", "FROZEN"),
+            Version::V2 => ("cgroup.events", "frozen 1"),
+        };
+        let text: io::Result<String> = control::read(&member.dir, file);
+        let text = text.map_err(|e| self.read_error(file, e))?;
+        Ok(text.lines().any(|line| line == frozen))
+    }
+
+    fn set_frozen(&self, frozen: bool) -> Result<(), CgroupError> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_micros(100);
+        loop {
+            // v1 may get stuck on the way when a process forks meanwhile; writing again sets it going.
+            self.write_frozen(frozen)?;
+            if self.is_frozen()? == frozen {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(self.timeout(if frozen { "frozen" } else { "thawed" }));
+            }
+            sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(10));
+        }
+    }
+
+    fn timeout(&self, state: &'static str) -> CgroupError {
+        CgroupError::Timeout { path: self.path().to_string(), state, seconds: PATIENCE.as_secs() }
+    }
+}

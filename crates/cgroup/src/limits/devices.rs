@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Device access rules in the `devices` controller of v1.
+
+use oci::runtime_spec::{LinuxDeviceCgroup, LinuxDeviceType};
+
+use super::plan::Planner;
+use crate::mounts::Version;
+use crate::{CgroupError, Controller};
+
+const LIMIT: &str = "devices";
+
+/// The rules, in the order given: later ones refine earlier ones.
+pub(super) fn plan(planner: &mut Planner<'_>, rules: &[LinuxDeviceCgroup]) -> Result<(), CgroupError> {
+    if rules.is_empty() {
+        return Ok(());
+    }
+    match planner.version(Controller::Devices, LIMIT)? {
+        Version::V1 => {}
+        Version::V2 => return Err(CgroupError::Inexpressible { limit: LIMIT, version: "v2" }),
+    }
+    for rule in rules {
+        let file = if rule.allow() { "devices.allow" } else { "devices.deny" };
+        for value in v1_lines(rule)? {
+            planner.set(Controller::Devices, LIMIT, file, value);
+        }
+    }
+    Ok(())
+}
+
+/// What the kernel is told. To it, `a` means "everything, whatever numbers and access follow", so a rule for all
+/// types that does not mean everything becomes one rule for each type.
+fn v1_lines(rule: &LinuxDeviceCgroup) -> Result<Vec<String>, CgroupError> {
+    let access = access(rule)?;
+    let number = |n: Option<i64>| n.filter(|n| *n >= 0).map_or("*".to_owned(), |n| n.to_string());
+    let (major, minor) = (number(rule.major()), number(rule.minor()));
+    let kind = rule.typ().unwrap_or_default();
+    if kind == LinuxDeviceType::A && major == "*" && minor == "*" && access.len() == 3 {
+        return Ok(vec!["a".to_owned()]);
+    }
+    let kinds: &[&str] = match kind {
+        LinuxDeviceType::A => &["b", "c"],
+        LinuxDeviceType::B => &["b"],
+        LinuxDeviceType::C | LinuxDeviceType::U => &["c"],
+        LinuxDeviceType::P => {
+            let why = "a FIFO is no device";
+            return Err(CgroupError::InvalidLimit { limit: LIMIT, value: "p".to_owned(), why });
+        }
+    };
+    Ok(kinds.iter().map(|kind| format!("{kind} {major}:{minor} {access}")).collect())
+}
+
+/// The access letters, each once, in the kernel's order; all three when none are given.
+pub(super) fn access(rule: &LinuxDeviceCgroup) -> Result<String, CgroupError> {
+    let given = rule.access().as_deref().unwrap_or("");
+    if !given.bytes().all(|b| b"rwm".contains(&b)) {
+        let why = "access is made of r, w and m";
+        return Err(CgroupError::InvalidLimit { limit: LIMIT, value: given.to_owned(), why });
+    }
+    if given.is_empty() {
+        return Ok("rwm".to_owned());
+    }
+    Ok("rwm".chars().filter(|c| given.contains(*c)).collect())
+}

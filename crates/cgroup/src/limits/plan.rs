@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The list of writes that a set of limits comes to. Pure.
+
+use std::collections::BTreeMap;
+
+use oci::runtime_spec::LinuxResources;
+
+use super::{devices, v1, v2};
+use crate::mounts::Version;
+use crate::{CgroupError, Controller};
+
+/// One value to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Setting {
+    pub(super) target: Target,
+    /// File and value; kernels differ in a few names, and the first that exists is taken.
+    pub(super) choices: Vec<(String, String)>,
+    /// The limit in the specification's words, for messages.
+    pub(super) limit: &'static str,
+    pub(super) absent: Absent,
+}
+
+/// In which of the cgroup's directories the file lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Controller(Controller),
+    Unified,
+}
+
+/// What to do when the kernel has no such file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absent {
+    /// The user asked for this limit.
+    Fail,
+    /// It only accompanies another limit, or says "unlimited", which is what its absence means.
+    Skip,
+}
+
+/// What the cgroup says now, where the order of writes depends on it.
+#[derive(Debug, Default)]
+pub(super) struct Current {
+    /// v1: the limit of memory and swap together.
+    pub(super) memory_and_swap: Option<u64>,
+    /// Memory in use, when the new limit must not be below it.
+    pub(super) usage: Option<u64>,
+}
+
+/// Where a controller can be used, if anywhere.
+pub(super) type Offers<'a> = &'a dyn Fn(Controller) -> Option<Version>;
+
+/// Collects settings.
+pub(super) struct Planner<'a> {
+    pub(super) offers: Offers<'a>,
+    pub(super) settings: Vec<Setting>,
+}
+
+impl Planner<'_> {
+    /// The version under which `limit` is set.
+    pub(super) fn version(&self, controller: Controller, limit: &'static str) -> Result<Version, CgroupError> {
+        (self.offers)(controller).ok_or(CgroupError::MissingController { controller, limit })
+    }
+
+    pub(super) fn set(&mut self, controller: Controller, limit: &'static str, file: &str, value: impl ToString) {
+        self.push(controller, limit, vec![(file.to_owned(), value.to_string())], Absent::Fail);
+    }
+
+    pub(super) fn set_if_there(
+        &mut self,
+        controller: Controller,
+        limit: &'static str,
+        file: &str,
+        value: impl ToString,
+    ) {
+        self.push(controller, limit, vec![(file.to_owned(), value.to_string())], Absent::Skip);
+    }
+
+    pub(super) fn push(
+        &mut self,
+        controller: Controller,
+        limit: &'static str,
+        choices: Vec<(String, String)>,
+        absent: Absent,
+    ) {
+        self.settings.push(Setting { target: Target::Controller(controller), choices, limit, absent });
+    }
+}
+
+/// The writes for `resources`, in order.
+pub(super) fn plan(
+    resources: &LinuxResources,
+    offers: Offers<'_>,
+    has_unified: bool,
+    current: &Current,
+) -> Result<Vec<Setting>, CgroupError> {
+    let mut planner = Planner { offers, settings: Vec::new() };
+    if let Some(rules) = resources.devices() {
+        devices::plan(&mut planner, rules)?;
+    }
+    if let Some(memory) = resources.memory() {
+        check_usage(memory.limit(), current)?;
+        match planner.version_if(Controller::Memory, "memory", v1::wants_memory(memory))? {
+            Some(Version::V1) => v1::memory(&mut planner, memory, current)?,
+            Some(Version::V2) => v2::memory(&mut planner, memory)?,
+            None => {}
+        }
+    }
+    if let Some(cpu) = resources.cpu() {
+        match planner.version_if(Controller::Cpu, "cpu", v1::wants_cpu(cpu))? {
+            Some(Version::V1) => v1::cpu(&mut planner, cpu),
+            Some(Version::V2) => v2::cpu(&mut planner, cpu)?,
+            None => {}
+        }
+        cpuset(&mut planner, "cpu.cpus", "cpuset.cpus", cpu.cpus().as_deref())?;
+        cpuset(&mut planner, "cpu.mems", "cpuset.mems", cpu.mems().as_deref())?;
+    }
+    if let Some(pids) = resources.pids() {
+        pids_limit(&mut planner, pids.limit())?;
+    }
+    if let Some(io) = resources.block_io() {
+        match planner.version_if(Controller::Io, "blockIO", v1::wants_io(io))? {
+            Some(Version::V1) => v1::io(&mut planner, io)?,
+            Some(Version::V2) => v2::io(&mut planner, io)?,
+            None => {}
+        }
+    }
+    for page in resources.hugepage_limits().iter().flatten() {
+        hugepages(&mut planner, page.page_size(), page.limit())?;
+    }
+    if let Some(network) = resources.network() {
+        v1::network(&mut planner, network)?;
+    }
+    for (device, limit) in resources.rdma().iter().flatten().collect::<BTreeMap<_, _>>() {
+        rdma(&mut planner, device, limit)?;
+    }
+    unified(&mut planner, resources, has_unified)?;
+    Ok(planner.settings)
+}
+
+impl Planner<'_> {
+    /// The version, when there is something to set; missing is an error only then.
+    fn version_if(
+        &self,
+        controller: Controller,
+        limit: &'static str,
+        wanted: bool,
+    ) -> Result<Option<Version>, CgroupError> {
+        if wanted { self.version(controller, limit).map(Some) } else { Ok(None) }
+    }
+}
+
+fn check_usage(limit: Option<i64>, current: &Current) -> Result<(), CgroupError> {
+    match (limit.map(u64::try_from), current.usage) {
+        (Some(Ok(limit)), Some(usage)) if limit > 0 && limit < usage => Err(CgroupError::BelowUsage { limit, usage }),
+        _ => Ok(()),
+    }
+}
+
+fn cpuset(planner: &mut Planner<'_>, limit: &'static str, file: &str, list: Option<&str>) -> Result<(), CgroupError> {
+    if let Some(list) = list.filter(|list| !list.is_empty()) {
+        planner.version(Controller::Cpuset, limit)?;
+        planner.set(Controller::Cpuset, limit, file, list);
+    }
+    Ok(())
+}
+
+/// 0 means "not set", below that "unlimited", as for runc and Docker.
+fn pids_limit(planner: &mut Planner<'_>, limit: i64) -> Result<(), CgroupError> {
+    const LIMIT: &str = "pids.limit";
+    if limit != 0 {
+        planner.version(Controller::Pids, LIMIT)?;
+        let value = if limit < 0 { "max".to_owned() } else { limit.to_string() };
+        planner.set(Controller::Pids, LIMIT, "pids.max", value);
+    }
+    Ok(())
+}
+
+fn hugepages(planner: &mut Planner<'_>, size: &str, limit: i64) -> Result<(), CgroupError> {
+    const LIMIT: &str = "hugepageLimits";
+    let digits = size.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    if digits.is_empty() || !matches!(&size[digits.len()..], "KB" | "MB" | "GB") || digits.parse::<u64>().is_err() {
+        return Err(CgroupError::InvalidLimit { limit: LIMIT, value: size.to_owned(), why: "not a size such as 2MB" });
+    }
+    let (suffix, value) = match planner.version(Controller::Hugetlb, LIMIT)? {
+        Version::V1 => ("limit_in_bytes", limit.to_string()),
+        Version::V2 => ("max", if limit < 0 { "max".to_owned() } else { limit.to_string() }),
+    };
+    planner.set(Controller::Hugetlb, LIMIT, &format!("hugetlb.{size}.{suffix}"), &value);
+    // Linux 5.7 can count reservations too; without it a container reserves what it may not fault in.
+    planner.set_if_there(Controller::Hugetlb, LIMIT, &format!("hugetlb.{size}.rsvd.{suffix}"), value);
+    Ok(())
+}
+
+fn rdma(planner: &mut Planner<'_>, device: &str, limit: &oci::runtime_spec::LinuxRdma) -> Result<(), CgroupError> {
+    planner.version(Controller::Rdma, "rdma")?;
+    let part = |name: &str, value: Option<u32>| value.map(|v| format!(" {name}={v}")).unwrap_or_default();
+    let value =
+        format!("{device}{}{}", part("hca_handle", limit.hca_handles()), part("hca_object", limit.hca_objects()));
+    planner.set(Controller::Rdma, "rdma", "rdma.max", value);
+    Ok(())
+}
+
+/// Files of the unified hierarchy, named by the user. Last, so that they win.
+fn unified(planner: &mut Planner<'_>, resources: &LinuxResources, has_unified: bool) -> Result<(), CgroupError> {
+    const LIMIT: &str = "unified";
+    for (file, value) in resources.unified().iter().flatten().collect::<BTreeMap<_, _>>() {
+        if !has_unified {
+            return Err(CgroupError::Inexpressible { limit: LIMIT, version: "v1" });
+        }
+        if file.contains('/') || !file.contains('.') {
+            let why = "not the name of a control file";
+            return Err(CgroupError::InvalidLimit { limit: LIMIT, value: file.clone(), why });
+        }
+        planner.settings.push(Setting {
+            target: Target::Unified,
+            choices: vec![(file.clone(), value.clone())],
+            limit: LIMIT,
+            absent: Absent::Fail,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Real cgroups on this host, whichever version it has. Needs root; every test makes its own group and removes it.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use cgroup::{Cgroup, CgroupError, CgroupPath, Host, Mode};
+use errors::{Classify, Kind};
+use oci::runtime_spec::LinuxResources;
+
+/// A group of the test's own; emptied and removed when the test ends, however it ends.
+struct Group {
+    host: Host,
+    path: CgroupPath,
+    cgroup: Cgroup,
+}
+
+impl Group {
+    fn new(name: &str, resources: &str) -> Group {
+        let host = Host::probe().expect("these tests need root and control groups");
+        let path = test_path(name);
+        let resources: LinuxResources = serde_json::from_str(resources).unwrap();
+        let cgroup = host.create(&path, Some(&resources)).unwrap();
+        Group { host, path, cgroup }
+    }
+
+    /// Runs a script as a member: the shell itself writes `0`, as a container's first process does.
+    fn run(&self, script: &str) -> Child {
+        let files: Vec<OwnedFd> = self.cgroup.join_files().unwrap();
+        let own = std::process::id();
+        let mut join = String::new();
+        if let Some(dir) = self.cgroup.clone_into() {
+            join += &format!("echo 0 > /proc/{own}/fd/{}/cgroup.procs || exit 99\n", dir.as_raw_fd());
+        }
+        for file in &files {
+            join += &format!("echo 0 > /proc/{own}/fd/{} || exit 99\n", file.as_raw_fd());
+        }
+        // The descriptors must stay open until the shell has used them.
+        let ready = format!("{join}echo joined\n{script}");
+        #[allow(clippy::disallowed_methods, reason = "a test needs a process to limit")]
+        let mut child =
+            Command::new("sh").args(["-c", &ready]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = [0; 7];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+        assert_eq!(&line, b"joined\n");
+        child
+    }
+
+    fn places(&self) -> Vec<PathBuf> {
+        places(&self.host, &self.path)
+    }
+
+    /// The content of a control file, wherever it is.
+    fn file(&self, name: &str) -> String {
+        let found = self.places().into_iter().find_map(|dir| std::fs::read_to_string(dir.join(name)).ok());
+        found.unwrap_or_else(|| panic!("no {name}")).trim_end().to_owned()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let killed = self.cgroup.kill();
+        let removed = self.cgroup.remove();
+        if !std::thread::panicking() {
+            killed.unwrap();
+            removed.unwrap();
+            let left: Vec<PathBuf> = self.places().into_iter().filter(|p| p.exists()).collect();
+            assert!(left.is_empty(), "left over: {left:?}");
+        }
+    }
+}
+
+fn test_path(name: &str) -> CgroupPath {
+    format!("/corten-test-{}-{name}", std::process::id()).parse().unwrap()
+}
+
+fn places(host: &Host, path: &CgroupPath) -> Vec<PathBuf> {
+    host.describe().mount_points.iter().map(|point| PathBuf::from(format!("{point}{path}"))).collect()
+}
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited too long: {what}");
+        sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn limits_are_read_back_from_the_kernel() {
+    let group = Group::new(
+        "limits",
+        r#"{"memory": {"limit": 67108864, "reservation": 33554432},
+            "cpu": {"shares": 512, "quota": 50000, "period": 100000, "cpus": "0"},
+            "pids": {"limit": 42}}"#,
+    );
+    let stats = group.cgroup.stats().unwrap();
+    assert_eq!(stats.memory_limit, Some(67_108_864));
+    assert_eq!(stats.pids_limit, Some(42));
+    assert_eq!(group.file("cpuset.cpus"), "0");
+    if group.host.mode() == Mode::V2 {
+        assert_eq!(group.file("cpu.max"), "50000 100000");
+        assert_eq!(group.file("cpu.weight"), "59");
+        assert_eq!(group.file("memory.low"), "33554432");
+    } else {
+        assert_eq!(group.file("cpu.cfs_quota_us"), "50000");
+        assert_eq!(group.file("cpu.shares"), "512");
+        assert_eq!(group.file("memory.soft_limit_in_bytes"), "33554432");
+        if group.host.swap_limit() == Some(true) {
+            assert_eq!(group.file("memory.memsw.limit_in_bytes"), "134217728", "as much swap again");
+        }
+    }
+}
+
+#[test]
+fn memory_limits_go_up_and_down_again() {
+    let group = Group::new("update", r#"{"memory": {"limit": 33554432}}"#);
+    for limit in [268_435_456_i64, 16_777_216, 33_554_432, -1, 16_777_216] {
+        let resources = format!(r#"{{"memory": {{"limit": {limit}}}}}"#);
+        group.cgroup.update(&serde_json::from_str(&resources).unwrap()).unwrap();
+        assert_eq!(group.cgroup.stats().unwrap().memory_limit, u64::try_from(limit).ok());
+    }
+    let mut child = group.run("sleep 60");
+    let tiny = serde_json::from_str(r#"{"memory": {"limit": 4096, "checkBeforeUpdate": true}}"#).unwrap();
+    wait_until("memory in use", || group.cgroup.stats().unwrap().memory_usage > Some(4096));
+    assert!(matches!(group.cgroup.update(&tiny), Err(CgroupError::BelowUsage { .. })));
+    group.cgroup.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_child_joins_every_hierarchy() {
+    let group = Group::new("join", "{}");
+    let mut child = group.run("sleep 60");
+    let pid = i32::try_from(child.id()).unwrap();
+    wait_until("the child is listed", || group.cgroup.processes().unwrap().contains(&pid));
+    let memberships = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let path = group.path.to_string();
+    for line in memberships.lines() {
+        assert!(line.ends_with(&path), "{line} is not {path}");
+    }
+    group.cgroup.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn an_oom_kill_is_counted() {
+    let group = Group::new("oom", r#"{"memory": {"limit": 33554432}}"#);
+    assert_eq!(group.cgroup.oom_kills().unwrap(), 0);
+    let mut child = group.run("exec tail /dev/zero");
+    let status = child.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+    assert_eq!(group.cgroup.oom_kills().unwrap(), 1);
+    assert!(group.cgroup.stats().unwrap().memory_peak > Some(30 << 20));
+}
+
+#[test]
+fn a_fork_bomb_stays_in_its_limit_and_is_killed() {
+    let group = Group::new("bomb", r#"{"pids": {"limit": 30}}"#);
+    let mut child = group.run("bomb() { bomb | bomb & }; while :; do bomb; sleep 0.01; done");
+    wait_until("the limit is reached", || group.cgroup.stats().unwrap().pids_current >= Some(20));
+    assert!(group.cgroup.stats().unwrap().pids_current <= Some(30));
+    group.cgroup.kill().unwrap();
+    assert!(group.cgroup.processes().unwrap().is_empty());
+    child.wait().unwrap();
+}
+
+#[test]
+fn cpu_time_is_throttled_and_counted() {
+    let group = Group::new("cpu", r#"{"cpu": {"quota": 20000, "period": 100000}}"#);
+    let mut child = group.run("while :; do :; done");
+    let begin = (Instant::now(), group.cgroup.stats().unwrap().cpu_usage_ns);
+    sleep(Duration::from_millis(1000));
+    let stats = group.cgroup.stats().unwrap();
+    let share = (stats.cpu_usage_ns - begin.1) as f64 / begin.0.elapsed().as_nanos() as f64;
+    group.cgroup.kill().unwrap();
+    child.wait().unwrap();
+    assert!(share < 0.35, "used {share} of a processor instead of 0.2");
+    assert!(stats.throttled_periods >= 3 && stats.throttled_ns > 0, "{stats:?}");
+    assert!(stats.periods >= stats.throttled_periods);
+}
+
+#[test]
+fn frozen_processes_stand_still_and_can_be_killed() {
+    let group = Group::new("freeze", "{}");
+    let mut child = group.run("while :; do :; done");
+    let usage = || group.cgroup.stats().unwrap().cpu_usage_ns;
+    wait_until("it runs", || usage() > 1_000_000);
+    group.cgroup.freeze().unwrap();
+    let before = usage();
+    sleep(Duration::from_millis(100));
+    assert!(usage() - before < 2_000_000, "it runs while frozen");
+    group.cgroup.thaw().unwrap();
+    let before = usage();
+    wait_until("it runs again", || usage() > before + 5_000_000);
+    group.cgroup.freeze().unwrap();
+    group.cgroup.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn children_of_the_group_are_killed_and_removed_with_it() {
+    let group = Group::new("nested", "{}");
+    for place in group.places() {
+        std::fs::create_dir_all(place.join("a/b")).unwrap();
+        std::fs::create_dir(place.join("c")).unwrap();
+    }
+    // The deepest freezer (v1) or unified group gets a process of its own.
+    let deep = group.places().into_iter().map(|p| p.join("a/b"));
+    let deep = deep.filter(|p| p.join("freezer.state").exists() || p.join("cgroup.freeze").exists());
+    let join: String = deep.map(|p| format!("echo 0 > {}/cgroup.procs\n", p.display())).collect();
+    let mut child = group.run(&format!("({join} sleep 60) & sleep 60"));
+    wait_until("three processes", || group.cgroup.processes().unwrap().len() >= 3);
+    assert!(matches!(group.host.create(&group.path, None), Err(CgroupError::Exists { .. })));
+    group.cgroup.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn an_empty_leftover_is_replaced_without_its_limits() {
+    let group = Group::new("leftover", r#"{"pids": {"limit": 7}}"#);
+    let again = group.host.create(&group.path, None).unwrap();
+    assert_eq!(again.stats().unwrap().pids_limit, None);
+}
+
+#[test]
+fn a_limit_that_cannot_be_had_is_named_and_leaves_nothing() {
+    let host = Host::probe().unwrap();
+    let path: CgroupPath = format!("{}/below", test_path("missing")).parse().unwrap();
+    let resources = serde_json::from_str(r#"{"rdma": {"mlx5_1": {"hcaHandles": 3}}, "pids": {"limit": 5}}"#).unwrap();
+    let error = host.create(&path, Some(&resources)).unwrap_err();
+    assert_eq!(error.kind(), Kind::Unsupported);
+    assert!(error.to_string().contains("`rdma`"), "{error}");
+    for place in places(&host, &path.parent().unwrap()) {
+        assert!(!place.exists(), "{place:?}");
+    }
+}
+
+#[test]
+fn parents_are_made_and_pruned() {
+    let host = Host::probe().unwrap();
+    let parent = test_path("parent");
+    let path: CgroupPath = format!("{parent}/child").parse().unwrap();
+    let cgroup = host.create(&path, None).unwrap();
+    host.prune(&parent).unwrap();
+    assert!(host.open(&parent).is_ok(), "a parent in use stays");
+    cgroup.remove().unwrap();
+    cgroup.remove().unwrap();
+    host.prune(&parent).unwrap();
+    assert_eq!(host.open(&parent).unwrap_err().kind(), Kind::NotFound);
+}
+
+#[test]
+fn a_busy_group_is_not_removed() {
+    let group = Group::new("busy", "{}");
+    let mut child = group.run("sleep 60");
+    let error = group.cgroup.remove().unwrap_err();
+    assert_eq!(error.kind(), Kind::Conflict);
+    assert_eq!(group.cgroup.processes().unwrap().len(), 2, "nothing was killed");
+    group.cgroup.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn device_rules_reach_the_kernel() {
+    let group = Group::new(
+        "devices",
+        r#"{"devices": [{"allow": false, "access": "rwm"},
+            {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rw"},
+            {"allow": true, "type": "c", "major": 1, "minor": 5, "access": "rwm"}]}"#,
+    );
+    let mut child = group.run("echo x > /dev/null && ! head -c 1 /dev/urandom && head -c 1 /dev/zero");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
