@@ -20,7 +20,7 @@ pub(crate) fn release_directory() -> Result<PathBuf, Box<dyn std::error::Error>>
 
 /// Builds the release binary. The same selection as the tests use, so that nothing is compiled twice.
 pub(crate) fn build_release() -> Outcome {
-    run(&["build", "--release", "--locked", "--package", "cli"])?;
+    run(&["build", "--release", "--locked", "--package", "corten"])?;
     let binary = release_directory()?.join("corten");
     println!("built {}", binary.display());
     Ok(())

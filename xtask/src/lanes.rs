@@ -12,7 +12,7 @@
 use std::str::FromStr;
 
 use crate::summary::Summary;
-use crate::{Outcome, cargo, packages, tidy};
+use crate::{Outcome, cargo, packages, tidy, vm};
 
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +67,9 @@ pub(crate) fn test(lane: Lane) -> Outcome {
     }
     if wanted(Lane::Peers) {
         summary.stage("peers", peers);
+    }
+    if wanted(Lane::Vm) {
+        summary.stage("vm", vm::test);
     }
     summary.close()
 }

@@ -6,6 +6,7 @@
 //!   and runs the lanes.
 //! - `bench [run]`: measures side by side with Docker and runc, and rewrites `docs/benchmarks.md`. Never part of a test.
 //! - `tidy`: the repository's own rules, as tests.
+//! - `boot`: the vm lane with the release binary as it is, without building: for those who work on it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line for developers")]
 
 mod cargo;
@@ -13,13 +14,14 @@ mod lanes;
 mod packages;
 mod summary;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
 /// What a task answers: nothing, or why it failed.
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-const USAGE: &str = "usage: cargo xtask build | test [pure|host|peers|vm|all] | tidy";
+const USAGE: &str = "usage: cargo xtask build | test [pure|host|peers|vm|all] | tidy | boot";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         ["test"] => lanes::test(lanes::Lane::All),
         ["test", lane] => lane.parse().map_err(Into::into).and_then(lanes::test),
         ["tidy"] => tidy::run(),
+        ["boot"] => vm::test(),
         _ => Err(USAGE.into()),
     };
     match outcome {

@@ -26,7 +26,7 @@ use Row::{Base, Beside, Faces, Hats, Middle, Network, Pure, Runtime, Storage};
 
 /// Every room and the row it stands in.
 const ROOMS: &[(&str, Row)] = &[
-    ("cli", Hats),
+    ("corten", Hats),
     ("engine-api", Faces),
     ("client", Faces),
     ("compose", Faces),
@@ -276,9 +276,9 @@ mod tests {
 
     #[test]
     fn an_arrow_down_is_fine_and_an_arrow_up_is_found() {
-        assert!(findings(&["cli", "engine", "sys"], &[("cli", "engine"), ("engine", "sys")]).is_empty());
-        let found = findings(&["cli", "engine"], &[("engine", "cli")]);
-        assert_eq!(found, ["engine: may not know cli: arrows go down only"]);
+        assert!(findings(&["corten", "engine", "sys"], &[("corten", "engine"), ("engine", "sys")]).is_empty());
+        let found = findings(&["corten", "engine"], &[("engine", "corten")]);
+        assert_eq!(found, ["engine: may not know corten: arrows go down only"]);
         assert_eq!(findings(&["layer", "network"], &[("layer", "network")]).len(), 1);
     }
 

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The first process of the vm lane's machine: makes a small system, runs the checks, powers off.
+#![allow(clippy::print_stdout, reason = "the serial console is how the machine speaks")]
+
+use std::error::Error;
+use std::ffi::CStr;
+use std::path::Path;
+use std::time::Instant;
+
+use rustix::mount::{MountFlags, mount, mount_move};
+use rustix::system::{RebootCommand, finit_module, reboot};
+
+fn main() {
+    match system() {
+        Ok(()) => run_checks(),
+        Err(error) => println!("FAILED to make a system: {error}"),
+    }
+    rustix::fs::sync();
+    if let Err(error) = reboot(RebootCommand::PowerOff) {
+        println!("cannot power off: {error}");
+    }
+}
+
+/// A root that is a mount (the first one cannot be pivoted away from), and what every system has mounted.
+fn system() -> Result<(), Box<dyn Error>> {
+    std::fs::create_dir("/root.new")?;
+    mount("tmpfs", "/root.new", "tmpfs", MountFlags::empty(), Some(c"mode=0755"))?;
+    for directory in ["bin", "dev", "proc", "sys", "tmp", "etc", "run", "var", "var/lib", "root"] {
+        std::fs::create_dir(Path::new("/root.new").join(directory))?;
+    }
+    for file in ["bin/corten", "bin/busybox"] {
+        std::fs::copy(Path::new("/").join(file), Path::new("/root.new").join(file))?;
+        std::fs::remove_file(Path::new("/").join(file))?;
+    }
+    load_modules()?;
+    std::env::set_current_dir("/root.new")?;
+    mount_move("/root.new", "/")?;
+    rustix::process::chroot(".")?;
+    std::env::set_current_dir("/")?;
+    let mounts: [(&str, &str, &str, Option<&CStr>); 6] = [
+        ("proc", "/proc", "proc", None),
+        ("sysfs", "/sys", "sysfs", None),
+        ("devtmpfs", "/dev", "devtmpfs", None),
+        ("devpts", "/dev/pts", "devpts", Some(c"ptmxmode=0666")),
+        ("tmpfs", "/dev/shm", "tmpfs", None),
+        ("cgroup2", "/sys/fs/cgroup", "cgroup2", None),
+    ];
+    for (source, target, kind, data) in mounts {
+        std::fs::create_dir_all(target)?;
+        mount(source, target, kind, MountFlags::empty(), data).map_err(|error| format!("mount {target}: {error}"))?;
+    }
+    std::fs::write("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")?;
+    std::fs::write("/etc/group", "root:x:0:\n")?;
+    std::fs::write("/etc/resolv.conf", "nameserver 192.0.2.53\n")?;
+    testkit::process::command("/bin/busybox").args(["--install", "-s", "/bin"]).status()?;
+    testkit::process::command("/bin/busybox").args(["ip", "link", "set", "lo", "up"]).status()?;
+    Ok(())
+}
+
+fn load_modules() -> Result<(), Box<dyn Error>> {
+    for name in std::fs::read_to_string("/modules/order")?.lines() {
+        let file = std::fs::File::open(format!("/modules/{name}.ko"))?;
+        if let Err(error) = finit_module(&file, c"", 0) {
+            println!("module {name}: {error}");
+        }
+        std::fs::remove_file(format!("/modules/{name}.ko"))?;
+    }
+    Ok(())
+}
+
+fn run_checks() {
+    let (mut passed, mut failed) = (0, 0);
+    for (name, check) in end_to_end::CHECKS_ON_BOTH_CGROUP_VERSIONS {
+        let begun = Instant::now();
+        match std::panic::catch_unwind(check) {
+            Ok(()) => {
+                passed += 1;
+                println!("ok {name} ({:.1} s)", begun.elapsed().as_secs_f64());
+            }
+            Err(panic) => {
+                failed += 1;
+                println!("FAILED {name}: {}", message(&*panic));
+            }
+        }
+    }
+    println!("vm result: {passed} passed; {failed} failed");
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without words").replace('\n', " | ")
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The vm lane: the release binary in QEMU, in software emulation, with a pure cgroup v2 hierarchy.
+//!
+//! The machine's first process is `vm_init` of the end-to-end tests: it mounts what a system has, runs its checks
+//! through the command line, says on the serial console how each went, and powers the machine off.
+
+mod cpio;
+mod kernel;
+
+use std::error::Error;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::{Outcome, cargo};
+
+/// Kernel modules that Corten's features stand on, and what an ordinary system has loaded by the time somebody logs in.
+const MODULES: &[&str] = &[
+    "overlay",
+    "erofs",
+    "loop",
+    "veth",
+    "bridge",
+    "br_netfilter",
+    "tun",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_nat",
+    "nft_masq",
+    "nft_redir",
+    "nft_ct",
+    "nft_fib",
+    "nft_fib_ipv4",
+    "nft_fib_ipv6",
+    "nft_fib_inet",
+    "nft_reject",
+    "nft_reject_inet",
+    "nft_limit",
+    "nft_log",
+    "nf_nat",
+    "nf_conntrack",
+    "crc32c_generic",
+];
+
+/// Software emulation on a busy machine is slow; a machine that hangs must still end.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// Boots the machine and reads its verdict.
+pub(crate) fn test() -> Outcome {
+    let kernel = kernel::obtain()?;
+    let initrd = initramfs(&kernel)?;
+    let lines = boot(&kernel.image, &initrd)?;
+    verdict(&lines)
+}
+
+fn initramfs(kernel: &kernel::Kernel) -> Result<PathBuf, Box<dyn Error>> {
+    let release = cargo::release_directory()?;
+    let mut archive = cpio::Archive::default();
+    for directory in ["bin", "dev", "modules"] {
+        archive.directory(directory);
+    }
+    archive.device("dev/console", 5, 1);
+    archive.file("init", &read(&release.join("vm_init"))?);
+    archive.file("bin/corten", &read(&release.join("corten"))?);
+    archive.file("bin/busybox", &read(Path::new("/bin/busybox"))?);
+    let mut order = String::new();
+    for module in kernel.load_order(MODULES)? {
+        archive.file(&format!("modules/{}.ko", module.name), &module.bytes);
+        order.push_str(&format!("{}\n", module.name));
+    }
+    archive.file("modules/order", order.as_bytes());
+    let path = cargo::root().join("target/fixtures/initramfs.cpio");
+    std::fs::write(&path, archive.finish())?;
+    Ok(path)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
+    std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()).into())
+}
+
+/// Runs the machine until it powers itself off, and gives back what it said.
+fn boot(image: &Path, initrd: &Path) -> Result<Vec<String>, Box<dyn Error>> {
+    let mut machine = testkit::process::command("qemu-system-x86_64")
+        .args(["-accel", "tcg", "-cpu", "max", "-m", "1536", "-no-reboot", "-nodefaults", "-no-user-config"])
+        .args(["-display", "none", "-serial", "stdio", "-nic", "none"])
+        .args(["-append", "console=ttyS0 quiet panic=-1 cgroup_no_v1=all rdinit=/init"])
+        .arg("-kernel")
+        .arg(image)
+        .arg("-initrd")
+        .arg(initrd)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let console = machine.stdout.take().ok_or("no console")?;
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
+            if sender.send(String::from_utf8_lossy(&line).trim_end().to_owned()).is_err() {
+                break;
+            }
+        }
+    });
+    let end = Instant::now() + DEADLINE;
+    let mut lines = Vec::new();
+    loop {
+        match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(line) => {
+                println!("vm| {line}");
+                lines.push(line);
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                machine.kill()?;
+                machine.wait()?;
+                return Err(format!("the machine did not power off within {} s", DEADLINE.as_secs()).into());
+            }
+        }
+    }
+    let status = machine.wait()?;
+    if status.success() { Ok(lines) } else { Err(format!("qemu failed: {status}").into()) }
+}
+
+/// Good only when the closing line is there, names at least one success, and no failure.
+fn verdict(lines: &[String]) -> Outcome {
+    let closing = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("vm result: "))
+        .ok_or("the machine powered off without a result: look above for a panic")?;
+    let failed: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("FAILED ")).collect();
+    if !failed.is_empty() {
+        return Err(format!("{} checks failed in the machine: {closing}", failed.len()).into());
+    }
+    match closing.split_once(" passed").map(|(count, _)| count.parse::<u32>()) {
+        Some(Ok(count)) if count > 0 => Ok(()),
+        _ => Err(format!("no check passed in the machine: {closing}").into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict_of(lines: &[&str]) -> Result<(), String> {
+        verdict(&lines.iter().map(ToString::to_string).collect::<Vec<_>>()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_machine_that_says_nothing_or_proves_nothing_fails() {
+        assert!(verdict_of(&[]).unwrap_err().contains("without a result"));
+        assert!(verdict_of(&["vm result: 0 passed; 0 failed"]).unwrap_err().contains("no check passed"));
+    }
+
+    #[test]
+    fn one_failed_check_fails_the_lane() {
+        let lines = ["ok a", "FAILED b: because", "vm result: 1 passed; 1 failed"];
+        assert!(verdict_of(&lines).unwrap_err().contains("1 checks failed"));
+        assert_eq!(verdict_of(&["ok a", "vm result: 1 passed; 0 failed"]), Ok(()));
+    }
+}
