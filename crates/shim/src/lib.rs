@@ -1,1 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
 //! One small process per container: its parent, its log writer, its recorder.
+//!
+//! The daemon keeps one [`Zygote`]: the same binary, freshly started, with nothing in its memory. For each container
+//! the zygote clones itself into a *shim*, which launches the container through [`runtime::launch`], keeps its stdio
+//! flowing, writes its log, reaps it and records its exit. A shim needs nobody: the daemon and the zygote may die and
+//! the container runs and logs on. What a shim has to say it says in its own directory, by atomic rename
+//! ([`read_state`], [`read_exit`]), and to whoever [`connect`]s to its socket, in the frames of [`frame`].
+//!
+//! If the shim itself is killed, the kernel kills the container with it (`PR_SET_PDEATHSIG`).
+
+#![allow(dead_code, reason = "the event loop lands next")]
+
+mod clock;
+mod connect;
+mod error;
+pub mod frame;
+mod log;
+mod process;
+mod protocol;
+mod server;
+mod spawn;
+mod state;
+mod trace;
+mod zygote;
+
+pub use connect::connect;
+pub use error::ShimError;
+pub use log::{LogStream, LogWriter};
+pub use process::ProcessRef;
+pub use protocol::{Exit, LogConfig, Request, Resize, ShimRequest, Started};
+pub use spawn::{ShimFds, ShimHandle, Zygote};
+pub use state::{State, StateError, read_exec_exit, read_exit, read_state};
+pub use trace::Step;
+pub use zygote::zygote_main;

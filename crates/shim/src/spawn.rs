@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The daemon's side of starting shims: the zygote as a child process, and one question and answer per shim.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use crate::error::ShimError;
+use crate::frame::{Header, Kind, write_frame};
+use crate::protocol::ShimRequest;
+
+/// How long a zygote may take to clone itself before it is taken for dead.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Which descriptors come with the control socket, in this order.
+pub(crate) const HAS_ROOTFS: u8 = 1;
+/// See [`HAS_ROOTFS`].
+pub(crate) const HAS_NETNS: u8 = 2;
+/// See [`HAS_ROOTFS`].
+pub(crate) const HAS_ATTACH: u8 = 4;
+
+/// What a shim is given besides its description.
+#[derive(Debug, Default)]
+pub struct ShimFds {
+    /// A detached mount that becomes the container's root, instead of the spec's `root.path`.
+    pub rootfs: Option<OwnedFd>,
+    /// A prepared network namespace to join.
+    pub netns: Option<OwnedFd>,
+    /// A connected stream that is an attach session (input if open, output and errors) from its first byte on.
+    pub attach: Option<OwnedFd>,
+}
+
+/// A shim that has been started.
+#[derive(Debug)]
+pub struct ShimHandle {
+    /// The shim's process id.
+    pub pid: i32,
+    /// A descriptor of it, readable when the shim has ended.
+    pub pidfd: OwnedFd,
+    /// A watch session: `STARTED` or `FAILED` comes first, `EXITED` later, then the end of the stream.
+    pub control: UnixStream,
+}
+
+/// The process that shims are cloned from: this program, freshly started as `zygote`, with nothing in its memory.
+/// Ends when this value is dropped; the shims do not.
+#[derive(Debug)]
+pub struct Zygote {
+    live: Mutex<Option<Live>>,
+}
+
+/// A running zygote.
+#[derive(Debug)]
+struct Live {
+    socket: OwnedFd,
+    child: Child,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // The end of its socket would end it too; it holds nothing that killing could harm, and this cannot hang.
+        // Failures mean that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Zygote {
+    /// Starts `/proc/self/exe zygote`. The program's `main` must call [`zygote_main`](crate::zygote_main) for that
+    /// argument, before anything else is initialised.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn start() -> Result<Zygote, ShimError> {
+        Ok(Zygote { live: Mutex::new(Some(Live::start()?)) })
+    }
+
+    /// Starts a shim and tells it what to run. Returns as soon as the shim has its description: whether the container
+    /// could be started is said on [`ShimHandle::control`]. A zygote that has died is started again.
+    ///
+    /// # Errors
+    /// No zygote or no shim could be made, or the description is too long for a frame.
+    pub fn spawn(&self, request: &ShimRequest, fds: ShimFds) -> Result<ShimHandle, ShimError> {
+        let what = "the container's description";
+        let payload = serde_json::to_vec(request).map_err(|source| ShimError::Encode { what, source })?;
+        Header::new(Kind::Request, payload.len()).map_err(ShimError::Send)?;
+        let handle = self.clone_shim(&fds)?;
+        // Only now: a zygote that died without an answer may have left a shim behind. Without a description it ends.
+        write_frame(&handle.control, Kind::Request, &payload).map_err(ShimError::Send)?;
+        Ok(handle)
+    }
+
+    fn clone_shim(&self, fds: &ShimFds) -> Result<ShimHandle, ShimError> {
+        // A poisoned lock only means that another caller panicked: `Live` is whole or absent at any time.
+        let mut slot = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = slot.as_ref() {
+            match live.ask(fds) {
+                Err(ShimError::Zygote(_)) => *slot = None,
+                other => return other,
+            }
+        }
+        let live = Live::start()?;
+        let handle = live.ask(fds)?;
+        *slot = Some(live);
+        Ok(handle)
+    }
+}
+
+impl Live {
+    #[allow(clippy::disallowed_methods, reason = "the zygote's start is one of the places that start a process")]
+    fn start() -> Result<Live, ShimError> {
+        let failed = ShimError::StartZygote;
+        let (socket, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+            .map_err(|e| failed(e.into()))?;
+        for direction in [Timeout::Recv, Timeout::Send] {
+            set_socket_timeout(&socket, direction, Some(PATIENCE)).map_err(|e| failed(e.into()))?;
+        }
+        let child = Command::new(Path::new("/proc/self/exe"))
+            .arg("zygote")
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(failed)?;
+        Ok(Live { socket, child })
+    }
+
+    /// One shim, that has no description yet. [`ShimError::Zygote`]: there was no answer.
+    fn ask(&self, fds: &ShimFds) -> Result<ShimHandle, ShimError> {
+        let silent = |e: sys::Error| ShimError::Zygote(e.to_io());
+        let (control, theirs) = UnixStream::pair().map_err(ShimError::Clone)?;
+        let mut which = 0;
+        let mut sent: Vec<BorrowedFd<'_>> = vec![theirs.as_fd()];
+        for (flag, fd) in [(HAS_ROOTFS, &fds.rootfs), (HAS_NETNS, &fds.netns), (HAS_ATTACH, &fds.attach)] {
+            if let Some(fd) = fd {
+                which |= flag;
+                sent.push(fd.as_fd());
+            }
+        }
+        sys::fds::send_with(&self.socket, &[which], &sent).map_err(silent)?;
+        let mut answer = [0; 4];
+        let (length, mut received) = sys::fds::recv_with(&self.socket, &mut answer).map_err(silent)?;
+        if length != answer.len() {
+            return Err(ShimError::Zygote(io::ErrorKind::UnexpectedEof.into()));
+        }
+        match (i32::from_ne_bytes(answer), received.pop()) {
+            (pid @ 1.., Some(pidfd)) => Ok(ShimHandle { pid, pidfd, control }),
+            (errno, _) => Err(ShimError::Clone(io::Error::from_raw_os_error(errno.wrapping_neg()))),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The zygote: waits on its standard input, a socket of the daemon's, and clones itself for every message.
+//!
+//! It decides nothing and parses nothing: a message says only which descriptors came with it. So it stays as small as
+//! it started, and so do the shims, whose memory is a copy of its own.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::{WaitOptions, chdir, setsid, umask, wait};
+use rustix::stdio::{dup2_stdin, stdin};
+use sys::process::{CloneArgs, CloneError, clone3};
+
+use crate::server::{self, Descriptors};
+use crate::spawn::{HAS_ATTACH, HAS_NETNS, HAS_ROOTFS};
+
+/// `SIGCHLD` has this number on every architecture that Linux runs containers on.
+pub(crate) const SIGCHLD: i32 = 17;
+
+/// The whole life of a zygote: `corten zygote`, to be called before anything else is initialised. Returns the exit
+/// code when the daemon has gone; shims live on.
+pub fn zygote_main() -> u8 {
+    match serve() {
+        Ok(()) => 0,
+        // There is nobody to tell: the daemon sees the end of the socket and starts another.
+        Err(_) => 1,
+    }
+}
+
+fn serve() -> Result<(), Errno> {
+    // Whatever the daemon's own parent left open is not for containers.
+    sys::fds::close_from(3).map_err(|e| e.errno())?;
+    sys::prctl::set_name(c"corten-zygote").map_err(|e| e.errno())?;
+    // A session and a directory of its own, so that neither a terminal's signals nor a mounted directory binds it.
+    // It fails only for a process that leads a group already, as one started by a shell does.
+    let _ = setsid();
+    chdir("/")?;
+    umask(Mode::WGRP | Mode::WOTH);
+    // All signals are blocked here and in every shim: a stray one, to a process group or by name, must not end
+    // containers. Only SIGKILL does. The runtime gives the container an empty mask and default dispositions.
+    sys::signal::reset_ignored();
+    sys::signal::block_all().map_err(|e| e.errno())?;
+    let signals = sys::signal::signalfd(&[SIGCHLD]).map_err(|e| e.errno())?;
+    loop {
+        let socket = stdin();
+        let mut waiting = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
+        match poll(&mut waiting, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+        let [asked, reap] = waiting.map(|fd| !fd.revents().is_empty());
+        if reap {
+            drain(signals.as_fd());
+            while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+        }
+        if asked && !answer(socket, &signals)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Empties a signalfd; what was in it is found out by waiting for children.
+pub(crate) fn drain(signals: BorrowedFd<'_>) {
+    let mut buffer = [0; 512];
+    while matches!(rustix::io::read(signals, &mut buffer), Ok(n) if n > 0) {}
+}
+
+/// Reads one message and clones a shim for it. False at the end of the socket.
+fn answer(socket: BorrowedFd<'_>, signals: &OwnedFd) -> Result<bool, Errno> {
+    let mut which = [0];
+    let (length, received) = match sys::fds::recv_with(socket, &mut which) {
+        Ok(message) => message,
+        Err(e) if e.errno() == Errno::CONNRESET => return Ok(false),
+        Err(e) => return Err(e.errno()),
+    };
+    if length == 0 {
+        return Ok(false);
+    }
+    let cloned = match descriptors(which[0], received) {
+        Some(descriptors) => clone3(CloneArgs::default(), || become_shim(descriptors, signals.as_fd())),
+        None => Err(CloneError::Call(sys::Error::new("a message without its descriptors", Errno::INVAL))),
+    };
+    let (number, pidfd) = match cloned {
+        Ok(child) => (child.pid, Some(child.pidfd)),
+        Err(CloneError::Call(e)) => (-e.errno().raw_os_error(), None),
+        Err(CloneError::Threads { .. }) => (-Errno::DEADLK.raw_os_error(), None),
+    };
+    let fds: Vec<BorrowedFd<'_>> = pidfd.iter().map(AsFd::as_fd).collect();
+    match sys::fds::send_with(socket, &number.to_ne_bytes(), &fds) {
+        Ok(_) => Ok(true),
+        // The daemon died in between. The shim finds no description on its control socket and ends.
+        Err(e) if matches!(e.errno(), Errno::PIPE | Errno::CONNRESET) => Ok(false),
+        Err(e) => Err(e.errno()),
+    }
+}
+
+fn descriptors(which: u8, received: Vec<OwnedFd>) -> Option<Descriptors> {
+    let mut received = received.into_iter();
+    let control = received.next()?;
+    let mut next = |flag| if which & flag == 0 { Some(None) } else { received.next().map(Some) };
+    let (rootfs, netns, attach) = (next(HAS_ROOTFS)?, next(HAS_NETNS)?, next(HAS_ATTACH)?);
+    Some(Descriptors { control, rootfs, netns, attach })
+}
+
+/// Runs in the clone.
+fn become_shim(descriptors: Descriptors, signals: BorrowedFd<'_>) -> i32 {
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, Mode::empty());
+    // The zygote's socket must end with the zygote, so that the daemon sees its death.
+    match null.and_then(dup2_stdin) {
+        Ok(()) => server::run(descriptors, signals),
+        Err(_) => 1,
+    }
+}
