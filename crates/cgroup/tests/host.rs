@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Real cgroups on this host, whichever version it has. Needs root; every test makes its own group and removes it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails, in its helpers too")]
+
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
