@@ -1,4 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the end-to-end tests stand on: sandboxes, daemons, terminals, fixtures and a count of leftovers.
 
+pub mod corten;
+pub mod daemon;
+pub mod fixtures;
+pub mod leftovers;
 pub mod process;
+pub mod sandbox;
+pub mod terminal;
+
+pub use corten::{Finished, Running};
+pub use daemon::Daemon;

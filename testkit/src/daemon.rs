@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A daemon of a test's own, in its own sandbox, directories and cgroup. When it is dropped it is stopped, and nothing
+//! may be left of it.
+
+use std::ffi::OsString;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::mount::{MountFlags, mount};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::corten::{Finished, Running, binary};
+use crate::leftovers;
+use crate::sandbox::Sandbox;
+use crate::terminal::Terminal;
+
+/// A daemon starts in milliseconds; a loaded machine is forgiven.
+const START: Duration = Duration::from_secs(20);
+/// What is torn down behind the caller's back must be gone by then.
+const TEARDOWN: Duration = Duration::from_secs(15);
+
+/// A daemon to be started.
+#[derive(Default)]
+pub struct Builder {
+    arguments: Vec<String>,
+    data_size: Option<u64>,
+}
+
+impl Builder {
+    /// One more argument for `corten daemon`.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Builder {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Keeps its data on a file system of this many bytes, to see what happens when that is full.
+    #[must_use]
+    pub fn data_size(mut self, bytes: u64) -> Builder {
+        self.data_size = Some(bytes);
+        self
+    }
+
+    /// Starts it and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not start, with its log.
+    #[must_use]
+    pub fn start(self) -> Daemon {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("corten-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let directory = tempfile::Builder::new().prefix("corten-test-").tempdir().expect("a temporary directory");
+        let sandbox = Sandbox::new();
+        if let Some(bytes) = self.data_size {
+            let data = directory.path().join("data");
+            std::fs::create_dir(&data).expect("a directory");
+            let options = std::ffi::CString::new(format!("size={bytes}")).expect("no NUL");
+            sandbox.run(move || {
+                mount("tmpfs", &data, "tmpfs", MountFlags::empty(), Some(options.as_c_str())).expect("a tmpfs");
+            });
+        }
+        let daemon = Daemon {
+            mounts: sandbox.mounts(),
+            interfaces: sandbox.interfaces(),
+            sandbox,
+            directory: Some(directory),
+            cgroup: format!("/{name}"),
+            arguments: self.arguments,
+            process: Mutex::new(None),
+        };
+        daemon.start();
+        daemon
+    }
+}
+
+/// A running daemon.
+pub struct Daemon {
+    sandbox: Sandbox,
+    directory: Option<tempfile::TempDir>,
+    cgroup: String,
+    arguments: Vec<String>,
+    process: Mutex<Option<Child>>,
+    mounts: Vec<String>,
+    interfaces: Vec<String>,
+}
+
+impl Daemon {
+    /// A daemon to be configured.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A daemon with the defaults, and the `busybox` image imported.
+    #[must_use]
+    pub fn with_busybox() -> Daemon {
+        let daemon = Daemon::builder().start();
+        daemon.import_busybox();
+        daemon
+    }
+
+    /// Imports the busybox root as `busybox`.
+    pub fn import_busybox(&self) {
+        let tar = self.path().join("busybox.tar");
+        crate::fixtures::busybox::write(&tar);
+        self.ok(&["import", &tar.to_string_lossy(), "busybox"]);
+    }
+
+    /// Starts the daemon (again) and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not, with its log.
+    pub fn start(&self) {
+        let arguments = self.daemon_arguments();
+        let log = std::fs::File::options().create(true).append(true).open(self.log_path()).expect("a log");
+        let child = self.sandbox.run(move || {
+            crate::process::command(binary())
+                .args(arguments)
+                .stdin(Stdio::null())
+                .stdout(Stdio::from(log.try_clone().expect("a descriptor")))
+                .stderr(Stdio::from(log))
+                .spawn()
+                .expect("the binary starts")
+        });
+        *self.process() = Some(child);
+        let begun = Instant::now();
+        while UnixStream::connect(self.socket()).is_err() {
+            if let Some(status) = self.process().as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+                *self.process() = None;
+                panic!("the daemon ended with {status}:\n{}", self.log());
+            }
+            assert!(begun.elapsed() < START, "the daemon does not answer:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn daemon_arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["daemon".into()];
+        for (flag, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
+            arguments.extend([flag.into(), self.path().join(name).into()]);
+        }
+        arguments.extend(["-H".into(), self.host().into(), "--cgroup-parent".into(), self.cgroup.clone().into()]);
+        arguments.extend(self.arguments.iter().map(OsString::from));
+        arguments
+    }
+
+    /// The directory that everything of this daemon is in.
+    pub fn path(&self) -> &Path {
+        self.directory.as_ref().expect("it lives until it is dropped").path()
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.path().join("s.sock")
+    }
+
+    /// Its address, as `-H` takes it.
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    /// Its cgroup parent, an absolute path in each hierarchy.
+    pub fn cgroup(&self) -> &str {
+        &self.cgroup
+    }
+
+    /// Its namespaces.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    /// What the daemon has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.path().join("daemon.log")
+    }
+
+    fn process(&self) -> MutexGuard<'_, Option<Child>> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// When it is not running.
+    pub fn pid(&self) -> i32 {
+        let process = self.process();
+        i32::try_from(process.as_ref().expect("the daemon runs").id()).expect("process ids fit")
+    }
+
+    /// Its process id while it runs.
+    pub(crate) fn running_pid(&self) -> Option<i32> {
+        self.process().as_ref().and_then(|child| i32::try_from(child.id()).ok())
+    }
+
+    /// Kills the daemon with SIGKILL and nothing else with it.
+    pub fn kill(&self) {
+        let mut child = self.process().take().expect("the daemon runs");
+        child.kill().expect("our own child");
+        child.wait().expect("our own child");
+    }
+
+    /// Asks the daemon to end and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not, with its log.
+    pub fn stop(&self) {
+        let Some(mut child) = self.process().take() else { return };
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("process ids fit")).expect("it is positive");
+        // It may have ended on its own: then the wait below says how.
+        let _ = kill_process(pid, Signal::TERM);
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("our own child") {
+                assert!(status.success(), "the daemon ended with {status}:\n{}", self.log());
+                return;
+            }
+            if begun.elapsed() > TEARDOWN {
+                child.kill().expect("our own child");
+                child.wait().expect("our own child");
+                panic!("the daemon did not end when asked:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts `corten` with these arguments, this input and these variables, in the sandbox.
+    pub fn spawn_with(&self, arguments: &[&str], input: &[u8], variables: &[(&str, &str)]) -> Running {
+        let mut command = crate::process::command(binary());
+        command.args(arguments).env("CORTEN_HOST", self.host()).envs(variables.iter().copied());
+        let input = input.to_vec();
+        self.sandbox.run(move || Running::start(command, input))
+    }
+
+    /// Starts `corten` with these arguments and no input.
+    pub fn spawn(&self, arguments: &[&str]) -> Running {
+        self.spawn_with(arguments, b"", &[])
+    }
+
+    /// Runs `corten` with these arguments and no input to its end.
+    #[track_caller]
+    pub fn corten(&self, arguments: &[&str]) -> Finished {
+        self.spawn(arguments).wait()
+    }
+
+    /// Runs `corten`, which must succeed, and gives its standard output without the newline at its end.
+    #[track_caller]
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        self.corten(arguments).ok().text().to_owned()
+    }
+
+    /// Runs `corten`, which must fail with this exit code and a clear error.
+    #[track_caller]
+    pub fn fails(&self, arguments: &[&str], code: i32) -> Finished {
+        self.corten(arguments).fails(code)
+    }
+
+    /// Runs `corten` in a terminal of this many rows and columns.
+    pub fn terminal(&self, arguments: &[&str], rows: u16, columns: u16) -> Terminal {
+        Terminal::start(self, arguments, rows, columns)
+    }
+
+    /// What `corten inspect NAME` says: the one object.
+    #[track_caller]
+    pub fn inspect(&self, name: &str) -> serde_json::Value {
+        let text = self.ok(&["inspect", name]);
+        let mut list: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"));
+        assert_eq!(list.len(), 1, "{text}");
+        list.remove(0)
+    }
+
+    /// Everything of this daemon's that is still there and belongs to no container: mounts, links, tables, processes and
+    /// cgroups, one per line.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut left = self.leftovers_beside_daemon();
+        left.extend(self.links_and_tables());
+        left
+    }
+
+    fn links_and_tables(&self) -> Vec<String> {
+        let links = self.sandbox.interfaces().into_iter().filter(|link| !self.interfaces.contains(link));
+        links.map(|link| format!("link {link}")).chain(self.sandbox.tables()).collect()
+    }
+
+    fn leftovers_beside_daemon(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        let mounts = self.sandbox.mounts();
+        left.extend(mounts.into_iter().filter(|m| !self.mounts.contains(m)).map(|m| format!("mount {m}")));
+        left.extend(
+            leftovers::cgroups_below(&self.cgroup).into_iter().map(|path| format!("cgroup {}", path.display())),
+        );
+        left.extend(leftovers::processes_of(self).into_iter().map(|process| format!("process {process}")));
+        left.extend(
+            self.sandbox.interfaces().into_iter().filter(|l| l.starts_with("veth")).map(|l| format!("link {l}")),
+        );
+        left
+    }
+
+    /// Waits until no container has left anything: no mount, cgroup below the parent, process or veth. The daemon may run.
+    ///
+    /// # Panics
+    /// When something stays, with its name.
+    #[track_caller]
+    pub fn assert_no_container_left(&self) {
+        self.wait_until_empty("containers", Daemon::leftovers_beside_daemon);
+    }
+
+    #[track_caller]
+    fn wait_until_empty(&self, of: &str, left: impl Fn(&Daemon) -> Vec<String>) {
+        let begun = Instant::now();
+        loop {
+            let left = left(self);
+            if left.is_empty() {
+                return;
+            }
+            assert!(
+                begun.elapsed() < TEARDOWN,
+                "left of the {of}:\n{}\nthe daemon's log:\n{}",
+                left.join("\n"),
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Removes every container, stops the daemon, and fails when anything is left.
+    fn close(&self) {
+        if self.process().is_none() {
+            self.start();
+        }
+        let all = self.ok(&["ps", "-aq"]);
+        let mut remove = vec!["rm", "-f"];
+        remove.extend(all.split_whitespace());
+        if remove.len() > 2 {
+            self.ok(&remove);
+        }
+        self.stop();
+        self.wait_until_empty("daemon", Daemon::leftovers);
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let closed = if std::thread::panicking() {
+            // The first failure is the one to read; this daemon only has to go.
+            eprint_log(&self.log());
+            Err(None)
+        } else {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.close())).map_err(Some)
+        };
+        if let Some(mut child) = self.process().take() {
+            // It may have ended on its own.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        leftovers::end_processes_of(self);
+        leftovers::remove_cgroups(&self.cgroup);
+        if let Err(Some(panic)) = closed {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "a failed test shows its daemon's log")]
+fn eprint_log(log: &str) {
+    let lines: Vec<&str> = log.lines().collect();
+    let last = &lines[lines.len().saturating_sub(30)..];
+    eprintln!("the daemon's log, its last lines:\n{}", last.join("\n"));
+}

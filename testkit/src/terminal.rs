@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A command in a terminal, driven as a person would: keys in, screen out.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+
+use crate::corten::{binary, exit_code};
+use crate::daemon::Daemon;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The person's side of a terminal in which `corten` runs.
+pub struct Terminal {
+    keyboard: File,
+    /// The command's side, held to look at its settings.
+    screen_side: File,
+    shown: Arc<Mutex<String>>,
+    child: Child,
+}
+
+impl Terminal {
+    pub(crate) fn start(daemon: &Daemon, arguments: &[&str], rows: u16, columns: u16) -> Terminal {
+        let pair = nix::pty::openpty(None, None).expect("a pseudo-terminal");
+        let (keyboard, screen_side) = (File::from(pair.master), File::from(pair.slave));
+        set_size(&keyboard, rows, columns);
+        let stdio = || Stdio::from(screen_side.try_clone().expect("a descriptor"));
+        // setsid gives the command this terminal as its controlling one, so that it hears of Ctrl-C and of new sizes.
+        let mut command = crate::process::command("setsid");
+        command.arg("--ctty").arg("--wait").arg(binary()).args(arguments);
+        command.env("CORTEN_HOST", daemon.host()).stdin(stdio()).stdout(stdio()).stderr(stdio());
+        let child = daemon.sandbox().run(move || command.spawn().expect("setsid starts"));
+        let shown = Arc::new(Mutex::new(String::new()));
+        let mut reader = keyboard.try_clone().expect("a descriptor");
+        let screen = Arc::clone(&shown);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // The last close of the other side ends the reading with an error.
+            while let Ok(count) = reader.read(&mut buffer) {
+                if count == 0 {
+                    break;
+                }
+                let text = String::from_utf8_lossy(&buffer[..count]);
+                screen.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+            }
+        });
+        Terminal { keyboard, screen_side, shown, child }
+    }
+
+    /// Presses these keys.
+    pub fn send(&self, keys: &str) {
+        (&self.keyboard).write_all(keys.as_bytes()).expect("the terminal takes keys");
+    }
+
+    /// Everything shown so far.
+    pub fn shown(&self) -> String {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until this has been shown.
+    ///
+    /// # Panics
+    /// When it never is, with what was.
+    #[track_caller]
+    pub fn expect(&self, text: &str) {
+        let begun = Instant::now();
+        while !self.shown().contains(text) {
+            assert!(begun.elapsed() < PATIENCE, "{text:?} was not shown:\n{}", self.shown());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Gives the terminal another size, as dragging a window does.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        set_size(&self.keyboard, rows, columns);
+    }
+
+    /// Whether what is typed is shown by the terminal itself: off while a raw session runs, on before and after.
+    pub fn echoes(&self) -> bool {
+        let settings = tcgetattr(&self.screen_side).expect("a terminal has settings");
+        settings.local_modes.contains(rustix::termios::LocalModes::ECHO)
+    }
+
+    /// Waits for the command's end and gives its exit code.
+    ///
+    /// # Panics
+    /// When it does not end, with what was shown.
+    #[track_caller]
+    pub fn wait(&mut self) -> i32 {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
+                return exit_code(status);
+            }
+            assert!(begun.elapsed() < PATIENCE, "the command does not end:\n{}", self.shown());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // It has ended already unless the test failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn set_size(terminal: &File, rows: u16, columns: u16) {
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(terminal, size).expect("a terminal has a size");
+}
