@@ -21,6 +21,11 @@ impl CgroupPath {
         self.0.iter().map(String::as_str)
     }
 
+    /// The container's cgroup below this one. An id is always a safe component.
+    pub fn child(&self, id: &oci::ContainerId) -> CgroupPath {
+        CgroupPath(self.0.iter().cloned().chain([id.as_str().to_owned()]).collect())
+    }
+
     /// The path one level up, unless this one stands directly below the root.
     pub fn parent(&self) -> Option<CgroupPath> {
         let (_, above) = self.0.split_last()?;
