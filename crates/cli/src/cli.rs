@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line: from arguments to one command, and from its outcome to an exit code.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ErrorKind};
+use clap::{Parser, Subcommand};
+use client::{Client, Endpoint};
+use errors::{Kind, Report};
+
+use crate::failure::Failure;
+use crate::{commands, printer};
+
+/// Build, ship and run containers with one program.
+#[derive(Debug, Parser)]
+#[command(name = "corten", version, disable_help_subcommand = true, max_term_width = 120)]
+struct Line {
+    /// The daemon's address, as in unix:///run/corten/corten.sock
+    #[arg(short = 'H', long, global = false, value_name = "ADDRESS")]
+    host: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(commands::run::Args),
+    Create(commands::create::Args),
+    Start(commands::start::Args),
+    Stop(commands::stop::Args),
+    Kill(commands::kill::Args),
+    Wait(commands::wait::Args),
+    Rm(commands::rm::Args),
+    Ps(commands::ps::Args),
+    Logs(commands::logs::Args),
+    Exec(commands::exec::Args),
+    Attach(commands::attach::Args),
+    Inspect(commands::inspect::Args),
+    Images(commands::images::Args),
+    Rmi(commands::rmi::Args),
+    Pull(commands::pull::Args),
+    Import(commands::import::Args),
+    Info(commands::info::Args),
+    Version(commands::version::Args),
+    Daemon(commands::daemon::Args),
+}
+
+/// What every command may use.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// The daemon.
+    pub(crate) client: Client,
+    /// When `main` began: `CLOCK_MONOTONIC`, nanoseconds.
+    pub(crate) start_ns: u64,
+}
+
+/// Run the command line `arguments` (with the program's name first).
+pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> ExitCode {
+    let outcome = match Line::try_parse_from(arguments) {
+        Ok(line) => execute(line, start_ns),
+        Err(error) => refuse(&error),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            if let Some(report) = &failure.report {
+                printer::failure(report);
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn execute(line: Line, start_ns: u64) -> Result<u8, Failure> {
+    if let Command::Daemon(args) = line.command {
+        return commands::daemon::run(args, line.host);
+    }
+    let endpoint = Endpoint::resolve(line.host.as_deref(), |name| std::env::var(name).ok());
+    let is_run = matches!(line.command, Command::Run(_) | Command::Create(_) | Command::Exec(_));
+    let outcome = endpoint.map_err(Failure::from).and_then(|endpoint| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::new(Kind::Internal, format!("cannot make the event loop: {error}")))?;
+        let context = Context { client: Client::new(endpoint), start_ns };
+        let outcome = runtime.block_on(dispatch(line.command, &context));
+        // A thread may still wait for a key: it must not be waited for.
+        runtime.shutdown_background();
+        outcome
+    });
+    outcome.map_err(|failure| if is_run { failure.of_run() } else { failure })
+}
+
+async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
+    match command {
+        Command::Run(args) => commands::run::run(args, context).await,
+        Command::Create(args) => commands::create::run(args, context).await,
+        Command::Start(args) => commands::start::run(args, context).await,
+        Command::Stop(args) => commands::stop::run(args, context).await,
+        Command::Kill(args) => commands::kill::run(args, context).await,
+        Command::Wait(args) => commands::wait::run(args, context).await,
+        Command::Rm(args) => commands::rm::run(args, context).await,
+        Command::Ps(args) => commands::ps::run(args, context).await,
+        Command::Logs(args) => commands::logs::run(args, context).await,
+        Command::Exec(args) => commands::exec::run(args, context).await,
+        Command::Attach(args) => commands::attach::run(args, context).await,
+        Command::Inspect(args) => commands::inspect::run(args, context).await,
+        Command::Images(args) => commands::images::run(args, context).await,
+        Command::Rmi(args) => commands::rmi::run(args, context).await,
+        Command::Pull(args) => commands::pull::run(args, context).await,
+        Command::Import(args) => commands::import::run(args, context).await,
+        Command::Info(args) => commands::info::run(args, context).await,
+        Command::Version(args) => commands::version::run(args, context).await,
+        Command::Daemon(args) => commands::daemon::run(args, None),
+    }
+}
+
+/// What to say about arguments that are not understood, and Docker's exit code: 125 for a wrong flag, 1 for the rest.
+fn refuse(error: &clap::Error) -> Result<u8, Failure> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            printer::data(error.render().to_string().as_bytes());
+            return Ok(0);
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            printer::error_data(error.render().to_string().as_bytes());
+            return Err(Failure::told());
+        }
+        _ => {}
+    }
+    let code = match error.kind() {
+        ErrorKind::MissingRequiredArgument | ErrorKind::InvalidSubcommand => 1,
+        _ => 125,
+    };
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let message: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let hint = match (error.get(ContextKind::SuggestedSubcommand), error.get(ContextKind::SuggestedArg)) {
+        (Some(similar), _) | (_, Some(similar)) => format!("there is {similar}; `--help` lists all"),
+        _ => "`--help` says what is understood".to_owned(),
+    };
+    let report = Report::new(Kind::InvalidArgument, message.join(" ")).with_hint(hint);
+    Err(Failure { report: Some(report), code })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn refused(line: &str) -> Failure {
+        let words = std::iter::once("corten").chain(line.split_whitespace());
+        refuse(&Line::try_parse_from(words).unwrap_err()).unwrap_err()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_flags_are_125_and_missing_arguments_1() {
+        for (line, code, part) in [
+            ("run --nonsense debian", 125, "--nonsense"),
+            ("run --memory lots debian", 125, "lots"),
+            ("ps --nonsense", 125, "--nonsense"),
+            ("rm", 1, "CONTAINER"),
+            ("nonsense", 1, "nonsense"),
+        ] {
+            let failure = refused(line);
+            assert_eq!(failure.code, code, "{line}");
+            let report = failure.report.unwrap();
+            assert!(report.message.contains(part), "{line}: {}", report.message);
+            assert!(!report.message.contains('\n') && report.hint.is_some(), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_is_no_failure() {
+        let error = Line::try_parse_from(["corten", "run", "--help"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DisplayHelp);
+    }
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `corten attach`: connect the terminal to a running container.
+
+use api_types::{AttachRequest, Streams};
+
+use crate::cli::Context;
+use crate::commands::run::{Foreground, stay};
+use crate::detach_keys::DetachKeys;
+use crate::failure::Failure;
+use crate::terminal;
+use crate::trace::Trace;
+
+/// Attach this terminal's input, output and errors to a running container
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Keys that detach from the container
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    detach_keys: DetachKeys,
+    /// Do not attach stdin
+    #[arg(long)]
+    no_stdin: bool,
+    /// Pass signals on to the command
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
+          default_missing_value = "true", action = clap::ArgAction::Set)]
+    sig_proxy: bool,
+    /// Name or id
+    container: String,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    let config = context.client.inspect_container(&args.container).await?.config.unwrap_or_default();
+    let tty = config.tty.unwrap_or(false);
+    let stdin = !args.no_stdin && config.open_stdin.unwrap_or(false);
+    let request = AttachRequest {
+        streams: Streams { stdin, stdout: true, stderr: true },
+        start: false,
+        size: tty.then(terminal::size).flatten(),
+    };
+    let session = context.client.attach(&args.container, &request).await?;
+    // With a terminal Ctrl-C is a key like any other, and a signal is for this program.
+    let how = Foreground { tty, stdin, detach_keys: &args.detach_keys, sig_proxy: args.sig_proxy && !tty };
+    stay(&context.client, session, how, &mut Trace::new(context.start_ns)).await
+}

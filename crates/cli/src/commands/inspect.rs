@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `corten inspect`: all about containers and images.
+
+use client::{Client, ClientError};
+use errors::{Classify, Kind, Report};
+
+use crate::cli::Context;
+use crate::failure::Failure;
+use crate::printer;
+use crate::printer::json;
+use crate::template::Template;
+
+/// Print all about containers and images, as JSON
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How to print: json, or a template like '{{.State.OOMKilled}}' or '{{json .Config}}'
+    #[arg(short, long, value_name = "FORMAT", default_value = "json")]
+    format: String,
+    /// Only things of this kind
+    #[arg(long = "type", value_name = "KIND")]
+    kind: Option<Thing>,
+    /// Names or ids
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Thing {
+    /// Containers.
+    Container,
+    /// Images.
+    Image,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    let template = match args.format.as_str() {
+        "json" => None,
+        template => Some(template.parse::<Template>()?),
+    };
+    let (mut found, mut failed) = (Vec::new(), false);
+    for name in &args.names {
+        match inspect(&context.client, name, args.kind).await {
+            Ok(text) => found.push(text),
+            Err(failure) => {
+                failed = true;
+                failure.report.iter().for_each(printer::failure);
+            }
+        }
+    }
+    match template {
+        None => printer::line(&json::indent(&format!("[{}]", found.join(",")))),
+        Some(template) => {
+            for text in &found {
+                let value = serde_json::from_str(text).map_err(|error| {
+                    Failure::new(Kind::Internal, format!("the daemon's answer is not JSON: {error}"))
+                })?;
+                printer::line(&template.render(&value)?);
+            }
+        }
+    }
+    if failed { Err(Failure::told()) } else { Ok(0) }
+}
+
+/// The JSON of the container, or else of the image.
+async fn inspect(client: &Client, name: &str, kind: Option<Thing>) -> Result<String, Failure> {
+    let missing = |error: &ClientError| error.kind() == Kind::NotFound;
+    let answer = match kind {
+        Some(Thing::Container) => client.inspect_container_json(name).await,
+        Some(Thing::Image) => client.inspect_image_json(name).await,
+        None => match client.inspect_container_json(name).await {
+            Err(error) if missing(&error) => match client.inspect_image_json(name).await {
+                Err(error) if missing(&error) => {
+                    return Err(nothing(name));
+                }
+                other => other,
+            },
+            other => other,
+        },
+    };
+    Ok(String::from_utf8_lossy(&answer?).into_owned())
+}
+
+fn nothing(name: &str) -> Failure {
+    let report = Report::new(Kind::NotFound, format!("no such container or image: {name}"))
+        .with_hint("`corten ps -a` and `corten images` list what there is");
+    Failure { report: Some(report), code: 1 }
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One command, one file. Flags, columns and exit codes are the docker CLI's where both have them.
+
+pub(crate) mod attach;
+pub(crate) mod create;
+pub(crate) mod daemon;
+pub(crate) mod exec;
+pub(crate) mod images;
+pub(crate) mod import;
+pub(crate) mod info;
+pub(crate) mod inspect;
+pub(crate) mod kill;
+pub(crate) mod logs;
+pub(crate) mod ps;
+pub(crate) mod pull;
+pub(crate) mod rm;
+pub(crate) mod rmi;
+pub(crate) mod run;
+pub(crate) mod start;
+pub(crate) mod stop;
+pub(crate) mod version;
+pub(crate) mod wait;
+
+use crate::failure::Failure;
+use crate::printer;
+
+/// Do `action` for each name, printing the names it worked for; errors are printed as they come.
+async fn for_each(
+    names: &[String],
+    mut action: impl AsyncFnMut(&str) -> Result<String, Failure>,
+) -> Result<u8, Failure> {
+    let mut failed = false;
+    for name in names {
+        match action(name).await {
+            Ok(text) => printer::line(&text),
+            Err(failure) => {
+                failed = true;
+                if let Some(report) = &failure.report {
+                    printer::failure(report);
+                }
+            }
+        }
+    }
+    if failed { Err(Failure::told()) } else { Ok(0) }
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `corten rm`: remove containers.
+
+use crate::cli::Context;
+use crate::commands::for_each;
+use crate::failure::Failure;
+
+/// Remove one or more containers
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Kill and remove running ones, too
+    #[arg(short, long)]
+    force: bool,
+    /// Remove their anonymous volumes, too
+    #[arg(short, long)]
+    volumes: bool,
+    /// Names or ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    for_each(&args.containers, async |name| {
+        context.client.remove_container(name, args.force, args.volumes).await?;
+        Ok(name.to_owned())
+    })
+    .await
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `corten rmi`: remove images.
+
+use crate::cli::Context;
+use crate::failure::Failure;
+use crate::printer;
+
+/// Remove one or more images
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Remove it although a stopped container was made of it
+    #[arg(short, long)]
+    force: bool,
+    /// Names, digests or ids
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    let mut failed = false;
+    for name in &args.images {
+        match context.client.remove_image(name, args.force, false).await {
+            Ok(removed) => {
+                for item in removed {
+                    item.untagged.iter().for_each(|name| printer::line(&format!("Untagged: {name}")));
+                    item.deleted.iter().for_each(|digest| printer::line(&format!("Deleted: {digest}")));
+                }
+            }
+            Err(error) => {
+                failed = true;
+                printer::failure(&errors::Report::from(&error));
+            }
+        }
+    }
+    if failed { Err(Failure::told()) } else { Ok(0) }
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `corten run`: create and start a container, and stay with it unless it is detached.
+
+use api_types::docker::ContainerCreateBody;
+use api_types::{RunRequest, RunResponse, Streams};
+use client::{Client, ClientError, RunAnswer, Session};
+use errors::{Classify, Kind};
+
+use crate::cli::Context;
+use crate::detach_keys::DetachKeys;
+use crate::failure::Failure;
+use crate::flags::container::{ContainerFlags, Pull, Surroundings};
+use crate::printer::progress::Progress;
+use crate::signals::Signals;
+use crate::stream::{self, Ending};
+use crate::trace::Trace;
+use crate::{printer, terminal};
+
+/// Create and run a container from an image
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Args {
+    /// Run in the background and print the container's id
+    #[arg(short, long, conflicts_with = "attach")]
+    detach: bool,
+    /// Pass signals on to the command
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
+          default_missing_value = "true", action = clap::ArgAction::Set)]
+    sig_proxy: bool,
+    /// Print each step and its time, from the start of this program to the command's, and to its exit
+    #[arg(long)]
+    trace: bool,
+    #[command(flatten)]
+    flags: ContainerFlags,
+    /// The image, then the command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
+    image_and_command: Vec<String>,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    let mut trace = Trace::new(context.start_ns);
+    let request = request(&args, context.start_ns)?;
+    trace.step("arguments understood");
+
+    let answer = ask(&context.client, &request, args.flags.pull).await?;
+    trace.step("the daemon answered");
+    let outcome = match answer {
+        RunAnswer::Detached(response) => {
+            detached(response, &mut trace);
+            Ok(0)
+        }
+        RunAnswer::Attached(session) => {
+            session.warnings.iter().for_each(|warning| printer::warning(warning));
+            let how = Foreground {
+                tty: args.flags.tty,
+                stdin: request.attach.stdin,
+                detach_keys: &args.flags.detach_keys,
+                sig_proxy: args.sig_proxy,
+            };
+            stay(&context.client, session, how, &mut trace).await
+        }
+    };
+    if args.trace {
+        printer::error_data(trace.render().as_bytes());
+    }
+    outcome
+}
+
+fn request(args: &Args, client_start_ns: u64) -> Result<RunRequest, Failure> {
+    let attach = if args.detach { Streams::default() } else { args.flags.streams() };
+    if args.flags.tty && attach.stdin && !terminal::is_interactive() {
+        return Err(no_terminal());
+    }
+    // A required positional has at least one value.
+    let (image, command) = args.image_and_command.split_first().map_or(("", &[][..]), |(i, c)| (i.as_str(), c));
+    let size = args.flags.tty.then(terminal::size).flatten();
+    Ok(RunRequest {
+        name: args.flags.name.clone(),
+        platform: args.flags.platform.clone(),
+        config: body(&args.flags, image, command, attach)?,
+        detach: args.detach,
+        attach,
+        size,
+        trace: args.trace,
+        client_start_ns,
+    })
+}
+
+/// That `-it` needs somebody who types.
+pub(crate) fn no_terminal() -> Failure {
+    Failure::new(Kind::InvalidArgument, "the input device is not a terminal")
+        .with_hint("leave out -t, or run the command in a terminal")
+}
+
+/// The body that the flags amount to in this process's surroundings.
+pub(crate) fn body(
+    flags: &ContainerFlags,
+    image: &str,
+    command: &[String],
+    attach: Streams,
+) -> Result<ContainerCreateBody, Failure> {
+    let directory = std::env::current_dir()
+        .map_err(|error| Failure::new(Kind::NotFound, format!("the working directory cannot be found: {error}")))?;
+    let around = Surroundings {
+        directory: &directory,
+        environment: &|name| std::env::var(name).ok(),
+        terminal: terminal::size(),
+    };
+    Ok(flags.body(image, command, attach, &around)?)
+}
+
+/// Ask for the run; an image that is not there is pulled, unless the user does not want it.
+async fn ask(client: &Client, request: &RunRequest, pull: Pull) -> Result<RunAnswer, Failure> {
+    let image = request.config.image.as_deref().unwrap_or_default();
+    let platform = request.platform.as_deref();
+    if pull == Pull::Always {
+        fetch(client, image, platform).await?;
+    }
+    match client.run(request).await {
+        Err(error) if pull == Pull::Missing && is_missing(client, image, &error).await => {
+            fetch(client, image, platform).await?;
+            Ok(client.run(request).await?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Whether `error` is that there is no such image, and not that something else was not found.
+pub(crate) async fn is_missing(client: &Client, image: &str, error: &ClientError) -> bool {
+    let not_found = |error: &ClientError| error.kind() == Kind::NotFound;
+    not_found(error) && client.inspect_image_json(image).await.is_err_and(|error| not_found(&error))
+}
+
+/// Pull `image` with its progress on stderr.
+pub(crate) async fn fetch(client: &Client, image: &str, platform: Option<&str>) -> Result<(), Failure> {
+    printer::note(&format!("Unable to find image '{image}' locally: pulling it"));
+    let mut progress = Progress::new(false);
+    Ok(client.pull(image, platform, |line| progress.show(&line)).await?)
+}
+
+fn detached(response: RunResponse, trace: &mut Trace) {
+    response.warnings.iter().for_each(|warning| printer::warning(warning));
+    trace.extend(response.steps);
+    printer::line(&response.id);
+}
+
+/// How to stay with a command.
+pub(crate) struct Foreground<'a> {
+    /// The command has a terminal.
+    pub(crate) tty: bool,
+    /// What the user types is for the command.
+    pub(crate) stdin: bool,
+    /// The keys that leave the session.
+    pub(crate) detach_keys: &'a DetachKeys,
+    /// Signals are passed on.
+    pub(crate) sig_proxy: bool,
+}
+
+/// Stay with a container's first process until it ends or the user leaves; its exit code.
+pub(crate) async fn stay(
+    client: &Client,
+    session: Session,
+    how: Foreground<'_>,
+    trace: &mut Trace,
+) -> Result<u8, Failure> {
+    let container = session.container.clone();
+    let signals = Signals::listen(how.sig_proxy)?;
+    let options = stream::Options { tty: how.tty, stdin: how.stdin, detach_keys: how.detach_keys };
+    let pass_on = async |signal: &'static str| {
+        if let Some(container) = &container {
+            // A command that just ended cannot get a signal any more; its exit is on its way.
+            let _ = client.kill_container(container, signal).await;
+        }
+    };
+    match stream::drive(session, options, trace, signals, pass_on).await? {
+        Ending::Exited(exit) => {
+            trace.extend(exit.steps);
+            Ok(exit_code(exit.code))
+        }
+        Ending::Failed(report) => Err(Failure { code: report.kind.run_exit_code(), report: Some(report) }),
+        Ending::Detached => Ok(0),
+        Ending::Terminated(signal) => Ok(exit_code(128 + signal.0)),
+    }
+}
+
+/// An exit code as a process can have it.
+pub(crate) fn exit_code(code: i32) -> u8 {
+    // Codes are 0 to 255; what is not is no success either.
+    u8::try_from(code).unwrap_or(u8::MAX)
+}

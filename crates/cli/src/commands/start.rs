@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `corten start`: start containers that do not run.
+
+use api_types::{AttachRequest, Streams};
+use errors::Kind;
+
+use crate::cli::Context;
+use crate::commands::for_each;
+use crate::commands::run::{Foreground, stay};
+use crate::detach_keys::DetachKeys;
+use crate::failure::Failure;
+use crate::terminal;
+use crate::trace::Trace;
+
+/// Start one or more containers
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Attach the output, and pass signals on
+    #[arg(short, long)]
+    attach: bool,
+    /// Attach stdin, too
+    #[arg(short, long)]
+    interactive: bool,
+    /// Keys that detach from the container
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    detach_keys: DetachKeys,
+    /// Names or ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    if !args.attach && !args.interactive {
+        return for_each(&args.containers, async |name| {
+            context.client.start_container(name).await?;
+            Ok(name.to_owned())
+        })
+        .await;
+    }
+    let [name] = &args.containers[..] else {
+        return Err(Failure::new(Kind::InvalidArgument, "only one container can be started and attached to")
+            .with_hint("leave out -a and -i, or name one container"));
+    };
+    let found = context.client.inspect_container(name).await?;
+    let config = found.config.unwrap_or_default();
+    let tty = config.tty.unwrap_or(false);
+    let stdin = args.interactive && config.open_stdin.unwrap_or(false);
+    let request = AttachRequest {
+        streams: Streams { stdin, stdout: true, stderr: true },
+        start: true,
+        size: tty.then(terminal::size).flatten(),
+    };
+    let session = context.client.attach(name, &request).await?;
+    let how = Foreground { tty, stdin, detach_keys: &args.detach_keys, sig_proxy: true };
+    stay(&context.client, session, how, &mut Trace::new(context.start_ns)).await
+}

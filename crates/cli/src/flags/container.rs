@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The flags that `run` and `create` share, and the Engine API's body that they amount to.
+
+use std::path::{Path, PathBuf};
+
+use api_types::docker::{ContainerCreateBody, HostConfig};
+use api_types::{Size, Streams};
+use clap::{Args, ValueEnum};
+
+use super::{FlagError, environment, mounts, ports, security, size};
+
+/// When to fetch the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pull {
+    /// Before every start.
+    Always,
+    /// When it is not there.
+    Missing,
+    /// Not at all.
+    Never,
+}
+
+/// A standard stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stream {
+    /// The standard input.
+    Stdin,
+    /// The standard output.
+    Stdout,
+    /// The standard error output.
+    Stderr,
+}
+
+/// The networks there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NetworkMode {
+    /// An address of its own behind the host's.
+    #[value(alias = "default")]
+    Bridge,
+    /// The host's own network.
+    Host,
+    /// Only a loopback interface.
+    None,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ContainerFlags {
+    /// Attach to stdin, stdout or stderr (may be given several times)
+    #[arg(short = 'a', long, value_name = "STREAM")]
+    pub(crate) attach: Vec<Stream>,
+    /// Add a Linux capability
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
+    cap_add: Vec<String>,
+    /// Drop a Linux capability
+    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
+    cap_drop: Vec<String>,
+    /// Processors that may be used, as in 0.5
+    #[arg(long, value_name = "NUMBER", value_parser = size::nano_cpus)]
+    cpus: Option<i64>,
+    /// Keys that detach from the container
+    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
+    pub(crate) detach_keys: crate::detach_keys::DetachKeys,
+    /// Replace the image's entrypoint
+    #[arg(long, value_name = "COMMAND")]
+    entrypoint: Option<String>,
+    /// Set an environment variable; KEY alone passes on the caller's
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    env: Vec<String>,
+    /// Read environment variables from a file
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// The container's host name
+    #[arg(short = 'h', long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// Keep stdin open
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Attach a label
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// Memory limit, as in 512m
+    #[arg(short, long, value_name = "SIZE", value_parser = size::bytes)]
+    memory: Option<i64>,
+    /// Memory and swap together; -1 for unlimited swap
+    #[arg(long, value_name = "SIZE", value_parser = size::bytes_or_unlimited, allow_hyphen_values = true)]
+    memory_swap: Option<i64>,
+    /// Mount a directory or a tmpfs: type=bind,source=/HOST,target=/PATH[,readonly]
+    #[arg(long, value_name = "MOUNT", value_parser = mounts::mount)]
+    mount: Vec<api_types::docker::Mount>,
+    /// The container's name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// The container's network
+    #[arg(long, alias = "net", value_name = "NETWORK")]
+    network: Option<NetworkMode>,
+    /// How many processes and threads there may be; -1 for any number
+    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
+    pids_limit: Option<i64>,
+    /// The image's platform, as in linux/arm64
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+    /// Publish a port: [[IP:]HOST:]CONTAINER[/udp]
+    #[arg(short, long, value_name = "PORT")]
+    publish: Vec<String>,
+    /// When to pull the image
+    #[arg(long, value_name = "WHEN", default_value = "missing")]
+    pub(crate) pull: Pull,
+    /// Mount the root file system read-only
+    #[arg(long)]
+    read_only: bool,
+    /// Remove the container when it exits
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// Security option: seccomp=unconfined, seccomp=FILE, no-new-privileges
+    #[arg(long, value_name = "OPTION")]
+    security_opt: Vec<String>,
+    /// The signal that stops the container
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
+    /// Seconds until a stopping container is killed
+    #[arg(long, value_name = "SECONDS", allow_hyphen_values = true)]
+    stop_timeout: Option<i64>,
+    /// Mount a tmpfs: /PATH[:OPTIONS]
+    #[arg(long, value_name = "MOUNT")]
+    tmpfs: Vec<String>,
+    /// Give the container a terminal
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// User (and group) of the command: NAME or UID[:GROUP or GID]
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// Mount a directory: /HOST:/PATH[:ro]
+    #[arg(short, long, value_name = "VOLUME")]
+    volume: Vec<String>,
+    /// Working directory of the command
+    #[arg(short, long, value_name = "PATH")]
+    workdir: Option<String>,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+}
+
+/// What of the caller's surroundings flags refer to.
+pub(crate) struct Surroundings<'a> {
+    /// The working directory.
+    pub(crate) directory: &'a Path,
+    /// The environment.
+    pub(crate) environment: &'a dyn Fn(&str) -> Option<String>,
+    /// The terminal, if there is one.
+    pub(crate) terminal: Option<Size>,
+}
+
+impl ContainerFlags {
+    /// The streams of a session in the foreground: those of `-a`, else the outputs, and stdin with `-i`.
+    pub(crate) fn streams(&self) -> Streams {
+        if self.attach.is_empty() {
+            return Streams { stdin: self.interactive, stdout: true, stderr: true };
+        }
+        let has = |stream| self.attach.contains(&stream);
+        Streams { stdin: has(Stream::Stdin), stdout: has(Stream::Stdout), stderr: has(Stream::Stderr) }
+    }
+
+    /// The Engine API's body for `image` and `command`, to which `attach` is going to be attached.
+    pub(crate) fn body(
+        &self,
+        image: &str,
+        command: &[String],
+        attach: Streams,
+        around: &Surroundings<'_>,
+    ) -> Result<ContainerCreateBody, FlagError> {
+        let some = |list: Vec<String>| (!list.is_empty()).then_some(list);
+        let (binds, anonymous) = self.volumes(around.directory)?;
+        Ok(ContainerCreateBody {
+            image: Some(image.to_owned()),
+            cmd: some(command.to_vec()),
+            entrypoint: self.entrypoint.clone().map(|command| vec![command]),
+            env: some(environment::collect(&self.env_file, &self.env, around.environment)?),
+            labels: Some(environment::labels(&self.label)?).filter(|labels| !labels.is_empty()),
+            hostname: self.hostname.clone(),
+            user: self.user.clone(),
+            working_dir: self.workdir.clone(),
+            stop_signal: self.stop_signal.clone(),
+            stop_timeout: self.stop_timeout,
+            tty: Some(self.tty),
+            open_stdin: Some(self.interactive),
+            stdin_once: Some(self.interactive && attach.stdin),
+            attach_stdin: Some(attach.stdin),
+            attach_stdout: Some(attach.stdout),
+            attach_stderr: Some(attach.stderr),
+            volumes: some(anonymous),
+            host_config: Some(self.host_config(binds, around.terminal)?),
+            ..ContainerCreateBody::default()
+        })
+    }
+
+    fn host_config(&self, binds: Vec<String>, terminal: Option<Size>) -> Result<HostConfig, FlagError> {
+        let mut port_bindings = api_types::docker::PortMap::new();
+        for port in &self.publish {
+            ports::publish(port, &mut port_bindings)?;
+        }
+        let mut tmpfs = std::collections::HashMap::new();
+        for mount in &self.tmpfs {
+            mounts::tmpfs(mount, &mut tmpfs)?;
+        }
+        let security = self.security_opt.iter().map(|text| security::option(text)).collect::<Result<Vec<_>, _>>()?;
+        let some = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
+        Ok(HostConfig {
+            binds: some(&binds),
+            mounts: (!self.mount.is_empty()).then(|| self.mount.clone()),
+            tmpfs: (!tmpfs.is_empty()).then_some(tmpfs),
+            port_bindings: (!port_bindings.is_empty()).then_some(port_bindings),
+            network_mode: self.network.map(|mode| match mode {
+                NetworkMode::Bridge => "bridge".into(),
+                NetworkMode::Host => "host".into(),
+                NetworkMode::None => "none".into(),
+            }),
+            memory: self.memory,
+            memory_swap: self.memory_swap,
+            nano_cpus: self.cpus,
+            pids_limit: self.pids_limit,
+            readonly_rootfs: Some(self.read_only),
+            auto_remove: Some(self.rm),
+            cap_add: some(&self.cap_add),
+            cap_drop: some(&self.cap_drop),
+            security_opt: some(&security),
+            console_size: terminal.filter(|_| self.tty).map(|size| vec![size.rows.into(), size.cols.into()]),
+            ..HostConfig::default()
+        })
+    }
+
+    /// The binds and the anonymous volumes of `-v`.
+    fn volumes(&self, directory: &Path) -> Result<(Vec<String>, Vec<String>), FlagError> {
+        let (mut binds, mut anonymous) = (Vec::new(), Vec::new());
+        for text in &self.volume {
+            match mounts::volume(text, directory)? {
+                mounts::Volume::Bind(bind) => binds.push(bind),
+                mounts::Volume::Anonymous(target) => anonymous.push(target),
+            }
+        }
+        Ok((binds, anonymous))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    #[command(disable_help_flag = true)]
+    struct Line {
+        #[command(flatten)]
+        flags: ContainerFlags,
+        #[arg(required = true, trailing_var_arg = true)]
+        rest: Vec<String>,
+    }
+
+    fn body(line: &str) -> serde_json::Value {
+        let line = Line::try_parse_from(std::iter::once("run").chain(line.split_whitespace())).unwrap();
+        let around = Surroundings { directory: Path::new("/here"), environment: &|_| None, terminal: None };
+        let body = line.flags.body(&line.rest[0], &line.rest[1..], line.flags.streams(), &around).unwrap();
+        serde_json::to_value(body).unwrap()
+    }
+
+    #[test]
+    fn flags_after_the_image_belong_to_the_command() {
+        let body = body("-i --rm debian sh -c -t --rm");
+        assert_eq!(body["Image"], "debian");
+        assert_eq!(body["Cmd"], serde_json::json!(["sh", "-c", "-t", "--rm"]));
+        assert_eq!(body["Tty"], false);
+        assert_eq!(body["OpenStdin"], true);
+        assert_eq!(body["StdinOnce"], true);
+        assert_eq!(body["HostConfig"]["AutoRemove"], true);
+    }
+
+    #[test]
+    fn every_flag_reaches_the_body_as_docker_writes_it() {
+        let body = body(
+            "-e A=1 -w /w -u 1:2 -h box -l k=v --entrypoint /e --stop-signal INT --stop-timeout 3 -v ./d:/d:ro \
+             -v /anon --tmpfs /t:size=1m -p 127.0.0.1:80:80 --network none -m 64m --memory-swap -1 --cpus .5 \
+             --pids-limit 9 --read-only --cap-add NET_ADMIN,SYS_TIME --cap-drop ALL --security-opt \
+             no-new-privileges --mount type=tmpfs,dst=/m image",
+        );
+        let host = &body["HostConfig"];
+        let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(body["Env"], json(r#"["A=1"]"#));
+        assert_eq!(body["WorkingDir"], "/w");
+        assert_eq!(body["User"], "1:2");
+        assert_eq!(body["Hostname"], "box");
+        assert_eq!(body["Labels"], json(r#"{"k":"v"}"#));
+        assert_eq!(body["Entrypoint"], json(r#"["/e"]"#));
+        assert_eq!(body["StopSignal"], "INT");
+        assert_eq!(body["StopTimeout"], 3);
+        assert_eq!(body["Volumes"], json(r#"{"/anon":{}}"#));
+        assert_eq!(host["Binds"], json(r#"["/here/d:/d:ro"]"#));
+        assert_eq!(host["Tmpfs"], json(r#"{"/t":"size=1m"}"#));
+        assert_eq!(host["PortBindings"], json(r#"{"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"80"}]}"#));
+        assert_eq!(host["NetworkMode"], "none");
+        assert_eq!(host["Memory"], 64 << 20);
+        assert_eq!(host["MemorySwap"], -1);
+        assert_eq!(host["NanoCpus"], 500_000_000);
+        assert_eq!(host["PidsLimit"], 9);
+        assert_eq!(host["ReadonlyRootfs"], true);
+        assert_eq!(host["CapAdd"], json(r#"["NET_ADMIN","SYS_TIME"]"#));
+        assert_eq!(host["CapDrop"], json(r#"["ALL"]"#));
+        assert_eq!(host["SecurityOpt"], json(r#"["no-new-privileges"]"#));
+        assert_eq!(host["Mounts"][0]["Target"], "/m");
+    }
+
+    #[test]
+    fn what_is_not_supported_is_refused() {
+        for line in ["--restart always x", "--network other x", "--memory lots x", "--privileged x", "--pull often x"] {
+            assert!(Line::try_parse_from(std::iter::once("run").chain(line.split_whitespace())).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The flags that describe a container, and what they mean in the Engine API's JSON. One file per notation; each is
+//! text in, values out.
+
+pub(crate) mod container;
+pub(crate) mod environment;
+pub(crate) mod mounts;
+pub(crate) mod ports;
+pub(crate) mod security;
+pub(crate) mod size;
+
+use std::io;
+use std::path::PathBuf;
+
+use errors::{Classify, Kind, kind_of_io};
+
+/// A flag's value that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FlagError {
+    /// It is not written as it must be.
+    #[error("\"{value}\" {problem}")]
+    Invalid {
+        /// What was given.
+        value: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A file that a flag names cannot be read.
+    #[error("cannot read the {what} {}", path.display())]
+    File {
+        /// What the file is for.
+        what: &'static str,
+        /// Where it was looked for.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A line of an environment file is wrong.
+    #[error("{}, line {line}: {problem}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Counted from one.
+        line: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The seccomp profile is no JSON.
+    #[error("the seccomp profile {} is not JSON", path.display())]
+    Profile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// `--security-opt` with something that Corten does not do.
+    #[error("--security-opt {option} is not supported")]
+    SecurityOption {
+        /// What was given.
+        option: String,
+    },
+}
+
+impl FlagError {
+    fn invalid(value: impl Into<String>, problem: &'static str) -> FlagError {
+        FlagError::Invalid { value: value.into(), problem }
+    }
+}
+
+impl Classify for FlagError {
+    fn kind(&self) -> Kind {
+        match self {
+            FlagError::File { source, .. } => kind_of_io(source),
+            FlagError::SecurityOption { .. } => Kind::Unsupported,
+            _ => Kind::InvalidArgument,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            FlagError::SecurityOption { .. } => {
+                Some("there are seccomp=unconfined, seccomp=FILE and no-new-privileges".into())
+            }
+            _ => None,
+        }
+    }
+}

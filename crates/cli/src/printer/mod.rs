@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The only place that prints. Data goes to stdout; progress, warnings and errors to stderr. A reader that went away
+//! (`corten ps | head -1`) ends the program quietly, as it ends every other.
+
+pub(crate) mod human;
+pub(crate) mod json;
+pub(crate) mod progress;
+pub(crate) mod table;
+
+use std::io::{self, IsTerminal, Write};
+
+use errors::Report;
+
+/// What a shell reports of a program that a closed pipe ended: 128 + SIGPIPE.
+const CLOSED_PIPE: i32 = 141;
+
+/// Write `data` to stdout.
+pub(crate) fn data(data: &[u8]) {
+    let mut stdout = io::stdout().lock();
+    finish(stdout.write_all(data).and_then(|()| stdout.flush()));
+}
+
+/// Write `data` to stderr.
+pub(crate) fn error_data(data: &[u8]) {
+    finish(io::stderr().lock().write_all(data));
+}
+
+/// Write a line to stdout.
+pub(crate) fn line(text: &str) {
+    data(format!("{text}\n").as_bytes());
+}
+
+/// Write a line to stderr.
+pub(crate) fn note(text: &str) {
+    error_data(format!("{text}\n").as_bytes());
+}
+
+/// Write a warning to stderr.
+pub(crate) fn warning(text: &str) {
+    note(&format!("{}: {text}", colored("warning", "33")));
+}
+
+/// Write an error, and what to do about it, to stderr.
+pub(crate) fn failure(report: &Report) {
+    let mut text = format!("{}: {}", colored("corten", "1;31"), report.message);
+    if let Some(hint) = &report.hint {
+        text.push_str("\n  ");
+        text.push_str(hint);
+    }
+    note(&text);
+}
+
+/// `text` in a colour (an SGR parameter), where stderr is a terminal and the user has nothing against it.
+fn colored(text: &str, color: &str) -> String {
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if wanted && io::stderr().is_terminal() { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+fn finish(result: io::Result<()>) {
+    if result.is_err() {
+        // Nobody reads: there is no one to tell. The terminal must not stay raw, whatever happens.
+        crate::terminal::restore();
+        std::process::exit(CLOSED_PIPE);
+    }
+}

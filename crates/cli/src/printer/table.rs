@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Columns, spaced as the docker CLI spaces them: three blanks between, ten characters at least.
+
+use std::fmt::Write;
+
+const GAP: usize = 3;
+const NARROWEST: usize = 10;
+
+/// Rows under a header.
+#[derive(Debug)]
+pub(crate) struct Table<const COLUMNS: usize> {
+    rows: Vec<[String; COLUMNS]>,
+}
+
+impl<const COLUMNS: usize> Table<COLUMNS> {
+    /// A table that has no rows yet.
+    pub(crate) fn new(header: [&str; COLUMNS]) -> Table<COLUMNS> {
+        Table { rows: vec![header.map(str::to_owned)] }
+    }
+
+    /// Add a row.
+    pub(crate) fn row(&mut self, row: [String; COLUMNS]) {
+        self.rows.push(row);
+    }
+
+    /// The lines.
+    pub(crate) fn render(&self) -> String {
+        let length = |cell: &String| cell.chars().count();
+        let widths: Vec<usize> = (0..COLUMNS)
+            .map(|column| {
+                let longest = self.rows.iter().map(|row| length(&row[column])).max().unwrap_or(0);
+                (longest + GAP).max(NARROWEST)
+            })
+            .collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            for (column, cell) in row.iter().enumerate() {
+                let width = if column + 1 == COLUMNS { 0 } else { widths[column] };
+                // Writing to a String cannot fail.
+                let _ = write!(text, "{cell:<width$}");
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_spaced_as_dockers() {
+        let mut table = Table::new(["ID", "COMMAND", "NAMES"]);
+        table.row(["0123456789ab".into(), "\"sh…\"".into(), "a".into()]);
+        let lines = ["ID             COMMAND   NAMES", "0123456789ab   \"sh…\"     a"];
+        assert_eq!(table.render(), format!("{}\n{}\n", lines[0], lines[1]));
+    }
+}

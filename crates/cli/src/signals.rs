@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The signals that a user, a service manager or a shell sends to the client and means for the container.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::failure::Failure;
+
+/// Makes a kind of signal; the kinds themselves are no constants.
+type Kind = fn() -> SignalKind;
+
+/// What is passed on, and by which name.
+const PASSED_ON: [(&str, Kind); 7] = [
+    ("INT", SignalKind::interrupt),
+    ("TERM", SignalKind::terminate),
+    ("HUP", SignalKind::hangup),
+    ("QUIT", SignalKind::quit),
+    ("USR1", SignalKind::user_defined1),
+    ("USR2", SignalKind::user_defined2),
+    ("ALRM", SignalKind::alarm),
+];
+
+/// So many requests to end, unheeded, end the client itself.
+const PATIENCE: u32 = 3;
+
+/// Signals as they come.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    received: mpsc::Receiver<(&'static str, i32)>,
+    pass_on: bool,
+    unheeded: u32,
+}
+
+/// A signal that ends the client, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terminated(pub(crate) i32);
+
+impl Signals {
+    /// Begin to listen. Without `pass_on` the signals end the client, after it has tidied up.
+    pub(crate) fn listen(pass_on: bool) -> Result<Signals, Failure> {
+        let (sender, received) = mpsc::channel(16);
+        for (name, kind) in PASSED_ON {
+            let kind = kind();
+            let listener = signal(kind).map_err(|error| {
+                Failure::new(errors::Kind::Internal, format!("cannot wait for the signal {name}: {error}"))
+            })?;
+            tokio::spawn(relay(listener, (name, kind.as_raw_value()), sender.clone()));
+        }
+        Ok(Signals { received, pass_on, unheeded: 0 })
+    }
+
+    /// The name of the next signal to pass on, or that the client is to end.
+    pub(crate) async fn next(&mut self) -> Result<&'static str, Terminated> {
+        match self.received.recv().await {
+            Some((name, number)) => self.decide(name, number),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn decide(&mut self, name: &'static str, number: i32) -> Result<&'static str, Terminated> {
+        if matches!(name, "INT" | "TERM") {
+            self.unheeded += 1;
+        }
+        if self.pass_on && self.unheeded < PATIENCE { Ok(name) } else { Err(Terminated(number)) }
+    }
+}
+
+async fn relay(mut listener: Signal, which: (&'static str, i32), sender: mpsc::Sender<(&'static str, i32)>) {
+    while listener.recv().await.is_some() {
+        if sender.send(which).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signals(pass_on: bool) -> Signals {
+        Signals { received: mpsc::channel(1).1, pass_on, unheeded: 0 }
+    }
+
+    #[test]
+    fn the_third_request_to_end_ends_the_client() {
+        let mut signals = signals(true);
+        assert_eq!(signals.decide("USR1", 10), Ok("USR1"));
+        assert_eq!(signals.decide("INT", 2), Ok("INT"));
+        assert_eq!(signals.decide("TERM", 15), Ok("TERM"));
+        assert_eq!(signals.decide("INT", 2), Err(Terminated(2)));
+    }
+
+    #[test]
+    fn what_is_not_passed_on_ends_the_client() {
+        assert_eq!(signals(false).decide("HUP", 1), Err(Terminated(1)));
+    }
+}
