@@ -18,9 +18,13 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let start_ns = trace::now_ns();
-    if std::env::args_os().nth(1).is_some_and(|first| first == "--version" || first == "-V") {
-        printer::line(concat!("corten ", env!("CARGO_PKG_VERSION")));
-        return ExitCode::SUCCESS;
+    let first = std::env::args_os().nth(1);
+    match first.as_ref().and_then(|word| word.to_str()) {
+        Some("zygote") => ExitCode::from(shim::zygote_main()),
+        Some("--version" | "-V") => {
+            printer::line(concat!("corten ", env!("CARGO_PKG_VERSION")));
+            ExitCode::SUCCESS
+        }
+        _ => cli::main(std::env::args_os(), start_ns),
     }
-    cli::main(std::env::args_os(), start_ns)
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use errors::{Classify, Kind, Report, kind_of_io};
+use shim::frame::FrameError;
 
 /// A request that was not answered, or was answered with an error.
 #[derive(Debug, thiserror::Error)]
@@ -100,9 +101,18 @@ pub enum ClientError {
     /// A stream broke.
     #[error("the stream to the daemon broke")]
     Stream(#[source] io::Error),
-    /// A stream carries something that cannot be.
-    #[error("the daemon sent a frame that is not understood: {0}")]
-    Frame(String),
+    /// A stream carries what is no frame.
+    #[error("the daemon's stream is not understood")]
+    Frame(#[source] FrameError),
+    /// A frame that only a client sends.
+    #[error("the daemon sent a frame of kind {0:?}, which it should not")]
+    UnexpectedFrame(shim::frame::Kind),
+    /// A frame's message is not what it should be.
+    #[error("a message in the daemon's stream is not understood")]
+    Message(#[source] serde_json::Error),
+    /// A log's or a pull's stream is not what it should be.
+    #[error("the daemon's stream is not understood: {0}")]
+    Framing(&'static str),
 }
 
 impl Classify for ClientError {
@@ -121,7 +131,10 @@ impl Classify for ClientError {
             ClientError::Malformed { .. }
             | ClientError::Encode(_)
             | ClientError::NotUpgraded { .. }
-            | ClientError::Frame(_) => Kind::Internal,
+            | ClientError::Frame(_)
+            | ClientError::UnexpectedFrame(_)
+            | ClientError::Message(_)
+            | ClientError::Framing(_) => Kind::Internal,
         }
     }
 
@@ -139,7 +152,12 @@ impl Classify for ClientError {
             }),
             ClientError::Start { log, .. } => Some(format!("what the daemon wrote is in {}", log.display())),
             ClientError::Answered(report) => report.hint.clone(),
-            ClientError::Malformed { .. } | ClientError::NotUpgraded { .. } | ClientError::Frame(_) => {
+            ClientError::Malformed { .. }
+            | ClientError::NotUpgraded { .. }
+            | ClientError::Frame(_)
+            | ClientError::UnexpectedFrame(_)
+            | ClientError::Message(_)
+            | ClientError::Framing(_) => {
                 Some("the daemon may be of another version: compare client and server in `corten version`".into())
             }
             _ => None,

@@ -114,7 +114,7 @@ async fn follow(
             see(path, &line, &mut progress)?;
         }
         if lines.buffered.len() > LONGEST_LINE {
-            return Err(ClientError::Frame(format!("a line of progress is longer than {LONGEST_LINE} bytes")));
+            return Err(ClientError::Framing("a line of progress is longer than any can be"));
         }
     }
     let rest = lines.rest();

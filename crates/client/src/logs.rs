@@ -47,7 +47,7 @@ impl LogStream {
             }
             let Some(frame) = self.body.frame().await else {
                 let whole = self.frames.as_ref().is_none_or(|frames| frames.buffered.is_empty());
-                return if whole { Ok(None) } else { Err(ClientError::Frame("it ends in the middle".into())) };
+                return if whole { Ok(None) } else { Err(ClientError::Framing("it ends in the middle of a frame")) };
             };
             let frame = frame.map_err(|error| ClientError::Stream(std::io::Error::other(error)))?;
             let Ok(data) = frame.into_data() else { continue };
@@ -70,7 +70,7 @@ impl Frames {
         let [stream, _, _, _, length @ ..] = *header;
         let length = u32::from_be_bytes(length) as usize;
         if length > LARGEST_FRAME {
-            return Err(ClientError::Frame(format!("a frame of {length} bytes")));
+            return Err(ClientError::Framing("a frame is larger than any can be"));
         }
         if rest.len() < length {
             return Ok(None);
@@ -80,7 +80,7 @@ impl Frames {
         match stream {
             0 | 1 => Ok(Some(Output::Stdout(data))),
             2 => Ok(Some(Output::Stderr(data))),
-            other => Err(ClientError::Frame(format!("stream {other}"))),
+            _ => Err(ClientError::Framing("a frame is of no known stream")),
         }
     }
 }

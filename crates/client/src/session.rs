@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A stream of frames after `101 Switching Protocols`: what the user types goes in, what the command writes and how it
-//! ends comes out. The frames are the shim's: a byte of kind, three of padding, four of big-endian length, the payload.
+//! ends comes out. The frames are the shim's.
 
 use api_types::{CONTAINER_HEADER, Size, TracedStep, WARNING_HEADER};
 use bytes::{Bytes, BytesMut};
@@ -11,26 +11,10 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use shim::frame::{FrameError, HEADER_LEN, Header, Kind, MAX_PAYLOAD};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use crate::error::ClientError;
-
-/// The kinds of frames.
-mod kind {
-    pub(super) const STDIN: u8 = 0;
-    pub(super) const STDOUT: u8 = 1;
-    pub(super) const STDERR: u8 = 2;
-    pub(super) const RESIZE: u8 = 17;
-    pub(super) const STARTED: u8 = 18;
-    pub(super) const EXITED: u8 = 19;
-    pub(super) const FAILED: u8 = 20;
-    pub(super) const STDIN_EOF: u8 = 21;
-    pub(super) const OK: u8 = 22;
-    pub(super) const DETACHED: u8 = 23;
-}
-
-/// The largest payload, in bytes.
-const LARGEST_PAYLOAD: usize = 1 << 20;
 
 /// What happens in a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +106,7 @@ impl SessionReader {
                 return if self.buffered.is_empty() {
                     Ok(None)
                 } else {
-                    Err(ClientError::Frame("it ends in the middle".into()))
+                    Err(ClientError::Frame(FrameError::Truncated))
                 };
             }
         }
@@ -130,34 +114,31 @@ impl SessionReader {
 }
 
 /// The first whole frame that is buffered.
-fn take_frame(buffered: &mut BytesMut) -> Result<Option<(u8, Bytes)>, ClientError> {
-    let Some((header, rest)) = buffered.split_first_chunk::<8>() else { return Ok(None) };
-    let [kind, _, _, _, length @ ..] = *header;
-    let length = u32::from_be_bytes(length) as usize;
-    if length > LARGEST_PAYLOAD {
-        return Err(ClientError::Frame(format!("kind {kind} with {length} bytes")));
-    }
+fn take_frame(buffered: &mut BytesMut) -> Result<Option<(Kind, Bytes)>, ClientError> {
+    let Some((header, rest)) = buffered.split_first_chunk::<HEADER_LEN>() else { return Ok(None) };
+    let header = Header::decode(*header).map_err(ClientError::Frame)?;
+    let length = header.len as usize;
     if rest.len() < length {
         return Ok(None);
     }
-    let mut frame = buffered.split_to(8 + length);
-    Ok(Some((kind, frame.split_off(8).freeze())))
+    let mut frame = buffered.split_to(HEADER_LEN + length);
+    Ok(Some((header.kind, frame.split_off(HEADER_LEN).freeze())))
 }
 
-fn event(kind: u8, payload: Bytes) -> Result<Option<Event>, ClientError> {
+fn event(kind: Kind, payload: Bytes) -> Result<Option<Event>, ClientError> {
     Ok(Some(match kind {
-        kind::STDOUT => Event::Stdout(payload),
-        kind::STDERR => Event::Stderr(payload),
-        kind::STARTED => Event::Started(parse(&payload)?),
-        kind::EXITED => Event::Exited(parse(&payload)?),
-        kind::FAILED => Event::Failed(parse(&payload)?),
-        kind::OK => return Ok(None),
-        other => return Err(ClientError::Frame(format!("kind {other}"))),
+        Kind::Stdout => Event::Stdout(payload),
+        Kind::Stderr => Event::Stderr(payload),
+        Kind::Started => Event::Started(parse(&payload)?),
+        Kind::Exited => Event::Exited(parse(&payload)?),
+        Kind::Failed => Event::Failed(parse(&payload)?),
+        Kind::Ok => return Ok(None),
+        other => return Err(ClientError::UnexpectedFrame(other)),
     }))
 }
 
 fn parse<T: DeserializeOwned>(payload: &[u8]) -> Result<T, ClientError> {
-    serde_json::from_slice(payload).map_err(|error| ClientError::Frame(error.to_string()))
+    serde_json::from_slice(payload).map_err(ClientError::Message)
 }
 
 /// The side of a session that the user writes.
@@ -167,12 +148,10 @@ pub struct SessionWriter {
 }
 
 impl SessionWriter {
-    async fn send(&mut self, kind: u8, payload: &[u8]) -> Result<(), ClientError> {
-        // A payload is at most LARGEST_PAYLOAD, far below what a length can say.
-        let length = payload.len() as u32;
-        let mut frame = Vec::with_capacity(8 + payload.len());
-        frame.extend_from_slice(&[kind, 0, 0, 0]);
-        frame.extend_from_slice(&length.to_be_bytes());
+    async fn send(&mut self, kind: Kind, payload: &[u8]) -> Result<(), ClientError> {
+        let header = Header::new(kind, payload.len()).map_err(ClientError::Frame)?;
+        let mut frame = Vec::with_capacity(HEADER_LEN + payload.len());
+        frame.extend_from_slice(&header.encode());
         frame.extend_from_slice(payload);
         self.stream.write_all(&frame).await.map_err(ClientError::Stream)?;
         self.stream.flush().await.map_err(ClientError::Stream)
@@ -183,8 +162,8 @@ impl SessionWriter {
     /// # Errors
     /// The connection broke.
     pub async fn stdin(&mut self, data: &[u8]) -> Result<(), ClientError> {
-        for piece in data.chunks(LARGEST_PAYLOAD) {
-            self.send(kind::STDIN, piece).await?;
+        for piece in data.chunks(MAX_PAYLOAD) {
+            self.send(Kind::Stdin, piece).await?;
         }
         Ok(())
     }
@@ -194,7 +173,7 @@ impl SessionWriter {
     /// # Errors
     /// The connection broke.
     pub async fn stdin_eof(&mut self) -> Result<(), ClientError> {
-        self.send(kind::STDIN_EOF, &[]).await
+        self.send(Kind::StdinEof, &[]).await
     }
 
     /// The user's terminal has another size.
@@ -203,7 +182,7 @@ impl SessionWriter {
     /// The connection broke.
     pub async fn resize(&mut self, size: Size) -> Result<(), ClientError> {
         let size = serde_json::to_vec(&size).map_err(ClientError::Encode)?;
-        self.send(kind::RESIZE, &size).await
+        self.send(Kind::Resize, &size).await
     }
 
     /// The user leaves; the command goes on.
@@ -211,7 +190,7 @@ impl SessionWriter {
     /// # Errors
     /// The connection broke.
     pub async fn detach(&mut self) -> Result<(), ClientError> {
-        self.send(kind::DETACHED, &[]).await
+        self.send(Kind::Detached, &[]).await
     }
 }
 
@@ -222,8 +201,8 @@ mod tests {
     #[test]
     fn a_frame_is_taken_only_when_it_is_whole() {
         let exit = br#"{"code":3,"signal":null,"oom_killed":false,"at":"x","pid":7,"steps":[]}"#;
-        let mut sent = vec![kind::STDOUT, 0, 0, 0, 0, 0, 0, 1, b'x', kind::EXITED, 0, 0, 0, 0, 0, 0, exit.len() as u8];
-        sent.extend_from_slice(exit);
+        let header = |kind, length| Header::new(kind, length).unwrap().encode();
+        let sent = [&header(Kind::Stdout, 1)[..], b"x", &header(Kind::Exited, exit.len()), exit].concat();
         let mut buffered = BytesMut::new();
         let mut events = Vec::new();
         for byte in sent {
@@ -239,7 +218,8 @@ mod tests {
     #[test]
     fn what_is_no_frame_is_an_error_and_not_waited_for() {
         assert!(take_frame(&mut BytesMut::from(&[1, 0, 0, 0, 0xff, 0, 0, 0][..])).is_err());
-        assert!(event(99, Bytes::new()).is_err());
-        assert!(event(kind::EXITED, Bytes::from("no json")).is_err());
+        assert!(take_frame(&mut BytesMut::from(&[99, 0, 0, 0, 0, 0, 0, 0][..])).is_err());
+        assert!(event(Kind::Stdin, Bytes::new()).is_err());
+        assert!(event(Kind::Exited, Bytes::from("no json")).is_err());
     }
 }
