@@ -1,1 +1,97 @@
-//! Snapshots: unpacked layers shared read-only under a container's writable one.
+// SPDX-License-Identifier: Apache-2.0
+//! Snapshots: unpacked layers, shared read-only, under a container's own writable directory.
+//!
+//! [`Snapshotter`] is what the rest of Corten knows; how layers are kept is an implementation's affair.
+//! [`Directories`] keeps each as a plain directory, which works on every kernel. `tests/conformance.rs` says what any
+//! implementation owes.
+//!
+//! **Architecture Invariant:** a layer is visible only when it is whole, verified and on disk. A container's root is
+//! handed out as the descriptor of a detached mount: this crate puts nothing into anybody's mount table.
+
+mod directories;
+mod error;
+mod overlay;
+mod writable;
+
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use oci::Digest;
+use serde::{Deserialize, Serialize};
+
+pub use directories::Directories;
+pub use error::SnapshotError;
+
+/// What is known of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerInfo {
+    /// Bytes of all its files, holes included.
+    pub size: u64,
+    /// Bytes of its uncompressed archive.
+    pub archive_size: u64,
+    /// It hides the layers below it entirely.
+    #[serde(default)]
+    pub opaque_root: bool,
+}
+
+/// How a container's root is to be mounted. The default: writable, and safe from power cuts as far as its file system is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MountOptions {
+    /// No writable directory at all: nothing can be made in the mount, not even mount points. (A read-only container
+    /// that needs mount points gets a writable mount that its runtime makes read-only in the end.)
+    pub read_only: bool,
+    /// Never sync the writable directory (overlayfs's `volatile`). For containers whose files nobody wants after a
+    /// power cut.
+    pub volatile: bool,
+}
+
+/// What a snapshotter is, for `info`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// Its name, for example `directories`.
+    pub driver: String,
+    /// Facts worth showing: a name and a value.
+    pub status: Vec<(String, String)>,
+}
+
+/// A store of unpacked layers from which containers' roots are mounted. All methods may be called from any thread.
+pub trait Snapshotter: Send + Sync {
+    /// Whether the layer is here, whole.
+    fn contains(&self, diff_id: &Digest) -> bool;
+
+    /// Unpacks `tar`, the uncompressed archive of the layer `diff_id`. Returns without reading it if the layer is here
+    /// already; callers with the same layer wait for each other, and unpack it once.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Unpack`] for a broken or hostile archive, [`SnapshotError::Digest`] when it is another layer.
+    /// Nothing is left then.
+    fn unpack(&self, diff_id: &Digest, tar: &mut dyn Read) -> Result<LayerInfo, SnapshotError>;
+
+    /// What is known of a layer.
+    ///
+    /// # Errors
+    /// [`SnapshotError::NoLayer`] when it is not here.
+    fn layer(&self, diff_id: &Digest) -> Result<LayerInfo, SnapshotError>;
+
+    /// Removes a layer; says whether it was here. The caller sees to it that no container uses it.
+    fn remove_layer(&self, diff_id: &Digest) -> Result<bool, SnapshotError>;
+
+    /// All layers, in the order of their diff ids.
+    fn layers(&self) -> Result<Vec<(Digest, LayerInfo)>, SnapshotError>;
+
+    /// Mounts `layers`, bottom first, below a writable directory of the container, and returns the detached mount, to be
+    /// attached by move_mount(2), in this mount namespace or another. The writable directory is made in `container_dir`
+    /// (which must exist) at the first mount and kept for the next. One mount of a container at a time.
+    ///
+    /// # Errors
+    /// [`SnapshotError::NoLayer`] when one is missing, [`SnapshotError::Mount`] when the kernel refuses.
+    fn mount(&self, container_dir: &Path, layers: &[Digest], options: MountOptions) -> Result<OwnedFd, SnapshotError>;
+
+    /// Removes what [`Snapshotter::mount`] made in `container_dir`, however large, deep or protected; nothing else in
+    /// it. The mount must be gone. May take seconds.
+    fn remove_container(&self, container_dir: &Path) -> Result<(), SnapshotError>;
+
+    /// What this is.
+    fn describe(&self) -> Description;
+}

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is particular to directories: leftovers, and the ways of older kernels. Needs root.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use rustix::mount::{MountPropagationFlags, MoveMountFlags};
+
+use super::*;
+
+fn layer(files: &[&str]) -> (Digest, Vec<u8>) {
+    let mut builder = tar::Builder::new(Vec::new());
+    for file in files {
+        let mut header = tar::Header::new_ustar();
+        header.set_mode(0o644);
+        header.set_size(0);
+        builder.append_data(&mut header, file, &b""[..]).unwrap();
+    }
+    let tar = builder.into_inner().unwrap();
+    (Digest::of(&tar), tar)
+}
+
+/// The names in a detached mount, seen in a mount namespace that ends with its thread; `write` is made there first.
+fn names(mount: OwnedFd, write: Option<&'static str>) -> Vec<String> {
+    let thread = std::thread::spawn(move || {
+        sys::namespace::unshare(sys::process::CloneFlags::NEWNS).expect("this test needs root");
+        rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+        let target = tempfile::tempdir().unwrap();
+        rustix::mount::move_mount(&mount, "", CWD, target.path(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).unwrap();
+        if let Some(name) = write {
+            std::fs::write(target.path().join(name), b"").unwrap();
+        }
+        let list = std::fs::read_dir(target.path()).unwrap();
+        let mut names: Vec<String> = list.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        rustix::mount::unmount(target.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+        names
+    });
+    thread.join().unwrap()
+}
+
+#[test]
+fn every_kernels_way_of_stacking_gives_the_same() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Directories::open(root.path()).unwrap();
+    let layers: Vec<Digest> = (0..40)
+        .map(|i| {
+            let (diff_id, tar) = layer(&[&format!("{i:02}")]);
+            store.unpack(&diff_id, &mut &tar[..]).unwrap();
+            diff_id
+        })
+        .collect();
+    let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    for method in [Method::Descriptors, Method::Append, Method::Joined, Method::Classic] {
+        for count in [0, 1, 5, 40] {
+            for volatile in [false, true] {
+                let container = tempfile::tempdir().unwrap();
+                let options = MountOptions { read_only: false, volatile };
+                let mount = store
+                    .mount_by(method, container.path(), &layers[..count], options)
+                    .unwrap_or_else(|e| panic!("{method:?} {count}: {e}"));
+                assert_eq!(names(mount, Some("new")).len(), count + 1, "{method:?} {count}");
+                assert!(container.path().join("upper/new").exists());
+            }
+            let read_only = MountOptions { read_only: true, volatile: false };
+            let mount = store.mount_by(method, root.path(), &layers[..count], read_only).unwrap();
+            assert_eq!(names(mount, None).len(), count, "{method:?} {count} read-only");
+        }
+    }
+    let after = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert_eq!(before, after, "nothing was left in this process's mount table");
+}
+
+#[test]
+fn what_the_probe_says_works_here() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Directories::open(root.path()).unwrap();
+    let status = store.describe().status;
+    assert!(status.iter().any(|(name, value)| name == "Overlay" && value != "not possible"), "{status:?}");
+}
+
+#[test]
+fn leftovers_are_removed_and_what_is_being_unpacked_is_not() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Directories::open(root.path()).unwrap();
+    let (diff_id, tar) = layer(&["a"]);
+    store.unpack(&diff_id, &mut &tar[..]).unwrap();
+    let left = root.path().join("layers/.tmp-1-1");
+    std::fs::create_dir_all(left.join("diff/deep/er")).unwrap();
+    let (alive, name) = store.temporary().unwrap();
+    let again = Directories::open(root.path()).unwrap();
+    assert!(!left.exists());
+    assert!(root.path().join("layers").join(&name).exists());
+    assert!(again.contains(&diff_id), "a whole layer is found again");
+    assert_eq!(again.layer(&diff_id).unwrap(), store.layer(&diff_id).unwrap());
+    drop(alive);
+    Directories::open(root.path()).unwrap();
+    assert!(!root.path().join("layers").join(&name).exists());
+}
+
+#[test]
+fn a_layer_that_lost_its_description_is_unpacked_again() {
+    let root = tempfile::tempdir().unwrap();
+    let (diff_id, tar) = layer(&["a"]);
+    let store = Directories::open(root.path()).unwrap();
+    store.unpack(&diff_id, &mut &tar[..]).unwrap();
+    let path = root.path().join("layers").join(diff_id.hex());
+    for damage in ["", "{", "{\"size\":\"x\"}"] {
+        std::fs::write(path.join("info.json"), damage).unwrap();
+        let store = Directories::open(root.path()).unwrap();
+        assert!(!store.contains(&diff_id));
+        store.unpack(&diff_id, &mut &tar[..]).unwrap();
+        assert!(path.join("diff/a").exists() && store.contains(&diff_id));
+    }
+}
+
+#[test]
+fn other_users_cannot_reach_the_layers() {
+    let root = tempfile::tempdir().unwrap();
+    Directories::open(root.path()).unwrap();
+    let mode = root.path().join("layers").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn a_failed_unpack_leaves_nothing_in_the_store() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Directories::open(root.path()).unwrap();
+    let (diff_id, mut tar) = layer(&["a", "b"]);
+    tar[600] ^= 1;
+    assert!(store.unpack(&diff_id, &mut &tar[..]).is_err());
+    let mut left: Vec<_> =
+        std::fs::read_dir(root.path().join("layers")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, [".empty"]);
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What any [`Snapshotter`] owes, as one suite, and every implementation running it. Needs root.
+
+mod support;
+
+use std::io::Read;
+use std::path::Path;
+
+use errors::{Classify as _, Kind};
+use oci::Digest;
+use snapshot::{Directories, MountOptions, Snapshotter};
+use support::{Layer, in_mount};
+
+#[test]
+fn directories_conform() {
+    let root = tempfile::tempdir().unwrap();
+    conforms(&Directories::open(root.path()).unwrap());
+}
+
+/// The suite. `store` is empty, and is empty again afterwards.
+fn conforms(store: &dyn Snapshotter) {
+    layers_come_whole_or_not_at_all(store);
+    layers_are_unpacked_once_by_concurrent_callers(store);
+    a_container_sees_its_layers_and_writes_to_its_own_directory(store);
+    whiteouts_and_opaque_directories_hide_what_is_below(store);
+    odd_stacks_can_be_mounted(store);
+    what_a_container_wrote_is_kept_until_it_is_removed(store);
+    the_root_directory_is_the_top_layers(store);
+    for (diff_id, _) in store.layers().unwrap() {
+        assert!(store.remove_layer(&diff_id).unwrap());
+    }
+    assert!(store.layers().unwrap().is_empty());
+}
+
+fn unpack(store: &dyn Snapshotter, layer: &Layer) -> Digest {
+    store.unpack(&layer.diff_id, &mut &layer.tar[..]).unwrap();
+    layer.diff_id
+}
+
+fn mounted<T: Send + 'static>(
+    store: &dyn Snapshotter,
+    container: &Path,
+    layers: &[Digest],
+    options: MountOptions,
+    look: impl FnOnce(&Path) -> T + Send + 'static,
+) -> T {
+    in_mount(store.mount(container, layers, options).unwrap(), look)
+}
+
+fn layers_come_whole_or_not_at_all(store: &dyn Snapshotter) {
+    let layer = Layer::new().file("a", b"content").finish();
+    assert!(!store.contains(&layer.diff_id));
+    assert_eq!(store.layer(&layer.diff_id).unwrap_err().kind(), Kind::NotFound);
+
+    let other = Layer::new().file("a", b"other").finish();
+    let error = store.unpack(&layer.diff_id, &mut &other.tar[..]).unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt, "another layer's archive: {error}");
+    let error = store.unpack(&layer.diff_id, &mut &layer.tar[..700]).unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt, "half an archive: {error}");
+    struct Unreachable;
+    impl Read for Unreachable {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::ConnectionReset.into())
+        }
+    }
+    let mut broken = layer.tar[..600].chain(Unreachable);
+    assert_eq!(store.unpack(&layer.diff_id, &mut broken).unwrap_err().kind(), Kind::Unavailable);
+    assert!(!store.contains(&layer.diff_id));
+    assert!(store.layers().unwrap().is_empty());
+
+    let info = store.unpack(&layer.diff_id, &mut &layer.tar[..]).unwrap();
+    assert_eq!((info.size, info.archive_size), (7, layer.tar.len() as u64));
+    assert!(store.contains(&layer.diff_id));
+    assert_eq!(store.unpack(&layer.diff_id, &mut Unreachable).unwrap(), info, "known already: not read");
+    assert_eq!(store.layers().unwrap(), [(layer.diff_id, info)]);
+    assert!(store.remove_layer(&layer.diff_id).unwrap());
+    assert!(!store.remove_layer(&layer.diff_id).unwrap());
+    assert!(!store.contains(&layer.diff_id));
+}
+
+fn layers_are_unpacked_once_by_concurrent_callers(store: &dyn Snapshotter) {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    struct Counted<'a>(&'a [u8], &'a AtomicU32);
+    impl Read for Counted<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let read = self.0.read(buffer)?;
+            self.1.fetch_add(u32::try_from(read).unwrap(), Ordering::Relaxed);
+            Ok(read)
+        }
+    }
+    let layer = Layer::new().file("shared", &[7; 300_000]).finish();
+    let read = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| store.unpack(&layer.diff_id, &mut Counted(&layer.tar, &read)).unwrap());
+        }
+    });
+    assert_eq!(read.load(Ordering::Relaxed) as usize, layer.tar.len());
+    store.remove_layer(&layer.diff_id).unwrap();
+}
+
+fn a_container_sees_its_layers_and_writes_to_its_own_directory(store: &dyn Snapshotter) {
+    let below =
+        unpack(store, &Layer::new().directory("etc", 0o750).file("etc/a", b"below").file("etc/b", b"b").finish());
+    let above = unpack(store, &Layer::new().directory("etc", 0o755).file("etc/a", b"above").finish());
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let look = |root: &Path| {
+        assert_eq!(std::fs::read(root.join("etc/a")).unwrap(), b"above");
+        assert_eq!(std::fs::read(root.join("etc/b")).unwrap(), b"b");
+        std::fs::write(root.join("etc/a"), b"mine").unwrap();
+        std::fs::write(root.join("new"), b"new").unwrap();
+        std::fs::remove_file(root.join("etc/b")).unwrap();
+        assert_eq!(std::fs::read(root.join("etc/a")).unwrap(), b"mine");
+    };
+    for container in [&one, &two] {
+        mounted(store, container.path(), &[below, above], MountOptions::default(), look);
+    }
+    mounted(store, one.path(), &[below, above], MountOptions { read_only: true, ..Default::default() }, |root| {
+        assert_eq!(std::fs::read(root.join("etc/a")).unwrap(), b"above", "the layer is as it was");
+        let error = std::fs::write(root.join("x"), b"").unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    });
+}
+
+fn whiteouts_and_opaque_directories_hide_what_is_below(store: &dyn Snapshotter) {
+    let below =
+        Layer::new().file("gone", b"").file("d/hidden", b"").file("d/kept", b"old").file("whole/x", b"").finish();
+    let below = unpack(store, &below);
+    let above = Layer::new()
+        .file(".wh.gone", b"")
+        .file("d/kept", b"new")
+        .file("d/.wh..wh..opq", b"")
+        .file(".wh.whole", b"")
+        .file("whole/y", b"")
+        .finish();
+    let above = unpack(store, &above);
+    let root_opaque = unpack(store, &Layer::new().file(".wh..wh..opq", b"").file("alone", b"").finish());
+    let container = tempfile::tempdir().unwrap();
+    mounted(store, container.path(), &[below, above], MountOptions::default(), |root| {
+        assert_eq!(support::names(root), ["d", "whole"]);
+        assert_eq!(support::names(&root.join("d")), ["kept"]);
+        assert_eq!(std::fs::read(root.join("d/kept")).unwrap(), b"new");
+        assert_eq!(support::names(&root.join("whole")), ["y"]);
+    });
+    let container = tempfile::tempdir().unwrap();
+    let names = mounted(store, container.path(), &[below, above, root_opaque], MountOptions::default(), support::names);
+    assert_eq!(names, ["alone"]);
+}
+
+fn odd_stacks_can_be_mounted(store: &dyn Snapshotter) {
+    let read_only = MountOptions { read_only: true, ..Default::default() };
+    let a = unpack(store, &Layer::new().file("f", b"a").file("only-a", b"").finish());
+    let b = unpack(store, &Layer::new().file("f", b"b").file(".wh.only-a", b"").finish());
+    let empty = unpack(store, &Layer::new().finish());
+    for (layers, options, expected) in [
+        (vec![], MountOptions::default(), vec![]),
+        (vec![], read_only, vec![]),
+        (vec![empty], MountOptions::default(), vec![]),
+        (vec![a], read_only, vec!["f", "only-a"]),
+        (vec![a, empty, b, empty], MountOptions::default(), vec!["f"]),
+        // The same layer once more on top counts there.
+        (vec![a, b, a], MountOptions::default(), vec!["f", "only-a"]),
+        (vec![a, b, a], read_only, vec!["f", "only-a"]),
+    ] {
+        let container = tempfile::tempdir().unwrap();
+        let names = mounted(store, container.path(), &layers, options, support::names);
+        assert_eq!(names, expected, "{layers:?} {options:?}");
+    }
+    // More layers than the kernel takes in one option.
+    let many: Vec<Digest> =
+        (0..70).map(|i| unpack(store, &Layer::new().file(&format!("{i:02}"), b"").finish())).collect();
+    let container = tempfile::tempdir().unwrap();
+    let names = mounted(store, container.path(), &many, MountOptions::default(), support::names);
+    assert_eq!(names.len(), 70);
+    let missing = Digest::of(b"missing");
+    let error = store.mount(container.path(), &[a, missing], MountOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+    assert!(error.to_string().contains(&missing.to_string()));
+}
+
+fn what_a_container_wrote_is_kept_until_it_is_removed(store: &dyn Snapshotter) {
+    let layer = unpack(store, &Layer::new().file("etc/a", b"below").finish());
+    let container = tempfile::tempdir().unwrap();
+    std::fs::write(container.path().join("config.json"), b"the engine's").unwrap();
+    let volatile = MountOptions { volatile: true, ..Default::default() };
+    mounted(store, container.path(), &[layer], volatile, |root| {
+        let mut deep = root.join("deep");
+        std::fs::create_dir(&deep).unwrap();
+        for _ in 0..100 {
+            deep.push("d".repeat(20));
+            std::fs::create_dir(&deep).unwrap();
+            std::fs::write(deep.join("f"), b"").unwrap();
+        }
+        std::fs::remove_dir_all(root.join("etc")).unwrap();
+        std::fs::create_dir(root.join("etc")).unwrap();
+    });
+    mounted(store, container.path(), &[layer], volatile, |root| {
+        assert!(root.join("deep").exists(), "a volatile container starts again");
+        assert_eq!(support::names(&root.join("etc")), [""; 0]);
+    });
+    store.remove_container(container.path()).unwrap();
+    assert_eq!(support::names(container.path()), ["config.json"]);
+    store.remove_container(container.path()).unwrap();
+    mounted(store, container.path(), &[layer], MountOptions::default(), |root| {
+        assert_eq!(support::names(root), ["etc"], "begun anew");
+    });
+}
+
+fn the_root_directory_is_the_top_layers(store: &dyn Snapshotter) {
+    use std::os::unix::fs::MetadataExt as _;
+    let below = unpack(store, &Layer::new().directory("./", 0o711).finish());
+    let above = unpack(store, &Layer::new().owned_directory("./", 0o1775, 12, 34).finish());
+    let container = tempfile::tempdir().unwrap();
+    mounted(store, container.path(), &[below, above], MountOptions::default(), |root| {
+        let meta = root.metadata().unwrap();
+        assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), (0o1775, 12, 34));
+        assert_eq!(meta.mtime(), support::MTIME.cast_signed());
+    });
+}
