@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What any [`Snapshotter`] owes, as one suite, and every implementation running it. Needs root.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
 

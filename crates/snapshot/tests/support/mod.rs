@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Layers made in memory, and a look into a detached mount from a mount namespace of its own.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
