@@ -16,6 +16,7 @@ pub mod fds;
 pub mod keyring;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
 pub mod personality;
 pub mod prctl;
 pub mod process;

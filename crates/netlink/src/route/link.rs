@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Links: bridges and veth pairs.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+use crate::decode::{Attribute, Malformed, Message, array, attributes};
+use crate::{Batch, Body, NetlinkError, Socket, flags};
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_DELLINK: u16 = 17;
+const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
+
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_INFO_DATA: u16 = 2;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_INFO_SLAVE_DATA: u16 = 5;
+const IFLA_BRPORT_MODE: u16 = 4;
+const VETH_INFO_PEER: u16 = 1;
+const IFF_UP: u32 = 1;
+/// `struct ifinfomsg`.
+const IFINFOMSG: usize = 16;
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its number in its namespace.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// What made it, as "bridge" or "veth"; hardware says nothing.
+    pub kind: Option<String>,
+    /// The number of the bridge it is a port of.
+    pub master: Option<u32>,
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// Its hardware address, if it has one of six bytes.
+    pub hardware_address: Option<[u8; 6]>,
+}
+
+/// A pair of virtual interfaces, one end a port of a bridge here, the other in another namespace.
+#[derive(Debug)]
+pub struct Veth<'a> {
+    /// The name of this end.
+    pub name: &'a str,
+    /// The number of the bridge that this end becomes a port of.
+    pub bridge: u32,
+    /// The name of the other end.
+    pub peer: &'a str,
+    /// Where the other end is.
+    pub namespace: BorrowedFd<'a>,
+}
+
+/// The fixed part: which link by number (0: by its name, or a new one), and its flags with a mask of those meant.
+fn header(body: &mut Body<'_>, index: u32, flags: u32, mask: u32) {
+    let mut bytes = [0; IFINFOMSG];
+    bytes[4..8].copy_from_slice(&index.to_ne_bytes());
+    bytes[8..12].copy_from_slice(&flags.to_ne_bytes());
+    bytes[12..16].copy_from_slice(&mask.to_ne_bytes());
+    body.fixed(&bytes);
+}
+
+/// Creates a bridge, up. A hardware address given by name stays; otherwise it would change with the ports.
+pub fn create_bridge(batch: &mut Batch, name: &str, hardware_address: [u8; 6]) {
+    let flags = flags::CREATE | flags::EXCLUSIVE;
+    batch.push(RTM_NEWLINK, flags, format!("create the bridge {name}"), |body| {
+        header(body, 0, IFF_UP, IFF_UP);
+        body.string(IFLA_IFNAME, name);
+        body.bytes(IFLA_ADDRESS, &hardware_address);
+        body.nested(IFLA_LINKINFO, |info| info.string(IFLA_INFO_KIND, "bridge"));
+    });
+}
+
+/// Creates a veth pair with both ends up, one enslaved, the other where it belongs: in one message, because moving and
+/// enslaving afterwards makes the kernel wait for grace periods, some 30 ms.
+pub fn create_veth(batch: &mut Batch, veth: &Veth<'_>) {
+    let flags = flags::CREATE | flags::EXCLUSIVE;
+    batch.push(RTM_NEWLINK, flags, format!("create the interfaces {} and {}", veth.name, veth.peer), |body| {
+        header(body, 0, IFF_UP, IFF_UP);
+        body.string(IFLA_IFNAME, veth.name);
+        body.u32(IFLA_MASTER, veth.bridge);
+        body.nested(IFLA_LINKINFO, |info| {
+            info.string(IFLA_INFO_KIND, "veth");
+            info.nested(IFLA_INFO_DATA, |data| {
+                data.nested(VETH_INFO_PEER, |peer| {
+                    header(peer, 0, IFF_UP, IFF_UP);
+                    peer.string(IFLA_IFNAME, veth.peer);
+                    peer.u32(IFLA_NET_NS_FD, veth.namespace.as_raw_fd() as u32);
+                });
+            });
+        });
+    });
+}
+
+/// Lets a bridge send a frame back through the port it came from: a container may reach its own published port.
+pub fn hairpin(batch: &mut Batch, port: &str) {
+    batch.push(RTM_NEWLINK, 0, format!("let frames turn round at {port}"), |body| {
+        header(body, 0, 0, 0);
+        body.string(IFLA_IFNAME, port);
+        body.nested(IFLA_LINKINFO, |info| {
+            info.string(IFLA_INFO_SLAVE_KIND, "bridge");
+            info.nested(IFLA_INFO_SLAVE_DATA, |data| data.u8(IFLA_BRPORT_MODE, 1));
+        });
+    });
+}
+
+/// Sets the link's hardware address.
+pub fn set_hardware_address(batch: &mut Batch, index: u32, address: [u8; 6]) {
+    batch.push(RTM_SETLINK, 0, format!("set the hardware address of interface {index}"), |body| {
+        header(body, index, 0, 0);
+        body.bytes(IFLA_ADDRESS, &address);
+    });
+}
+
+/// Sets the link up.
+pub fn set_up(batch: &mut Batch, index: u32) {
+    batch.push(RTM_SETLINK, 0, format!("set interface {index} up"), |body| header(body, index, IFF_UP, IFF_UP));
+}
+
+/// Deletes a link. The kernel takes some 25 ms for it, and returns only then.
+pub fn delete_link(batch: &mut Batch, name: &str) {
+    batch.push(RTM_DELLINK, 0, format!("delete the interface {name}"), |body| {
+        header(body, 0, 0, 0);
+        body.string(IFLA_IFNAME, name);
+    });
+}
+
+/// All links of the socket's namespace.
+pub fn links(socket: &mut Socket) -> Result<Vec<Link>, NetlinkError> {
+    socket.dump(RTM_GETLINK, "list the interfaces", |body| header(body, 0, 0, 0), read)
+}
+
+/// One link by its name; `None` if there is none.
+pub fn link(socket: &mut Socket, name: &str) -> Result<Option<Link>, NetlinkError> {
+    let ask = |body: &mut Body<'_>| {
+        header(body, 0, 0, 0);
+        body.string(IFLA_IFNAME, name);
+    };
+    match socket.get(RTM_GETLINK, format!("look at the interface {name}"), ask, read) {
+        Err(error) if error.refusal() == Some(Errno::NODEV) => Ok(None),
+        other => other,
+    }
+}
+
+fn read(message: &Message<'_>) -> Result<Option<Link>, Malformed> {
+    if message.kind != RTM_NEWLINK {
+        return Ok(None);
+    }
+    let head: [u8; IFINFOMSG] = array(message.payload)?;
+    let mut link = Link {
+        index: u32::from_ne_bytes([head[4], head[5], head[6], head[7]]),
+        name: String::new(),
+        kind: None,
+        master: None,
+        up: u32::from_ne_bytes([head[8], head[9], head[10], head[11]]) & IFF_UP != 0,
+        hardware_address: None,
+    };
+    for attribute in attributes(&message.payload[IFINFOMSG..]) {
+        let attribute = attribute?;
+        match attribute.kind {
+            IFLA_IFNAME => link.name = attribute.text(),
+            IFLA_MASTER => link.master = Some(attribute.u32()?),
+            IFLA_ADDRESS => link.hardware_address = attribute.payload.try_into().ok(),
+            IFLA_LINKINFO => link.kind = kind(&attribute)?,
+            _ => {}
+        }
+    }
+    Ok(Some(link))
+}
+
+fn kind(info: &Attribute<'_>) -> Result<Option<String>, Malformed> {
+    for attribute in info.nested() {
+        let attribute = attribute?;
+        if attribute.kind == IFLA_INFO_KIND {
+            return Ok(Some(attribute.text()));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_link_makes_the_reader_panic(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read(&Message { kind: RTM_NEWLINK, flags: 0, sequence: 0, payload: &payload });
+        }
+    }
+
+    #[test]
+    fn a_link_is_read_back() {
+        let mut batch = Batch::new();
+        create_bridge(&mut batch, "corten0", [2, 0x42, 0, 0, 0, 1]);
+        let message = crate::messages(batch.bytes()).next().unwrap().unwrap();
+        let link = read(&message).unwrap().unwrap();
+        assert_eq!((link.name.as_str(), link.kind.as_deref(), link.up), ("corten0", Some("bridge"), true));
+        assert_eq!(link.hardware_address, Some([2, 0x42, 0, 0, 0, 1]));
+    }
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Links, addresses and routes: rtnetlink(7), linux/rtnetlink.h, linux/if_link.h.
+//!
+//! Changes are put into a [`Batch`](crate::Batch) and sent together; lists are read by [`links`], [`addresses`] and
+//! [`routes`].
+
+mod address;
+mod link;
+mod path;
+
+pub use address::{Address, add_address, addresses};
+pub use link::{
+    Link, Veth, create_bridge, create_veth, delete_link, hairpin, link, links, set_hardware_address, set_up,
+};
+pub use path::{Route, add_default_route, routes};
+
+/// IPv4, as rtnetlink numbers the families.
+const AF_INET: u8 = 2;

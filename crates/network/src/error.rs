@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can go wrong between a container and its network.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use errors::{Classify, Kind, kind_of_io};
+use firewall::FirewallError;
+use netlink::NetlinkError;
+use sys::network_namespace::UnshareNetworkError;
+
+use crate::endpoint::Protocol;
+use crate::port_holder::PortHolder;
+use crate::subnet::Subnet;
+
+/// Why a container is not in the network. Whatever was made on the way has been removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NetworkError {
+    /// The kernel refused something about links, addresses or routes.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The packet filter refused something.
+    #[error(transparent)]
+    Firewall(#[from] FirewallError),
+    /// No new network namespace.
+    #[error("cannot make a network namespace")]
+    Unshare(#[source] UnshareNetworkError),
+    /// The new network namespace cannot be held.
+    #[error("cannot open the new network namespace")]
+    OpenNamespace(#[source] io::Error),
+    /// The new namespace lacks the interface that was made in it.
+    #[error("the interface {interface} is missing in the network namespace it was made in")]
+    InterfaceVanished {
+        /// Its name.
+        interface: &'static str,
+    },
+    /// No thread to work in.
+    #[error("cannot start the thread that makes network namespaces")]
+    Thread(#[source] io::Error),
+    /// That thread panicked.
+    #[error("the thread that makes network namespaces panicked")]
+    ThreadPanicked,
+    /// The kernel gives no random numbers.
+    #[error("cannot choose a name for an interface")]
+    Random(#[source] io::Error),
+    /// A kernel setting could not be read or written.
+    #[error("cannot set {path} to {value}")]
+    Setting {
+        /// Its file.
+        path: String,
+        /// What it should become.
+        value: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A name that no interface or table can have.
+    #[error("{name:?} is not a name for a {what}: 1 to {longest} letters, digits, '-', '_' and '.', not beginning with '-' or '.'")]
+    Name {
+        /// "bridge" or "table".
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// In bytes.
+        longest: usize,
+    },
+    /// A subnet of a useless size.
+    #[error("the subnet {subnet} cannot be used: its prefix must be between /8 and /30")]
+    SubnetSize {
+        /// The subnet.
+        subnet: Subnet,
+    },
+    /// The bridge's name belongs to an interface of another kind.
+    #[error("the interface {name} exists and is not a bridge")]
+    NotABridge {
+        /// Its name.
+        name: String,
+    },
+    /// The bridge is there with another subnet.
+    #[error("the bridge {bridge} has the subnet {found}, not {wanted}")]
+    OtherSubnet {
+        /// Its name.
+        bridge: String,
+        /// The subnet it has.
+        found: Subnet,
+        /// The subnet it should have.
+        wanted: Subnet,
+    },
+    /// Another process manages a bridge or table of that name in this network namespace.
+    #[error("another process manages the {what} {name}")]
+    Managed {
+        /// "bridge" or "table".
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The claim to the bridge and table could not be made.
+    #[error("cannot claim the {what} {name} for this process")]
+    Claim {
+        /// "bridge" or "table".
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Every candidate for a subnet collides with an address or route of the host.
+    #[error("every subnet of the address pools overlaps an address or a route of this host")]
+    NoFreeSubnet,
+    /// The wanted subnet does.
+    #[error("the subnet {wanted} overlaps {other}, to which this host has an address or a route")]
+    SubnetTaken {
+        /// What was asked for.
+        wanted: Subnet,
+        /// What is there.
+        other: Subnet,
+    },
+    /// All addresses are leased.
+    #[error("all {capacity} addresses of the subnet {subnet} are in use")]
+    NoFreeAddress {
+        /// The subnet.
+        subnet: Subnet,
+        /// How many containers fit into it.
+        capacity: u32,
+    },
+    /// An adopted container's address is leased already, or is none of the subnet's.
+    #[error("the container {container} cannot keep the address {address}: it is taken, or not of the subnet {subnet}")]
+    AddressTaken {
+        /// The container's id.
+        container: String,
+        /// Its address.
+        address: Ipv4Addr,
+        /// The subnet.
+        subnet: Subnet,
+    },
+    /// The host's port is in use.
+    #[error("port {port}/{protocol} is already in use on {address}{}", by(.holder))]
+    PortTaken {
+        /// The host's address; 0.0.0.0 for all.
+        address: Ipv4Addr,
+        /// The port.
+        port: u16,
+        /// TCP or UDP.
+        protocol: Protocol,
+        /// Who has it, if that is known.
+        holder: Option<PortHolder>,
+    },
+    /// The host has no such address.
+    #[error("cannot publish port {port}/{protocol} on {address}: this host has no such address")]
+    NotOurAddress {
+        /// What was asked for.
+        address: Ipv4Addr,
+        /// The port.
+        port: u16,
+        /// TCP or UDP.
+        protocol: Protocol,
+    },
+    /// The host's port cannot be had for another reason.
+    #[error("cannot reserve port {port}/{protocol} on {address}")]
+    Port {
+        /// The host's address; 0.0.0.0 for all.
+        address: Ipv4Addr,
+        /// The port.
+        port: u16,
+        /// TCP or UDP.
+        protocol: Protocol,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Ports are not published on IPv6 addresses yet.
+    #[error("cannot publish a port on {address}: publishing on IPv6 addresses is not supported yet")]
+    Ipv6Port {
+        /// What was asked for.
+        address: IpAddr,
+    },
+    /// There is no port 0.
+    #[error("the container's port must be between 1 and 65535")]
+    PortZero,
+}
+
+fn by(holder: &Option<PortHolder>) -> String {
+    holder.as_ref().map(|holder| format!(", by {holder}")).unwrap_or_default()
+}
+
+impl Classify for NetworkError {
+    fn kind(&self) -> Kind {
+        match self {
+            NetworkError::Netlink(source) => source.kind(),
+            NetworkError::Firewall(source) => source.kind(),
+            NetworkError::Unshare(source) => kind_of_io(source.io()),
+            NetworkError::OpenNamespace(_)
+            | NetworkError::Random(_)
+            | NetworkError::ThreadPanicked
+            | NetworkError::InterfaceVanished { .. } => Kind::Internal,
+            NetworkError::Thread(source)
+            | NetworkError::Setting { source, .. }
+            | NetworkError::Claim { source, .. }
+            | NetworkError::Port { source, .. } => kind_of_io(source),
+            NetworkError::Name { .. }
+            | NetworkError::SubnetSize { .. }
+            | NetworkError::NotOurAddress { .. }
+            | NetworkError::PortZero => Kind::InvalidArgument,
+            NetworkError::NotABridge { .. }
+            | NetworkError::OtherSubnet { .. }
+            | NetworkError::Managed { .. }
+            | NetworkError::NoFreeSubnet
+            | NetworkError::SubnetTaken { .. }
+            | NetworkError::AddressTaken { .. }
+            | NetworkError::PortTaken { .. } => Kind::Conflict,
+            NetworkError::NoFreeAddress { .. } => Kind::Unavailable,
+            NetworkError::Ipv6Port { .. } => Kind::Unsupported,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            NetworkError::Netlink(source) => return source.hint(),
+            NetworkError::Firewall(source) => return source.hint(),
+            NetworkError::Unshare(_) | NetworkError::Setting { .. } if self.kind() == Kind::PermissionDenied => {
+                "containers with a network need root".to_owned()
+            }
+            NetworkError::NotABridge { name } => {
+                format!("rename or delete the interface {name}, or give Corten's bridge another name")
+            }
+            NetworkError::OtherSubnet { bridge, .. } => {
+                format!("delete the bridge {bridge} while no container uses it, or configure the subnet it has")
+            }
+            NetworkError::Managed { .. } => "give each daemon a bridge and a table of its own".to_owned(),
+            NetworkError::NoFreeSubnet | NetworkError::SubnetTaken { .. } => {
+                "configure a subnet that this host does not use".to_owned()
+            }
+            NetworkError::NoFreeAddress { .. } => "remove a container, or configure a larger subnet".to_owned(),
+            NetworkError::PortTaken { .. } => "publish another port of the host, or stop whoever has this one".to_owned(),
+            _ => return None,
+        };
+        Some(hint)
+    }
+}
