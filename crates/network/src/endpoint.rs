@@ -117,3 +117,10 @@ pub struct Description {
     /// Whether this process switched on `net.ipv4.ip_forward`, which was off before.
     pub enabled_forwarding: bool,
 }
+
+/// The hardware address that goes with an address: locally administered, and always the same. A neighbour that
+/// remembers where the address was when another container had it therefore still remembers right.
+pub(crate) fn hardware_address(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [0x02, 0x42, a, b, c, d]
+}

@@ -56,7 +56,9 @@ pub enum NetworkError {
         source: io::Error,
     },
     /// A name that no interface or table can have.
-    #[error("{name:?} is not a name for a {what}: 1 to {longest} letters, digits, '-', '_' and '.', not beginning with '-' or '.'")]
+    #[error(
+        "{name:?} is not a name for a {what}: 1 to {longest} letters, digits, '-', '_' and '.', not beginning with '-' or '.'"
+    )]
     Name {
         /// "bridge" or "table".
         what: &'static str,
@@ -76,6 +78,22 @@ pub enum NetworkError {
     NotABridge {
         /// Its name.
         name: String,
+    },
+    /// The bridge vanished while it was being made.
+    #[error("the bridge {bridge} was deleted while it was being set up")]
+    BridgeVanished {
+        /// Its name.
+        bridge: String,
+    },
+    /// The bridge has an address that Corten would not have given it.
+    #[error("the bridge {bridge} has the address {address}/{prefix}, which is not the first of a usable subnet")]
+    BridgeAddress {
+        /// Its name.
+        bridge: String,
+        /// The address it has.
+        address: Ipv4Addr,
+        /// How many of its bits name the network.
+        prefix: u8,
     },
     /// The bridge is there with another subnet.
     #[error("the bridge {bridge} has the subnet {found}, not {wanted}")]
@@ -205,6 +223,8 @@ impl Classify for NetworkError {
             | NetworkError::PortZero => Kind::InvalidArgument,
             NetworkError::NotABridge { .. }
             | NetworkError::OtherSubnet { .. }
+            | NetworkError::BridgeVanished { .. }
+            | NetworkError::BridgeAddress { .. }
             | NetworkError::Managed { .. }
             | NetworkError::NoFreeSubnet
             | NetworkError::SubnetTaken { .. }
@@ -225,7 +245,7 @@ impl Classify for NetworkError {
             NetworkError::NotABridge { name } => {
                 format!("rename or delete the interface {name}, or give Corten's bridge another name")
             }
-            NetworkError::OtherSubnet { bridge, .. } => {
+            NetworkError::OtherSubnet { bridge, .. } | NetworkError::BridgeAddress { bridge, .. } => {
                 format!("delete the bridge {bridge} while no container uses it, or configure the subnet it has")
             }
             NetworkError::Managed { .. } => "give each daemon a bridge and a table of its own".to_owned(),
@@ -233,7 +253,9 @@ impl Classify for NetworkError {
                 "configure a subnet that this host does not use".to_owned()
             }
             NetworkError::NoFreeAddress { .. } => "remove a container, or configure a larger subnet".to_owned(),
-            NetworkError::PortTaken { .. } => "publish another port of the host, or stop whoever has this one".to_owned(),
+            NetworkError::PortTaken { .. } => {
+                "publish another port of the host, or stop whoever has this one".to_owned()
+            }
             _ => return None,
         };
         Some(hint)

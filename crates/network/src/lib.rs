@@ -17,6 +17,7 @@
 //! duplicate address detection. `::1` works inside a container.
 
 mod bridge;
+mod claim;
 mod config;
 mod endpoint;
 mod error;

@@ -40,7 +40,9 @@ pub(crate) fn find(address: Ipv4Addr, port: u16, protocol: Protocol) -> Option<P
     let inodes: Vec<u64> = tables
         .iter()
         .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|text| text.lines().filter_map(|line| socket_inode(line, address, port, protocol)).collect::<Vec<_>>())
+        .flat_map(|text| {
+            text.lines().filter_map(|line| socket_inode(line, address, port, protocol)).collect::<Vec<_>>()
+        })
         .collect();
     if inodes.is_empty() {
         return None;
@@ -74,9 +76,10 @@ fn socket_inode(line: &str, address: Ipv4Addr, port: u16, protocol: Protocol) ->
 
 fn has_descriptor(directory: &Path, targets: &[String]) -> bool {
     let Ok(entries) = fs::read_dir(directory) else { return false };
-    entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok()).any(|link| {
-        link.to_str().is_some_and(|link| targets.iter().any(|target| target == link))
-    })
+    entries
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .any(|link| link.to_str().is_some_and(|link| targets.iter().any(|target| target == link)))
 }
 
 #[cfg(test)]
@@ -85,7 +88,8 @@ mod tests {
 
     #[test]
     fn a_listener_is_recognised_in_the_kernels_table() {
-        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1 0 100";
+        let line =
+            "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1 0 100";
         let find = |address, port, protocol| socket_inode(line, address, port, protocol);
         assert_eq!(find(Ipv4Addr::LOCALHOST, 8080, Protocol::Tcp), Some(4242));
         assert_eq!(find(Ipv4Addr::UNSPECIFIED, 8080, Protocol::Tcp), Some(4242));

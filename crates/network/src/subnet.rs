@@ -98,7 +98,10 @@ mod tests {
     fn a_subnet_knows_its_edges() {
         let net = subnet("172.17.3.9/16");
         assert_eq!(net.to_string(), "172.17.0.0/16");
-        assert_eq!((net.gateway().to_string(), net.broadcast().to_string()), ("172.17.0.1".into(), "172.17.255.255".into()));
+        assert_eq!(
+            (net.gateway().to_string(), net.broadcast().to_string()),
+            ("172.17.0.1".into(), "172.17.255.255".into())
+        );
         assert!(net.contains(Ipv4Addr::new(172, 17, 255, 1)) && !net.contains(Ipv4Addr::new(172, 18, 0, 1)));
         assert!(subnet("0.0.0.0/0").contains(Ipv4Addr::BROADCAST));
         assert_eq!(Subnet::of(Ipv4Addr::LOCALHOST, 99).prefix(), 32);
@@ -107,7 +110,8 @@ mod tests {
     #[test]
     fn the_first_subnet_that_collides_with_nothing_is_taken() {
         let pools = Config::default().address_pools;
-        let pick = |used: &[&str]| choose(&pools, &used.iter().map(|u| subnet(u)).collect::<Vec<_>>()).map(|s| s.to_string());
+        let pick =
+            |used: &[&str]| choose(&pools, &used.iter().map(|u| subnet(u)).collect::<Vec<_>>()).map(|s| s.to_string());
         assert_eq!(pick(&[]).unwrap(), "172.17.0.0/16");
         assert_eq!(pick(&["172.17.5.0/24"]).unwrap(), "172.18.0.0/16", "a part of it is in use");
         assert_eq!(pick(&["172.16.0.0/12"]).unwrap(), "192.168.0.0/20", "a network around it is in use");

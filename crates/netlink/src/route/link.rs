@@ -78,8 +78,8 @@ pub fn create_bridge(batch: &mut Batch, name: &str, hardware_address: [u8; 6]) {
     });
 }
 
-/// Creates a veth pair with both ends up, one enslaved, the other where it belongs: in one message, because moving and
-/// enslaving afterwards makes the kernel wait for grace periods, some 30 ms.
+/// Creates a veth pair, this end up and enslaved, the other end down and where it belongs: in one message, because
+/// moving and enslaving afterwards makes the kernel wait for grace periods, some 30 ms.
 pub fn create_veth(batch: &mut Batch, veth: &Veth<'_>) {
     let flags = flags::CREATE | flags::EXCLUSIVE;
     batch.push(RTM_NEWLINK, flags, format!("create the interfaces {} and {}", veth.name, veth.peer), |body| {
@@ -90,7 +90,8 @@ pub fn create_veth(batch: &mut Batch, veth: &Veth<'_>) {
             info.string(IFLA_INFO_KIND, "veth");
             info.nested(IFLA_INFO_DATA, |data| {
                 data.nested(VETH_INFO_PEER, |peer| {
-                    header(peer, 0, IFF_UP, IFF_UP);
+                    // It cannot be up yet: while it is made, it has no other end.
+                    header(peer, 0, 0, 0);
                     peer.string(IFLA_IFNAME, veth.peer);
                     peer.u32(IFLA_NET_NS_FD, veth.namespace.as_raw_fd() as u32);
                 });

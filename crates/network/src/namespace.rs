@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//! New network namespaces, with their loopback up.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::thread;
+
+use netlink::{Batch, Protocol, Socket, route};
+
+use crate::error::NetworkError;
+use crate::setting;
+
+/// The kernel gives every namespace's loopback this number.
+const LOOPBACK_INDEX: u32 = 1;
+
+/// What a container expects of its namespace, as Docker's containers find it: no IPv6 but on loopback, ports below 1024
+/// and ICMP echo for everybody. And: an interface that gets an address says so, because that address was another
+/// container's a moment ago, and its neighbours still send to that one.
+const SETTINGS: [(&str, &str); 4] = [
+    ("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"),
+    ("/proc/sys/net/ipv4/conf/default/arp_notify", "1"),
+    ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
+    ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
+];
+
+/// A network namespace, alive as long as this is (or a process in it).
+#[derive(Debug)]
+pub(crate) struct Namespace {
+    pub(crate) descriptor: OwnedFd,
+    /// Speaks to the kernel inside.
+    pub(crate) socket: Socket,
+}
+
+/// Makes a namespace in a thread of its own, so that no thread that anything else runs on ever leaves its own.
+pub(crate) fn create() -> Result<Namespace, NetworkError> {
+    let worker = thread::Builder::new().name("network-namespace".to_owned()).spawn(create_and_enter);
+    match worker.map_err(NetworkError::Thread)?.join() {
+        Ok(namespace) => namespace,
+        Err(_) => Err(NetworkError::ThreadPanicked),
+    }
+}
+
+/// For a thread that ends afterwards.
+fn create_and_enter() -> Result<Namespace, NetworkError> {
+    sys::network_namespace::unshare_network().map_err(NetworkError::Unshare)?;
+    let descriptor = File::open("/proc/thread-self/ns/net").map_err(NetworkError::OpenNamespace)?;
+    for (path, value) in SETTINGS {
+        setting::write_if_present(path, value)?;
+    }
+    let mut socket = Socket::open(Protocol::Route)?;
+    let mut batch = Batch::new();
+    route::set_up(&mut batch, LOOPBACK_INDEX);
+    socket.execute(&mut batch)?;
+    Ok(Namespace { descriptor: descriptor.into(), socket })
+}

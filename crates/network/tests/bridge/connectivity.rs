@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Who reaches whom, and as whom.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use network::{PortMapping, Protocol};
+
+use crate::lab::*;
+
+const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+#[test]
+fn a_container_and_its_host_reach_each_other() {
+    on_a_host(|| {
+        let network = network();
+        let (container, endpoint) = network.attach(&id(1), &[]).unwrap();
+        let server = Server::start(here(), endpoint.gateway, 7000);
+        assert!(call(&container, endpoint.gateway, 7000));
+        assert_eq!(server.caller().unwrap().ip(), IpAddr::V4(endpoint.address));
+        let server = Server::start(&container, Ipv4Addr::UNSPECIFIED, 80);
+        assert!(call(here(), endpoint.address, 80));
+        assert_eq!(server.caller().unwrap().ip(), IpAddr::V4(endpoint.gateway));
+
+        let inside_view = inside(&container, || ip(&["address", "show", "dev", "eth0"]));
+        let mac = endpoint.mac.map(|byte| format!("{byte:02x}")).join(":");
+        assert!(
+            inside_view.contains(&mac) && inside_view.contains(&format!("{}/16", endpoint.address)),
+            "{inside_view}"
+        );
+        assert!(!inside_view.contains("inet6"), "no address to wait for: {inside_view}");
+    });
+}
+
+#[test]
+fn containers_reach_each_other_by_address() {
+    on_a_host(|| {
+        let network = network();
+        let (one, _one) = network.attach(&id(1), &[]).unwrap();
+        let (two, endpoint) = network.attach(&id(2), &[]).unwrap();
+        let server = Server::start(&two, Ipv4Addr::UNSPECIFIED, 80);
+        assert!(call(&one, endpoint.address, 80));
+        assert!(server.caller().is_some());
+    });
+}
+
+#[test]
+fn a_published_port_is_reached_from_everywhere() {
+    on_a_host(|| {
+        let world = world();
+        let network = network();
+        let (container, endpoint) = network.attach(&id(1), &[tcp(8080, 80)]).unwrap();
+        let (sibling, other) = network.attach(&id(2), &[]).unwrap();
+        // With and without the packet filter looking at what the bridge only bridges.
+        for filter_bridged in ["0", "1"] {
+            set("/proc/sys/net/bridge/bridge-nf-call-iptables", filter_bridged);
+            let reached = |who: &str, from: &std::os::fd::OwnedFd, by: Ipv4Addr, seen_as: Ipv4Addr| {
+                let server = Server::start(&container, Ipv4Addr::UNSPECIFIED, 80);
+                assert!(call(from, by, 8080), "{who} by {by}, bridge-nf-call-iptables={filter_bridged}");
+                assert_eq!(server.caller().unwrap().ip(), IpAddr::V4(seen_as), "{who} by {by}");
+            };
+            reached("the host", &here(), LOCALHOST, endpoint.gateway);
+            reached("the host", &here(), Ipv4Addr::new(127, 9, 9, 9), endpoint.gateway);
+            reached("the host", &here(), HOST, HOST);
+            reached("the host", &here(), endpoint.gateway, endpoint.gateway);
+            reached("the world, which keeps its address,", &world, HOST, WORLD);
+            reached("a sibling", &sibling, endpoint.gateway, endpoint.gateway);
+            reached("a sibling", &sibling, HOST, endpoint.gateway);
+            reached("the container itself", &container, HOST, endpoint.gateway);
+        }
+        drop(other);
+    });
+}
+
+#[test]
+fn a_port_published_on_one_address_is_reached_there_only() {
+    on_a_host(|| {
+        let world = world();
+        let network = network();
+        let ports = [tcp_on(LOCALHOST, 8080, 80), tcp_on(HOST, 8081, 80)];
+        let (container, endpoint) = network.attach(&id(1), &ports).unwrap();
+        let greeted = |from: &std::os::fd::OwnedFd, by: Ipv4Addr, port: u16| {
+            let server = Server::start(&container, Ipv4Addr::UNSPECIFIED, 80);
+            call(from, by, port) & server.caller().is_some()
+        };
+        assert!(greeted(&here(), LOCALHOST, 8080));
+        assert!(!greeted(&here(), HOST, 8080));
+        assert!(!greeted(&world, HOST, 8080));
+        assert!(greeted(&here(), HOST, 8081));
+        assert!(greeted(&world, HOST, 8081));
+        assert!(!greeted(&here(), LOCALHOST, 8081));
+        assert!(!greeted(&here(), endpoint.gateway, 8081));
+    });
+}
+
+#[test]
+fn datagrams_reach_published_ports_and_come_back() {
+    on_a_host(|| {
+        let world = world();
+        let network = network();
+        let port = PortMapping { host_ip: None, host_port: Some(5353), container_port: 53, protocol: Protocol::Udp };
+        let (container, endpoint) = network.attach(&id(1), &[port]).unwrap();
+        let seen = exchange(&world, (HOST, 5353), &container, 53).unwrap();
+        assert_eq!(seen.ip(), IpAddr::V4(WORLD));
+        let seen = exchange(here(), (LOCALHOST, 5353), &container, 53).unwrap();
+        assert_eq!(seen.ip(), IpAddr::V4(endpoint.gateway));
+    });
+}
+
+#[test]
+fn containers_reach_the_world_as_the_host() {
+    on_a_host(|| {
+        let world = world();
+        let network = network();
+        let (container, _endpoint) = network.attach(&id(1), &[]).unwrap();
+        assert!(network.describe().enabled_forwarding, "a new namespace does not forward");
+        let server = Server::start(&world, Ipv4Addr::UNSPECIFIED, 7000);
+        assert!(call(&container, WORLD, 7000));
+        assert_eq!(server.caller().unwrap().ip(), IpAddr::V4(HOST));
+    });
+}
+
+#[test]
+fn the_world_does_not_reach_what_is_not_published() {
+    on_a_host(|| {
+        let world = world();
+        let network = network();
+        let (container, endpoint) = network.attach(&id(1), &[tcp(8080, 80), tcp_on(LOCALHOST, 8081, 80)]).unwrap();
+        let subnet = format!("{}/16", endpoint.address);
+        inside(&world, move || {
+            ip(&["route", "add", "172.17.0.0/16", "via", "192.0.2.1"]);
+            assert!(subnet.starts_with("172.17."), "{subnet}");
+            // The loopback of the world is down: 127.0.0.1 can be made the host's.
+            set("/proc/sys/net/ipv4/conf/wire/route_localnet", "1");
+            ip(&["route", "add", "127.0.0.1", "via", "192.0.2.1"]);
+        });
+        let reached = |by: Ipv4Addr, port: u16| {
+            let server = Server::start(&container, Ipv4Addr::UNSPECIFIED, 80);
+            call(&world, by, port) & server.caller().is_some()
+        };
+        assert!(reached(HOST, 8080), "the published port is");
+        assert!(!reached(endpoint.address, 80), "by the container's own address");
+        assert!(!reached(LOCALHOST, 8081), "what is published on loopback");
+        assert!(!reached(LOCALHOST, 8080), "what is published everywhere, by the loopback address");
+    });
+}
+
+#[test]
+fn containers_do_not_reach_the_hosts_loopback() {
+    on_a_host(|| {
+        let network = network();
+        let (container, _endpoint) = network.attach(&id(1), &[]).unwrap();
+        inside(&container, || {
+            ip(&["link", "set", "lo", "down"]);
+            set("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1");
+            ip(&["route", "add", "127.0.0.1", "via", "172.17.0.1"]);
+        });
+        let server = Server::start(here(), LOCALHOST, 7000);
+        assert!(!call(&container, LOCALHOST, 7000));
+        assert_eq!(server.caller(), None);
+    });
+}
+
+#[test]
+fn an_isolated_container_has_loopback_and_nothing_else() {
+    on_a_host(|| {
+        let network = network();
+        for _ in 0..4 {
+            let namespace = network.isolated().unwrap();
+            assert_eq!(inside(&namespace, interfaces).iter().filter(|name| name.starts_with("eth")).count(), 0);
+            assert_eq!(inside(&namespace, || ip(&["route"])), "");
+            let server = Server::start(&namespace, LOCALHOST, 80);
+            assert!(call(&namespace, LOCALHOST, 80), "loopback is up");
+            assert!(server.caller().is_some());
+        }
+        assert!(!interfaces().contains(&"corten0".to_owned()), "no bridge is made for that");
+    });
+}
+
+#[test]
+fn the_next_container_with_an_address_is_reached_at_once() {
+    on_a_host(|| {
+        let network = network();
+        for number in 0..5 {
+            let (container, endpoint) = network.attach(&id(number), &[]).unwrap();
+            assert_eq!(endpoint.address, Ipv4Addr::new(172, 17, 0, 2));
+            let server = Server::start(&container, Ipv4Addr::UNSPECIFIED, 80);
+            assert!(call(here(), endpoint.address, 80), "container {number}");
+            assert!(server.caller().is_some());
+            network.release(&endpoint).unwrap();
+        }
+    });
+}

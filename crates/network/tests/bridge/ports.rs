@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Ports that are taken, and ports that are free again.
+
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, UdpSocket};
+
+use errors::{Classify, Kind};
+use network::{NetworkError, PortHolder, PortMapping, Protocol};
+
+use crate::lab::*;
+
+#[test]
+fn a_port_of_another_container_is_a_conflict_that_names_it() {
+    on_a_host(|| {
+        let network = network();
+        let (_one, endpoint) = network.attach(&id(1), &[tcp(8080, 80)]).unwrap();
+        let error = network.attach(&id(2), &[tcp(9090, 90), tcp(8080, 80)]).unwrap_err();
+        assert_eq!(error.kind(), Kind::Conflict);
+        assert_eq!(error.to_string(), "port 8080/tcp is already in use on 0.0.0.0, by container 000000000000");
+        let on_loopback = network.attach(&id(2), &[tcp_on(Ipv4Addr::LOCALHOST, 8080, 80)]).unwrap_err();
+        assert_eq!(on_loopback.kind(), Kind::Conflict);
+        assert_eq!(elements(), 1, "what failed leaves nothing");
+        assert_eq!(network.describe().attached, 1);
+        // The same number is another port with another protocol, and free again after its release.
+        let udp = PortMapping { protocol: Protocol::Udp, ..tcp(8080, 80) };
+        let (_two, two) = network.attach(&id(2), &[udp, tcp(9090, 90)]).unwrap();
+        assert_eq!(two.address, Ipv4Addr::new(172, 17, 0, 3), "failures lease no address");
+        network.release(&endpoint).unwrap();
+        network.attach(&id(3), &[tcp(8080, 80)]).unwrap();
+    });
+}
+
+#[test]
+fn one_container_cannot_have_a_port_twice() {
+    on_a_host(|| {
+        let error = network().attach(&id(0xabc), &[tcp(8080, 80), tcp(8080, 81)]).unwrap_err();
+        let NetworkError::PortTaken { holder: Some(PortHolder::Container(holder)), .. } = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(holder, id(0xabc).short());
+    });
+}
+
+#[test]
+fn a_port_that_the_host_listens_on_is_a_conflict() {
+    on_a_host(|| {
+        let network = network();
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8080)).unwrap();
+        assert_eq!(network.attach(&id(1), &[tcp(8080, 80)]).unwrap_err().kind(), Kind::Conflict);
+        let on_loopback = [tcp_on(Ipv4Addr::LOCALHOST, 8080, 80)];
+        assert_eq!(network.attach(&id(1), &on_loopback).unwrap_err().kind(), Kind::Conflict);
+        drop(listener);
+        let dual = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 8080)).unwrap();
+        assert_eq!(network.attach(&id(1), &[tcp(8080, 80)]).unwrap_err().kind(), Kind::Conflict);
+        drop(dual);
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 5353)).unwrap();
+        let udp = PortMapping { protocol: Protocol::Udp, ..tcp(5353, 53) };
+        assert_eq!(network.attach(&id(1), std::slice::from_ref(&udp)).unwrap_err().kind(), Kind::Conflict);
+        drop(socket);
+        network.attach(&id(1), &[tcp(8080, 80), udp]).unwrap();
+    });
+}
+
+#[test]
+fn the_host_cannot_take_a_published_port() {
+    on_a_host(|| {
+        let network = network();
+        let (_namespace, endpoint) = network.attach(&id(1), &[tcp(8080, 80)]).unwrap();
+        // The standard library's listeners may reuse addresses, as most servers' do.
+        assert!(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8080)).is_err());
+        assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, 8080)).is_err());
+        network.release(&endpoint).unwrap();
+        TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8080)).unwrap();
+    });
+}
+
+#[test]
+fn connections_that_just_ended_do_not_keep_a_port() {
+    on_a_host(|| {
+        let server = Server::start(here(), Ipv4Addr::LOCALHOST, 8080);
+        // The server closes first, and its end of the connection lingers.
+        assert!(call(here(), Ipv4Addr::LOCALHOST, 8080));
+        assert!(server.caller().is_some());
+        let network = network();
+        network.attach(&id(1), &[tcp(8080, 80)]).unwrap();
+        assert!(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8080)).is_err(), "reserved all the same");
+        let second = network.attach(&id(2), &[tcp(8080, 80)]).unwrap_err();
+        assert_eq!(second.kind(), Kind::Conflict, "and not for two");
+    });
+}
+
+#[test]
+fn the_kernel_chooses_a_port_when_none_is_named() {
+    on_a_host(|| {
+        let network = network();
+        let any = [PortMapping { host_port: None, ..tcp(0, 80) }, tcp(0, 81)];
+        let (container, endpoint) = network.attach(&id(1), &any).unwrap();
+        assert!(endpoint.ports[0].host_port != 0 && endpoint.ports[0].host_port != endpoint.ports[1].host_port);
+        let server = Server::start(&container, Ipv4Addr::UNSPECIFIED, 81);
+        assert!(call(here(), Ipv4Addr::LOCALHOST, endpoint.ports[1].host_port));
+        assert!(server.caller().is_some());
+    });
+}
+
+#[test]
+fn what_cannot_be_published_is_refused() {
+    on_a_host(|| {
+        let network = network();
+        let elsewhere = network.attach(&id(1), &[tcp_on(WORLD, 8080, 80)]).unwrap_err();
+        assert_eq!(elsewhere.kind(), Kind::InvalidArgument, "{elsewhere}");
+        let ipv6 = PortMapping { host_ip: Some(Ipv6Addr::LOCALHOST.into()), ..tcp(8080, 80) };
+        assert_eq!(network.attach(&id(1), &[ipv6]).unwrap_err().kind(), Kind::Unsupported);
+        assert_eq!(network.attach(&id(1), &[tcp(8080, 0)]).unwrap_err().kind(), Kind::InvalidArgument);
+        assert_eq!((elements(), network.describe().attached), (0, 0));
+    });
+}
