@@ -7,7 +7,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use errors::{Classify, Kind, kind_of_io};
 use firewall::FirewallError;
 use netlink::NetlinkError;
-use sys::network_namespace::UnshareNetworkError;
 
 use crate::endpoint::Protocol;
 use crate::port_holder::PortHolder;
@@ -25,7 +24,7 @@ pub enum NetworkError {
     Firewall(#[from] FirewallError),
     /// No new network namespace.
     #[error("cannot make a network namespace")]
-    Unshare(#[source] UnshareNetworkError),
+    Unshare(#[source] sys::Error),
     /// The new network namespace cannot be held.
     #[error("cannot open the new network namespace")]
     OpenNamespace(#[source] io::Error),
@@ -208,7 +207,7 @@ impl Classify for NetworkError {
         match self {
             NetworkError::Netlink(source) => source.kind(),
             NetworkError::Firewall(source) => source.kind(),
-            NetworkError::Unshare(source) => kind_of_io(source.io()),
+            NetworkError::Unshare(source) => kind_of_io(&source.to_io()),
             NetworkError::OpenNamespace(_)
             | NetworkError::Random(_)
             | NetworkError::ThreadPanicked

@@ -42,7 +42,7 @@ pub(crate) fn create() -> Result<Namespace, NetworkError> {
 
 /// For a thread that ends afterwards.
 fn create_and_enter() -> Result<Namespace, NetworkError> {
-    sys::network_namespace::unshare_network().map_err(NetworkError::Unshare)?;
+    sys::namespace::unshare(sys::process::CloneFlags::NEWNET).map_err(NetworkError::Unshare)?;
     let descriptor = File::open("/proc/thread-self/ns/net").map_err(NetworkError::OpenNamespace)?;
     for (path, value) in SETTINGS {
         setting::write_if_present(path, value)?;

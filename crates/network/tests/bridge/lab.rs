@@ -23,7 +23,7 @@ pub(crate) const GIVE_UP: Duration = Duration::from_millis(700);
 /// Runs a test in a namespace that plays the host; it ends with the test.
 pub(crate) fn on_a_host(test: impl FnOnce() + Send + 'static) {
     let thread = thread::spawn(|| {
-        sys::network_namespace::unshare_network().expect("this test needs root");
+        sys::namespace::unshare(sys::process::CloneFlags::NEWNET).expect("this test needs root");
         ip(&["link", "set", "lo", "up"]);
         test();
     });
@@ -35,7 +35,7 @@ pub(crate) fn on_a_host(test: impl FnOnce() + Send + 'static) {
 /// A namespace on the other end of a wire: 192.0.2.2, and the host is 192.0.2.1. It has no route to any container.
 pub(crate) fn world() -> OwnedFd {
     let namespace = thread::spawn(|| {
-        sys::network_namespace::unshare_network().unwrap();
+        sys::namespace::unshare(sys::process::CloneFlags::NEWNET).unwrap();
         OwnedFd::from(File::open("/proc/thread-self/ns/net").unwrap())
     });
     let namespace = namespace.join().unwrap();
