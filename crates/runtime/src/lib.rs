@@ -1,1 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
 //! The OCI runtime: a spec becomes a plan of typed operations, the plan is applied.
+//!
+//! - [`plan`]: pure. An OCI runtime spec in, a printable list of [`plan::Operation`]s out; everything that can be
+//!   refused without asking the kernel is refused here.
+//! - `apply`: what the child does with the plan, between clone3 and execve.
+//! - [`launch()`] and [`exec()`]: what the parent does: clone, collect the child's messages, return a process.
+//! - [`protect`]: why a container cannot reach the program that started it.
+//! - [`oci_cli`]: runc's command line over these.
+//!
+//! **Architecture Invariant:** no async runtime, no threads; `launch` and `exec` refuse a caller that has threads.
+
+mod apply;
+mod error;
+mod exec;
+mod executable;
+mod launch;
+mod message;
+mod namespaces;
+pub mod oci_cli;
+pub mod plan;
+mod prepare;
+pub mod protect;
+mod resolve;
+
+pub use error::LaunchError;
+pub use exec::{ContainerProcess, ExecRequest, Executed, exec};
+pub use launch::{LaunchRequest, Launched, Start, Stdio, launch};
+pub use message::Step;
+
+/// Nanoseconds on `CLOCK_MONOTONIC`, the clock of every [`Step`].
+pub fn now_ns() -> u64 {
+    sys::clock::now_ns()
+}

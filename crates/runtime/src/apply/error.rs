@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Why the child could not apply an operation.
+
+use std::path::PathBuf;
+
+use errors::{Classify, Kind, kind_of_io};
+
+use crate::executable::ExecutableError;
+
+/// The operation that failed, and why.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    /// An operation failed.
+    #[error("{operation}")]
+    Operation {
+        operation: String,
+        #[source]
+        source: StepError,
+    },
+    /// There is nothing to execute.
+    #[error(transparent)]
+    Executable(#[from] ExecutableError),
+}
+
+/// Why one operation failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StepError {
+    #[error(transparent)]
+    Call(#[from] sys::Error),
+    /// Something in the way that is not what it must be.
+    #[error("{path:?} is not {expected}")]
+    NotExpected { path: PathBuf, expected: &'static str },
+    /// A mount's destination leads into the kernel's own interface.
+    #[error("{path:?} leads into procfs")]
+    LeadsIntoProc { path: PathBuf },
+    /// The working directory is not below the root.
+    #[error("the directory is outside of the container")]
+    OutsideContainer,
+    /// The launcher ended meanwhile.
+    #[error("the process that starts the container is gone")]
+    ParentGone,
+    /// The plan asks for what the launcher did not hand over: a bug.
+    #[error("the launcher did not provide {what}")]
+    NotProvided { what: &'static str },
+    /// `start` cannot be waited for.
+    #[error("wait for start")]
+    Fifo(#[source] sys::Error),
+    /// A process ended up with executable questions.
+    #[error(transparent)]
+    Executable(#[from] ExecutableError),
+}
+
+impl Classify for ApplyError {
+    fn kind(&self) -> Kind {
+        match self {
+            ApplyError::Executable(error) => error.kind(),
+            ApplyError::Operation { source, .. } => match source {
+                StepError::Call(error) => kind_of_io(&error.to_io()),
+                StepError::NotExpected { .. } | StepError::LeadsIntoProc { .. } | StepError::OutsideContainer => {
+                    Kind::InvalidArgument
+                }
+                StepError::Executable(error) => error.kind(),
+                StepError::ParentGone | StepError::NotProvided { .. } | StepError::Fifo(_) => Kind::Internal,
+            },
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            ApplyError::Executable(error) => error.hint(),
+            ApplyError::Operation { .. } => None,
+        }
+    }
+}

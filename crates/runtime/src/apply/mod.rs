@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The child, between clone3 and execve: it applies the plan, operation by operation, and reports what fails.
+//!
+//! It runs in a copy of its launcher's memory and shares nothing with it but the descriptors it was given. It opens
+//! nothing by name after it let go of the host's descriptors, except in the container.
+
+mod cgroups;
+mod devices;
+mod error;
+mod files;
+mod masks;
+mod mounts;
+mod process;
+mod root;
+mod terminal;
+
+use std::ffi::CString;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use errors::Report;
+use sys::process::CloneFlags;
+
+pub(crate) use error::{ApplyError, StepError};
+use files::Files;
+
+use crate::message::{Message, Step};
+use crate::plan::{NamespaceSource, Operation, Plan};
+
+/// What the launcher made ready: everything that can be looked up, opened or computed before there is a child.
+pub(crate) struct Prepared<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) rootfs: Option<BorrowedFd<'a>>,
+    /// The namespaces to join, by kind.
+    pub(crate) namespaces: Vec<(CloneFlags, OwnedFd)>,
+    pub(crate) netns: Option<BorrowedFd<'a>>,
+    /// A running container's first process, and which of its namespaces to join.
+    pub(crate) container: Option<(BorrowedFd<'a>, CloneFlags)>,
+    /// The cgroup's v1 `tasks` files.
+    pub(crate) tasks: Vec<OwnedFd>,
+    /// Standard input, output and error; none of them numbered 0 to 2.
+    pub(crate) stdio: Option<[OwnedFd; 3]>,
+    /// Where the terminal's other side goes.
+    pub(crate) console: Option<OwnedFd>,
+    pub(crate) size: Option<(u16, u16)>,
+    pub(crate) program: Program,
+    pub(crate) filter: Option<Filter>,
+    /// The fifo by which `start` is waited for (`O_PATH`).
+    pub(crate) fifo: Option<OwnedFd>,
+    pub(crate) status: OwnedFd,
+    pub(crate) trace: bool,
+}
+
+/// What is executed.
+pub(crate) struct Program {
+    pub(crate) command: String,
+    pub(crate) arguments: sys::exec::StringList,
+    pub(crate) environment: Vec<CString>,
+    pub(crate) path: Option<String>,
+}
+
+/// A compiled system call filter.
+pub(crate) struct Filter {
+    pub(crate) instructions: Vec<sys::seccomp::SockFilter>,
+    pub(crate) flags: u32,
+}
+
+/// Applies the plan and executes the command. Returns, with an exit code, only when that failed and was reported.
+pub(crate) fn run(prepared: &Prepared<'_>) -> i32 {
+    let mut child = Child::new(prepared);
+    let Err(error) = child.apply();
+    child.fail(&Report::from(&error));
+    // What is left of the child's descriptors may be closed already, so their owners are not dropped.
+    std::mem::forget(child);
+    1
+}
+
+/// Never: what an operation list that ends in an execve returns.
+enum Never {}
+
+struct Child<'a> {
+    prepared: &'a Prepared<'a>,
+    files: Files,
+    steps: Vec<Step>,
+    /// Where the status pipe is after the other descriptors were closed.
+    status: Option<OwnedFd>,
+    /// The fifo after that, and the directory by which it is opened for writing.
+    fifo: Option<(OwnedFd, OwnedFd)>,
+    /// The fifo, open for writing: `start` reads from it what goes wrong from there on.
+    started: Option<OwnedFd>,
+    own_descriptors: Option<OwnedFd>,
+    home: Option<CString>,
+    /// The working directory could not be entered as root, which need not mean that the user cannot.
+    directory_pending: bool,
+    executable: Option<CString>,
+}
+
+impl<'a> Child<'a> {
+    fn new(prepared: &'a Prepared<'a>) -> Child<'a> {
+        Child {
+            prepared,
+            files: Files::default(),
+            steps: Vec::new(),
+            status: None,
+            fifo: None,
+            started: None,
+            own_descriptors: None,
+            home: None,
+            directory_pending: false,
+            executable: None,
+        }
+    }
+
+    fn apply(&mut self) -> Result<Never, ApplyError> {
+        let first = |source| ApplyError::Operation { operation: "begin".into(), source };
+        self.begin().map_err(first)?;
+        for operation in &self.prepared.plan.operations {
+            self.step(operation).map_err(|source| match source {
+                StepError::Executable(error) => ApplyError::Executable(error),
+                source => ApplyError::Operation { operation: operation.to_string(), source },
+            })?;
+            if self.prepared.trace {
+                self.steps.push(Step::now(operation.to_string()));
+            }
+        }
+        let source = StepError::NotProvided { what: "a command" };
+        Err(ApplyError::Operation { operation: "execute".into(), source })
+    }
+
+    /// Before anything is entered: nobody inside may look into a process that still is ours (see `protect`), and
+    /// modes given to files are meant as they are.
+    fn begin(&mut self) -> Result<(), StepError> {
+        sys::prctl::set_dumpable(false)?;
+        rustix::process::umask(rustix::fs::Mode::empty());
+        if self.prepared.fifo.is_some() {
+            use rustix::fs::OFlags;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let opened = rustix::fs::open("/proc/self/fd", flags, rustix::fs::Mode::empty())
+                .map_err(|errno| sys::Error::new("open(\"/proc/self/fd\", O_PATH)", errno))?;
+            self.own_descriptors = Some(opened);
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, operation: &Operation) -> Result<(), StepError> {
+        match operation {
+            Operation::JoinCgroup => cgroups::join(&self.prepared.tasks)?,
+            Operation::JoinNamespace { kind, source } => self.join(*kind, source)?,
+            Operation::JoinContainer => {
+                let (pidfd, kinds) = self.prepared.container.ok_or(StepError::NotProvided { what: "the container" })?;
+                if !kinds.is_empty() {
+                    sys::namespace::setns(pidfd, kinds)?;
+                }
+            }
+            Operation::UnshareCgroup => sys::namespace::unshare(CloneFlags::NEWCGROUP)?,
+            Operation::NewSession => self.new_session()?,
+            Operation::DetachPropagation => root::detach_propagation()?,
+            Operation::AttachRoot(source) => self.files.attach_root(source, self.prepared.rootfs)?,
+            Operation::Mount(mount) => self.files.mount(mount)?,
+            Operation::Device(device) => self.files.make_device(device)?,
+            Operation::Symlink { target, path } => self.files.make_symlink(target, path)?,
+            Operation::Terminal { console, uid } => self.terminal(*console, *uid)?,
+            Operation::HostName(name) => rustix::system::sethostname(name.as_bytes())
+                .map_err(|errno| sys::Error::new(format!("sethostname({name:?})"), errno))?,
+            Operation::DomainName(name) => rustix::system::setdomainname(name.as_bytes())
+                .map_err(|errno| sys::Error::new(format!("setdomainname({name:?})"), errno))?,
+            Operation::Sysctl { key, value } => self.files.set_sysctl(key, value)?,
+            Operation::Mask(path) => self.files.mask(path)?,
+            Operation::MakeReadOnly(path) => self.files.make_read_only(path)?,
+            Operation::ReadOnlyRoot => self.files.read_only_root()?,
+            Operation::PivotRoot => self.files.pivot_root()?,
+            Operation::ChangeRoot => self.files.change_root()?,
+            Operation::RootPropagation { propagation, recursive } => {
+                self.files.root_propagation(*propagation, *recursive)?;
+            }
+            other => self.process_step(other)?,
+        }
+        Ok(())
+    }
+
+    fn join(&self, kind: CloneFlags, source: &NamespaceSource) -> Result<(), StepError> {
+        // Entered by the launcher, because it only concerns children.
+        if kind == CloneFlags::NEWPID {
+            return Ok(());
+        }
+        let prepared = || self.prepared.namespaces.iter().find(|(found, _)| *found == kind).map(|(_, fd)| fd.as_fd());
+        let namespace = match source {
+            NamespaceSource::Given => self.prepared.netns,
+            NamespaceSource::Path(_) => prepared(),
+        };
+        sys::namespace::setns(namespace.ok_or(StepError::NotProvided { what: "the namespace" })?, kind)?;
+        Ok(())
+    }
+
+    fn say(&self, message: &Message) -> io::Result<()> {
+        let status = self.status.as_ref().unwrap_or(&self.prepared.status);
+        message.write(&mut Writer(status.as_fd()))
+    }
+
+    /// A warning that cannot be delivered is no reason to fail: the launcher is gone, and with it who would read it.
+    fn warn(&self, text: String) {
+        self.say(&Message::Warning(text)).unwrap_or_default();
+    }
+
+    fn flush_steps(&mut self) {
+        if !self.steps.is_empty() {
+            let steps = std::mem::take(&mut self.steps);
+            self.say(&Message::Steps(steps)).unwrap_or_default();
+        }
+    }
+
+    fn fail(&self, report: &Report) {
+        let message = Message::Failed(report.clone());
+        // There is nobody else to tell when neither is listening any more.
+        self.say(&message).unwrap_or_default();
+        if let Some(started) = &self.started {
+            message.write(&mut Writer(started.as_fd())).unwrap_or_default();
+        }
+    }
+}
+
+/// Writes to a descriptor without owning it.
+struct Writer<'fd>(BorrowedFd<'fd>);
+
+impl io::Write for Writer<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::retry_on_intr(|| rustix::io::write(self.0, bytes))?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lets go of a value whose descriptors are closed, or about to be, by number.
+fn abandon<T>(value: T) {
+    let _ = ManuallyDrop::new(value);
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Mounts by the new mount API: made detached, configured, and only then attached to a target found by descriptor.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs, mkdirat, symlinkat};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
+    fsconfig_set_string, fsmount, fsopen, open_tree, unmount,
+};
+use sys::mount::{ATTR_RDONLY, Attributes};
+
+use super::StepError;
+use super::files::{Files, attach};
+use crate::plan::{self, CgroupHierarchy, MountOperation, MountSource};
+use crate::resolve::Leaf;
+
+type Parameter<'a> = (&'a str, Option<&'a str>);
+
+impl Files {
+    pub(super) fn mount(&mut self, mount: &MountOperation) -> Result<(), StepError> {
+        self.forget_directory();
+        let attached = match &mount.source {
+            MountSource::FileSystem { kind, source, parameters } => {
+                self.new_file_system(mount, kind, source.as_deref(), parameters)?
+            }
+            MountSource::Bind { source, recursive } => self.bind(mount, source, *recursive)?,
+            MountSource::Cgroup1 { hierarchies, namespace } => self.cgroup1(mount, hierarchies, *namespace)?,
+        };
+        if let Some((propagation, recursive)) = mount.propagation {
+            let attributes = Attributes { propagation: Some(propagation), ..Attributes::default() };
+            sys::mount::setattr(attached.as_fd(), recursive, &attributes)?;
+        }
+        Ok(())
+    }
+
+    fn new_file_system(
+        &mut self,
+        mount: &MountOperation,
+        kind: &str,
+        source: Option<&str>,
+        parameters: &[(String, Option<String>)],
+    ) -> Result<OwnedFd, StepError> {
+        let root = self.root()?;
+        let mut parameters: Vec<Parameter<'_>> =
+            parameters.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
+        let mode;
+        let target = if matches!(kind, "proc" | "sysfs") {
+            // The kernel's own interfaces are where they are expected, or nowhere.
+            root.ensure_no_links(&mount.destination)?
+        } else {
+            let existing = root.open(&mount.destination, OFlags::PATH | OFlags::DIRECTORY).ok();
+            if let (Some(existing), "tmpfs") = (&existing, kind)
+                && !parameters.iter().any(|(key, _)| *key == "mode")
+            {
+                // A tmpfs takes the place of a directory, and its permissions: /tmp stays 1777.
+                mode = format!("{:o}", stat(existing)?.st_mode & 0o7777);
+                parameters.push(("mode", Some(&mode)));
+            }
+            match existing {
+                Some(existing) => existing,
+                None => root.ensure(&mount.destination, Leaf::Directory)?,
+            }
+        };
+        if kind != "proc" {
+            refuse_procfs(target.as_fd(), &mount.destination)?;
+        }
+        let made = new_mount(kind, source, &parameters, mount.attributes.set)?;
+        attach(&made, &target)?;
+        if kind == "proc" && mount.destination == Path::new("/proc") {
+            self.proc_mounted = true;
+        }
+        Ok(made)
+    }
+
+    fn bind(&mut self, mount: &MountOperation, source: &Path, recursive: bool) -> Result<OwnedFd, StepError> {
+        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        if recursive {
+            flags |= OpenTreeFlags::AT_RECURSIVE;
+        }
+        let tree = open_tree(CWD, source, flags).map_err(|errno| {
+            let recursive = if recursive { "|AT_RECURSIVE" } else { "" };
+            let flags = format!("OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC{recursive}");
+            sys::Error::new(format!("open_tree(AT_FDCWD, {source:?}, {flags})"), errno)
+        })?;
+        for (attributes, recursive) in [(&mount.recursive, true), (&mount.attributes, false)] {
+            if *attributes != plan::Attributes::default() {
+                let plan::Attributes { set, clear } = *attributes;
+                sys::mount::setattr(tree.as_fd(), recursive, &Attributes { set, clear, propagation: None })?;
+            }
+        }
+        let is_directory = FileType::from_raw_mode(stat(&tree)?.st_mode) == FileType::Directory;
+        let leaf = if is_directory { Leaf::Directory } else { Leaf::File };
+        let target = self.root()?.ensure(&mount.destination, leaf)?;
+        let target_is_directory = FileType::from_raw_mode(stat(&target)?.st_mode) == FileType::Directory;
+        if is_directory != target_is_directory {
+            let expected = if is_directory { "a directory, as what is bound" } else { "a file, as what is bound" };
+            return Err(StepError::NotExpected { path: mount.destination.clone(), expected });
+        }
+        if !mount.destination.starts_with("/proc") {
+            refuse_procfs(target.as_fd(), &mount.destination)?;
+        }
+        attach(&tree, &target)?;
+        Ok(tree)
+    }
+
+    /// The v1 hierarchies as directories of a tmpfs, which is read-only in the end if the mount is.
+    fn cgroup1(
+        &mut self,
+        mount: &MountOperation,
+        hierarchies: &[CgroupHierarchy],
+        namespace: bool,
+    ) -> Result<OwnedFd, StepError> {
+        let root = self.root()?;
+        let target = root.ensure_no_links(&mount.destination)?;
+        let attributes = mount.attributes.set;
+        let top = new_mount("tmpfs", Some("cgroup"), &[("mode", Some("755"))], attributes & !ATTR_RDONLY)?;
+        attach(&top, &target)?;
+        let own = if namespace { Vec::new() } else { own_cgroups()? };
+        for hierarchy in hierarchies {
+            let name = hierarchy.directory();
+            mkdirat(&top, &name, Mode::from_raw_mode(0o755))
+                .map_err(|errno| sys::Error::new(format!("mkdirat(cgroup, {name:?}, 0755)"), errno))?;
+            let directory = root.open_no_links(&mount.destination.join(&name), OFlags::PATH | OFlags::DIRECTORY)?;
+            let made = new_hierarchy(hierarchy, attributes)?;
+            attach(&made, &directory)?;
+            if !namespace {
+                let place = mount.destination.join(&name);
+                let own = own.iter().find(|(known, _)| known == hierarchy).map_or("/", |(_, path)| path.as_str());
+                show_only(&root, &place, &made, own)?;
+            }
+            // `cpu` where the hierarchy is `cpu,cpuacct`.
+            for controller in hierarchy.controllers.iter().filter(|_| hierarchy.controllers.len() > 1) {
+                symlinkat(&name, &top, controller)
+                    .map_err(|errno| sys::Error::new(format!("symlinkat({name:?}, cgroup, {controller:?})"), errno))?;
+            }
+        }
+        if attributes & ATTR_RDONLY != 0 {
+            sys::mount::setattr(top.as_fd(), false, &Attributes { set: ATTR_RDONLY, ..Attributes::default() })?;
+        }
+        Ok(top)
+    }
+}
+
+/// Replaces the whole hierarchy attached at `place` by the part of it below `own`.
+fn show_only(root: &crate::resolve::Root<'_>, place: &Path, whole: &OwnedFd, own: &str) -> Result<(), StepError> {
+    let relative = own.trim_start_matches('/');
+    let relative = if relative.is_empty() { "." } else { relative };
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let part = open_tree(whole, relative, flags)
+        .map_err(|errno| sys::Error::new(format!("open_tree(cgroup, {relative:?}, OPEN_TREE_CLONE)"), errno))?;
+    // The whole is unmounted by the only name it has: its place below the root, entered by descriptor.
+    rustix::process::fchdir(whole).map_err(|errno| sys::Error::new("fchdir(cgroup)", errno))?;
+    unmount(".", UnmountFlags::DETACH).map_err(|errno| sys::Error::new("umount2(\".\", MNT_DETACH)", errno))?;
+    rustix::process::chdir("/").map_err(|errno| sys::Error::new("chdir(\"/\")", errno))?;
+    let directory = root.open_no_links(place, OFlags::PATH | OFlags::DIRECTORY)?;
+    attach(&part, &directory)?;
+    Ok(())
+}
+
+fn own_cgroups() -> Result<Vec<(CgroupHierarchy, String)>, StepError> {
+    let text = std::fs::read_to_string("/proc/self/cgroup").map_err(|error| {
+        let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+        sys::Error::new("read(\"/proc/self/cgroup\")", errno)
+    })?;
+    Ok(crate::prepare::parse_hierarchies(&text))
+}
+
+fn new_hierarchy(hierarchy: &CgroupHierarchy, attributes: u64) -> Result<OwnedFd, StepError> {
+    if hierarchy.controllers.is_empty() && hierarchy.name.is_none() {
+        return new_mount("cgroup2", Some("cgroup"), &[], attributes);
+    }
+    let mut parameters: Vec<Parameter<'_>> =
+        hierarchy.controllers.iter().map(|controller| (controller.as_str(), None)).collect();
+    if let Some(name) = &hierarchy.name {
+        // A hierarchy without controllers must say so, or the kernel would take all there are.
+        parameters.push(("none", None));
+        parameters.push(("name", Some(name)));
+    }
+    new_mount("cgroup", Some("cgroup"), &parameters, attributes)
+}
+
+/// A new, detached mount of a file system.
+pub(super) fn new_mount(
+    kind: &str,
+    source: Option<&str>,
+    parameters: &[Parameter<'_>],
+    attributes: u64,
+) -> Result<OwnedFd, StepError> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
+        .map_err(|errno| sys::Error::new(format!("fsopen({kind:?}, FSOPEN_CLOEXEC)"), errno))?;
+    let string = |key: &str, value: &str| {
+        fsconfig_set_string(&context, key, value).map_err(|errno| {
+            sys::Error::new(format!("fsconfig({kind}, FSCONFIG_SET_STRING, {key:?}, {value:?})"), errno)
+        })
+    };
+    if let Some(source) = source {
+        string("source", source)?;
+    }
+    for (key, value) in parameters {
+        match value {
+            Some(value) => string(key, value)?,
+            None => fsconfig_set_flag(&context, *key)
+                .map_err(|errno| sys::Error::new(format!("fsconfig({kind}, FSCONFIG_SET_FLAG, {key:?})"), errno))?,
+        }
+    }
+    fsconfig_create(&context)
+        .map_err(|errno| sys::Error::new(format!("fsconfig({kind}, FSCONFIG_CMD_CREATE)"), errno))?;
+    // The flags that `MOUNT_ATTR_…` knows fit in 32 bits.
+    let flags = MountAttrFlags::from_bits_retain(u32::try_from(attributes).unwrap_or(0));
+    let made = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, flags)
+        .map_err(|errno| sys::Error::new(format!("fsmount({kind}, FSMOUNT_CLOEXEC, {attributes:#x})"), errno))?;
+    Ok(made)
+}
+
+/// Nothing may be mounted over the kernel's own interface by way of a link: it could hide from the container's
+/// programs, and from its masks, what they rely on.
+fn refuse_procfs(target: BorrowedFd<'_>, destination: &Path) -> Result<(), StepError> {
+    let statfs = fstatfs(target).map_err(|errno| sys::Error::new(format!("fstatfs({})", target.as_raw_fd()), errno))?;
+    if statfs.f_type == PROC_SUPER_MAGIC {
+        return Err(StepError::LeadsIntoProc { path: destination.to_owned() });
+    }
+    Ok(())
+}
+
+pub(super) fn stat(fd: impl AsFd) -> sys::Result<rustix::fs::Stat> {
+    fstat(&fd).map_err(|errno| sys::Error::new(format!("fstat({})", fd.as_fd().as_raw_fd()), errno))
+}

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What belongs to the process: session, limits, descriptors, identity, privileges, filter, command.
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr};
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, fchown, openat, openat2};
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sys::capability::{self, Sets};
+
+use super::mounts::stat;
+use super::{Child, StepError, abandon};
+use crate::executable;
+use crate::message::Message;
+use crate::plan::{CapabilitySets, Operation, SYS_ADMIN, capability_name};
+
+impl Child<'_> {
+    pub(super) fn process_step(&mut self, operation: &Operation) -> Result<(), StepError> {
+        match operation {
+            Operation::OomScoreAdj(score) => self.oom_score(*score)?,
+            Operation::Rlimit { name, resource, soft, hard } => self.rlimit(name, *resource, *soft, *hard)?,
+            Operation::SessionKeyring => match sys::keyring::join_new_session() {
+                // A kernel without keyrings has no keys to hide either.
+                Err(error) if error.errno() == Errno::NOSYS => {}
+                other => other?,
+            },
+            Operation::Personality(domain) => sys::personality::set(*domain)?,
+            Operation::CloseDescriptors { preserve } => self.close_descriptors(*preserve)?,
+            Operation::Home => self.home = home(self.home_uid())?,
+            Operation::WorkingDirectory(path) => self.working_directory(path)?,
+            Operation::NoNewPrivileges => sys::prctl::set_no_new_privs()?,
+            Operation::BoundingSet(keep) => bounding_set(*keep)?,
+            Operation::User { uid, gid, groups } => self.user(*uid, *gid, groups)?,
+            Operation::Capabilities { sets, for_filter } => self.capabilities(sets, *for_filter)?,
+            Operation::FindCommand => {
+                let program = &self.prepared.program;
+                self.executable = Some(executable::find(&program.command, program.path.as_deref())?);
+            }
+            Operation::WaitForStart => self.wait_for_start()?,
+            Operation::Seccomp => {
+                let filter = self.prepared.filter.as_ref().ok_or(StepError::NotProvided { what: "a filter" })?;
+                sys::seccomp::install(&filter.instructions, filter.flags)?;
+            }
+            Operation::Ambient(set) => {
+                for number in (0..64).filter(|number| set & (1 << number) != 0) {
+                    capability::raise_ambient(number)?;
+                }
+            }
+            Operation::DieWithParent => self.die_with_parent()?,
+            Operation::Umask(mask) => {
+                rustix::process::umask(Mode::from_raw_mode(*mask));
+            }
+            Operation::Execute(_) => match self.execute()? {},
+            // The others are steps of files and namespaces.
+            _ => return Err(StepError::NotProvided { what: "this step" }),
+        }
+        Ok(())
+    }
+
+    pub(super) fn new_session(&mut self) -> Result<(), StepError> {
+        rustix::process::setsid().map_err(|errno| sys::Error::new("setsid()", errno))?;
+        match &self.prepared.stdio {
+            Some(stdio) => become_stdio(stdio.each_ref().map(AsFd::as_fd)),
+            None => Ok(()),
+        }
+    }
+
+    fn oom_score(&self, score: i32) -> Result<(), StepError> {
+        const PATH: &str = "/proc/self/oom_score_adj";
+        let written = openat(CWD, PATH, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+            .and_then(|file| rustix::io::write(&file, score.to_string().as_bytes()));
+        match written {
+            Ok(_) => Ok(()),
+            Err(errno @ (Errno::ACCESS | Errno::PERM)) => {
+                let error = sys::Error::new(format!("write({PATH:?}, \"{score}\")"), errno);
+                self.warn(format!("the OOM score stays as it is: {error}"));
+                Ok(())
+            }
+            Err(errno) => Err(sys::Error::new(format!("write({PATH:?}, \"{score}\")"), errno).into()),
+        }
+    }
+
+    /// Raising a limit needs `CAP_SYS_RESOURCE`, which root in a container of its own has not. Docker's defaults raise
+    /// some: as far as the hard limit goes is then as good as it gets, and a warning says so.
+    fn rlimit(&self, name: &str, resource: Resource, soft: Option<u64>, hard: Option<u64>) -> Result<(), StepError> {
+        let call = |soft: Option<u64>, hard: Option<u64>| {
+            let text = |limit: Option<u64>| limit.map_or("RLIM64_INFINITY".into(), |limit| limit.to_string());
+            format!("prlimit64(0, {name}, {{rlim_cur={}, rlim_max={}}})", text(soft), text(hard))
+        };
+        match setrlimit(resource, Rlimit { current: soft, maximum: hard }) {
+            Ok(()) => Ok(()),
+            Err(errno @ Errno::PERM) => {
+                let most = getrlimit(resource).maximum;
+                let unlimited = u64::MAX;
+                let soft = Some(soft.unwrap_or(unlimited).min(most.unwrap_or(unlimited))).filter(|l| *l != unlimited);
+                let hard = Some(hard.unwrap_or(unlimited).min(most.unwrap_or(unlimited))).filter(|l| *l != unlimited);
+                self.warn(format!("{name} is not raised: {}", sys::Error::new(call(soft, hard), errno)));
+                setrlimit(resource, Rlimit { current: soft, maximum: hard })
+                    .map_err(|errno| sys::Error::new(call(soft, hard), errno).into())
+            }
+            Err(errno) => Err(sys::Error::new(call(soft, hard), errno).into()),
+        }
+    }
+
+    /// Closes everything but the standard three, what the container is to inherit, and what is still needed here,
+    /// which comes right after. From here on no descriptor leads to the host.
+    fn close_descriptors(&mut self, preserve: u32) -> Result<(), StepError> {
+        let first = 3 + preserve;
+        // Out of the way first, so that none is overwritten by another's new place.
+        let aside = |fd: BorrowedFd<'_>| {
+            rustix::io::fcntl_dupfd_cloexec(fd, i32::try_from(first + 3).unwrap_or(i32::MAX)).map_err(|errno| {
+                sys::Error::new(format!("fcntl({}, F_DUPFD_CLOEXEC, {})", fd.as_raw_fd(), first + 3), errno)
+            })
+        };
+        let status = aside(self.prepared.status.as_fd())?;
+        let fifo = self.prepared.fifo.as_ref().map(|fd| aside(fd.as_fd())).transpose()?;
+        let own = self.own_descriptors.as_ref().map(|fd| aside(fd.as_fd())).transpose()?;
+        self.files.abandon();
+        abandon(self.own_descriptors.take());
+        self.status = Some(sys::fds::place(status.as_fd(), first)?);
+        let mut next = first + 1;
+        if let (Some(fifo), Some(own)) = (&fifo, &own) {
+            let fifo = sys::fds::place(fifo.as_fd(), next)?;
+            self.fifo = Some((fifo, sys::fds::place(own.as_fd(), next + 1)?));
+            next += 2;
+        }
+        abandon((status, fifo, own));
+        sys::fds::close_from(next)?;
+        Ok(())
+    }
+
+    /// The user the process will be, for `HOME`.
+    fn home_uid(&self) -> u32 {
+        let user = |operation: &Operation| match operation {
+            Operation::User { uid, .. } => Some(*uid),
+            _ => None,
+        };
+        self.prepared.plan.operations.iter().find_map(user).unwrap_or(0)
+    }
+
+    fn working_directory(&mut self, path: &Path) -> Result<(), StepError> {
+        match enter(path) {
+            // Root may be forbidden what the user is not (NFS).
+            Err(StepError::Call(error)) if error.errno() == Errno::ACCESS => {
+                self.directory_pending = true;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn user(&mut self, uid: u32, gid: u32, groups: &[u32]) -> Result<(), StepError> {
+        if uid != 0 {
+            // Who reopens its own standard output (/dev/stdout) must own the pipe behind it.
+            let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
+            for fd in standard.into_iter().filter(|_| self.prepared.stdio.is_some()) {
+                if FileType::from_raw_mode(stat(fd)?.st_mode) == FileType::Fifo {
+                    fchown(fd, Some(Uid::from_raw(uid)), None)
+                        .map_err(|errno| sys::Error::new(format!("fchown({}, {uid}, -1)", fd.as_raw_fd()), errno))?;
+                }
+            }
+            sys::prctl::set_keep_capabilities(true)?;
+        }
+        let list: Vec<Gid> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
+        rustix::thread::set_thread_groups(&list)
+            .map_err(|errno| sys::Error::new(format!("setgroups({groups:?})"), errno))?;
+        let group = Gid::from_raw(gid);
+        rustix::thread::set_thread_res_gid(group, group, group)
+            .map_err(|errno| sys::Error::new(format!("setresgid({gid}, {gid}, {gid})"), errno))?;
+        let user = Uid::from_raw(uid);
+        rustix::thread::set_thread_res_uid(user, user, user)
+            .map_err(|errno| sys::Error::new(format!("setresuid({uid}, {uid}, {uid})"), errno))?;
+        if self.directory_pending {
+            let wanted = self.prepared.plan.operations.iter().find_map(|operation| match operation {
+                Operation::WorkingDirectory(path) => Some(path),
+                _ => None,
+            });
+            wanted.map_or(Ok(()), |path| enter(path))?;
+        }
+        Ok(())
+    }
+
+    /// What the launcher itself lacks cannot be given; the container runs without, and a warning says so.
+    fn capabilities(&self, sets: &CapabilitySets, for_filter: bool) -> Result<(), StepError> {
+        let own = capability::get()?.permitted;
+        let lacking = (sets.permitted | sets.effective) & !own;
+        if lacking != 0 && !for_filter {
+            let names: Vec<String> =
+                (0..64).filter(|number| lacking & (1 << number) != 0).map(capability_name).collect();
+            self.warn(format!("without {}, which this process has not to give", names.join(", ")));
+        }
+        let extra = if for_filter { SYS_ADMIN } else { 0 };
+        capability::set(Sets {
+            effective: (sets.effective | extra) & own,
+            permitted: (sets.permitted | extra) & own,
+            inheritable: sets.inheritable,
+        })?;
+        Ok(())
+    }
+
+    fn wait_for_start(&mut self) -> Result<(), StepError> {
+        let (fifo, own) = self.fifo.take().ok_or(StepError::NotProvided { what: "a fifo" })?;
+        self.flush_steps();
+        self.say(&Message::Ready).map_err(|_| StepError::ParentGone)?;
+        // The fifo is known by descriptor only; opening it for writing goes through the process's own list of them,
+        // opened while procfs was the host's. It blocks until somebody reads.
+        let name = fifo.as_raw_fd().to_string();
+        let opened =
+            rustix::io::retry_on_intr(|| openat(&own, name.as_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()));
+        self.started = Some(opened.map_err(|errno| {
+            StepError::Fifo(sys::Error::new(format!("openat(\"/proc/self/fd\", {name:?}, O_WRONLY)"), errno))
+        })?);
+        // Neither is needed any more, nor meant for the container.
+        drop((fifo, own));
+        Ok(())
+    }
+
+    fn die_with_parent(&self) -> Result<(), StepError> {
+        sys::prctl::set_parent_death_signal(Some(9))?;
+        // It may have ended before that. Its end of the status pipe then is closed.
+        let status = self.status.as_ref().unwrap_or(&self.prepared.status);
+        let mut fds = [PollFd::new(status, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&now)).map_err(|errno| sys::Error::new("poll(status, 0)", errno))?;
+        if fds[0].revents().contains(PollFlags::ERR) { Err(StepError::ParentGone) } else { Ok(()) }
+    }
+
+    fn execute(&mut self) -> Result<Infallible, StepError> {
+        let program = &self.prepared.program;
+        let path = self.executable.clone().ok_or(StepError::NotProvided { what: "a command" })?;
+        let mut environment = program.environment.clone();
+        environment.extend(self.home.take());
+        let environment = sys::exec::StringList::new(environment);
+        if self.prepared.trace {
+            self.steps.push(crate::Step::now("execve"));
+        }
+        self.flush_steps();
+        sys::signal::reset_ignored();
+        sys::signal::unblock_all()?;
+        let error = sys::exec::execve(&path, &program.arguments, &environment);
+        // Telling about it must not end in a signal.
+        sys::signal::block_all()?;
+        Err(executable::diagnose(OsStr::from_bytes(path.as_bytes()), error).into())
+    }
+}
+
+/// Puts these where standard input, output and error are.
+pub(super) fn become_stdio(fds: [BorrowedFd<'_>; 3]) -> Result<(), StepError> {
+    let error = |number: i32| {
+        move |errno| sys::Error::new(format!("dup2({}, {number})", fds[number as usize].as_raw_fd()), errno)
+    };
+    rustix::stdio::dup2_stdin(fds[0]).map_err(error(0))?;
+    rustix::stdio::dup2_stdout(fds[1]).map_err(error(1))?;
+    rustix::stdio::dup2_stderr(fds[2]).map_err(error(2))?;
+    Ok(())
+}
+
+fn bounding_set(keep: u64) -> Result<(), StepError> {
+    capability::clear_ambient()?;
+    for number in (0..64).filter(|number| keep & (1 << number) == 0) {
+        if !capability::drop_from_bounding_set(number)? {
+            // The kernel knows neither this nor any higher one.
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Enters a directory of the container. No magic link leads out, and the kernel is asked where we are: a directory
+/// that is not below the root has no path.
+fn enter(path: &Path) -> Result<(), StepError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let call = || format!("openat2(AT_FDCWD, {path:?}, O_PATH|O_DIRECTORY, RESOLVE_NO_MAGICLINKS)");
+    let directory: OwnedFd = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
+        .map_err(|errno| sys::Error::new(call(), errno))?;
+    rustix::process::fchdir(&directory).map_err(|errno| sys::Error::new(format!("fchdir({path:?})"), errno))?;
+    let at = rustix::process::getcwd(Vec::new()).map_err(|errno| sys::Error::new("getcwd()", errno))?;
+    if at.as_bytes().starts_with(b"/") { Ok(()) } else { Err(StepError::OutsideContainer) }
+}
+
+/// `HOME=` of user `uid` in the container's `/etc/passwd`, or `/`. The file is the image's: it is read only if it is a
+/// regular file, and not beyond a size that no such file has.
+fn home(uid: u32) -> Result<Option<CString>, StepError> {
+    const MOST: u64 = 1 << 20;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let opened = openat2(CWD, "/etc/passwd", flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS);
+    let mut text = Vec::new();
+    if let Ok(file) = opened
+        && FileType::from_raw_mode(stat(&file)?.st_mode) == FileType::RegularFile
+    {
+        // A file that cannot be read is as one that is not there.
+        std::fs::File::from(file).take(MOST).read_to_end(&mut text).unwrap_or(0);
+    }
+    let entry = text.split(|byte| *byte == b'\n').find_map(|line| {
+        let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+        (fields.len() >= 6 && fields[2] == uid.to_string().as_bytes()).then(|| fields[5].to_vec())
+    });
+    let home = entry.filter(|home| home.starts_with(b"/")).unwrap_or_else(|| b"/".to_vec());
+    Ok(CString::new([b"HOME=", home.as_slice()].concat()).ok())
+}

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Starting a container: the launcher's side.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use cgroup::Cgroup;
+use oci::ContainerId;
+use oci::runtime_spec::Spec;
+use rustix::fs::OFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use sys::process::{Child, CloneArgs, CloneFlags};
+
+use crate::apply::{self, Prepared};
+use crate::error::LaunchError;
+use crate::message::{Heard, Step, listen};
+use crate::namespaces::clone_in;
+use crate::plan::{Inputs, Plan, plan};
+use crate::{prepare, protect};
+
+/// What becomes the process's standard input, output and error.
+#[derive(Debug)]
+pub enum Stdio {
+    /// The launcher's own.
+    Inherit,
+    /// These descriptors.
+    Fds {
+        /// Standard input.
+        stdin: OwnedFd,
+        /// Standard output.
+        stdout: OwnedFd,
+        /// Standard error.
+        stderr: OwnedFd,
+    },
+    /// A terminal in the container's devpts; its other side is [`Launched::terminal`].
+    Terminal {
+        /// Rows and columns.
+        size: Option<(u16, u16)>,
+    },
+}
+
+/// When the command is executed.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a> {
+    /// At once. The container dies with the process that launches it.
+    Now,
+    /// When somebody reads from this fifo (the OCI command line's `create` and `start`). What goes wrong from then on
+    /// can be read there, as an [`errors::Report`]; nothing, when all went well. The container outlives its launcher.
+    WaitFor(&'a Path),
+}
+
+/// A container to start.
+#[derive(Debug)]
+pub struct LaunchRequest<'a> {
+    /// Its id: names its cgroup when the spec does not.
+    pub id: &'a ContainerId,
+    /// What it is.
+    pub spec: &'a Spec,
+    /// The directory that relative paths of the spec are relative to.
+    pub bundle: &'a Path,
+    /// A detached mount (`fsmount`, `open_tree`) to use as the root file system instead of `root.path`.
+    pub rootfs: Option<BorrowedFd<'a>>,
+    /// A prepared network namespace, entered where the spec asks for a new one.
+    pub netns: Option<BorrowedFd<'a>>,
+    /// Its standard streams.
+    pub stdio: Stdio,
+    /// When its command is executed.
+    pub start: Start<'a>,
+    /// Whether each step is timed.
+    pub trace: bool,
+}
+
+/// What the OCI command line asks for beyond [`LaunchRequest`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Extras {
+    pub(crate) preserve_fds: u32,
+    pub(crate) no_pivot: bool,
+    /// Leave the container running when the launcher ends.
+    pub(crate) outlives_launcher: bool,
+}
+
+/// A started container.
+#[derive(Debug)]
+pub struct Launched {
+    /// Its first process, as the launcher's pid namespace numbers it. It is the launcher's child.
+    pub pid: i32,
+    /// A descriptor of that process.
+    pub pidfd: OwnedFd,
+    /// The user's side of its terminal.
+    pub terminal: Option<OwnedFd>,
+    /// Its cgroup.
+    pub cgroup: Cgroup,
+    /// What was done, and when, if that was asked for.
+    pub steps: Vec<Step>,
+    /// What was asked for and could not be had, without which it still runs; for the user to read.
+    pub warnings: Vec<String>,
+}
+
+/// Starts a container. Returns when its command has been executed, or it waits on the fifo.
+///
+/// The caller must have one thread, and have been executed through [`protect::reexec`].
+///
+/// # Errors
+/// [`LaunchError`]; its kind tells a missing command (`CommandNotFound`) and one that cannot be executed
+/// (`NotExecutable`) from the rest. Nothing is left behind then: no process, no cgroup.
+pub fn launch(request: LaunchRequest<'_>) -> Result<Launched, LaunchError> {
+    launch_with(request, Extras::default())
+}
+
+pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<Launched, LaunchError> {
+    protect::verify()?;
+    let mut steps = Vec::new();
+    let mut step = |name: &str| {
+        if request.trace {
+            steps.push(Step::now(name));
+        }
+    };
+    let waits = matches!(request.start, Start::WaitFor(_));
+    let inputs = Inputs {
+        bundle: absolute(request.bundle)?,
+        rootfs: request.rootfs.is_some(),
+        netns: request.netns.is_some(),
+        terminal: matches!(request.stdio, Stdio::Terminal { .. }),
+        waits_for_start: waits,
+        dies_with_parent: !waits && !extras.outlives_launcher,
+        no_pivot: extras.no_pivot,
+        preserve_fds: extras.preserve_fds,
+        hierarchies: prepare::hierarchies(request.spec)?,
+    };
+    let plan = plan(request.spec, &inputs)?;
+    step("plan");
+    let filter = prepare::filter(request.spec)?;
+    step("compile the system call filter");
+    // The plan has a process, or there would be none.
+    let process = request.spec.process().clone().unwrap_or_default();
+    let fifo = match request.start {
+        Start::Now => None,
+        Start::WaitFor(path) => Some(open_fifo(path)?),
+    };
+    let streams = prepare::streams(request.stdio)?;
+    let namespaces = prepare::namespaces(&plan)?;
+    let channel = Channel::open(streams.terminal)?;
+    let cgroup = prepare::make_cgroup(request.spec, request.id)?;
+    step("make the cgroup");
+    let prepared = Prepared {
+        plan: &plan,
+        rootfs: request.rootfs,
+        netns: request.netns,
+        container: None,
+        tasks: Vec::new(),
+        stdio: streams.stdio,
+        console: channel.console_inside,
+        size: streams.size,
+        program: prepare::program(&process),
+        filter,
+        fifo,
+        status: channel.status_inside,
+        namespaces,
+        trace: request.trace,
+    };
+    match start(prepared, &cgroup, &plan, channel.status, channel.console) {
+        Ok(started) => {
+            steps.extend(started.heard.steps);
+            let Child { pid, pidfd } = started.child;
+            let warnings = started.heard.warnings;
+            Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, steps, warnings })
+        }
+        Err(error) => {
+            // The first error is the one to tell; what is left of the cgroup is found by the next `create`.
+            cgroup.remove().unwrap_or_default();
+            Err(error)
+        }
+    }
+}
+
+fn start(
+    mut prepared: Prepared<'_>,
+    cgroup: &Cgroup,
+    plan: &Plan,
+    status: OwnedFd,
+    console: Option<OwnedFd>,
+) -> Result<Started, LaunchError> {
+    prepared.tasks = cgroup.join_files()?;
+    let joined = prepared.namespaces.iter().position(|(kind, _)| *kind == CloneFlags::NEWPID);
+    let pid_namespace = joined.map(|index| prepared.namespaces.swap_remove(index).1);
+    let args = CloneArgs { flags: plan.create, cgroup: cgroup.clone_into() };
+    start_child(prepared, pid_namespace.as_ref().map(AsFd::as_fd), args, status, console)
+}
+
+/// A child that executed its command, or waits.
+pub(crate) struct Started {
+    pub(crate) child: Child,
+    pub(crate) heard: Heard,
+    pub(crate) terminal: Option<OwnedFd>,
+}
+
+/// Makes the child and listens to it; a child that gives up is gone when this returns.
+pub(crate) fn start_child(
+    prepared: Prepared<'_>,
+    pid_namespace: Option<BorrowedFd<'_>>,
+    args: CloneArgs<'_>,
+    status: OwnedFd,
+    console: Option<OwnedFd>,
+) -> Result<Started, LaunchError> {
+    let child = clone_in(pid_namespace, args, || apply::run(&prepared))?;
+    // The child has its own copies; ours would keep the status pipe from ending.
+    drop(prepared);
+    let result = listen(status).map_err(LaunchError::Listen).and_then(|mut heard| match heard.failed.take() {
+        Some(report) => Err(LaunchError::Child(report)),
+        None => Ok(heard),
+    });
+    let heard = match result {
+        Ok(heard) => heard,
+        Err(error) => {
+            end(&child);
+            return Err(error);
+        }
+    };
+    if !heard.ready
+        && let Some(status) = gone(&child)
+    {
+        return Err(LaunchError::ChildGone { status });
+    }
+    let terminal = match console.map(receive_terminal).transpose() {
+        Ok(terminal) => terminal,
+        Err(error) => {
+            end(&child);
+            return Err(error);
+        }
+    };
+    Ok(Started { child, heard, terminal })
+}
+
+/// The pipe on which the child reports, and the socket over which its terminal comes.
+pub(crate) struct Channel {
+    pub(crate) status: OwnedFd,
+    pub(crate) status_inside: OwnedFd,
+    pub(crate) console: Option<OwnedFd>,
+    pub(crate) console_inside: Option<OwnedFd>,
+}
+
+impl Channel {
+    pub(crate) fn open(terminal: bool) -> Result<Channel, LaunchError> {
+        let (status, status_inside) =
+            pipe_with(PipeFlags::CLOEXEC).map_err(|errno| sys::Error::new("pipe2(O_CLOEXEC)", errno))?;
+        let mut channel = Channel { status, status_inside, console: None, console_inside: None };
+        if terminal {
+            let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+                .map_err(|errno| sys::Error::new("socketpair(AF_UNIX, SOCK_DGRAM|SOCK_CLOEXEC)", errno))?;
+            channel.console = Some(ours);
+            channel.console_inside = Some(theirs);
+        }
+        Ok(channel)
+    }
+}
+
+fn receive_terminal(socket: OwnedFd) -> Result<OwnedFd, LaunchError> {
+    // The child sent it before it said that it is done, so it is there or never comes.
+    rustix::fs::fcntl_setfl(&socket, OFlags::NONBLOCK)
+        .map_err(|errno| sys::Error::new("fcntl(console, F_SETFL, O_NONBLOCK)", errno))?;
+    let (_, fds) = sys::fds::recv_with(&socket, &mut [0; 64])?;
+    let missing = || sys::Error::new("recvmsg(console): no terminal came", rustix::io::Errno::NODATA);
+    Ok(fds.into_iter().next().ok_or_else(missing)?)
+}
+
+/// Whether the child has ended although it did not say that it gives up: the status pipe also ends when it is killed.
+/// An ended child is left to be waited for by nobody else, so it is collected here. A command that ended that quickly
+/// after execve is not told apart by this, which is why only a kill before it counts: see below.
+fn gone(child: &Child) -> Option<String> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let status = waitid(WaitId::PidFd(child.pidfd.as_fd()), options).ok().flatten()?;
+    // The child is our own program, under our own name, until execve; the kernel keeps the name of the ended.
+    let name = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    if !status.killed() || name(&child.pid.to_string()) != name("self") {
+        return None;
+    }
+    end(child);
+    Some(format!("signal {}", status.terminating_signal().unwrap_or_default()))
+}
+
+/// Kills the child and waits for it.
+pub(crate) fn end(child: &Child) {
+    // It may have ended already; either way it is collected.
+    sys::process::pidfd_send_signal(child.pidfd.as_fd(), 9).unwrap_or_default();
+    while let Err(rustix::io::Errno::INTR) = waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED) {}
+}
+
+fn open_fifo(path: &Path) -> Result<OwnedFd, LaunchError> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, rustix::fs::Mode::empty())
+        .map_err(|errno| sys::Error::new(format!("open({path:?}, O_PATH|O_NOFOLLOW)"), errno).into())
+}
+
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, LaunchError> {
+    std::path::absolute(path).map_err(|error| {
+        let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+        sys::Error::new("getcwd()", errno).into()
+    })
+}

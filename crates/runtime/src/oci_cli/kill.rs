@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `kill`: sends a signal, by name or number.
+
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+
+use oci::runtime_spec::ContainerState;
+
+use super::Context;
+use super::error::CliError;
+use super::flags::{Flag, Flags};
+
+/// Signal names without `SIG` (signal(7)), with the numbers that x86-64 and arm64 share.
+const NAMES: [(&str, i32); 33] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("IOT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("POLL", 29),
+    ("PWR", 30),
+    ("SYS", 31),
+];
+
+pub(super) fn kill(context: &Context, args: Vec<OsString>) -> Result<u8, CliError> {
+    let flags = Flags::read(args, &[Flag::switch("all").short('a')])?;
+    let (id, more) = flags.id_and_more()?;
+    let signal = match more {
+        [] => 15,
+        [signal] => number(&signal.to_string_lossy())?,
+        _ => return Err(CliError::Usage { expected: "one container id and at most one signal" }),
+    };
+    let (entry, record) = context.store.find(&id)?;
+    let status = entry.status(&record);
+    if flags.switch("all") {
+        for pid in record.cgroup()?.map_or(Ok(Vec::new()), |cgroup| cgroup.processes())? {
+            // One that ended since the list was made needs no signal.
+            if let Ok(pidfd) = sys::process::pidfd_open(pid) {
+                sys::process::pidfd_send_signal(pidfd.as_fd(), signal)?;
+            }
+        }
+        return Ok(0);
+    }
+    match record.pidfd() {
+        Some(pidfd) if status != ContainerState::Stopped => {
+            sys::process::pidfd_send_signal(pidfd.as_fd(), signal)?;
+            Ok(0)
+        }
+        _ => {
+            let status = ContainerState::Stopped;
+            Err(CliError::State { id: id.to_string(), status, action: "kill", expected: "running or created" })
+        }
+    }
+}
+
+fn number(text: &str) -> Result<i32, CliError> {
+    let (_, highest) = sys::signal::realtime_range();
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let named = NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    let numbered = || text.parse().ok().filter(|number| (1..=highest).contains(number));
+    named.or_else(numbered).ok_or_else(|| CliError::InvalidValue {
+        flag: "signal",
+        value: text.into(),
+        expected: "a signal's name or number",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn signals_have_names_and_numbers() {
+        for (text, expected) in [("TERM", 15), ("sigkill", 9), ("SIGUSR1", 10), ("34", 34)] {
+            assert_eq!(super::number(text).unwrap(), expected);
+        }
+        for text in ["0", "65", "-1", "NONE", ""] {
+            assert!(super::number(text).is_err(), "{text}");
+        }
+    }
+}

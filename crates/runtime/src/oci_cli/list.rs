@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `list`: all containers of one `--root`.
+
+use std::ffi::OsString;
+
+use super::error::CliError;
+use super::flags::{Flag, Flags};
+use super::state::State;
+use super::{Context, print};
+
+pub(super) fn list(context: &Context, args: Vec<OsString>) -> Result<u8, CliError> {
+    let flags = Flags::read(args, &[Flag::value("format").short('f'), Flag::switch("quiet").short('q')])?;
+    let all = context.store.all()?;
+    if flags.switch("quiet") {
+        return print(&all.iter().map(|(_, record)| format!("{}\n", record.id)).collect::<String>());
+    }
+    let states = all.into_iter().map(|(entry, record)| State::of(&entry, record)).collect::<Result<Vec<_>, _>>()?;
+    match flags.text("format")?.as_deref() {
+        None | Some("table") => print(&table(&states)),
+        Some("json") => print(&format!("{}\n", serde_json::to_string(&states).map_err(CliError::Format)?)),
+        Some(other) => {
+            let value = other.to_owned();
+            Err(CliError::InvalidValue { flag: "format", value, expected: "table or json" })
+        }
+    }
+}
+
+fn table(states: &[State]) -> String {
+    let row = |state: &State| {
+        let bundle = state.bundle.display().to_string();
+        [state.id.clone(), state.pid.to_string(), state.status.to_string(), bundle, state.created.clone()]
+    };
+    let heading = ["ID", "PID", "STATUS", "BUNDLE", "CREATED"].map(String::from);
+    let rows: Vec<[String; 5]> = std::iter::once(heading).chain(states.iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0) + 3;
+    let widths: [usize; 5] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in &rows {
+        let line: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}

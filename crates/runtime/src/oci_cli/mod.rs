@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//! runc's command line: the OCI runtime as containerd, Docker, podman and a user at a prompt call it.
+//!
+//! One file per command. Arguments are read by hand (`flags`): start-up time counts here, and there are few.
+
+mod create;
+mod delete;
+mod error;
+mod exec;
+mod features;
+mod flags;
+mod foreground;
+mod kill;
+mod list;
+mod log;
+mod spec;
+mod start;
+mod state;
+mod store;
+mod time;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+
+use errors::Report;
+
+use error::CliError;
+use flags::{Flag, Flags};
+use log::Log;
+use store::Store;
+
+const DEFAULT_ROOT: &str = "/run/corten/oci";
+
+const HELP: &str = "\
+Usage: corten oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND
+
+Commands:
+  create    prepare a container from a bundle; its command waits for `start`
+  start     execute the command of a created container
+  run       create and start
+  exec      execute another command in a running container
+  state     print a container's state as JSON
+  list      list containers
+  kill      send a signal to a container's first process
+  delete    remove what is left of a stopped container
+  spec      write a sample config.json
+  features  print what this runtime supports as JSON
+";
+
+const GLOBAL: &[Flag] = &[
+    Flag::value("root"),
+    Flag::value("log"),
+    Flag::value("log-format"),
+    Flag::switch("debug"),
+    Flag::switch("systemd-cgroup"),
+    Flag::value("rootless"),
+    Flag::switch("help").short('h'),
+    Flag::switch("version").short('v'),
+];
+
+/// What every command gets.
+struct Context {
+    store: Store,
+}
+
+/// Runs the OCI command line with these arguments (without the program's name and the word `oci`). Returns the exit
+/// code: the container's own for `run` and `exec`; 127 or 126 when their command is missing or cannot be executed; 1
+/// for any other failure, as runc does.
+pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
+    let mut log = Log::default();
+    match dispatch(args.collect(), &mut log) {
+        Ok(code) => code,
+        Err(error) => {
+            let report = Report::from(&error);
+            log.error(&report);
+            match report.kind {
+                kind @ (errors::Kind::CommandNotFound | errors::Kind::NotExecutable) => kind.run_exit_code(),
+                _ => 1,
+            }
+        }
+    }
+}
+
+fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
+    let flags = Flags::read(args, GLOBAL)?;
+    if flags.switch("help") {
+        return print(HELP);
+    }
+    if flags.switch("version") {
+        return print(&format!("corten oci {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), features::NEWEST));
+    }
+    *log = Log::open(flags.path("log"), flags.text("log-format")?)?;
+    if flags.switch("systemd-cgroup") {
+        return Err(CliError::Unsupported { what: "--systemd-cgroup" });
+    }
+    let context = Context { store: Store::new(flags.path("root").unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT))) };
+    let mut rest = flags.rest.into_iter();
+    let Some(command) = rest.next() else {
+        std::io::stderr().write_all(HELP.as_bytes()).map_err(CliError::Print)?;
+        return Err(CliError::Usage { expected: "a command" });
+    };
+    let rest: Vec<OsString> = rest.collect();
+    match command.to_str().unwrap_or_default() {
+        "create" => create::create(&context, rest, log),
+        "run" => create::run(&context, rest, log),
+        "start" => start::start(&context, rest),
+        "exec" => exec::exec(&context, rest, log),
+        "state" => state::state(&context, rest),
+        "list" => list::list(&context, rest),
+        "kill" => kill::kill(&context, rest),
+        "delete" => delete::delete(&context, rest),
+        "spec" => spec::spec(rest),
+        "features" => features::features(rest),
+        "help" => print(HELP),
+        _ => Err(CliError::UnknownCommand { name: command.to_string_lossy().into_owned() }),
+    }
+}
+
+/// Writes to standard output: data, so nothing else is ever written there.
+fn print(text: &str) -> Result<u8, CliError> {
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(CliError::Print)?;
+    Ok(0)
+}

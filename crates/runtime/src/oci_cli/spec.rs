@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `spec`: writes a sample `config.json` to begin with.
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::error::CliError;
+use super::features::NEWEST;
+use super::flags::{Flag, Flags};
+
+pub(super) fn spec(args: Vec<OsString>) -> Result<u8, CliError> {
+    let flags = Flags::read(args, &[Flag::value("bundle").short('b'), Flag::switch("rootless")])?;
+    if flags.switch("rootless") {
+        return Err(CliError::Unsupported { what: "--rootless" });
+    }
+    let path = flags.path("bundle").unwrap_or_else(|| PathBuf::from(".")).join("config.json");
+    let text = serde_json::to_vec_pretty(&sample()).map_err(CliError::Format)?;
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).open(&path).map_err(CliError::file("create", &path))?;
+    file.write_all(&text).map_err(CliError::file("write", &path))?;
+    Ok(0)
+}
+
+/// A shell with few rights in namespaces of its own.
+pub(crate) fn sample() -> serde_json::Value {
+    let capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
+    serde_json::json!({
+        "ociVersion": NEWEST,
+        "process": {
+            "terminal": true,
+            "user": { "uid": 0, "gid": 0 },
+            "args": ["sh"],
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM=xterm"],
+            "cwd": "/",
+            "capabilities": { "bounding": capabilities, "effective": capabilities, "permitted": capabilities },
+            "rlimits": [{ "type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024 }],
+            "noNewPrivileges": true
+        },
+        "root": { "path": "rootfs", "readonly": true },
+        "hostname": "corten",
+        "mounts": [
+            { "destination": "/proc", "type": "proc", "source": "proc" },
+            { "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
+              "options": ["nosuid", "strictatime", "mode=755", "size=65536k"] },
+            { "destination": "/dev/pts", "type": "devpts", "source": "devpts",
+              "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"] },
+            { "destination": "/dev/shm", "type": "tmpfs", "source": "shm",
+              "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"] },
+            { "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
+              "options": ["nosuid", "noexec", "nodev"] },
+            { "destination": "/sys", "type": "sysfs", "source": "sysfs",
+              "options": ["nosuid", "noexec", "nodev", "ro"] },
+            { "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+              "options": ["nosuid", "noexec", "nodev", "relatime", "ro"] }
+        ],
+        "linux": {
+            "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
+            "namespaces": [
+                { "type": "pid" }, { "type": "network" }, { "type": "ipc" }, { "type": "uts" }, { "type": "mount" },
+                { "type": "cgroup" }
+            ],
+            "maskedPaths": ["/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+                "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_sample_is_a_configuration_that_can_be_planned() {
+        let spec: oci::runtime_spec::Spec = serde_json::from_value(super::sample()).unwrap();
+        let inputs = crate::plan::Inputs { bundle: "/b".into(), terminal: true, ..Default::default() };
+        crate::plan::plan(&spec, &inputs).unwrap();
+    }
+}

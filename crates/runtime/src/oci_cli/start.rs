@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `start`: lets a created container execute its command.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use oci::runtime_spec::ContainerState;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
+
+use super::Context;
+use super::error::CliError;
+use super::flags::Flags;
+use super::store::Record;
+use crate::LaunchError;
+use crate::message::listen;
+
+pub(super) fn start(context: &Context, args: Vec<OsString>) -> Result<u8, CliError> {
+    let id = Flags::read(args, &[])?.id()?;
+    let (entry, record) = context.store.find(&id)?;
+    let status = entry.status(&record);
+    if status != ContainerState::Created {
+        return Err(CliError::State { id: id.to_string(), status, action: "start", expected: "created" });
+    }
+    let fifo = entry.fifo();
+    let released = release(&fifo, &record);
+    fs::remove_file(&fifo).map_err(CliError::file("remove", &fifo))?;
+    released.map(|()| 0)
+}
+
+/// Opens the fifo's other side, which releases the process, and listens until it executed its command.
+fn release(fifo: &Path, record: &Record) -> Result<(), CliError> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let opened = rustix::fs::open(fifo, flags, rustix::fs::Mode::empty())
+        .map_err(|errno| CliError::file("open", fifo)(errno.into()))?;
+    let gone = || LaunchError::ChildGone { status: "it was killed while it waited for start".into() };
+    let pidfd = record.pidfd().ok_or_else(gone)?;
+    let mut fds = [PollFd::new(&opened, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
+    while let Err(errno) = poll(&mut fds, None) {
+        if errno != rustix::io::Errno::INTR {
+            return Err(sys::Error::new("poll(fifo, process)", errno).into());
+        }
+    }
+    if fds[0].revents().is_empty() {
+        return Err(gone().into());
+    }
+    rustix::fs::fcntl_setfl(&opened, OFlags::empty())
+        .map_err(|errno| sys::Error::new("fcntl(fifo, F_SETFL, 0)", errno))?;
+    match listen(opened).map_err(LaunchError::Listen)?.failed {
+        Some(report) => Err(LaunchError::Child(report).into()),
+        None => Ok(()),
+    }
+}

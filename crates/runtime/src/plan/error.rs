@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Why a spec cannot be planned. Every message names the field.
+
+use errors::{Classify, Kind};
+
+/// A spec that cannot be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A field without which there is no container.
+    #[error("the container's configuration has no {field}")]
+    Missing {
+        /// The field.
+        field: &'static str,
+    },
+    /// A field whose value cannot be.
+    #[error("{field} in the container's configuration is {value:?}, expected {expected}")]
+    Invalid {
+        /// The field.
+        field: String,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A field that this version does not implement.
+    #[error("{field} in the container's configuration is not supported yet")]
+    Unsupported {
+        /// The field.
+        field: String,
+    },
+    /// A setting that would change the host because the container shares the namespace it belongs to.
+    #[error("{field} in the container's configuration needs a {namespace} namespace of the container's own")]
+    NeedsNamespace {
+        /// The field.
+        field: String,
+        /// The kind of namespace.
+        namespace: &'static str,
+    },
+}
+
+impl Classify for PlanError {
+    fn kind(&self) -> Kind {
+        match self {
+            PlanError::Unsupported { .. } => Kind::Unsupported,
+            _ => Kind::InvalidArgument,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What belongs to the process: limits, descriptors, identity, privileges, filter, command.
+//!
+//! The order matters for safety. Descriptors of the host are closed before any path is looked up with the container's
+//! working directory or command, so that `/proc/self/fd/N` leads nowhere. Identity and capabilities follow; the
+//! filter comes as late as possible, because it would also judge the system calls made here.
+
+use oci::runtime_spec::{Linux, LinuxPersonalityDomain, PosixRlimit, PosixRlimitType, Process};
+use rustix::process::Resource;
+
+use super::capabilities;
+use super::operation::Operation;
+use super::{Inputs, PlanError};
+
+pub(super) fn operations(
+    process: &Process,
+    linux: &Linux,
+    inputs: &Inputs,
+    operations: &mut Vec<Operation>,
+) -> Result<(), PlanError> {
+    let arguments = command(process)?;
+    operations.push(Operation::SessionKeyring);
+    if let Some(personality) = linux.personality() {
+        if personality.flags().as_ref().is_some_and(|flags| !flags.is_empty()) {
+            return Err(PlanError::Unsupported { field: "linux.personality.flags".into() });
+        }
+        operations.push(Operation::Personality(match personality.domain() {
+            LinuxPersonalityDomain::PerLinux => sys::personality::LINUX,
+            LinuxPersonalityDomain::PerLinux32 => sys::personality::LINUX32,
+        }));
+    }
+    operations.push(Operation::CloseDescriptors { preserve: inputs.preserve_fds });
+    if !process.env().iter().flatten().any(|variable| variable.starts_with("HOME=")) {
+        operations.push(Operation::Home);
+    }
+    let cwd = process.cwd();
+    if !cwd.is_absolute() {
+        let value = cwd.to_string_lossy().into_owned();
+        return Err(PlanError::Invalid { field: "process.cwd".into(), value, expected: "an absolute path" });
+    }
+    operations.push(Operation::WorkingDirectory(cwd.clone()));
+    operations.extend(process.rlimits().iter().flatten().map(rlimit));
+    privileges(process, linux, inputs, operations);
+    operations.push(Operation::Umask(process.user().umask().unwrap_or(0o022) & 0o7777));
+    operations.push(Operation::Execute(arguments));
+    Ok(())
+}
+
+fn privileges(process: &Process, linux: &Linux, inputs: &Inputs, operations: &mut Vec<Operation>) {
+    let no_new_privileges = process.no_new_privileges().unwrap_or(false);
+    let filtered = linux.seccomp().is_some();
+    let sets = capabilities::sets(process.capabilities().as_ref());
+    // Without no_new_privs only CAP_SYS_ADMIN may install a filter: it is kept for that long.
+    let for_filter = filtered && !no_new_privileges && sets.effective & capabilities::SYS_ADMIN == 0;
+    let user = process.user();
+    if no_new_privileges {
+        operations.push(Operation::NoNewPrivileges);
+    }
+    operations.push(Operation::BoundingSet(sets.bounding));
+    operations.push(Operation::User {
+        uid: user.uid(),
+        gid: user.gid(),
+        groups: user.additional_gids().clone().unwrap_or_default(),
+    });
+    operations.push(Operation::Capabilities { sets, for_filter });
+    if inputs.dies_with_parent {
+        // After the last change of identity, which would make the kernel forget it; shrinking sets does not.
+        operations.push(Operation::DieWithParent);
+    }
+    operations.push(Operation::FindCommand);
+    if inputs.waits_for_start {
+        operations.push(Operation::WaitForStart);
+    }
+    if filtered {
+        operations.push(Operation::Seccomp);
+    }
+    if for_filter {
+        operations.push(Operation::Capabilities { sets, for_filter: false });
+    }
+    if sets.ambient != 0 {
+        operations.push(Operation::Ambient(sets.ambient));
+    }
+}
+
+fn command(process: &Process) -> Result<Vec<String>, PlanError> {
+    let arguments = process.args().clone().unwrap_or_default();
+    if arguments.is_empty() || arguments[0].is_empty() {
+        return Err(PlanError::Missing { field: "process.args" });
+    }
+    for (field, list) in [("process.args", &arguments), ("process.env", process.env().as_ref().unwrap_or(&vec![]))] {
+        if let Some(text) = list.iter().find(|text| text.contains('\0')) {
+            let expected = "text without NUL bytes";
+            return Err(PlanError::Invalid { field: field.into(), value: text.clone(), expected });
+        }
+    }
+    Ok(arguments)
+}
+
+fn rlimit(limit: &PosixRlimit) -> Operation {
+    let (name, resource) = match limit.typ() {
+        PosixRlimitType::RlimitCpu => ("RLIMIT_CPU", Resource::Cpu),
+        PosixRlimitType::RlimitFsize => ("RLIMIT_FSIZE", Resource::Fsize),
+        PosixRlimitType::RlimitData => ("RLIMIT_DATA", Resource::Data),
+        PosixRlimitType::RlimitStack => ("RLIMIT_STACK", Resource::Stack),
+        PosixRlimitType::RlimitCore => ("RLIMIT_CORE", Resource::Core),
+        PosixRlimitType::RlimitRss => ("RLIMIT_RSS", Resource::Rss),
+        PosixRlimitType::RlimitNproc => ("RLIMIT_NPROC", Resource::Nproc),
+        PosixRlimitType::RlimitNofile => ("RLIMIT_NOFILE", Resource::Nofile),
+        PosixRlimitType::RlimitMemlock => ("RLIMIT_MEMLOCK", Resource::Memlock),
+        PosixRlimitType::RlimitAs => ("RLIMIT_AS", Resource::As),
+        PosixRlimitType::RlimitLocks => ("RLIMIT_LOCKS", Resource::Locks),
+        PosixRlimitType::RlimitSigpending => ("RLIMIT_SIGPENDING", Resource::Sigpending),
+        PosixRlimitType::RlimitMsgqueue => ("RLIMIT_MSGQUEUE", Resource::Msgqueue),
+        PosixRlimitType::RlimitNice => ("RLIMIT_NICE", Resource::Nice),
+        PosixRlimitType::RlimitRtprio => ("RLIMIT_RTPRIO", Resource::Rtprio),
+        PosixRlimitType::RlimitRttime => ("RLIMIT_RTTIME", Resource::Rttime),
+    };
+    let value = |value: u64| (value != u64::MAX).then_some(value);
+    Operation::Rlimit { name, resource, soft: value(limit.soft()), hard: value(limit.hard()) }
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the launcher does before there is a child: everything that can be looked up, opened or computed.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use cgroup::{Cgroup, CgroupPath, Host, Mode};
+use oci::ContainerId;
+use oci::runtime_spec::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources, LinuxSeccomp, Process, Spec};
+use rustix::fs::OFlags;
+use sys::exec::StringList;
+use sys::process::CloneFlags;
+
+use crate::apply::{Filter, Program};
+use crate::error::LaunchError;
+use crate::launch::Stdio;
+use crate::plan::{CgroupHierarchy, NamespaceSource, Operation, Plan};
+
+/// The host's cgroup hierarchies, found once per process.
+pub(crate) fn cgroup_host() -> Result<&'static Host, LaunchError> {
+    static HOST: OnceLock<Host> = OnceLock::new();
+    if let Some(host) = HOST.get() {
+        return Ok(host);
+    }
+    let host = Host::probe()?;
+    Ok(HOST.get_or_init(|| host))
+}
+
+/// Where the container's cgroup is: `linux.cgroupsPath`, or `/corten/<id>`.
+pub(crate) fn cgroup_path(spec: &Spec, id: &ContainerId) -> Result<CgroupPath, LaunchError> {
+    let given = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
+    let text = match given.map(|path| path.to_string_lossy()).filter(|path| !path.is_empty()) {
+        Some(path) if path.starts_with('/') => path.into_owned(),
+        Some(path) => format!("/{path}"),
+        None => format!("/corten/{id}"),
+    };
+    text.parse().map_err(LaunchError::CgroupPath)
+}
+
+/// Makes the container's cgroup with its limits.
+pub(crate) fn make_cgroup(spec: &Spec, id: &ContainerId) -> Result<Cgroup, LaunchError> {
+    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone()).map(with_default_devices);
+    Ok(cgroup_host()?.create(&cgroup_path(spec, id)?, resources.as_ref())?)
+}
+
+/// Every container may use the devices it is given by default, whatever the rules before say (runtime specification,
+/// "Default Devices"): making any device file, the six devices themselves, and terminals.
+fn with_default_devices(mut resources: LinuxResources) -> LinuxResources {
+    const CHARACTER: [(Option<i64>, Option<i64>, &str); 9] = [
+        (None, None, "m"),
+        (Some(1), Some(3), "rwm"),
+        (Some(1), Some(5), "rwm"),
+        (Some(1), Some(7), "rwm"),
+        (Some(1), Some(8), "rwm"),
+        (Some(1), Some(9), "rwm"),
+        (Some(5), Some(0), "rwm"),
+        (Some(5), Some(2), "rwm"),
+        (Some(136), None, "rwm"),
+    ];
+    let rule = |kind, major: Option<i64>, minor: Option<i64>, access: &str| {
+        let mut rule = LinuxDeviceCgroup::default();
+        rule.set_allow(true).set_typ(Some(kind)).set_major(major).set_minor(minor).set_access(Some(access.into()));
+        rule
+    };
+    if let Some(devices) = resources.devices().clone().filter(|devices| !devices.is_empty()) {
+        let character = CHARACTER.map(|(major, minor, access)| rule(LinuxDeviceType::C, major, minor, access));
+        let block = rule(LinuxDeviceType::B, None, None, "m");
+        resources.set_devices(Some(devices.into_iter().chain(character).chain([block]).collect()));
+    }
+    resources
+}
+
+/// The hierarchies that a `cgroup` mount of this spec would show; not looked at when there is no such mount.
+pub(crate) fn hierarchies(spec: &Spec) -> Result<Vec<CgroupHierarchy>, LaunchError> {
+    let wanted = spec.mounts().iter().flatten().any(|mount| mount.typ().as_deref() == Some("cgroup"));
+    if !wanted || cgroup_host()?.mode() == Mode::V2 {
+        return Ok(Vec::new());
+    }
+    const PATH: &str = "/proc/self/cgroup";
+    let text = std::fs::read_to_string(PATH).map_err(|error| {
+        let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+        sys::Error::new(format!("read({PATH:?})"), errno)
+    })?;
+    Ok(parse_hierarchies(&text).into_iter().map(|(hierarchy, _)| hierarchy).collect())
+}
+
+/// Reads `/proc/self/cgroup` (cgroups(7)): each hierarchy, and the process's path in it.
+pub(crate) fn parse_hierarchies(text: &str) -> Vec<(CgroupHierarchy, String)> {
+    let mut found: Vec<_> = text
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (controllers, path) = (fields.next()?, fields.next()?);
+            let hierarchy = match controllers.strip_prefix("name=") {
+                Some(name) => CgroupHierarchy { controllers: Vec::new(), name: Some(name.into()) },
+                None => CgroupHierarchy {
+                    controllers: controllers.split(',').filter(|name| !name.is_empty()).map(String::from).collect(),
+                    name: None,
+                },
+            };
+            Some((hierarchy, path.to_owned()))
+        })
+        .collect();
+    found.sort_by_key(|(hierarchy, _)| hierarchy.directory());
+    found
+}
+
+/// Compiles `linux.seccomp`.
+pub(crate) fn filter(spec: &Spec) -> Result<Option<Filter>, LaunchError> {
+    spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()).map(compile).transpose()
+}
+
+fn compile(profile: &LinuxSeccomp) -> Result<Filter, LaunchError> {
+    let native = seccomp::native_arch().ok_or(LaunchError::Architecture)?;
+    let program = seccomp::compile(profile, native).map_err(LaunchError::Filter)?;
+    let instructions = program.instructions.iter();
+    Ok(Filter {
+        instructions: instructions
+            .map(|i| sys::seccomp::SockFilter { code: i.code, jt: i.jt, jf: i.jf, k: i.k })
+            .collect(),
+        flags: program.flags,
+    })
+}
+
+/// The command and its environment. The plan made sure that no text has a NUL byte.
+pub(crate) fn program(process: &Process) -> Program {
+    let list = |texts: &Option<Vec<String>>| -> Vec<CString> {
+        texts.iter().flatten().filter_map(|text| CString::new(text.as_str()).ok()).collect()
+    };
+    let variables = process.env().iter().flatten();
+    Program {
+        command: process.args().iter().flatten().next().cloned().unwrap_or_default(),
+        arguments: StringList::new(list(process.args())),
+        path: variables.filter_map(|variable| variable.strip_prefix("PATH=")).next_back().map(String::from),
+        environment: list(process.env()),
+    }
+}
+
+/// Opens the files of the namespaces to join.
+pub(crate) fn namespaces(plan: &Plan) -> Result<Vec<(CloneFlags, OwnedFd)>, LaunchError> {
+    let paths = plan.operations.iter().filter_map(|operation| match operation {
+        Operation::JoinNamespace { kind, source: NamespaceSource::Path(path) } => Some((*kind, path)),
+        _ => None,
+    });
+    paths.map(|(kind, path)| Ok((kind, open_namespace(path)?))).collect()
+}
+
+/// Opens a namespace's file.
+pub(crate) fn open_namespace(path: &Path) -> Result<OwnedFd, LaunchError> {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+        .map_err(|errno| LaunchError::Namespace { path: path.to_owned(), source: errno.into() })
+}
+
+/// What becomes standard input, output and error, moved out of the way of those numbers; and the terminal's size.
+pub(crate) struct Streams {
+    pub(crate) stdio: Option<[OwnedFd; 3]>,
+    pub(crate) terminal: bool,
+    pub(crate) size: Option<(u16, u16)>,
+}
+
+pub(crate) fn streams(stdio: Stdio) -> Result<Streams, LaunchError> {
+    let mut streams = Streams { stdio: None, terminal: false, size: None };
+    match stdio {
+        Stdio::Inherit => {}
+        Stdio::Terminal { size } => {
+            streams.terminal = true;
+            streams.size = size;
+        }
+        Stdio::Fds { stdin, stdout, stderr } => {
+            let [stdin, stdout, stderr] = [stdin, stdout, stderr].map(out_of_the_way);
+            streams.stdio = Some([stdin?, stdout?, stderr?]);
+        }
+    }
+    Ok(streams)
+}
+
+fn out_of_the_way(fd: OwnedFd) -> Result<OwnedFd, LaunchError> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    rustix::io::fcntl_dupfd_cloexec(fd.as_fd(), 3)
+        .map_err(|errno| sys::Error::new(format!("fcntl({}, F_DUPFD_CLOEXEC, 3)", fd.as_raw_fd()), errno).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hierarchies_are_read_from_proc() {
+        let found = parse_hierarchies("5:memory:/a\n4:cpu,cpuacct:/\n1:name=systemd:/x:y\n0::/u\n");
+        let directories: Vec<String> = found.iter().map(|(hierarchy, _)| hierarchy.directory()).collect();
+        assert_eq!(directories, ["cpu,cpuacct", "memory", "systemd", "unified"]);
+        assert_eq!(found[2].1, "/x:y");
+    }
+
+    #[test]
+    fn default_devices_follow_the_rules_given_and_never_stand_alone() {
+        let none = with_default_devices(LinuxResources::default());
+        assert!(none.devices().as_ref().is_none_or(Vec::is_empty));
+        let mut deny = LinuxDeviceCgroup::default();
+        deny.set_allow(false).set_access(Some("rwm".into()));
+        let mut resources = LinuxResources::default();
+        resources.set_devices(Some(vec![deny]));
+        let devices = with_default_devices(resources).devices().clone().unwrap();
+        assert!(!devices[0].allow());
+        assert!(devices[1..].iter().all(LinuxDeviceCgroup::allow));
+        assert!(devices.iter().any(|rule| (rule.major(), rule.minor()) == (Some(1), Some(3))));
+    }
+}
