@@ -107,6 +107,9 @@ pub enum Refusal {
     /// An owner that is not a user id.
     #[error("its owner is not a valid id")]
     Owner,
+    /// A device number that the kernel cannot have.
+    #[error("its device number is not valid")]
+    Device,
     /// An extended attribute that the kernel knows and whose value it refuses, or a name too long.
     #[error("an extended attribute of it is not valid")]
     Xattr,
