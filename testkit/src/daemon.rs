@@ -14,6 +14,7 @@ use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::corten::{Finished, Running, binary};
+use crate::internet::Internet;
 use crate::leftovers;
 use crate::sandbox::Sandbox;
 use crate::terminal::Terminal;
@@ -28,6 +29,7 @@ const TEARDOWN: Duration = Duration::from_secs(15);
 pub struct Builder {
     arguments: Vec<String>,
     data_size: Option<u64>,
+    internet: bool,
 }
 
 impl Builder {
@@ -42,6 +44,13 @@ impl Builder {
     #[must_use]
     pub fn data_size(mut self, bytes: u64) -> Builder {
         self.data_size = Some(bytes);
+        self
+    }
+
+    /// Connects its host to a network beyond, with names and the distribution's mirrors.
+    #[must_use]
+    pub fn internet(mut self) -> Builder {
+        self.internet = true;
         self
     }
 
@@ -63,10 +72,12 @@ impl Builder {
                 mount("tmpfs", &data, "tmpfs", MountFlags::empty(), Some(options.as_c_str())).expect("a tmpfs");
             });
         }
+        let internet = self.internet.then(|| Internet::connect(&sandbox, directory.path()));
         let daemon = Daemon {
             mounts: sandbox.mounts(),
             interfaces: sandbox.interfaces(),
             sandbox,
+            internet,
             directory: Some(directory),
             cgroup: format!("/{name}"),
             arguments: self.arguments,
@@ -80,6 +91,7 @@ impl Builder {
 /// A running daemon.
 pub struct Daemon {
     sandbox: Sandbox,
+    internet: Option<Internet>,
     directory: Option<tempfile::TempDir>,
     cgroup: String,
     arguments: Vec<String>,
@@ -119,6 +131,8 @@ impl Daemon {
         let child = self.sandbox.run(move || {
             crate::process::command(binary())
                 .args(arguments)
+                // No program but its own may be needed at run time.
+                .env("PATH", "/nonexistent")
                 .stdin(Stdio::null())
                 .stdout(Stdio::from(log.try_clone().expect("a descriptor")))
                 .stderr(Stdio::from(log))
@@ -170,6 +184,14 @@ impl Daemon {
     /// Its namespaces.
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
+    }
+
+    /// The network beyond its host's.
+    ///
+    /// # Panics
+    /// When it was built without one.
+    pub fn internet(&self) -> &Internet {
+        self.internet.as_ref().expect("a daemon built with an internet")
     }
 
     /// What the daemon has logged so far.

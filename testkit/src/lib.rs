@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the end-to-end tests stand on: sandboxes, daemons, terminals, fixtures and a count of leftovers.
 
+pub mod cgroup;
 pub mod corten;
 pub mod daemon;
 pub mod fixtures;
+pub mod internet;
 pub mod leftovers;
 pub mod process;
 pub mod sandbox;

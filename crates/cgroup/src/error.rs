@@ -152,6 +152,15 @@ pub enum CgroupError {
         #[source]
         source: io::Error,
     },
+    /// The program that decides about devices was not taken.
+    #[error("limit the devices of cgroup {path}")]
+    DeviceProgram {
+        /// The cgroup.
+        path: String,
+        /// The system call that failed.
+        #[source]
+        source: sys::Error,
+    },
     /// The processes did not stop within the time given.
     #[error("cgroup {path} did not become {state} within {seconds} s")]
     Timeout {
@@ -185,6 +194,10 @@ impl Classify for CgroupError {
             CgroupError::Exists { .. } | CgroupError::BelowUsage { .. } => Kind::Conflict,
             CgroupError::NotFound { .. } => Kind::NotFound,
             CgroupError::InvalidLimit { .. } => Kind::InvalidArgument,
+            CgroupError::DeviceProgram { source, .. } => match source.errno() {
+                rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL => Kind::Unsupported,
+                _ => kind_of_io(&source.to_io()),
+            },
             CgroupError::Content { .. } | CgroupError::Timeout { .. } => Kind::Internal,
             // The kernel answers a value it does not like with one of these two.
             CgroupError::Write { source, .. }

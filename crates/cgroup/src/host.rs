@@ -62,7 +62,7 @@ impl Host {
     /// # Errors
     /// When `/proc` cannot be read, no hierarchy is mounted, or one cannot be opened.
     pub fn probe() -> Result<Host, CgroupError> {
-        const MOUNTINFO: &str = "/proc/self/mountinfo";
+        const MOUNTINFO: &str = "/proc/thread-self/mountinfo";
         let text = std::fs::read(MOUNTINFO).map_err(|source| CgroupError::Probe { path: MOUNTINFO, source })?;
         let mounts = mounts::parse(&String::from_utf8_lossy(&text));
         if mounts.is_empty() {

@@ -5,6 +5,7 @@
 //! changed; then it is carried out.
 
 mod convert;
+mod device_program;
 mod devices;
 mod plan;
 #[cfg(test)]
@@ -12,8 +13,11 @@ mod tests;
 mod v1;
 mod v2;
 
+use std::os::fd::AsFd;
+
 use oci::runtime_spec::LinuxResources;
 use rustix::io::Errno;
+use sys::bpf::{self, Instruction};
 
 use crate::group::Member;
 use crate::mounts::Version;
@@ -23,8 +27,24 @@ use plan::{Absent, Current, Setting, Target, plan};
 /// Plans and carries out.
 pub(crate) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), CgroupError> {
     let offers = |controller| cgroup.member(controller).map(|m| m.hierarchy.mount.version);
-    let settings = plan(resources, &offers, cgroup.v2().is_some(), &current(cgroup, resources)?)?;
-    settings.iter().try_for_each(|setting| write(cgroup, setting))
+    let plan = plan(resources, &offers, cgroup.v2().is_some(), &current(cgroup, resources)?)?;
+    if let Some(program) = &plan.device_program {
+        let failed = |source| CgroupError::DeviceProgram { path: cgroup.path().to_string(), source };
+        replace_device_program(cgroup, program).map_err(failed)?;
+    }
+    plan.settings.iter().try_for_each(|setting| write(cgroup, setting))
+}
+
+/// Attaches the program, then detaches the ones it replaces: attached programs must all agree, so at no moment is anything
+/// allowed that neither the old rules nor the new ones allow.
+fn replace_device_program(cgroup: &Cgroup, program: &[Instruction]) -> sys::Result<()> {
+    // A plan has a program only where there is a unified hierarchy.
+    let Some(unified) = cgroup.v2() else { return Ok(()) };
+    let cgroup = unified.dir.as_fd();
+    let old = bpf::device_programs(cgroup)?;
+    let program = bpf::load_device_program(program)?;
+    bpf::attach_device_program(cgroup, program.as_fd())?;
+    old.iter().try_for_each(|old| bpf::detach_device_program(cgroup, old.as_fd()))
 }
 
 /// What the order of writes depends on.

@@ -277,3 +277,87 @@ fn device_rules_reach_the_kernel() {
     let mut child = group.run("echo x > /dev/null && ! head -c 1 /dev/urandom && head -c 1 /dev/zero");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+/// Runs the test where only the unified hierarchy is in sight: a mount namespace of its own, the kernel's cgroup2 tree mounted
+/// there as on a host with nothing else. On a hybrid host it has few controllers, but everything of v2's core.
+fn with_v2_alone(test: impl FnOnce() + Send + 'static) {
+    use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
+    let place = "/sys/fs/cgroup";
+    let run = move || {
+        sys::namespace::unshare(sys::process::CloneFlags::NEWNS).unwrap();
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", private).unwrap();
+        rustix::mount::unmount(place, UnmountFlags::DETACH).unwrap();
+        rustix::mount::mount("none", place, "cgroup2", MountFlags::empty(), None).unwrap();
+        assert_eq!(Host::probe().unwrap().mode(), Mode::V2);
+        test();
+    };
+    std::thread::spawn(run).join().unwrap();
+}
+
+#[test]
+fn v2_freezes_and_kills_by_its_own_files() {
+    with_v2_alone(|| {
+        let group = Group::new("v2-kill", "{}");
+        assert!(group.cgroup.join_files().unwrap().is_empty());
+        for place in group.places() {
+            std::fs::create_dir_all(place.join("a/b")).unwrap();
+        }
+        let mut child = group.run("sleep 60 & while :; do :; done");
+        wait_until("both run", || group.cgroup.processes().unwrap().len() == 2);
+        group.cgroup.freeze().unwrap();
+        assert_eq!(group.file("cgroup.freeze"), "1");
+        let before = group.cgroup.stats().unwrap().cpu_usage_ns;
+        sleep(Duration::from_millis(50));
+        let used = group.cgroup.stats().unwrap().cpu_usage_ns - before;
+        assert!(used < 2_000_000, "{used} ns used while frozen");
+        group.cgroup.thaw().unwrap();
+        group.cgroup.freeze().unwrap();
+        group.cgroup.kill().unwrap();
+        child.wait().unwrap();
+    });
+}
+
+#[test]
+fn v2_controllers_are_enabled_down_the_path() {
+    with_v2_alone(|| {
+        let host = Host::probe().unwrap();
+        let parent = test_path("v2-path");
+        let path: CgroupPath = format!("{parent}/a/b").parse().unwrap();
+        let cgroup = host.create(&path, None).unwrap();
+        let available = host.controllers();
+        assert_eq!(host.open(&path).unwrap().path(), &path);
+        let own = std::fs::read_to_string(format!("/sys/fs/cgroup{path}/cgroup.controllers")).unwrap();
+        assert!(!available.is_empty(), "this kernel left the unified hierarchy no controller to test with");
+        for controller in available {
+            assert!(own.split_whitespace().any(|name| name == controller.to_string()), "{controller} in {own:?}");
+        }
+        // Memory is on v1 here, or a real v2 host has it; rdma is on neither.
+        let limit = serde_json::from_str(r#"{"rdma": {"mlx5_1": {"hcaHandles": 3}}}"#).unwrap();
+        assert_eq!(cgroup.update(&limit).unwrap_err().kind(), Kind::Unsupported);
+        host.open(&parent).unwrap().remove().unwrap();
+        assert_eq!(host.open(&path).unwrap_err().kind(), Kind::NotFound);
+    });
+}
+
+#[test]
+fn v2_device_rules_reach_the_kernel_and_can_be_changed() {
+    with_v2_alone(|| {
+        let group = Group::new(
+            "v2-devices",
+            r#"{"devices": [{"allow": false, "access": "rwm"},
+                {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rw"},
+                {"allow": true, "type": "c", "major": 1, "minor": 5, "access": "r"}]}"#,
+        );
+        let code = |script: &str| group.run(script).wait().unwrap().code();
+        assert_eq!(code("echo x > /dev/null && ! head -c 1 /dev/urandom && head -c 1 /dev/zero"), Some(0));
+        assert_eq!(code("! echo x > /dev/zero"), Some(0), "only reading is allowed");
+        let other = r#"{"devices": [{"allow": false}, {"allow": true, "type": "c", "major": 1, "minor": 9, "access": "rw"},
+            {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "rw"}]}"#;
+        group.cgroup.update(&serde_json::from_str(other).unwrap()).unwrap();
+        assert_eq!(code("head -c 1 /dev/urandom > /dev/null && ! head -c 1 /dev/zero"), Some(0));
+        let all = r#"{"devices": [{"allow": true}]}"#;
+        group.cgroup.update(&serde_json::from_str(all).unwrap()).unwrap();
+        assert_eq!(code("head -c 1 /dev/zero > /dev/null"), Some(0), "the old programs are gone");
+    });
+}

@@ -1,1 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
 //! Images: names, pull, import, removal, and the embedded image.
+//!
+//! An image is here when three things are: its documents and blobs in the content store, its layers unpacked by the
+//! snapshotter, and a record of it in the metadata. They come in that order and go in the reverse one, so that whatever
+//! has a record can be run. Names are given last.
+//!
+//! **Architecture Invariant:** every change of names and records, and every removal of content, happens under one lock
+//! (`references.rs`); content that an operation still needs is pinned there first. So a pull and a removal may run at
+//! the same time.
+
+mod changes;
+mod collect;
+mod document;
+mod embedded;
+mod error;
+mod fetch;
+mod import;
+mod locks;
+mod platform;
+mod progress;
+mod pull;
+mod records;
+mod references;
+mod remove;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use content::ContentStore;
+use metadata::Store;
+use oci::image_spec::ImageConfiguration;
+use oci::{Digest, ImageRef};
+use registry_client::Client;
+use snapshot::Snapshotter;
+use tokio::sync::Semaphore;
+
+pub use embedded::EMBEDDED_NAME;
+pub use error::{ImageError, WrongPlatform};
+pub use platform::Platform;
+pub use progress::{Event, Progress, Quiet, Status};
+pub use remove::{ImageUser, Removed};
+
+use embedded::Embedded;
+use locks::Locks;
+use references::References;
+
+/// Layers fetched at the same time, over all pulls: as many as Docker's default.
+const PARALLEL_LAYERS: usize = 3;
+
+/// How images are had. The default is right for the daemon.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The executable inside the embedded image; `None` for none. The one that runs.
+    pub executable: Option<PathBuf>,
+    /// How registries are spoken to.
+    pub registry: registry_client::Options,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        // By this name it can be read even after an update has replaced the file.
+        Options { executable: Some(PathBuf::from("/proc/self/exe")), registry: registry_client::Options::default() }
+    }
+}
+
+/// An image that is here, and can be run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// The image's id: the digest of its configuration.
+    pub id: Digest,
+    /// The digest of its manifest. Two registries may hold one image under two manifests, packed differently.
+    pub manifest: Digest,
+    /// All its names, with a tag or with a digest, sorted.
+    pub names: Vec<ImageRef>,
+    /// What registries call it: each name's repository with the digest that the registry gave for it.
+    pub repo_digests: Vec<ImageRef>,
+    /// The configuration.
+    pub config: ImageConfiguration,
+    /// The diff IDs of its layers, bottom first: what a snapshotter mounts.
+    pub layers: Vec<Digest>,
+    /// The size of its unpacked layers, in bytes.
+    pub size: u64,
+    /// When it was made, as its configuration says (RFC 3339).
+    pub created: Option<String>,
+}
+
+/// The images of this host. A clone is the same store.
+#[derive(Clone)]
+pub struct Images {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    content: Arc<ContentStore>,
+    layers: Arc<dyn Snapshotter>,
+    metadata: Arc<Store>,
+    registry: Client,
+    references: References,
+    fetching: Locks,
+    slots: Semaphore,
+    embedded: Embedded,
+}
+
+impl Images {
+    /// The images whose content, layers and records are in these stores.
+    ///
+    /// # Errors
+    /// The stores cannot be read, or `index.json` cannot be brought up to date.
+    pub fn open(
+        content: Arc<ContentStore>,
+        layers: Arc<dyn Snapshotter>,
+        metadata: Arc<Store>,
+        options: Options,
+    ) -> Result<Images, ImageError> {
+        let images = Images {
+            inner: Arc::new(Inner {
+                content,
+                layers,
+                metadata,
+                registry: Client::new(options.registry),
+                references: References::default(),
+                fetching: Locks::default(),
+                slots: Semaphore::new(PARALLEL_LAYERS),
+                embedded: Embedded::new(options.executable),
+            }),
+        };
+        // Names are committed before the index is written; a crash may have come between the two.
+        images.inner.write_index(&images.inner.references.lock())?;
+        Ok(images)
+    }
+
+    /// The image called `name`: a name (`latest` is meant where it has no tag), a name with a digest, an id or its
+    /// beginning. The embedded image is made when it is first asked for, and anew when the executable has changed.
+    ///
+    /// # Errors
+    /// [`ImageError::NotFound`], [`ImageError::Ambiguous`], and what can go wrong with the embedded image.
+    pub fn resolve(&self, name: &str) -> Result<Image, ImageError> {
+        if embedded::is_embedded(name) {
+            self.ensure_embedded()?;
+        }
+        self.inner.find(name)
+    }
+
+    /// All images, with and without names, sorted by their names.
+    ///
+    /// # Errors
+    /// The metadata cannot be read.
+    pub fn list(&self) -> Result<Vec<Image>, ImageError> {
+        self.inner.list()
+    }
+
+    /// Gives the image called `name` the further name `new`, which no longer means another image then.
+    ///
+    /// # Errors
+    /// [`ImageError::NotFound`]; [`ImageError::DigestName`] when `new` has a digest.
+    pub fn tag(&self, name: &str, new: &ImageRef) -> Result<Image, ImageError> {
+        let new = records::tagged(new)?;
+        let image = self.resolve(name)?;
+        self.inner.put_name(&new, image.manifest, None)?;
+        self.inner.image(image.manifest)
+    }
+}

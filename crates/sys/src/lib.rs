@@ -8,6 +8,7 @@
 //! **Architecture Invariant:** no policy. A wrapper does what its name says and decides nothing.
 #![allow(unsafe_code)]
 
+pub mod bpf;
 pub mod capability;
 pub mod clock;
 mod error;

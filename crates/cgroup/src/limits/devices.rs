@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Device access rules in the `devices` controller of v1.
+//! Device access rules: the `devices` controller of v1, or a program under v2.
 
 use oci::runtime_spec::{LinuxDeviceCgroup, LinuxDeviceType};
 
+use super::device_program;
 use super::plan::Planner;
-use crate::mounts::Version;
 use crate::{CgroupError, Controller};
 
-const LIMIT: &str = "devices";
+pub(super) const LIMIT: &str = "devices";
 
 /// The rules, in the order given: later ones refine earlier ones.
 pub(super) fn plan(planner: &mut Planner<'_>, rules: &[LinuxDeviceCgroup]) -> Result<(), CgroupError> {
     if rules.is_empty() {
         return Ok(());
     }
-    match planner.version(Controller::Devices, LIMIT)? {
-        Version::V1 => {}
-        Version::V2 => return Err(CgroupError::Inexpressible { limit: LIMIT, version: "v2" }),
+    // Where v1 has no such controller, the unified hierarchy takes a program; this includes hybrid hosts.
+    if planner.has_unified && (planner.offers)(Controller::Devices).is_none() {
+        planner.device_program = Some(device_program::program(rules)?);
+        return Ok(());
     }
+    planner.version(Controller::Devices, LIMIT)?;
     for rule in rules {
         let file = if rule.allow() { "devices.allow" } else { "devices.deny" };
         for value in v1_lines(rule)? {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use oci::runtime_spec::LinuxResources;
+use sys::bpf::Instruction;
 
 use super::{devices, v1, v2};
 use crate::mounts::Version;
@@ -51,6 +52,17 @@ pub(super) type Offers<'a> = &'a dyn Fn(Controller) -> Option<Version>;
 /// Collects settings.
 pub(super) struct Planner<'a> {
     pub(super) offers: Offers<'a>,
+    pub(super) has_unified: bool,
+    pub(super) settings: Vec<Setting>,
+    pub(super) device_program: Option<Vec<Instruction>>,
+}
+
+/// Everything to do for a set of limits.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// The program that decides about devices, where there is no controller for that.
+    pub(super) device_program: Option<Vec<Instruction>>,
+    /// What to write, in order.
     pub(super) settings: Vec<Setting>,
 }
 
@@ -85,14 +97,14 @@ impl Planner<'_> {
     }
 }
 
-/// The writes for `resources`, in order.
+/// What to do for `resources`.
 pub(super) fn plan(
     resources: &LinuxResources,
     offers: Offers<'_>,
     has_unified: bool,
     current: &Current,
-) -> Result<Vec<Setting>, CgroupError> {
-    let mut planner = Planner { offers, settings: Vec::new() };
+) -> Result<Plan, CgroupError> {
+    let mut planner = Planner { offers, has_unified, settings: Vec::new(), device_program: None };
     if let Some(rules) = resources.devices() {
         devices::plan(&mut planner, rules)?;
     }
@@ -132,8 +144,8 @@ pub(super) fn plan(
     for (device, limit) in resources.rdma().iter().flatten().collect::<BTreeMap<_, _>>() {
         rdma(&mut planner, device, limit)?;
     }
-    unified(&mut planner, resources, has_unified)?;
-    Ok(planner.settings)
+    unified(&mut planner, resources)?;
+    Ok(Plan { device_program: planner.device_program, settings: planner.settings })
 }
 
 impl Planner<'_> {
@@ -200,10 +212,10 @@ fn rdma(planner: &mut Planner<'_>, device: &str, limit: &oci::runtime_spec::Linu
 }
 
 /// Files of the unified hierarchy, named by the user. Last, so that they win.
-fn unified(planner: &mut Planner<'_>, resources: &LinuxResources, has_unified: bool) -> Result<(), CgroupError> {
+fn unified(planner: &mut Planner<'_>, resources: &LinuxResources) -> Result<(), CgroupError> {
     const LIMIT: &str = "unified";
     for (file, value) in resources.unified().iter().flatten().collect::<BTreeMap<_, _>>() {
-        if !has_unified {
+        if !planner.has_unified {
             return Err(CgroupError::Inexpressible { limit: LIMIT, version: "v1" });
         }
         if file.contains('/') || !file.contains('.') {

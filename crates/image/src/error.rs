@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can go wrong with an image.
+
+use std::io;
+use std::path::PathBuf;
+
+use content::ContentError;
+use errors::{Classify, Kind, kind_of_io};
+use layer::UnpackError;
+use metadata::MetadataError;
+use oci::{Digest, ReferenceError};
+use registry_client::RegistryError;
+use snapshot::SnapshotError;
+
+use crate::platform::Platform;
+
+/// Why an image could not be had, made or removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// A text that can be no image's name or id.
+    #[error(transparent)]
+    Name(#[from] ReferenceError),
+    /// A name where a tag is needed and a digest was given.
+    #[error("cannot give an image the name {name}: a digest is not chosen, it follows from the content")]
+    DigestName {
+        /// The name.
+        name: String,
+    },
+    /// No image has this name or id.
+    #[error("no image {name:?} on this host")]
+    NotFound {
+        /// What was asked for.
+        name: String,
+    },
+    /// The beginning of several images' ids.
+    #[error("{prefix:?} is the beginning of {count} image ids")]
+    Ambiguous {
+        /// What was asked for.
+        prefix: String,
+        /// How many images it could mean.
+        count: usize,
+    },
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The content store.
+    #[error(transparent)]
+    Content(#[from] ContentError),
+    /// The metadata store.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// A blob that came from a registry is not what the image's manifest promises.
+    #[error("blob {digest} of {image} is not what was promised")]
+    Blob {
+        /// The image's name.
+        image: String,
+        /// The blob.
+        digest: Digest,
+        /// What differs.
+        #[source]
+        source: Box<ContentError>,
+    },
+    /// A layer could not be unpacked.
+    #[error("cannot unpack layer {layer} of {image}")]
+    Layer {
+        /// The image's name.
+        image: String,
+        /// The blob that holds the layer.
+        layer: Digest,
+        /// Why.
+        #[source]
+        source: Box<SnapshotError>,
+    },
+    /// A layer could not be read back or decompressed.
+    #[error("cannot read layer {layer} of {image}")]
+    Decompress {
+        /// The image's name.
+        image: String,
+        /// The blob that holds the layer.
+        layer: Digest,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// What is known of the unpacked layers cannot be read.
+    #[error("cannot read the unpacked layers")]
+    Layers(#[source] Box<SnapshotError>),
+    /// A snapshot could not be removed.
+    #[error("cannot remove unpacked layer {layer}")]
+    RemoveLayer {
+        /// The layer's diff ID.
+        layer: Digest,
+        /// Why.
+        #[source]
+        source: Box<SnapshotError>,
+    },
+    /// A manifest, index or configuration that is not valid JSON of its kind.
+    #[error("the {document} of {image} is not valid")]
+    Document {
+        /// The image's name.
+        image: String,
+        /// Which of its documents.
+        document: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Documents of an image that contradict each other.
+    #[error("the documents of {image} do not fit together: {why}")]
+    Inconsistent {
+        /// The image's name.
+        image: String,
+        /// What does not fit.
+        why: &'static str,
+    },
+    /// A part of an image in a form that is not known.
+    #[error("the {part} of {image} has the type {media_type:?}, which is not supported")]
+    MediaType {
+        /// The image's name.
+        image: String,
+        /// Which part.
+        part: &'static str,
+        /// Its type.
+        media_type: String,
+    },
+    /// A layer that registries do not hand out.
+    #[error("layer {layer} of {image} is not distributable: it must be had from its maker")]
+    NotDistributable {
+        /// The image's name.
+        image: String,
+        /// The layer.
+        layer: Digest,
+    },
+    /// More layers than overlayfs can stack.
+    #[error("{image} has {count} layers; at most {max} can be stacked")]
+    TooManyLayers {
+        /// The image's name.
+        image: String,
+        /// How many it has.
+        count: usize,
+        /// How many are possible.
+        max: usize,
+    },
+    /// An image for other machines only.
+    #[error(transparent)]
+    Platform(Box<WrongPlatform>),
+    /// A text that is no platform.
+    #[error("{0:?} is not a platform: expected OS/ARCHITECTURE[/VARIANT], for example linux/arm64")]
+    PlatformText(String),
+    /// A container needs the image.
+    #[error("image {image} is used by {} container {container}", if *.running { "the running" } else { "the stopped" })]
+    InUse {
+        /// The image's name or id, as it was given.
+        image: String,
+        /// The container's name or id.
+        container: String,
+        /// Whether it runs.
+        running: bool,
+    },
+    /// An id that stands for an image with more than one name.
+    #[error("image {image} has {count} names")]
+    SeveralNames {
+        /// The id, as it was given.
+        image: String,
+        /// How many.
+        count: usize,
+    },
+    /// A change of the configuration that cannot be understood.
+    #[error("cannot apply the change {change:?}: {why}")]
+    Change {
+        /// The line.
+        change: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// What is imported cannot be read.
+    #[error("cannot read the archive")]
+    Input(#[source] io::Error),
+    /// What is imported is no tar archive, or a hostile one.
+    #[error("cannot import the archive")]
+    Archive(#[source] UnpackError),
+    /// The executable for the embedded image cannot be read.
+    #[error("cannot make the embedded image from {path:?}")]
+    Executable {
+        /// The executable.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A worker thread panicked; what it did was not kept.
+    #[error("a worker of the image store failed")]
+    Worker(#[source] tokio::task::JoinError),
+}
+
+/// An image that is not made for the machine it is wanted for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{image} is not made for {wanted}, only for {}", list(.available))]
+pub struct WrongPlatform {
+    /// The image's name.
+    pub image: String,
+    /// What was asked for: this host's platform, unless another was named.
+    pub wanted: Platform,
+    /// What the image is made for.
+    pub available: Vec<Platform>,
+    /// This host's platform.
+    pub host: Platform,
+}
+
+fn list(platforms: &[Platform]) -> String {
+    if platforms.is_empty() {
+        return "no platform it names".to_owned();
+    }
+    platforms.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl Classify for ImageError {
+    fn kind(&self) -> Kind {
+        match self {
+            ImageError::Name(_)
+            | ImageError::DigestName { .. }
+            | ImageError::Ambiguous { .. }
+            | ImageError::PlatformText(_)
+            | ImageError::Change { .. } => Kind::InvalidArgument,
+            ImageError::NotFound { .. } => Kind::NotFound,
+            ImageError::Registry(source) => source.kind(),
+            ImageError::Content(source) => source.kind(),
+            ImageError::Blob { source, .. } => source.kind(),
+            ImageError::Metadata(source) => source.kind(),
+            ImageError::Layer { source, .. } | ImageError::Layers(source) | ImageError::RemoveLayer { source, .. } => {
+                source.kind()
+            }
+            ImageError::Archive(source) => source.kind(),
+            ImageError::Decompress { source, .. } | ImageError::Input(source) => match kind_of_io(source) {
+                // Decoders say so of bytes that are not what they should be.
+                Kind::Internal | Kind::InvalidArgument => Kind::Corrupt,
+                kind => kind,
+            },
+            ImageError::Document { .. } | ImageError::Inconsistent { .. } => Kind::Corrupt,
+            ImageError::MediaType { .. }
+            | ImageError::NotDistributable { .. }
+            | ImageError::TooManyLayers { .. }
+            | ImageError::Platform(_) => Kind::Unsupported,
+            ImageError::InUse { .. } | ImageError::SeveralNames { .. } => Kind::Conflict,
+            ImageError::Executable { source, .. } => kind_of_io(source),
+            ImageError::Worker(_) => Kind::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            ImageError::NotFound { name } => {
+                Some(format!("`corten pull {name}` fetches it from its registry; `corten images` lists what is here"))
+            }
+            ImageError::Ambiguous { .. } => Some("give more digits of the id".to_owned()),
+            ImageError::DigestName { .. } => Some("give it a tag: NAME:TAG".to_owned()),
+            ImageError::Registry(source) => source.hint(),
+            ImageError::Content(source) => source.hint(),
+            ImageError::Blob { source, .. } if source.kind() == Kind::Corrupt => {
+                Some("the registry's copy is damaged, or was changed on the way: push the image again".to_owned())
+            }
+            ImageError::Blob { source, .. } => source.hint(),
+            ImageError::Metadata(source) => source.hint(),
+            ImageError::Layer { source, .. } | ImageError::RemoveLayer { source, .. } => source.hint(),
+            ImageError::Archive(source) => source.hint(),
+            ImageError::Platform(wrong) if wrong.wanted == wrong.host => Some(format!(
+                "this host is {}; an image for another platform can be stored with --platform {}, not run",
+                wrong.host,
+                wrong.available.first().map_or("OS/ARCHITECTURE".to_owned(), Platform::to_string)
+            )),
+            ImageError::InUse { running: true, container, .. } => Some(format!("stop and remove {container} first")),
+            ImageError::InUse { running: false, container, .. } => {
+                Some(format!("remove {container} first, or force the removal of the image's names"))
+            }
+            ImageError::SeveralNames { .. } => {
+                Some("remove its names one by one, or force the removal of all of them".to_owned())
+            }
+            ImageError::MediaType { .. } => {
+                Some("container images of the OCI format and of Docker's schema 2 are supported".to_owned())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One layer's way in. A task takes bytes from the network, a thread does the rest as they come: write and hash the
+//! blob, decompress, hash and unpack the layer. Nothing is read twice, and little is in memory: the thread lags a few
+//! pieces behind at most.
+
+use std::io::{self, Cursor, Read};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf as _, Bytes};
+use content::{BlobWriter, ContentError};
+use errors::{Classify as _, Kind};
+use oci::{Digest, ImageRef};
+use tokio::sync::mpsc::{self, Receiver};
+
+use crate::Inner;
+use crate::document::Descriptor;
+use crate::error::ImageError;
+use crate::progress::{Event, Progress, Status};
+use crate::references::Session;
+
+/// Pieces of the network's size (some hundred kilobytes at most) between task and thread.
+const QUEUE: usize = 8;
+/// The shortest time between two reports of one layer's progress.
+const REPORT_EVERY: Duration = Duration::from_millis(100);
+
+/// The layer to fetch.
+pub(crate) struct Wanted<'a> {
+    pub(crate) image: &'a ImageRef,
+    pub(crate) blob: &'a Descriptor,
+    pub(crate) diff_id: Digest,
+    pub(crate) progress: &'a dyn Progress,
+}
+
+impl Wanted<'_> {
+    fn report(&self, status: Status) {
+        self.progress.event(Event { layer: self.blob.digest, status });
+    }
+}
+
+/// Runs `work` on a thread where it may block.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
+) -> Result<T, ImageError> {
+    tokio::task::spawn_blocking(work).await.map_err(ImageError::Worker)?
+}
+
+/// Sees to it that the layer is here, as a blob and unpacked. Fetches and unpacks only what is missing.
+pub(crate) async fn layer(session: &Arc<Session>, wanted: &Wanted<'_>) -> Result<(), ImageError> {
+    wanted.report(Status::Waiting);
+    let store = session.store();
+    let (digest, diff_id) = (wanted.blob.digest, wanted.diff_id);
+    let _only_one = store.fetching.lock(digest).await;
+    // The semaphore is never closed, so this never fails.
+    let _slot = store.slots.acquire().await.ok();
+    let shared = Arc::clone(session);
+    let (has_blob, has_layer) = blocking(move || {
+        shared.pin(digest);
+        shared.pin(diff_id);
+        let store = shared.store();
+        Ok((store.content.contains(&digest), store.layers.contains(&diff_id)))
+    })
+    .await?;
+    match (has_blob, has_layer) {
+        (true, true) => {
+            wanted.report(Status::Exists);
+            return Ok(());
+        }
+        (true, false) => {
+            wanted.report(Status::Extracting);
+            let (shared, image) = (Arc::clone(session), wanted.image.to_string());
+            blocking(move || unpack_stored(shared.store(), &image, digest, diff_id)).await?;
+        }
+        (false, has_layer) => download(session, wanted, !has_layer).await?,
+    }
+    wanted.report(Status::Done);
+    Ok(())
+}
+
+/// Unpacks a blob that is in the content store.
+pub(crate) fn unpack_stored(store: &Inner, image: &str, digest: Digest, diff_id: Digest) -> Result<(), ImageError> {
+    let file = store.content.open_blob(&digest)?;
+    if store.layers.contains(&diff_id) {
+        return Ok(());
+    }
+    unpack(store, image, digest, diff_id, file)
+}
+
+async fn download(session: &Arc<Session>, wanted: &Wanted<'_>, unpacks: bool) -> Result<(), ImageError> {
+    let (digest, total) = (wanted.blob.digest, wanted.blob.size);
+    let mut blob = session.store().registry.blob(wanted.image, digest, total).await?;
+    let (pieces, queue) = mpsc::channel(QUEUE);
+    let (shared, image) = (Arc::clone(session), wanted.image.to_string());
+    let target = unpacks.then_some(wanted.diff_id);
+    let worker = tokio::task::spawn_blocking(move || store_layer(shared.store(), &image, digest, total, target, queue));
+    let mut done = 0;
+    let mut reported = None::<Instant>;
+    // A thread that has failed takes no more pieces, and says why when it is waited for.
+    while let Some(piece) = blob.chunk().await? {
+        done += piece.len() as u64;
+        if pieces.send(Piece::Bytes(piece)).await.is_err() {
+            break;
+        }
+        if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+            wanted.report(Status::Downloading { done, total });
+            reported = Some(Instant::now());
+        }
+    }
+    wanted.report(Status::Downloading { done, total });
+    wanted.report(if unpacks { Status::Extracting } else { Status::Verifying });
+    // Failing to send means the same as above.
+    let _: Result<(), _> = pieces.send(Piece::End).await;
+    drop(pieces);
+    worker.await.map_err(ImageError::Worker)?
+}
+
+enum Piece {
+    Bytes(Bytes),
+    /// All bytes were sent. Without it the sender has failed, and nothing may be kept.
+    End,
+}
+
+/// The thread's part: stores what comes through `queue` as the blob `digest`, and unpacks it as the layer `diff_id`.
+fn store_layer(
+    store: &Inner,
+    image: &str,
+    digest: Digest,
+    size: u64,
+    diff_id: Option<Digest>,
+    queue: Receiver<Piece>,
+) -> Result<(), ImageError> {
+    let blob_error = |source| ImageError::Blob { image: image.to_owned(), digest, source: Box::new(source) };
+    let writer = store.content.writer(Some(digest), Some(size)).map_err(blob_error)?;
+    let mut arriving = Arriving { queue, rest: Bytes::new(), writer, failure: None, ended: false };
+    let unpacked = match diff_id {
+        Some(diff_id) => unpack(store, image, digest, diff_id, &mut arriving),
+        None => Ok(()),
+    };
+    // What a wrong blob made the decoders say is of no use: the digest tells more. A full disk is no such error.
+    if let Err(error) = &unpacked
+        && error.kind() != Kind::Corrupt
+        && arriving.failure.is_none()
+    {
+        return unpacked;
+    }
+    let arrived = arriving.finish().map_err(blob_error)?;
+    match arrived {
+        Some(writer) => {
+            writer.commit().map_err(blob_error)?;
+            unpacked
+        }
+        // The task that sent the bytes has the reason; this stands in for it where the task itself is gone.
+        None => Err(ImageError::Input(io::ErrorKind::ConnectionAborted.into())),
+    }
+}
+
+/// Decompresses `blob`, whatever it is compressed with, and unpacks it as the layer `diff_id`.
+fn unpack(store: &Inner, image: &str, digest: Digest, diff_id: Digest, blob: impl Read) -> Result<(), ImageError> {
+    let unreadable = |source| ImageError::Decompress { image: image.to_owned(), layer: digest, source };
+    let mut tar = decompressed(blob).map_err(unreadable)?;
+    store.layers.unpack(&diff_id, &mut tar).map(|_| ()).map_err(|source| ImageError::Layer {
+        image: image.to_owned(),
+        layer: digest,
+        source: Box::new(source),
+    })
+}
+
+/// The content of `blob`, decompressed by what its first bytes say.
+pub(crate) fn decompressed<R: Read>(mut blob: R) -> io::Result<impl Read> {
+    let mut start = Vec::with_capacity(4);
+    blob.by_ref().take(4).read_to_end(&mut start)?;
+    let compression = layer::detect(&start);
+    layer::decompress(Read::chain(Cursor::new(start), blob), compression)
+}
+
+/// The blob's bytes, in the order they come. Whoever reads them makes them stored as well.
+struct Arriving {
+    queue: Receiver<Piece>,
+    rest: Bytes,
+    writer: BlobWriter,
+    failure: Option<ContentError>,
+    ended: bool,
+}
+
+impl Arriving {
+    /// Waits for bytes. `false` at the end.
+    fn fill(&mut self) -> io::Result<bool> {
+        while self.rest.is_empty() {
+            if self.ended {
+                return Ok(false);
+            }
+            match self.queue.blocking_recv() {
+                Some(Piece::Bytes(bytes)) => {
+                    if let Err(error) = self.writer.append(&bytes) {
+                        let kind = if error.kind() == Kind::NoSpace {
+                            io::ErrorKind::StorageFull
+                        } else {
+                            io::ErrorKind::InvalidData
+                        };
+                        self.failure = Some(error);
+                        return Err(kind.into());
+                    }
+                    self.rest = bytes;
+                }
+                Some(Piece::End) => self.ended = true,
+                None => return Err(io::ErrorKind::ConnectionAborted.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes what nobody has read: bytes behind the end of the archive belong to the blob too. `None` when the bytes
+    /// ended before their end was announced.
+    fn finish(mut self) -> Result<Option<BlobWriter>, ContentError> {
+        while self.failure.is_none() {
+            self.rest.clear();
+            match self.fill() {
+                Ok(true) => {}
+                Ok(false) => return Ok(Some(self.writer)),
+                Err(_) => break,
+            }
+        }
+        self.failure.map_or(Ok(None), Err)
+    }
+}
+
+impl Read for Arriving {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.fill()? {
+            return Ok(0);
+        }
+        let count = self.rest.len().min(buffer.len());
+        self.rest.copy_to_slice(&mut buffer[..count]);
+        Ok(count)
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Images made here: from a root file system's archive, and what all such images have in common.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use content::BlobWriter;
+use oci::{Digest, ImageRef};
+use serde::Serialize;
+
+use crate::changes::{self, RunConfig};
+use crate::document::{self, CONFIG_TYPE, Descriptor, MANIFEST_TYPE, Manifest};
+use crate::error::ImageError;
+use crate::fetch;
+use crate::platform::Platform;
+use crate::records::{self, ImageRecord};
+use crate::references::Session;
+use crate::{Image, Images};
+
+/// A layer that is in the content store, unpacked or not.
+pub(crate) struct BuiltLayer {
+    pub(crate) blob: Descriptor,
+    pub(crate) diff_id: Digest,
+}
+
+/// What a configuration made here says besides its layer.
+pub(crate) struct Making<'a> {
+    pub(crate) run: RunConfig,
+    /// RFC 3339.
+    pub(crate) created: String,
+    pub(crate) comment: &'a str,
+    pub(crate) embedded: bool,
+}
+
+#[derive(Serialize)]
+struct ConfigDocument<'a> {
+    created: &'a str,
+    architecture: &'a str,
+    os: &'a str,
+    config: &'a RunConfig,
+    rootfs: RootFs<'a>,
+    history: [BTreeMap<&'static str, &'a str>; 1],
+}
+
+#[derive(Serialize)]
+struct RootFs<'a> {
+    r#type: &'a str,
+    diff_ids: [Digest; 1],
+}
+
+impl Images {
+    /// Makes an image called `name` of the root file system in the archive `reader`: a tar, plain or compressed with
+    /// gzip or zstd. `changes` are lines such as `CMD ["/bin/sh"]`, applied to an otherwise empty configuration, so
+    /// without one the image has no command. Blocks until it is done.
+    ///
+    /// # Errors
+    /// [`ImageError::Change`]; [`ImageError::Input`]; [`ImageError::Archive`] for an archive that is none, is cut off
+    /// or is hostile. Nothing is kept then.
+    pub fn import(&self, reader: impl Read, name: &ImageRef, changes: &[String]) -> Result<Image, ImageError> {
+        let name = records::tagged(name)?;
+        let run = changes::apply(changes)?;
+        let (session, _) = Session::begin(&self.inner);
+        let label = name.to_string();
+        let layer = store_archive(&session, reader)?;
+        fetch::unpack_stored(session.store(), &label, layer.blob.digest, layer.diff_id)?;
+        let created = jiff::Timestamp::now().to_string();
+        let making = Making { run, created, comment: "imported", embedded: false };
+        let record = assemble(&session, &label, layer, making)?;
+        session.store().put_image(&record, &name, None)?;
+        session.store().image(record.manifest)
+    }
+}
+
+/// Stores the archive as it is, and finds its diff ID on the way: a second reading, of what is still in memory, then
+/// unpacks it under that id.
+fn store_archive(session: &Session, reader: impl Read) -> Result<BuiltLayer, ImageError> {
+    let writer = session.store().content.writer(None, None)?;
+    let mut tee = Tee { reader, writer, start: Vec::new() };
+    let inspected = (|| {
+        let tar = fetch::decompressed(&mut tee).map_err(ImageError::Input)?;
+        layer::inspect(tar, &layer::Limits::default()).map_err(ImageError::Archive)
+    })()?;
+    // Bytes behind the compressed stream belong to the blob.
+    io::copy(&mut tee, &mut io::sink()).map_err(ImageError::Input)?;
+    let media_type = match layer::detect(&tee.start) {
+        layer::Compression::None => "application/vnd.oci.image.layer.v1.tar",
+        layer::Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+        layer::Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+    };
+    session.pin(inspected.diff_id);
+    let (digest, size) = commit_pinned(session, tee.writer)?;
+    let blob = Descriptor { media_type: media_type.to_owned(), digest, size, platform: None };
+    Ok(BuiltLayer { blob, diff_id: inspected.diff_id })
+}
+
+/// Makes a blob visible whose digest is only known then, and pins it.
+pub(crate) fn commit_pinned(session: &Session, writer: BlobWriter) -> Result<(Digest, u64), ImageError> {
+    let (digest, size) = writer.commit()?;
+    // Between the two steps a full collection may take it: then it is gone before anything refers to it, and reading
+    // it back, which follows, says so.
+    session.pin(digest);
+    Ok((digest, size))
+}
+
+/// Writes configuration and manifest for an image of one layer, and gives the record to be put.
+pub(crate) fn assemble(
+    session: &Session,
+    label: &str,
+    layer: BuiltLayer,
+    making: Making<'_>,
+) -> Result<ImageRecord, ImageError> {
+    let store = session.store();
+    let host = Platform::host();
+    let document = |document| move |source| ImageError::Document { image: label.to_owned(), document, source };
+    let config = serde_json::to_vec(&ConfigDocument {
+        created: &making.created,
+        architecture: &host.architecture,
+        os: &host.os,
+        config: &making.run,
+        rootfs: RootFs { r#type: "layers", diff_ids: [layer.diff_id] },
+        history: [BTreeMap::from([("created", making.created.as_str()), ("comment", making.comment)])],
+    })
+    .map_err(document("configuration"))?;
+    let id = Digest::of(&config);
+    session.pin(id);
+    store.content.put(&config)?;
+    let descriptor =
+        Descriptor { media_type: CONFIG_TYPE.to_owned(), digest: id, size: config.len() as u64, platform: None };
+    let blob = layer.blob.digest;
+    let manifest = serde_json::to_vec(&Manifest {
+        schema_version: 2,
+        media_type: Some(MANIFEST_TYPE.to_owned()),
+        config: descriptor,
+        layers: vec![layer.blob],
+    })
+    .map_err(document("manifest"))?;
+    let digest = Digest::of(&manifest);
+    session.pin(digest);
+    store.content.put(&manifest)?;
+    let (config, _) = document::parse_config(label, &config)?;
+    Ok(ImageRecord {
+        manifest: digest,
+        media_type: MANIFEST_TYPE.to_owned(),
+        manifest_size: manifest.len() as u64,
+        id,
+        config,
+        layers: vec![store.layer_record(blob, layer.diff_id)?],
+        embedded: making.embedded,
+    })
+}
+
+/// A reader whose bytes are stored as they are read.
+struct Tee<R> {
+    reader: R,
+    writer: BlobWriter,
+    /// The first bytes, which tell the compression.
+    start: Vec<u8>,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        let missing = 4_usize.saturating_sub(self.start.len()).min(count);
+        self.start.extend_from_slice(&buffer[..missing]);
+        io::Write::write_all(&mut self.writer, &buffer[..count])?;
+        Ok(count)
+    }
+}

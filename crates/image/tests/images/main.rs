@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Images over the real stores: real registries and tools as peers, and one registry that lies. Needs root: unpacked
+//! layers hold owners and overlayfs's marks.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+mod bad_input;
+mod embedded;
+mod fixture;
+mod import;
+mod peers;
+mod pull;
+mod remove;
+mod tiny_registry;

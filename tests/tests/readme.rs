@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the README promises to somebody with a fresh clone.
+
+use std::path::Path;
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use testkit::corten::binary;
+use testkit::sandbox::Sandbox;
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).expect("the README")
+}
+
+#[test]
+fn the_readme_names_the_two_commands() {
+    for command in ["cargo run --release -- run --rm corten/hello", "cargo xtask test"] {
+        assert!(readme().contains(command), "{command:?} is not in the README");
+    }
+}
+
+#[test]
+fn the_binary_is_static() {
+    let ldd = testkit::process::command("ldd").arg(binary()).output().unwrap();
+    let text = String::from_utf8_lossy(&ldd.stdout).into_owned() + &String::from_utf8_lossy(&ldd.stderr);
+    assert!(text.contains("not a dynamic executable") || text.contains("statically linked"), "{text}");
+}
+
+/// In its own namespaces and directories, with no daemon there yet and no other program to be found.
+fn corten(sandbox: &Sandbox, directory: &Path, arguments: &'static [&'static str]) -> Output {
+    let directory = directory.to_owned();
+    sandbox.run(move || {
+        testkit::process::command(binary())
+            .args(arguments)
+            .env_clear()
+            .env("PATH", "/nonexistent")
+            .env("CORTEN_DATA_ROOT", directory.join("data"))
+            .env("CORTEN_EXEC_ROOT", directory.join("exec"))
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("the binary starts")
+    })
+}
+
+#[test]
+fn the_first_command_starts_a_daemon_and_runs_a_container() {
+    let sandbox = Sandbox::new();
+    let directory = tempfile::Builder::new().prefix("corten-test-").tempdir().unwrap();
+    let output = corten(&sandbox, directory.path(), &["run", "--rm", "corten/hello"]);
+    let second = corten(&sandbox, directory.path(), &["run", "--rm", "corten/hello"]);
+    let pid_text = std::fs::read_to_string(directory.path().join("exec/corten.pid")).unwrap_or_default();
+    let pid = pid_text.trim().parse().ok().and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        kill_process(pid, Signal::TERM).expect("the daemon that was started runs");
+        let begun = Instant::now();
+        while test_kill_process(pid).is_ok() && !is_zombie(pid) {
+            assert!(begun.elapsed() < Duration::from_secs(10), "the daemon does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    for output in [&output, &second] {
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+        assert!(text.to_lowercase().contains("pid"), "{text}");
+    }
+    assert!(pid.is_some(), "the daemon left no pidfile");
+    assert_eq!(sandbox.interfaces(), ["lo"], "a link is left");
+    let left: Vec<String> = sandbox.mounts().into_iter().filter(|m| m.contains("corten-test-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn is_zombie(pid: Pid) -> bool {
+    std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).is_ok_and(|stat| stat.contains(") Z "))
+}
+
+#[test]
+fn asked_for_its_version_or_help_it_touches_nothing() {
+    let sandbox = Sandbox::new();
+    let directory = tempfile::tempdir().unwrap();
+    for arguments in [&["--version"][..], &["--help"][..], &["run", "--help"][..]] {
+        let output = corten(&sandbox, directory.path(), arguments);
+        assert!(output.status.success() && !output.stdout.is_empty(), "{arguments:?}: {output:?}");
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}

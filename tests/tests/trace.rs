@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `--trace`: each step with its time.
+
+use testkit::Daemon;
+
+/// The first number of a line, in whatever unit it is.
+fn first_number(line: &str) -> Option<f64> {
+    let from = line.find(|c: char| c.is_ascii_digit())?;
+    let rest = &line[from..];
+    let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+    rest[..end].parse().ok()
+}
+
+#[test]
+fn every_step_has_its_time_from_the_clients_start_to_the_exit() {
+    let daemon = Daemon::with_busybox();
+    let traced = daemon.corten(&["run", "--rm", "--trace", "busybox", "sh", "-c", "echo out; exit 3"]);
+    assert_eq!(
+        (traced.code, traced.stdout.as_str()),
+        (3, "out\n"),
+        "a trace changes neither code nor output\n{traced}"
+    );
+    let lines: Vec<&str> = traced.stderr.lines().collect();
+    assert!(lines.len() >= 8, "{traced}");
+    let place = |words: &str| {
+        let found = lines.iter().position(|line| line.to_lowercase().contains(words));
+        found.unwrap_or_else(|| panic!("{words:?} is not a step of\n{traced}"))
+    };
+    assert!(place("client") < place("network"), "{traced}");
+    assert!(place("network") < place("execve"), "{traced}");
+    assert!(place("execve") < place("exit"), "{traced}");
+    let times: Vec<f64> = lines.iter().filter_map(|line| first_number(line)).collect();
+    assert!(times.len() >= 8, "{traced}");
+    assert!(times.is_sorted(), "times go backwards\n{traced}");
+}
+
+#[test]
+fn without_it_nothing_is_said() {
+    let daemon = Daemon::with_busybox();
+    assert_eq!(daemon.corten(&["run", "--rm", "busybox", "true"]).ok().stderr, "");
+}
