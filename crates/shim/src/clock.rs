@@ -13,7 +13,7 @@ pub(crate) fn now() -> String {
 }
 
 /// Appends `time` to `out`. Times before 1970 are shown as 1970: no clock that runs containers is there.
-pub(crate) fn write_time(out: &mut impl std::fmt::Write, time: SystemTime) -> std::fmt::Result {
+fn write_time(out: &mut impl std::fmt::Write, time: SystemTime) -> std::fmt::Result {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (seconds, nanos) = (since.as_secs(), since.subsec_nanos());
     let (year, month, day) = civil_from_days(seconds / 86_400);

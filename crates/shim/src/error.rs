@@ -13,8 +13,14 @@ use crate::frame::FrameError;
 #[non_exhaustive]
 pub enum ShimError {
     /// The zygote's program could not be started.
-    #[error("start the zygote (/proc/self/exe zygote)")]
-    StartZygote(#[source] io::Error),
+    #[error("start the zygote {program:?}")]
+    StartZygote {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// The zygote does not answer, or died twice in a row.
     #[error("ask the zygote for a shim")]
     Zygote(#[source] io::Error),
@@ -56,7 +62,7 @@ pub enum ShimError {
 impl Classify for ShimError {
     fn kind(&self) -> Kind {
         match self {
-            ShimError::StartZygote(e) | ShimError::Clone(e) => kind_of_io(e),
+            ShimError::StartZygote { source: e, .. } | ShimError::Clone(e) => kind_of_io(e),
             ShimError::Zygote(_) => Kind::Unavailable,
             ShimError::Send(e) => e.kind(),
             ShimError::Encode { .. } => Kind::InvalidArgument,

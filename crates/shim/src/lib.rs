@@ -9,8 +9,6 @@
 //!
 //! If the shim itself is killed, the kernel kills the container with it (`PR_SET_PDEATHSIG`).
 
-#![allow(dead_code, reason = "the event loop lands next")]
-
 mod clock;
 mod connect;
 mod error;
@@ -21,7 +19,6 @@ mod protocol;
 mod server;
 mod spawn;
 mod state;
-mod trace;
 mod zygote;
 
 pub use connect::connect;
@@ -31,5 +28,4 @@ pub use process::ProcessRef;
 pub use protocol::{Exit, LogConfig, Request, Resize, ShimRequest, Started};
 pub use spawn::{ShimFds, ShimHandle, Zygote};
 pub use state::{State, StateError, read_exec_exit, read_exit, read_state};
-pub use trace::Step;
 pub use zygote::zygote_main;

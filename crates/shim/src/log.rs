@@ -13,15 +13,16 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use crate::clock::write_time;
+use crate::clock;
 use crate::protocol::LogConfig;
 
 /// The longest part of a line in one entry, in bytes; Docker's.
 const MAX_PART: usize = 16 << 10;
+/// When a batch of entries is written, at the latest, in bytes.
+const MAX_BATCH: usize = 32 << 10;
 /// How far back the end of the last whole entry is searched in a log left by a crash: more than the longest entry.
 const MAX_ENTRY: u64 = 128 << 10;
 
@@ -87,15 +88,19 @@ impl LogWriter {
 
     /// Logs the next bytes of `stream`.
     pub fn write(&mut self, stream: LogStream, mut bytes: &[u8]) {
-        let now = SystemTime::now();
+        let now = clock::now();
         while let Some(newline) = bytes.iter().position(|&b| b == b'\n') {
             let (line, rest) = bytes.split_at(newline + 1);
-            self.gather(stream, line, now);
-            let pending = std::mem::take(&mut self.pending[stream as usize]);
-            self.entry(stream, &pending, now);
+            if self.pending[stream as usize].is_empty() && newline <= MAX_PART {
+                self.entry(stream, line, &now);
+            } else {
+                self.gather(stream, line, &now);
+                let pending = std::mem::take(&mut self.pending[stream as usize]);
+                self.entry(stream, &pending, &now);
+            }
             bytes = rest;
         }
-        self.gather(stream, bytes, now);
+        self.gather(stream, bytes, &now);
         self.flush();
     }
 
@@ -103,7 +108,7 @@ impl LogWriter {
     pub fn end(&mut self, stream: LogStream) {
         let pending = std::mem::take(&mut self.pending[stream as usize]);
         if !pending.is_empty() {
-            self.entry(stream, &pending, SystemTime::now());
+            self.entry(stream, &pending, &clock::now());
         }
         self.flush();
     }
@@ -119,7 +124,7 @@ impl LogWriter {
     }
 
     /// Adds to the line in progress, logging parts of it when it grows over [`MAX_PART`].
-    fn gather(&mut self, stream: LogStream, mut bytes: &[u8], now: SystemTime) {
+    fn gather(&mut self, stream: LogStream, mut bytes: &[u8], now: &str) {
         let index = stream as usize;
         // A newline does not count: a line of exactly MAX_PART bytes is one entry.
         while self.pending[index].len() + bytes.strip_suffix(b"\n").unwrap_or(bytes).len() > MAX_PART {
@@ -136,9 +141,13 @@ impl LogWriter {
     }
 
     /// Adds one entry to the batch.
-    fn entry(&mut self, stream: LogStream, line: &[u8], now: SystemTime) {
+    fn entry(&mut self, stream: LogStream, line: &[u8], now: &str) {
         write_entry(&mut self.batch, stream, line, now);
         self.ends.push(self.batch.len());
+        // Short lines grow much in the log: a batch that waited for a whole chunk of them would be large.
+        if self.batch.len() >= MAX_BATCH {
+            self.flush();
+        }
     }
 
     /// Writes the batch, as many entries at once as fit the file.
@@ -150,15 +159,24 @@ impl LogWriter {
         let ends = std::mem::take(&mut self.ends);
         let (mut from, mut first) = (0, 0);
         while first < ends.len() {
-            let room = self.room_for(ends[first] - from);
-            let fits = |&&end: &&usize| room.is_none_or(|room| (end - from) as u64 <= room);
-            let count = ends[first..].iter().take_while(fits).count().max(1);
-            let to = ends[first + count - 1];
-            self.put(&batch[from..to], count as u64);
-            (from, first) = (to, first + count);
+            let count = match self.room_for(ends[first] - from) {
+                Ok(room) => {
+                    let fits = |&&end: &&usize| room.is_none_or(|room| (end - from) as u64 <= room);
+                    let count = ends[first..].iter().take_while(fits).count().max(1);
+                    self.put(&batch[from..ends[first + count - 1]], count as u64);
+                    count
+                }
+                Err(e) => {
+                    // A file that cannot be rotated may not grow: the bound holds.
+                    self.fail(&e, 1);
+                    1
+                }
+            };
+            first += count;
+            from = ends[first - 1];
         }
         // The buffers are kept for the next batch, unless an unusual one made them large.
-        if batch.capacity() <= 4 * MAX_PART {
+        if batch.capacity() <= 2 * MAX_BATCH {
             (self.batch, self.ends) = (batch, ends);
             self.batch.clear();
             self.ends.clear();
@@ -166,18 +184,15 @@ impl LogWriter {
     }
 
     /// How many bytes the current file may still take (`None`: any), after rotation if `next` would not fit.
-    fn room_for(&mut self, next: usize) -> Option<u64> {
+    fn room_for(&mut self, next: usize) -> io::Result<Option<u64>> {
         let max = self.config.max_size;
         if max == 0 {
-            return None;
+            return Ok(None);
         }
         if self.size > 0 && self.size + next as u64 > max {
-            match self.rotate() {
-                Ok(()) => {}
-                Err(e) => self.fail(&e, 0),
-            }
+            self.rotate()?;
         }
-        Some(max.saturating_sub(self.size))
+        Ok(Some(max.saturating_sub(self.size)))
     }
 
     /// Writes whole entries, or none of them.
@@ -189,10 +204,6 @@ impl LogWriter {
     }
 
     fn try_put(&mut self, entries: &[u8]) -> io::Result<()> {
-        if self.config.max_size > 0 && self.size > self.config.max_size {
-            // Rotation failed before: growing on would break the bound.
-            self.rotate()?;
-        }
         if self.file.is_none() {
             let mut file = open_file(&self.config, OFlags::RDWR)?;
             self.size = mend(&mut file)?;
@@ -201,7 +212,7 @@ impl LogWriter {
         if let Some(loss) = self.loss.take() {
             let mut notice = Vec::new();
             let text = format!("corten: {} log lines were lost since {}: {}\n", loss.lines, loss.since, loss.why);
-            write_entry(&mut notice, LogStream::Stderr, text.as_bytes(), SystemTime::now());
+            write_entry(&mut notice, LogStream::Stderr, text.as_bytes(), &clock::now());
             if let Err(e) = self.append(&notice) {
                 self.loss = Some(loss);
                 return Err(e);
@@ -220,8 +231,9 @@ impl LogWriter {
             }
             Err(e) => {
                 // Half an entry would make the rest unreadable. If even this fails the file is mended when reopened.
-                if file.set_len(self.size).is_err() {
-                    self.file = None;
+                match mend(file) {
+                    Ok(size) => self.size = size,
+                    Err(_) => self.file = None,
                 }
                 Err(e)
             }
@@ -229,12 +241,7 @@ impl LogWriter {
     }
 
     fn fail(&mut self, error: &io::Error, lines: u64) {
-        let loss = self.loss.get_or_insert_with(|| {
-            let mut since = String::new();
-            // Writing into a String cannot fail.
-            let _ = write_time(&mut since, SystemTime::now());
-            Loss { since, ..Loss::default() }
-        });
+        let loss = self.loss.get_or_insert_with(|| Loss { since: clock::now(), ..Loss::default() });
         loss.lines += lines;
         loss.why = error.to_string();
         self.lost += lines;
@@ -310,7 +317,7 @@ fn incomplete_tail(bytes: &[u8]) -> usize {
 }
 
 /// Appends one entry to `out`.
-fn write_entry(out: &mut Vec<u8>, stream: LogStream, line: &[u8], time: SystemTime) {
+fn write_entry(out: &mut Vec<u8>, stream: LogStream, line: &[u8], time: &str) {
     out.extend_from_slice(b"{\"log\":\"");
     for chunk in line.utf8_chunks() {
         escape(out, chunk.valid());
@@ -321,10 +328,7 @@ fn write_entry(out: &mut Vec<u8>, stream: LogStream, line: &[u8], time: SystemTi
     out.extend_from_slice(b"\",\"stream\":\"");
     out.extend_from_slice(stream.name().as_bytes());
     out.extend_from_slice(b"\",\"time\":\"");
-    let mut text = String::with_capacity(30);
-    // Writing into a String cannot fail.
-    let _ = write_time(&mut text, time);
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(time.as_bytes());
     out.extend_from_slice(b"\"}\n");
 }
 

@@ -28,7 +28,8 @@ impl ProcessRef {
         Ok(ProcessRef { pid, start_time })
     }
 
-    /// A descriptor of exactly this process; `None` when it is gone, whoever may have its id now.
+    /// A descriptor of exactly this process; `None` when it is gone, whoever may have its id now. One that has ended
+    /// and was not reaped yet is still there: its descriptor is readable at once.
     ///
     /// # Errors
     /// `pidfd_open` or `/proc` failed for another reason than the process being gone.

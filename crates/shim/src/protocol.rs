@@ -5,9 +5,8 @@ use std::path::PathBuf;
 
 use oci::ContainerId;
 use oci::runtime_spec::{Process, Spec};
+use runtime::Step;
 use serde::{Deserialize, Serialize};
-
-use crate::trace::Step;
 
 /// The first frame of every connection to a shim's socket: what the connection is for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,6 +33,7 @@ pub enum Request {
         detach: bool,
     },
     /// Wait: `STARTED`, then `EXITED` as soon as the exit is recorded. The stream ends when the control group is gone.
+    /// A stream that ends without `EXITED` was too late (or its shim was killed): `exit.json` says.
     Watch,
     /// Change the size of the container's terminal, or of an exec's. Answered by `OK`.
     Resize {
@@ -71,6 +71,9 @@ pub struct Started {
     /// How long each step took; empty unless a trace was asked for.
     #[serde(default)]
     pub steps: Vec<Step>,
+    /// What the spec asked for and this host does not have, one sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// A process has ended.

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -52,6 +52,7 @@ pub struct ShimHandle {
 /// Ends when this value is dropped; the shims do not.
 #[derive(Debug)]
 pub struct Zygote {
+    program: PathBuf,
     live: Mutex<Option<Live>>,
 }
 
@@ -78,7 +79,16 @@ impl Zygote {
     /// # Errors
     /// The program cannot be started.
     pub fn start() -> Result<Zygote, ShimError> {
-        Ok(Zygote { live: Mutex::new(Some(Live::start()?)) })
+        Zygote::start_program(Path::new("/proc/self/exe"))
+    }
+
+    /// The same with another program than the running one: what has no `main` of its own, as a test has not, must
+    /// name one that calls [`zygote_main`](crate::zygote_main).
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn start_program(program: &Path) -> Result<Zygote, ShimError> {
+        Ok(Zygote { program: program.to_owned(), live: Mutex::new(Some(Live::start(program)?)) })
     }
 
     /// Starts a shim and tells it what to run. Returns as soon as the shim has its description: whether the container
@@ -105,7 +115,7 @@ impl Zygote {
                 other => return other,
             }
         }
-        let live = Live::start()?;
+        let live = Live::start(&self.program)?;
         let handle = live.ask(fds)?;
         *slot = Some(live);
         Ok(handle)
@@ -114,14 +124,14 @@ impl Zygote {
 
 impl Live {
     #[allow(clippy::disallowed_methods, reason = "the zygote's start is one of the places that start a process")]
-    fn start() -> Result<Live, ShimError> {
-        let failed = ShimError::StartZygote;
+    fn start(program: &Path) -> Result<Live, ShimError> {
+        let failed = |source| ShimError::StartZygote { program: program.to_owned(), source };
         let (socket, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .map_err(|e| failed(e.into()))?;
         for direction in [Timeout::Recv, Timeout::Send] {
             set_socket_timeout(&socket, direction, Some(PATIENCE)).map_err(|e| failed(e.into()))?;
         }
-        let child = Command::new(Path::new("/proc/self/exe"))
+        let child = Command::new(program)
             .arg("zygote")
             .env_clear()
             .current_dir("/")

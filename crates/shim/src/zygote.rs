@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The zygote: waits on its standard input, a socket of the daemon's, and clones itself for every message.
 //!
-//! It decides nothing and parses nothing: a message says only which descriptors came with it. So it stays as small as
+//! It executes itself once more through a read-only mount, so that no container can reach the program, and then only
+//! clones. It decides nothing and parses nothing: a message says only which descriptors came with it. So it stays as small as
 //! it started, and so do the shims, whose memory is a copy of its own.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,10 +23,18 @@ pub(crate) const SIGCHLD: i32 = 17;
 /// The whole life of a zygote: `corten zygote`, to be called before anything else is initialised. Returns the exit
 /// code when the daemon has gone; shims live on.
 pub fn zygote_main() -> u8 {
-    match serve() {
+    let protected = runtime::protect::reexec().map_err(|e| match e {
+        runtime::LaunchError::Call(e) => e.errno(),
+        _ => Errno::PERM,
+    });
+    match protected.and_then(|()| serve()) {
         Ok(()) => 0,
-        // There is nobody to tell: the daemon sees the end of the socket and starts another.
-        Err(_) => 1,
+        Err(errno) => {
+            // The answer to the first question, which may have been asked already. If the daemon is gone there is
+            // nobody to tell.
+            let _ = sys::fds::send_with(stdin(), &(-errno.raw_os_error()).to_ne_bytes(), &[]);
+            1
+        }
     }
 }
 

@@ -145,6 +145,23 @@ fn a_disk_that_refuses_is_counted_and_reported_once() {
     assert_eq!((found[0].as_str(), found[2].as_str(), found[3].as_str()), ("before\n", "after\n", "last\n"));
 }
 
+#[test]
+fn a_log_that_cannot_be_rotated_does_not_grow() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = writer(dir.path(), 1000, 2);
+    // A directory where the rotated file would go.
+    std::fs::create_dir_all(dir.path().join("log.1/in the way")).unwrap();
+    for number in 0..100 {
+        log.write(LogStream::Stdout, format!("{number}\n").as_bytes());
+    }
+    assert!(std::fs::metadata(dir.path().join("log")).unwrap().len() <= 1000);
+    assert!(log.lost() > 50 && log.failure().is_some());
+    std::fs::remove_dir_all(dir.path().join("log.1")).unwrap();
+    log.write(LogStream::Stdout, b"again\n");
+    let found = entries(&dir.path().join("log"));
+    assert!(found[0].log.contains("log lines were lost") && found[1].log == "again\n");
+}
+
 proptest! {
     #[test]
     fn any_bytes_in_any_pieces_are_all_there(bytes in proptest::collection::vec(any::<u8>(), 0..3000), size in 1usize..500) {
