@@ -142,7 +142,8 @@ impl Daemon {
         *self.process() = Some(child);
         let begun = Instant::now();
         while UnixStream::connect(self.socket()).is_err() {
-            if let Some(status) = self.process().as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+            let ended = self.process().as_mut().and_then(|child| child.try_wait().ok().flatten());
+            if let Some(status) = ended {
                 *self.process() = None;
                 panic!("the daemon ended with {status}:\n{}", self.log());
             }

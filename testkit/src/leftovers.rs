@@ -77,14 +77,13 @@ fn collect_directories(directory: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// Removes a test's own cgroups, children first.
-pub(crate) fn remove_cgroups(parent: &str) {
-    for mut path in cgroups_below(parent).into_iter().rev().collect::<Vec<_>>() {
-        let _ = fs::remove_dir(&path);
-        path.pop();
-    }
-    for root in cgroup_roots() {
-        let _ = fs::remove_dir(root.join(parent.trim_start_matches('/')));
+/// Removes a test's own cgroups, children first, as far as nothing is in them.
+pub fn remove_cgroups(parent: &str) {
+    let below = cgroups_below(parent).into_iter().rev();
+    let own = cgroup_roots().into_iter().map(|root| root.join(parent.trim_start_matches('/')));
+    for path in below.chain(own) {
+        // One that is in use, or not there, is not removed.
+        let _ = fs::remove_dir(path);
     }
 }
 

@@ -9,6 +9,7 @@
 //! - `boot`: the vm lane with the release binary as it is, without building: for those who work on it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line for developers")]
 
+mod bench;
 mod cargo;
 mod lanes;
 mod packages;
@@ -21,7 +22,7 @@ use std::process::ExitCode;
 /// What a task answers: nothing, or why it failed.
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-const USAGE: &str = "usage: cargo xtask build | test [pure|host|peers|vm|all] | tidy | boot";
+const USAGE: &str = "usage: cargo xtask build | test [pure|host|peers|vm|all] | bench [run] | tidy | boot";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         ["build"] => cargo::build_release(),
         ["test"] => lanes::test(lanes::Lane::All),
         ["test", lane] => lane.parse().map_err(Into::into).and_then(lanes::test),
+        ["bench"] | ["bench", "run"] => bench::run(),
         ["tidy"] => tidy::run(),
         ["boot"] => vm::test(),
         _ => Err(USAGE.into()),

@@ -50,6 +50,7 @@ const ROOMS: &[(&str, Row)] = &[
     ("dockerfile", Pure),
     ("compose-spec", Pure),
     ("oci", Pure),
+    ("api-types", Pure),
     ("sys", Base),
     ("errors", Base),
     ("xtask", Beside),
@@ -113,7 +114,7 @@ const PROHIBITIONS: &[Prohibition] = &[
         why: "it speaks to the daemon over its socket, as any API caller",
     },
     Prohibition {
-        rooms: &["oci", "dockerfile", "compose-spec", "seccomp", "errors"],
+        rooms: &["oci", "api-types", "dockerfile", "compose-spec", "seccomp", "errors"],
         reach: Reach::Linked,
         crates: &["tokio", "rustix", "nix", "libc", "mio", "sys"],
         why: "it does no input or output",
