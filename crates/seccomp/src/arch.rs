@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Architectures: how the kernel names them to a filter, and where their call numbers lie.
 
+use std::ops::Range;
+
 use oci::runtime_spec::Arch;
 
 /// x32 shares x86-64's audit value; its calls are told by this bit in the number (`asm/unistd.h`, `__X32_SYSCALL_BIT`).
 pub(crate) const X32_BIT: u32 = 0x4000_0000;
 
-/// 32-bit arm keeps calls of its own from here on (`__ARM_NR_BASE`), far from the ones that are numbered upwards.
-pub(crate) const ARM_PRIVATE: u32 = 0x000f_0000;
+/// Where x32 needs another form of a call, it has a number of its own among these; x86-64 has none there.
+pub(crate) const X32_OWN: Range<u32> = 512..548;
+
+/// 32-bit arm keeps calls of its own here (from `__ARM_NR_BASE` on), far from the ones that are numbered upwards.
+pub(crate) const ARM_PRIVATE: Range<u32> = 0x000f_0000..0x000f_0800;
 
 /// An architecture that has a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -170,7 +170,7 @@ fn write_low(assembler: &mut Assembler, intervals: &[(u64, u32)]) -> Goal {
     let run =
         |&(start, answer): &(u64, u32)| Some(Run { start: u32::try_from(start).ok()?, goal: Goal::Return(answer) });
     let runs: Vec<Run> = intervals.iter().filter_map(run).collect();
-    tree::decide(assembler, &runs, &|_| 1)
+    tree::decide(assembler, &runs)
 }
 
 /// The whole value, where all that has a high word is answered alike: the usual case, small numbers.

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From a profile to a program.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 
 use errors::{Classify, Kind};
 use oci::runtime_spec::{Arch, LinuxSeccomp, LinuxSeccompFilterFlag, LinuxSyscall};
 
 use crate::action::{self, ENOSYS, ERRNO, KILL_PROCESS, USER_NOTIF};
-use crate::arch::{self, ARM_PRIVATE, Table, X32_BIT};
+use crate::arch::{self, ARM_PRIVATE, Table, X32_BIT, X32_OWN};
 use crate::args::{self, Clauses, Condition};
-use crate::assemble::{Assembler, EQUAL, Goal, LOAD};
+use crate::assemble::{AND, AT_LEAST, Assembler, EQUAL, Goal, LOAD};
 use crate::calls::Call;
 use crate::tree::{self, Run};
 
@@ -91,12 +91,9 @@ impl Classify for CompileError {
 pub fn compile(profile: &LinuxSeccomp, native: Arch) -> Result<Program, CompileError> {
     let tables = tables(profile, native)?;
     let default = default_action(profile)?;
-    let mut resolved = Resolved { calls: vec![BTreeMap::new(); tables.len()], unknown: Vec::new() };
-    for rule in profile.syscalls().iter().flatten() {
-        resolved.add(rule, &tables)?;
-    }
+    let resolved = resolve(profile, &tables)?;
     let mut assembler = Assembler::default();
-    let spaces = spaces(&tables, &resolved.calls, default, &mut assembler);
+    let spaces = spaces(&tables, &resolved, default, &mut assembler);
     let entry = dispatch(&mut assembler, &spaces);
     let instructions = assembler.finish(entry);
     if instructions.len() > MAX_INSTRUCTIONS {
@@ -128,37 +125,49 @@ fn default_action(profile: &LinuxSeccomp) -> Result<u32, CompileError> {
         .ok_or(CompileError::ReturnValue { call: String::new(), value: data.unwrap_or_default() })
 }
 
-/// A call's rules, in order.
-pub(crate) type Rules = Vec<(Vec<Condition>, u32)>;
+/// A rule without its names.
+#[derive(Debug)]
+struct Rule {
+    conditions: Vec<Condition>,
+    action: u32,
+}
 
+/// The profile, with numbers for names.
+#[derive(Debug, Default)]
 struct Resolved {
-    /// For each table, the rules by number.
-    calls: Vec<BTreeMap<u32, Rules>>,
+    rules: Vec<Rule>,
+    /// For each table: a call's number and the rule that names it, ascending by both.
+    calls: Vec<Vec<(u32, usize)>>,
     unknown: Vec<String>,
 }
 
-impl Resolved {
-    fn add(&mut self, rule: &LinuxSyscall, tables: &[Table]) -> Result<(), CompileError> {
-        let first = || rule.names().first().cloned().unwrap_or_default();
-        let data = rule.errno_ret();
-        let action = action::value(rule.action(), data)
-            .ok_or_else(|| CompileError::ReturnValue { call: first(), value: data.unwrap_or_default() })?;
-        let condition =
-            |arg| Condition::of(arg).ok_or_else(|| CompileError::Argument { call: first(), index: arg.index() });
-        let conditions: Vec<Condition> = rule.args().iter().flatten().map(condition).collect::<Result<_, _>>()?;
+fn resolve(profile: &LinuxSeccomp, tables: &[Table]) -> Result<Resolved, CompileError> {
+    let mut resolved = Resolved { calls: vec![Vec::new(); tables.len()], ..Resolved::default() };
+    for (index, rule) in profile.syscalls().iter().flatten().enumerate() {
+        resolved.rules.push(convert(rule)?);
         for name in rule.names() {
             let Some(call) = Call::named(name) else {
-                self.unknown.push(name.clone());
+                resolved.unknown.push(name.clone());
                 continue;
             };
-            for (table, calls) in tables.iter().zip(&mut self.calls) {
-                if let Some(number) = call.number(*table) {
-                    calls.entry(number).or_default().push((conditions.clone(), action));
-                }
+            for (table, calls) in tables.iter().zip(&mut resolved.calls) {
+                calls.extend(call.number(*table).map(|number| (number, index)));
             }
         }
-        Ok(())
     }
+    resolved.calls.iter_mut().for_each(|calls| calls.sort_unstable());
+    Ok(resolved)
+}
+
+fn convert(rule: &LinuxSyscall) -> Result<Rule, CompileError> {
+    let first = || rule.names().first().cloned().unwrap_or_default();
+    let data = rule.errno_ret();
+    let action = action::value(rule.action(), data)
+        .ok_or_else(|| CompileError::ReturnValue { call: first(), value: data.unwrap_or_default() })?;
+    let condition =
+        |arg| Condition::of(arg).ok_or_else(|| CompileError::Argument { call: first(), index: arg.index() });
+    let conditions = rule.args().iter().flatten().map(condition).collect::<Result<_, _>>()?;
+    Ok(Rule { conditions, action })
 }
 
 /// All numbers that come with one audit value, and where they lead.
@@ -168,99 +177,141 @@ struct Space {
 }
 
 /// Writes the trees, the native one last and so nearest to the program's beginning.
-fn spaces(tables: &[Table], calls: &[BTreeMap<u32, Rules>], default: u32, assembler: &mut Assembler) -> Vec<Space> {
-    let mut blocks: Vec<(Clauses, Goal)> = Vec::new();
-    let mut spaces: Vec<(u32, Vec<Run>)> = Vec::new();
-    for (table, calls) in tables.iter().zip(calls) {
-        let goals: BTreeMap<u32, Goal> =
-            calls.iter().map(|(number, rules)| (*number, goal(assembler, &mut blocks, rules, default))).collect();
-        let runs = runs(*table, &goals, default);
-        match spaces.iter_mut().find(|(audit, _)| *audit == table.audit()) {
-            Some((_, others)) => overlay(others, &runs, *table),
-            None => spaces.push((table.audit(), runs)),
-        }
+fn spaces(tables: &[Table], resolved: &Resolved, default: u32, assembler: &mut Assembler) -> Vec<Space> {
+    let mut writer = Writer { assembler, resolved, default, blocks: Vec::new() };
+    let calls = |wanted: Table| tables.iter().position(|t| *t == wanted).map(|index| resolved.calls[index].as_slice());
+    let mut spaces = Vec::new();
+    for table in tables.iter().rev() {
+        let own = calls(*table).unwrap_or_default();
+        let entry = match table {
+            // Written with x86-64, of which it is a part.
+            Table::X32 if tables.contains(&Table::X86_64) => continue,
+            Table::X86_64 => writer.x86_64(own, calls(Table::X32)),
+            Table::X32 => writer.x32(own),
+            Table::Arm => writer.tree(own, Some(ARM_PRIVATE)),
+            Table::X86 | Table::Aarch64 => writer.tree(own, None),
+        };
+        spaces.push(Space { audit: table.audit(), entry: writer.assembler.then(LOAD, NUMBER, entry) });
     }
-    let weight = |start: u32| if start >= X32_BIT { 1 } else { 16 };
-    let write = |(audit, runs): &(u32, Vec<Run>)| {
-        let tree = tree::decide(assembler, runs, &weight);
-        Space { audit: *audit, entry: assembler.then(LOAD, NUMBER, tree) }
-    };
-    let mut written: Vec<Space> = spaces.iter().rev().map(write).collect();
-    written.reverse();
-    written
+    spaces.reverse();
+    spaces
 }
 
 // Offsets in `struct seccomp_data` (linux/seccomp.h).
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 
-/// Where one call's rules lead. Calls with the same rules share the same instructions.
-fn goal(assembler: &mut Assembler, blocks: &mut Vec<(Clauses, Goal)>, rules: &Rules, default: u32) -> Goal {
-    let clauses = clauses(rules, default);
-    if let Some((_, goal)) = blocks.iter().find(|(known, _)| *known == clauses) {
-        return *goal;
+/// Writes the decisions on call numbers, which the accumulator holds.
+struct Writer<'a> {
+    assembler: &'a mut Assembler,
+    resolved: &'a Resolved,
+    default: u32,
+    /// Calls with the same rules on their arguments share the same instructions.
+    blocks: Vec<(Clauses, Goal)>,
+}
+
+impl Writer<'_> {
+    /// x86-64, and x32 when the profile lists it.
+    ///
+    /// The two share one tree: x32's calls have x86-64's numbers with a bit set, or numbers of their own from
+    /// [`X32_OWN`] on. A number that only the other of the two has is answered as the other's; the kernel (any since 5.4) has no
+    /// such call and says so.
+    fn x86_64(&mut self, own: &[(u32, usize)], x32: Option<&[(u32, usize)]>) -> Goal {
+        let Some(x32) = x32 else {
+            let tree = self.tree(own, None);
+            // Not a number, and not x32's: a tracer's way to say "no call at all".
+            let none = Goal::Return(self.default);
+            let foreign = self.assembler.branch(EQUAL, u32::MAX, none, Goal::Return(KILL_PROCESS));
+            return self.assembler.branch(AT_LEAST, X32_BIT, foreign, tree);
+        };
+        let mut both: Vec<(u32, usize)> = x32.iter().map(|(number, rule)| (number & !X32_BIT, *rule)).collect();
+        both.extend_from_slice(own);
+        both.sort_unstable();
+        both.dedup();
+        let tree = self.tree(&both, Some(X32_OWN));
+        let cleared = self.assembler.then(AND, !X32_BIT, tree);
+        self.assembler.branch(AT_LEAST, X32_BIT, cleared, tree)
     }
-    let goal = args::write(assembler, &clauses);
-    blocks.push((clauses, goal));
-    goal
+
+    /// x32 as the native architecture, of a profile that does not list x86-64.
+    fn x32(&mut self, own: &[(u32, usize)]) -> Goal {
+        let own: Vec<(u32, usize)> = own.iter().map(|(number, rule)| (number & !X32_BIT, *rule)).collect();
+        let tree = self.tree(&own, Some(X32_OWN));
+        let cleared = self.assembler.then(AND, !X32_BIT, tree);
+        self.assembler.branch(AT_LEAST, X32_BIT, cleared, Goal::Return(KILL_PROCESS))
+    }
+
+    /// The tree for these calls, in ascending order. `apart` are numbers that do not tell how new a call is.
+    fn tree(&mut self, calls: &[(u32, usize)], apart: Option<Range<u32>>) -> Goal {
+        let default = Goal::Return(self.default);
+        let apart = apart.unwrap_or(u32::MAX..u32::MAX);
+        let newest = calls.iter().map(|(number, _)| *number).filter(|number| !apart.contains(number)).max();
+        let absent = newest.zip(absent(self.default)).map(|(newest, value)| (newest, Goal::Return(value)));
+        let unnamed = |number: u32| match absent {
+            Some((newest, goal)) if number > newest && !apart.contains(&number) => goal,
+            _ => default,
+        };
+        let mut runs = vec![];
+        let mut next = 0;
+        // Between the calls that are named, what is unnamed changes only in these places.
+        let mut changes: Vec<u32> = newest.iter().map(|n| n + 1).chain([apart.start, apart.end]).collect();
+        changes.sort_unstable();
+        for group in calls.chunk_by(|a, b| a.0 == b.0) {
+            let number = group[0].0;
+            fill(&mut runs, next..number, &changes, &unnamed);
+            runs.push(Run { start: number, goal: self.call(group) });
+            next = number + 1;
+        }
+        fill(&mut runs, next..u32::MAX, &changes, &unnamed);
+        tree::decide(self.assembler, &runs)
+    }
+
+    /// What one call's rules, in order, lead to.
+    fn call(&mut self, rules: &[(u32, usize)]) -> Goal {
+        let rules = || rules.iter().map(|(_, index)| &self.resolved.rules[*index]);
+        let clauses = clauses(rules().map(|rule| (rule.conditions.as_slice(), rule.action)), self.default);
+        if clauses.clauses.is_empty() {
+            return Goal::Return(clauses.otherwise);
+        }
+        if let Some((_, goal)) = self.blocks.iter().find(|(known, _)| *known == clauses) {
+            return *goal;
+        }
+        let goal = args::write(self.assembler, &clauses);
+        self.blocks.push((clauses, goal));
+        goal
+    }
+}
+
+/// Runs for the numbers of `range`, none of which is named.
+fn fill(runs: &mut Vec<Run>, range: Range<u32>, changes: &[u32], unnamed: &dyn Fn(u32) -> Goal) {
+    if range.is_empty() {
+        return;
+    }
+    runs.push(Run { start: range.start, goal: unnamed(range.start) });
+    let inside = changes.iter().filter(|change| **change > range.start && **change < range.end);
+    runs.extend(inside.map(|change| Run { start: *change, goal: unnamed(*change) }));
 }
 
 /// The rules up to the first without conditions, which is what happens otherwise.
-pub(crate) fn clauses(rules: &Rules, default: u32) -> Clauses {
-    let unconditional = rules.iter().position(|(conditions, _)| conditions.is_empty());
-    let otherwise = unconditional.map_or(default, |index| rules[index].1);
-    let mut clauses = rules[..unconditional.unwrap_or(rules.len())].to_vec();
-    while clauses.last().is_some_and(|(_, action)| *action == otherwise) {
-        clauses.pop();
-    }
-    Clauses { clauses, otherwise }
-}
-
-/// Every number of a table's space, in runs. For x32, only what starts at its bit means anything.
-fn runs(table: Table, goals: &BTreeMap<u32, Goal>, default: u32) -> Vec<Run> {
-    let default_goal = Goal::Return(default);
-    let mut runs = vec![Run { start: 0, goal: default_goal }];
-    for (&number, &goal) in goals {
-        runs.retain(|run| run.start != number);
-        runs.push(Run { start: number, goal });
-        runs.push(Run { start: number + 1, goal: default_goal });
-    }
-    let newest = goals.keys().copied().filter(|number| table != Table::Arm || *number < ARM_PRIVATE).max();
-    if let (Some(newest), Some(absent)) = (newest, absent(default)) {
-        runs.retain(|run| run.start != newest + 1);
-        runs.push(Run { start: newest + 1, goal: Goal::Return(absent) });
-        if table == Table::Arm && !goals.contains_key(&ARM_PRIVATE) {
-            runs.push(Run { start: ARM_PRIVATE, goal: default_goal });
+fn clauses<'a>(rules: impl Iterator<Item = (&'a [Condition], u32)>, default: u32) -> Clauses {
+    let mut result = Clauses { clauses: Vec::new(), otherwise: default };
+    for (conditions, action) in rules {
+        if conditions.is_empty() {
+            result.otherwise = action;
+            break;
         }
+        result.clauses.push((conditions.to_vec(), action));
     }
-    if table == Table::X86_64 {
-        runs.push(Run { start: X32_BIT, goal: Goal::Return(KILL_PROCESS) });
+    while result.clauses.last().is_some_and(|(_, action)| *action == result.otherwise) {
+        result.clauses.pop();
     }
-    // Not a number: a tracer's way to say "no call at all", which the kernel lets a filter see.
-    runs.push(Run { start: u32::MAX, goal: default_goal });
-    runs.sort_by_key(|run| run.start);
-    runs
+    result
 }
 
 /// What a call newer than the profile gets, if anything but the default.
-pub(crate) fn absent(default: u32) -> Option<u32> {
+fn absent(default: u32) -> Option<u32> {
     let is_error = default & 0xffff_0000 == ERRNO;
     (is_error && default != ERRNO | ENOSYS).then_some(ERRNO | ENOSYS)
-}
-
-/// x32's numbers lie in x86-64's space, from their bit on.
-fn overlay(others: &mut Vec<Run>, runs: &[Run], table: Table) {
-    let (from, native) = if table == Table::X32 { (X32_BIT, false) } else { (0, true) };
-    let first = runs.iter().rev().find(|run| run.start <= from).map(|run| Run { start: from, goal: run.goal });
-    if native {
-        // The tables put the native architecture first, so this is x86-64 joining a native x32: x32 keeps its part.
-        others.retain(|run| run.start >= X32_BIT);
-        others.splice(0..0, runs.iter().copied().filter(|run| run.start < X32_BIT));
-        return;
-    }
-    others.retain(|run| run.start < from);
-    others.extend(first);
-    others.extend(runs.iter().filter(|run| run.start > from));
 }
 
 /// The beginning: which architecture's call is this?

@@ -22,14 +22,11 @@ struct Segment {
     start: u32,
     goal: Goal,
     exceptions: Vec<(u32, Goal)>,
-    weight: u64,
 }
 
-/// Writes the decision. `runs` starts with one at 0 and ascends; `weight` says how much it matters that a
-/// run, named by its start, is decided in few steps.
-pub(crate) fn decide(assembler: &mut Assembler, runs: &[Run], weight: &dyn Fn(u32) -> u64) -> Goal {
-    let runs = merge(runs);
-    let segments = segment(&runs, weight);
+/// Writes the decision. `runs` starts with one at 0 and ascends.
+pub(crate) fn decide(assembler: &mut Assembler, runs: &[Run]) -> Goal {
+    let segments = segment(&merge(runs));
     write(assembler, &segments)
 }
 
@@ -44,7 +41,7 @@ fn merge(runs: &[Run]) -> Vec<Run> {
 }
 
 /// Cuts the runs into the segments that together take the fewest instructions.
-fn segment(runs: &[Run], weight: &dyn Fn(u32) -> u64) -> Vec<Segment> {
+fn segment(runs: &[Run]) -> Vec<Segment> {
     // best[n]: cost of the first n runs, and where the last segment of these begins.
     let mut best: Vec<(usize, usize)> = vec![(0, 0)];
     for end in 1..=runs.len() {
@@ -69,7 +66,6 @@ fn segment(runs: &[Run], weight: &dyn Fn(u32) -> u64) -> Vec<Segment> {
             start: runs[begin].start,
             goal,
             exceptions: runs[begin..end].iter().filter(|r| r.goal != goal).map(|r| (r.start, r.goal)).collect(),
-            weight: runs[begin..end].iter().map(|r| weight(r.start)).sum(),
         });
         end = begin;
     }
@@ -105,25 +101,10 @@ fn write(assembler: &mut Assembler, segments: &[Segment]) -> Goal {
             .rev()
             .fold(one.goal, |otherwise, (value, goal)| assembler.branch(EQUAL, *value, *goal, otherwise)),
         many => {
-            let (left, right) = many.split_at(middle(many));
+            let (left, right) = many.split_at(many.len() / 2);
             let right_goal = write(assembler, right);
             let left_goal = write(assembler, left);
             assembler.branch(AT_LEAST, right[0].start, right_goal, left_goal)
         }
     }
-}
-
-/// Where to cut so that both sides weigh about the same; never at an end.
-fn middle(segments: &[Segment]) -> usize {
-    let total: u64 = segments.iter().map(|s| s.weight).sum();
-    let mut left = 0;
-    let mut best = (u64::MAX, 1);
-    for (index, segment) in segments.iter().enumerate().take(segments.len() - 1) {
-        left += segment.weight;
-        let difference = left.abs_diff(total - left);
-        if difference < best.0 {
-            best = (difference, index + 1);
-        }
-    }
-    best.1
 }
