@@ -24,6 +24,8 @@ pub(crate) const INTERFACE_PREFIX: &str = "vethc";
 const CONTAINER_INTERFACE: &str = "eth0";
 /// How long nothing must have been taken before the pool is refilled, unless it is nearly empty.
 const QUIET: Duration = Duration::from_millis(15);
+/// How long a new interface may take until it carries packets. It should be a fraction of a millisecond.
+const SETTLED: Duration = Duration::from_secs(2);
 /// How many namespaces without a network are kept, at most.
 const ISOLATED: usize = 2;
 
@@ -51,13 +53,36 @@ impl Slot {
         };
         route::create_veth(&mut batch, &veth);
         route::hairpin(&mut batch, &host_interface);
-        Socket::open(Protocol::Route)?.execute(&mut batch)?;
+        let mut host = Socket::open(Protocol::Route)?;
+        host.execute(&mut batch)?;
         let link = route::link(&mut namespace.socket, CONTAINER_INTERFACE)?;
         let interface = link.ok_or(NetworkError::InterfaceVanished { interface: CONTAINER_INTERFACE })?.index;
         let mut batch = Batch::new();
         route::set_up(&mut batch, interface);
         namespace.socket.execute(&mut batch)?;
-        Ok(Slot { namespace, interface, host_interface, bridge })
+        let slot = Slot { namespace, interface, host_interface, bridge };
+        slot.settle(&mut host)
+    }
+
+    /// Waits until packets get through. The kernel notices in its own time that a cable has two ends: until then the
+    /// bridge does not forward, and a connection that is opened too early takes a second.
+    fn settle(mut self, host: &mut Socket) -> Result<Slot, NetworkError> {
+        let deadline = Instant::now() + SETTLED;
+        loop {
+            let links = [
+                route::link(&mut self.namespace.socket, CONTAINER_INTERFACE)?,
+                route::link(host, &self.host_interface)?,
+                route::link_by_index(host, self.bridge)?,
+            ];
+            if links.iter().flatten().filter(|link| link.operational).count() == links.len() {
+                return Ok(self);
+            }
+            if Instant::now() > deadline {
+                tracing::warn!(interface = self.host_interface, "the bridge does not forward to a new container yet");
+                return Ok(self);
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
     }
 
     /// The name of the host's end.

@@ -16,6 +16,8 @@ const RTM_SETLINK: u16 = 19;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MASTER: u16 = 10;
+const IFLA_OPERSTATE: u16 = 16;
+const IF_OPER_UP: u8 = 6;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
@@ -41,6 +43,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// Whether it is administratively up.
     pub up: bool,
+    /// Whether it carries packets. That takes the kernel a moment longer than setting it up.
+    pub operational: bool,
     /// Its hardware address, if it has one of six bytes.
     pub hardware_address: Option<[u8; 6]>,
 }
@@ -150,6 +154,15 @@ pub fn link(socket: &mut Socket, name: &str) -> Result<Option<Link>, NetlinkErro
     }
 }
 
+/// One link by its number; `None` if there is none.
+pub fn link_by_index(socket: &mut Socket, index: u32) -> Result<Option<Link>, NetlinkError> {
+    let ask = |body: &mut Body<'_>| header(body, index, 0, 0);
+    match socket.get(RTM_GETLINK, format!("look at interface {index}"), ask, read) {
+        Err(error) if error.refusal() == Some(Errno::NODEV) => Ok(None),
+        other => other,
+    }
+}
+
 fn read(message: &Message<'_>) -> Result<Option<Link>, Malformed> {
     if message.kind != RTM_NEWLINK {
         return Ok(None);
@@ -161,6 +174,7 @@ fn read(message: &Message<'_>) -> Result<Option<Link>, Malformed> {
         kind: None,
         master: None,
         up: u32::from_ne_bytes([head[8], head[9], head[10], head[11]]) & IFF_UP != 0,
+        operational: false,
         hardware_address: None,
     };
     for attribute in attributes(&message.payload[IFINFOMSG..]) {
@@ -168,6 +182,7 @@ fn read(message: &Message<'_>) -> Result<Option<Link>, Malformed> {
         match attribute.kind {
             IFLA_IFNAME => link.name = attribute.text(),
             IFLA_MASTER => link.master = Some(attribute.u32()?),
+            IFLA_OPERSTATE => link.operational = attribute.payload.first() == Some(&IF_OPER_UP),
             IFLA_ADDRESS => link.hardware_address = attribute.payload.try_into().ok(),
             IFLA_LINKINFO => link.kind = kind(&attribute)?,
             _ => {}

@@ -17,8 +17,9 @@ use oci::ContainerId;
 pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// The world's address.
 pub(crate) const WORLD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
-/// What cannot be reached is given up after this.
-pub(crate) const GIVE_UP: Duration = Duration::from_millis(700);
+/// What cannot be reached is given up after this: before TCP would ask a second time, so that a first packet lost is
+/// a failure.
+pub(crate) const GIVE_UP: Duration = Duration::from_millis(900);
 
 /// Runs a test in a namespace that plays the host; it ends with the test.
 pub(crate) fn on_a_host(test: impl FnOnce() + Send + 'static) {
@@ -47,6 +48,8 @@ pub(crate) fn world() -> OwnedFd {
         ip(&["address", "add", "192.0.2.2/24", "dev", "wire"]);
         ip(&["link", "set", "wire", "up"]);
     });
+    let carries = || ip(&["-json", "link", "show", "wire"]).contains(r#""operstate":"UP""#);
+    eventually("the wire is up", || carries() && inside(&namespace, carries));
     namespace
 }
 
@@ -87,7 +90,7 @@ impl Server {
         let (ready, is_ready) = mpsc::channel();
         let (called, was_called) = mpsc::channel();
         let thread = begin_inside(namespace.as_fd(), move || {
-            let listener = TcpListener::bind((address, port)).unwrap();
+            let listener = at_last("listen", || TcpListener::bind((address, port)));
             listener.set_nonblocking(true).unwrap();
             ready.send(()).unwrap();
             loop {
@@ -195,6 +198,19 @@ pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !condition() {
         assert!(Instant::now() < deadline, "never happened: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Tries until it succeeds. The tests run in threads of one process: the moment another test starts a program, that
+/// program's process has copies of all descriptors, and what was just closed here is open for that moment more.
+pub(crate) fn at_last<T, E: std::fmt::Display>(what: &str, attempt: impl Fn() -> Result<T, E>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match attempt() {
+            Ok(value) => return value,
+            Err(error) => assert!(Instant::now() < deadline, "never succeeded: {what}: {error}"),
+        }
         thread::sleep(Duration::from_millis(5));
     }
 }

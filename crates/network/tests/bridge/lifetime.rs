@@ -63,7 +63,7 @@ fn a_network_that_is_used_survives_the_daemons_end_and_is_adopted() {
         drop(first);
         drop(two);
         let second = network();
-        second.adopt(&[(id(1), one_end.clone())]).unwrap();
+        at_last("adopt", || second.adopt(&[(id(1), one_end.clone())]));
         assert_eq!((elements(), second.describe().attached), (1, 1));
         eventually("the stray's interface is gone", || {
             ours().iter().filter(|name| name.starts_with("veth")).count() == 1 + second.describe().prepared
@@ -74,7 +74,7 @@ fn a_network_that_is_used_survives_the_daemons_end_and_is_adopted() {
         assert!(call(here(), Ipv4Addr::LOCALHOST, 8080));
         assert!(server.caller().is_some());
         assert_eq!(second.attach(&id(4), &[tcp(8080, 80)]).unwrap_err().kind(), Kind::Conflict, "reserved again");
-        let (_four, four) = second.attach(&id(4), &[tcp(8082, 80)]).unwrap();
+        let (_four, four) = at_last("attach", || second.attach(&id(4), &[tcp(8082, 80)]));
         assert_eq!(four.address, two_end.address, "the lowest that nobody has");
         second.shutdown(true).unwrap();
         assert!(ours().contains(&"corten0".to_owned()), "still used");
@@ -89,8 +89,10 @@ fn what_a_crash_left_without_containers_is_removed() {
         let (namespace, _endpoint) = first.attach(&id(1), &[tcp(8080, 80)]).unwrap();
         drop(first);
         let second = network();
-        second.adopt(&[]).unwrap();
-        eventually("nothing is left", || interfaces() == before);
+        eventually("nothing is left", || {
+            second.adopt(&[]).unwrap();
+            interfaces() == before
+        });
         assert_eq!(nft(&["list", "ruleset"]), "");
         drop(namespace);
     });
@@ -104,8 +106,10 @@ fn containers_that_cannot_have_been_attached_together_are_not_adopted() {
         let (_namespace, endpoint) = first.attach(&id(1), &[]).unwrap();
         first.shutdown(false).unwrap();
         drop(first);
-        let error = network().adopt(&[(id(1), endpoint.clone()), (id(2), endpoint)]).unwrap_err();
-        assert_eq!(error.kind(), Kind::Conflict, "{error}");
+        let twice = [(id(1), endpoint.clone()), (id(2), endpoint)];
+        eventually("refused for the right reason", || {
+            matches!(network().adopt(&twice), Err(NetworkError::AddressTaken { .. }))
+        });
         eventually("nothing is left", || {
             interfaces().iter().filter(|name| !name.starts_with("vethc")).eq(before.iter())
         });
@@ -118,7 +122,7 @@ fn a_release_that_comes_late_harms_nobody() {
         let network = network();
         let (_one, one) = network.attach(&id(1), &[tcp(8080, 80)]).unwrap();
         network.release(&one).unwrap();
-        let (_two, two) = network.attach(&id(2), &[tcp(8080, 80)]).unwrap();
+        let (_two, two) = at_last("attach", || network.attach(&id(2), &[tcp(8080, 80)]));
         assert_eq!(one.address, two.address);
         network.release(&one).unwrap();
         assert_eq!((elements(), network.describe().attached), (1, 1));
@@ -228,7 +232,7 @@ fn attaching_from_the_pool_is_quick() {
             eventually("the pool is full", || network.describe().prepared == 4);
             std::thread::sleep(Duration::from_millis(5));
             let start = Instant::now();
-            let (namespace, endpoint) = network.attach(&id(number), &[tcp(8080, 80)]).unwrap();
+            let (namespace, endpoint) = network.attach(&id(number), &[tcp(8000 + number as u16, 80)]).unwrap();
             times.push(start.elapsed());
             network.release(&endpoint).unwrap();
             drop(namespace);

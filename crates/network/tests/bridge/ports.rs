@@ -25,7 +25,7 @@ fn a_port_of_another_container_is_a_conflict_that_names_it() {
         let (_two, two) = network.attach(&id(2), &[udp, tcp(9090, 90)]).unwrap();
         assert_eq!(two.address, Ipv4Addr::new(172, 17, 0, 3), "failures lease no address");
         network.release(&endpoint).unwrap();
-        network.attach(&id(3), &[tcp(8080, 80)]).unwrap();
+        at_last("attach", || network.attach(&id(3), &[tcp(8080, 80)]));
     });
 }
 
@@ -56,7 +56,7 @@ fn a_port_that_the_host_listens_on_is_a_conflict() {
         let udp = PortMapping { protocol: Protocol::Udp, ..tcp(5353, 53) };
         assert_eq!(network.attach(&id(1), std::slice::from_ref(&udp)).unwrap_err().kind(), Kind::Conflict);
         drop(socket);
-        network.attach(&id(1), &[tcp(8080, 80), udp]).unwrap();
+        at_last("attach", || network.attach(&id(1), &[tcp(8080, 80), udp.clone()]));
     });
 }
 
@@ -69,7 +69,7 @@ fn the_host_cannot_take_a_published_port() {
         assert!(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8080)).is_err());
         assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, 8080)).is_err());
         network.release(&endpoint).unwrap();
-        TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8080)).unwrap();
+        at_last("listen", || TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8080)));
     });
 }
 
@@ -81,7 +81,7 @@ fn connections_that_just_ended_do_not_keep_a_port() {
         assert!(call(here(), Ipv4Addr::LOCALHOST, 8080));
         assert!(server.caller().is_some());
         let network = network();
-        network.attach(&id(1), &[tcp(8080, 80)]).unwrap();
+        at_last("attach", || network.attach(&id(1), &[tcp(8080, 80)]));
         assert!(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8080)).is_err(), "reserved all the same");
         let second = network.attach(&id(2), &[tcp(8080, 80)]).unwrap_err();
         assert_eq!(second.kind(), Kind::Conflict, "and not for two");
