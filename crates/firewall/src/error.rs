@@ -29,6 +29,9 @@ pub enum FirewallError {
         #[source]
         source: NetlinkError,
     },
+    /// The tracked connections could not be listed or forgotten.
+    #[error("cannot end connections of the past")]
+    Connections(#[source] NetlinkError),
     /// The table could not be deleted.
     #[error("cannot delete the packet filter table inet {table}")]
     Delete {
@@ -44,6 +47,7 @@ impl FirewallError {
     fn cause(&self) -> &NetlinkError {
         match self {
             FirewallError::Open(source)
+            | FirewallError::Connections(source)
             | FirewallError::Replace { source, .. }
             | FirewallError::Ports { source, .. }
             | FirewallError::Delete { source, .. } => source,

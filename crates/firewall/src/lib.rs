@@ -8,8 +8,11 @@
 //!
 //! Nobody else's table is read, changed or reordered. In particular, other tables may still drop what this one accepts.
 
+pub mod connection;
 mod error;
 mod expression;
+#[cfg(test)]
+mod golden;
 mod message;
 mod ruleset;
 mod table;

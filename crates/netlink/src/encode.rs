@@ -147,6 +147,11 @@ impl Body<'_> {
         self.close(start);
     }
 
+    /// An attribute made of attributes that are encoded already: given back to the kernel as it gave them.
+    pub fn raw_nested(&mut self, kind: u16, attributes: &[u8]) {
+        self.bytes(kind | NLA_F_NESTED, attributes);
+    }
+
     fn open(&mut self, kind: u16) -> usize {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0, 0]);

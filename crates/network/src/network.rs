@@ -5,17 +5,17 @@ use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use errors::{Classify, Kind};
-use firewall::{Firewall, Published};
+use firewall::{Firewall, FirewallError, Published, connection};
 use netlink::{Protocol as NetlinkProtocol, Socket, route};
 use oci::ContainerId;
 
 use crate::bridge::{self, Bridge, Wanted};
 use crate::claim::Claim;
 use crate::config::Config;
-use crate::endpoint::{Description, Endpoint, PortMapping, PublishedPort, hardware_address};
+use crate::endpoint::{Description, Endpoint, PortMapping, Protocol, PublishedPort, hardware_address};
 use crate::error::NetworkError;
 use crate::lease::Leases;
-use crate::pool::{INTERFACE_PREFIX, Pool};
+use crate::pool::{INTERFACE_PREFIX, Pool, Slot};
 use crate::port_holder::PortHolder;
 use crate::subnet::Subnet;
 use crate::{port, setting};
@@ -76,6 +76,17 @@ impl Network {
     pub fn attach(&self, id: &ContainerId, ports: &[PortMapping]) -> Result<(OwnedFd, Endpoint), NetworkError> {
         let bridge = self.set_up(&mut self.lock())?.bridge;
         let slot = self.pool.take(bridge.index)?;
+        let attached = self.attach_slot(slot, id, ports);
+        self.pool.refill();
+        attached
+    }
+
+    fn attach_slot(
+        &self,
+        slot: Slot,
+        id: &ContainerId,
+        ports: &[PortMapping],
+    ) -> Result<(OwnedFd, Endpoint), NetworkError> {
         let endpoint = match self.admit(id, ports, slot.host_interface()) {
             Ok(endpoint) => endpoint,
             Err(error) => {
@@ -256,6 +267,7 @@ impl Running {
             Err(error) if error.is_missing() => self.replace_table(config, &attachment.rules)?,
             other => other?,
         }
+        warn_if_failed(connection::redirect_flows(&attachment.rules));
         self.leases.claim(address, attachment).map_err(|refused| NetworkError::AddressTaken {
             container: refused.container.to_string(),
             address,
@@ -275,7 +287,8 @@ impl Running {
         // The address may be another container's by now; the interface's name is never used again.
         let held = self.leases.holder(endpoint.address);
         let Some(held) = held.filter(|held| held.host_interface == endpoint.host_interface) else { return Ok(()) };
-        match self.firewall.withdraw(&held.rules) {
+        let datagrams = held.ports.iter().any(|port| port.protocol == Protocol::Udp);
+        let withdrawn = match self.firewall.withdraw(&held.rules) {
             Err(error) if error.is_missing() => {
                 let held = self.leases.end(endpoint.address);
                 self.replace_table(config, &[]).inspect_err(|_| {
@@ -288,7 +301,11 @@ impl Running {
                 self.leases.end(endpoint.address);
                 Ok(())
             }
+        };
+        if datagrams && withdrawn.is_ok() {
+            warn_if_failed(connection::end_flows(endpoint.address));
         }
+        withdrawn
     }
 
     /// The table as it must be for all that are attached, and one that is about to be.
@@ -347,6 +364,13 @@ impl Attachment {
             ports: endpoint.ports.clone(),
             _reservations: reservations,
         }
+    }
+}
+
+/// Flows of the past that go where they went are no reason to refuse a container.
+fn warn_if_failed(forgotten: Result<usize, FirewallError>) {
+    if let Err(error) = forgotten {
+        tracing::warn!(error = %errors::chain(&error), "UDP senders that never pause may miss a change of published ports");
     }
 }
 

@@ -159,13 +159,13 @@ impl Pool {
     /// Begins to prepare namespaces for this bridge.
     pub(crate) fn serve(&self, bridge: u32) {
         self.shared.lock().bridge = Some(bridge);
-        self.wake();
+        self.refill();
     }
 
     /// A namespace with its veth pair in place: from the pool, or made now.
+    /// Nothing is refilled before [`Pool::refill`] is called.
     pub(crate) fn take(&self, bridge: u32) -> Result<Slot, NetworkError> {
         let taken = self.shared.lock().take_slot(bridge);
-        self.wake();
         match taken {
             Some(slot) => Ok(slot),
             None => Slot::make(bridge),
@@ -188,7 +188,7 @@ impl Pool {
             state.last_taken = Some(Instant::now());
             state.isolated.pop_front()
         };
-        self.wake();
+        self.refill();
         let namespace = match taken {
             Some(namespace) => namespace,
             None => namespace::create()?,
@@ -216,7 +216,7 @@ impl Pool {
     }
 
     /// Has the thread look whether there is anything to do; starts it if it does not run.
-    fn wake(&self) {
+    pub(crate) fn refill(&self) {
         if self.shared.size == 0 {
             return;
         }

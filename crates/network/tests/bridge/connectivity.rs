@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who reaches whom, and as whom.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use network::{PortMapping, Protocol};
 
@@ -103,6 +103,34 @@ fn datagrams_reach_published_ports_and_come_back() {
         assert_eq!(seen.ip(), IpAddr::V4(WORLD));
         let seen = exchange(here(), (LOCALHOST, 5353), &container, 53).unwrap();
         assert_eq!(seen.ip(), IpAddr::V4(endpoint.gateway));
+    });
+}
+
+#[test]
+fn a_sender_that_never_pauses_reaches_the_next_container() {
+    on_a_host(|| {
+        let world = world();
+        let network = network();
+        let port = [PortMapping { host_ip: None, host_port: Some(5353), container_port: 53, protocol: Protocol::Udp }];
+        let sender = Sender::start(&world, (HOST, 5353));
+        let receives = |container: &std::os::fd::OwnedFd| {
+            inside(container, || {
+                let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 53)).unwrap();
+                socket.set_read_timeout(Some(GIVE_UP)).unwrap();
+                socket.recv(&mut [0; 16]).is_ok()
+            })
+        };
+        // Begun before anything was published, the flow goes to the host itself.
+        let (one, one_end) = network.attach(&id(1), &port).unwrap();
+        assert!(receives(&one));
+        let (_other, _other_end) = network.attach(&id(2), &[]).unwrap();
+        network.release(&one_end).unwrap();
+        // Takes the first one's address, but not its port.
+        let (_third, third) = network.attach(&id(3), &[]).unwrap();
+        assert_eq!(third.address, one_end.address);
+        let (two, _two_end) = at_last("attach", || network.attach(&id(2), &port));
+        assert!(receives(&two));
+        sender.stop();
     });
 }
 

@@ -152,6 +152,35 @@ pub(crate) fn exchange(from: impl AsFd, to: (Ipv4Addr, u16), server: impl AsFd, 
     server.join().unwrap().filter(|_| answered)
 }
 
+/// Sends datagrams from one socket, one each millisecond.
+pub(crate) struct Sender {
+    thread: JoinHandle<()>,
+    stop: mpsc::Sender<()>,
+}
+
+impl Sender {
+    /// Has sent the first when this returns.
+    pub(crate) fn start(namespace: impl AsFd, to: (Ipv4Addr, u16)) -> Sender {
+        let (stop, stopped) = mpsc::channel::<()>();
+        let (ready, is_ready) = mpsc::channel();
+        let thread = begin_inside(namespace.as_fd(), move || {
+            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+            while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                socket.send_to(b"datagram", to).unwrap();
+                let _ = ready.send(());
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        is_ready.recv().unwrap();
+        Sender { thread, stop }
+    }
+
+    pub(crate) fn stop(self) {
+        drop(self.stop);
+        self.thread.join().unwrap();
+    }
+}
+
 /// Runs `ip` in the calling thread's namespace.
 pub(crate) fn ip(arguments: &[&str]) -> String {
     run("ip", arguments)
