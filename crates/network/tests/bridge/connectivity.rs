@@ -178,13 +178,34 @@ fn containers_do_not_reach_the_hosts_loopback() {
         let network = network();
         let (container, _endpoint) = network.attach(&id(1), &[]).unwrap();
         inside(&container, || {
-            ip(&["link", "set", "lo", "down"]);
+            ip(&["address", "delete", "127.0.0.1/8", "dev", "lo"]);
             set("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1");
             ip(&["route", "add", "127.0.0.1", "via", "172.17.0.1"]);
+            assert!(ip(&["route", "get", "127.0.0.1"]).contains("dev eth0"), "the packets do leave");
         });
         let server = Server::start(here(), LOCALHOST, 7000);
         assert!(!call(&container, LOCALHOST, 7000));
         assert_eq!(server.caller(), None);
+    });
+}
+
+#[test]
+fn containers_do_not_pose_as_the_hosts_loopback() {
+    on_a_host(|| {
+        let network = network();
+        let (container, endpoint) = network.attach(&id(1), &[]).unwrap();
+        let socket = UdpSocket::bind((endpoint.gateway, 7000)).unwrap();
+        socket.set_read_timeout(Some(GIVE_UP)).unwrap();
+        let gateway = endpoint.gateway;
+        inside(&container, move || {
+            set("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1");
+            let posing = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 2), 7001)).unwrap();
+            posing.send_to(b"trust me", (gateway, 7000)).unwrap();
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 7002)).unwrap().send_to(b"a guest", (gateway, 7000)).unwrap();
+        });
+        let mut received = [0; 16];
+        let (length, sender) = socket.recv_from(&mut received).unwrap();
+        assert_eq!((&received[..length], sender.port()), (&b"a guest"[..], 7002));
     });
 }
 
