@@ -21,8 +21,9 @@ const NLM_F_CAPPED: u16 = 0x100;
 const NLM_F_ACK_TLVS: u16 = 0x200;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
-/// Acknowledgements are short; a list comes in datagrams of at most 32 KiB, or one message if that is longer.
+/// An acknowledgement is short.
 const ANSWER: usize = 8 << 10;
+/// A list comes in datagrams of at most 32 KiB, or one message if that is longer, as that of a network card may be.
 const LIST: usize = 256 << 10;
 const LIST_ATTEMPTS: u32 = 8;
 /// The kernel answers before `send` returns. This only bounds what cannot happen.

@@ -6,8 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use errors::{Classify, Kind};
 use firewall::{Firewall, FirewallError, Published, connection};
-use netlink::{Protocol as NetlinkProtocol, Socket, route};
+use netlink::{Batch, Protocol as NetlinkProtocol, Socket, route};
 use oci::ContainerId;
+use rustix::io::Errno;
 
 use crate::bridge::{self, Bridge, Wanted};
 use crate::claim::Claim;
@@ -183,6 +184,14 @@ impl Network {
     }
 
     fn set_up<'a>(&self, running: &'a mut Option<Running>) -> Result<&'a mut Running, NetworkError> {
+        if let Some(running) = running.as_mut()
+            && !running.bridge_stands(&self.config)?
+        {
+            tracing::warn!(bridge = self.config.bridge, "somebody deleted the bridge; it is made again");
+            self.pool.stop();
+            running.rebuild(&self.config)?;
+            self.pool.serve(running.bridge.index);
+        }
         if running.is_none() {
             let wanted = match self.config.subnet {
                 Some((address, prefix)) => Wanted::Configured(Subnet::of(address, prefix)),
@@ -232,8 +241,38 @@ impl Running {
         }
         // The table guards the host's loopback against what the setting after it opens.
         self.replace_table(config, &[])?;
-        setting::write(&format!("/proc/sys/net/ipv4/conf/{}/route_localnet", config.bridge), "1")?;
         self.enabled_forwarding = setting::switch_on("/proc/sys/net/ipv4/ip_forward")?;
+        self.connect(config)
+    }
+
+    /// Whether the bridge is still the one we know.
+    fn bridge_stands(&mut self, config: &Config) -> Result<bool, NetworkError> {
+        let link = route::link_by_index(&mut self.socket, self.bridge.index)?;
+        Ok(link.is_some_and(|link| link.name == config.bridge))
+    }
+
+    /// Makes the bridge again, for those who were attached to it.
+    fn rebuild(&mut self, config: &Config) -> Result<(), NetworkError> {
+        self.bridge = bridge::establish(&mut self.socket, config, Wanted::Adopted(self.bridge.subnet))?;
+        self.connect(config)
+    }
+
+    /// Makes the bridge reach the host's loopback, and if it is new, those containers that had another before.
+    fn connect(&mut self, config: &Config) -> Result<(), NetworkError> {
+        setting::write(&format!("/proc/sys/net/ipv4/conf/{}/route_localnet", config.bridge), "1")?;
+        if !self.bridge.created {
+            return Ok(());
+        }
+        for held in self.leases.holders() {
+            let mut batch = Batch::new();
+            route::enslave(&mut batch, &held.host_interface, self.bridge.index);
+            route::hairpin(&mut batch, &held.host_interface);
+            match self.socket.execute(&mut batch) {
+                // The container ended, and nobody released it yet.
+                Err(error) if error.refusal() == Some(Errno::NODEV) => {}
+                other => other?,
+            }
+        }
         Ok(())
     }
 

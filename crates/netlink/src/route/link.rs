@@ -116,6 +116,15 @@ pub fn hairpin(batch: &mut Batch, port: &str) {
     });
 }
 
+/// Makes a link a port of a bridge.
+pub fn enslave(batch: &mut Batch, port: &str, bridge: u32) {
+    batch.push(RTM_SETLINK, 0, format!("make {port} a port of the bridge"), |body| {
+        header(body, 0, 0, 0);
+        body.string(IFLA_IFNAME, port);
+        body.u32(IFLA_MASTER, bridge);
+    });
+}
+
 /// Sets the link's hardware address.
 pub fn set_hardware_address(batch: &mut Batch, index: u32, address: [u8; 6]) {
     batch.push(RTM_SETLINK, 0, format!("set the hardware address of interface {index}"), |body| {

@@ -10,8 +10,8 @@ mod path;
 
 pub use address::{Address, add_address, addresses};
 pub use link::{
-    Link, Veth, create_bridge, create_veth, delete_link, hairpin, link, link_by_index, links, set_hardware_address,
-    set_up,
+    Link, Veth, create_bridge, create_veth, delete_link, enslave, hairpin, link, link_by_index, links,
+    set_hardware_address, set_up,
 };
 pub use path::{Route, add_default_route, routes};
 

@@ -176,6 +176,23 @@ fn a_packet_filter_that_was_emptied_is_set_up_again() {
 }
 
 #[test]
+fn a_bridge_that_was_deleted_is_made_again_for_all() {
+    on_a_host(|| {
+        let network = network();
+        let (one, one_end) = network.attach(&id(1), &[tcp(8081, 80)]).unwrap();
+        ip(&["link", "delete", "corten0"]);
+        let (two, two_end) = network.attach(&id(2), &[tcp(8082, 80)]).unwrap();
+        assert_eq!(two_end.gateway, one_end.gateway);
+        for (container, port) in [(&one, 8081), (&two, 8082)] {
+            eventually("the port is reached", || {
+                let server = Server::start(container, Ipv4Addr::UNSPECIFIED, 80);
+                call(here(), Ipv4Addr::LOCALHOST, port) & server.caller().is_some()
+            });
+        }
+    });
+}
+
+#[test]
 fn two_daemons_need_two_names() {
     on_a_host(|| {
         let one = network();
