@@ -1,1 +1,306 @@
-//! Containers: their life, supervision, logs and exit.
+// SPDX-License-Identifier: Apache-2.0
+//! Containers: their life, supervision, logs and exit. The engine owns all state; it is what the daemon is about.
+//!
+//! One verb, one file: `create`, `start` (and `run`), `stop` (and `kill`, `wait`, `remove`), `exec`, `attach`, `logs`.
+//! `supervise` is what happens when a container ends, `reconcile` what happens when a daemon begins.
+//!
+//! **Architecture Invariants**
+//! - No HTTP here: the faces translate.
+//! - The engine never holds a container's stdio and never forks: shims do, cloned from the zygote.
+//! - The exit is announced first, everything else is taken down afterwards.
+//! - Only the engine writes the metadata store.
+
+mod attach;
+mod container;
+mod create;
+mod error;
+mod exec;
+mod frames;
+mod info;
+mod logs;
+mod names;
+mod reconcile;
+mod request;
+mod rootfs;
+mod session;
+mod signal;
+mod spec;
+mod start;
+mod stop;
+mod supervise;
+mod user;
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cgroup::CgroupPath;
+use content::ContentStore;
+use image::{ImageUser, Images};
+use metadata::{Store, Table};
+use network::Network;
+use oci::ContainerId;
+use shim::Zygote;
+use snapshot::{Directories, Snapshotter};
+use tokio::sync::Semaphore;
+
+pub use attach::AttachOptions;
+pub use container::{Container, Exited, Phase, Process, Record, Running, State};
+pub use create::Created;
+pub use error::EngineError;
+pub use exec::ExecView;
+pub use info::Info;
+pub use logs::{LogLine, LogOptions, LogStream};
+pub use request::{ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, SeccompChoice, Security};
+pub use session::{Output, Session};
+pub use start::{Ran, RunOptions, StartOutcome};
+pub use stop::{Condition, StopOutcome};
+
+/// Containers by id.
+pub(crate) const CONTAINERS: Table = Table::new("containers");
+/// So many jobs may go on in the background; far more than there are containers to clean up after at once.
+const BACKGROUND: u32 = 1 << 16;
+/// How long a shutdown waits for them.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
+
+/// Where an engine keeps its state, and what it calls its kernel objects. Engines side by side differ in all of it.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Images, layers, containers, metadata. Survives a reboot.
+    pub data_root: PathBuf,
+    /// Shims' directories and sockets. Need not survive a reboot.
+    pub exec_root: PathBuf,
+    /// The bridge network's interface.
+    pub bridge: String,
+    /// The nf_tables table.
+    pub table: String,
+    /// The control group above all containers' groups.
+    pub cgroup_parent: CgroupPath,
+    /// Network namespaces kept ready.
+    pub network_pool: usize,
+}
+
+/// The engine. Share it in an [`Arc`].
+pub struct Engine {
+    config: EngineConfig,
+    cgroups: cgroup::Host,
+    execs: Mutex<exec::Execs>,
+    handle: tokio::runtime::Handle,
+    images: Images,
+    jobs: Arc<Semaphore>,
+    kernel: (u32, u32),
+    layers: Arc<dyn Snapshotter>,
+    network: Network,
+    registry: Mutex<Registry>,
+    store: Arc<Store>,
+    zygote: Zygote,
+}
+
+/// The containers there are, by id and by name. A name is reserved before its container can be seen.
+#[derive(Default)]
+pub(crate) struct Registry {
+    pub(crate) by_id: HashMap<ContainerId, Arc<Container>>,
+    pub(crate) names: HashMap<String, ContainerId>,
+}
+
+impl Engine {
+    /// Opens the state under `config`'s roots and takes over the containers that an earlier engine left running. Must
+    /// be called within a multi-threaded tokio runtime; `zygote` was started before it.
+    ///
+    /// # Errors
+    /// Roots that cannot be made or read, another daemon that holds them, a kernel without what containers need.
+    pub fn open(config: EngineConfig, zygote: Zygote) -> Result<Arc<Engine>, EngineError> {
+        for dir in [&config.data_root, &config.exec_root] {
+            fs::create_dir_all(dir).map_err(EngineError::io("create", dir))?;
+        }
+        for (root, name, mode) in
+            [(&config.data_root, "containers", 0o710), (&config.exec_root, "shims", 0o700)]
+        {
+            make_dir(&root.join(name), mode)?;
+        }
+        let store = Arc::new(Store::open(&config.data_root.join("metadata.redb"))?);
+        let content = Arc::new(ContentStore::open(&config.data_root.join("content"))?);
+        let layers: Arc<dyn Snapshotter> = Arc::new(Directories::open(&config.data_root)?);
+        let images = Images::open(content, Arc::clone(&layers), Arc::clone(&store), image::Options::default())?;
+        let network = Network::open(network::Config {
+            bridge: config.bridge.clone(),
+            table: config.table.clone(),
+            pool: config.network_pool,
+            ..network::Config::default()
+        })?;
+        let engine = Arc::new(Engine {
+            cgroups: cgroup::Host::probe()?,
+            execs: Mutex::default(),
+            handle: tokio::runtime::Handle::current(),
+            images,
+            jobs: Arc::new(Semaphore::new(BACKGROUND as usize)),
+            kernel: kernel_version(),
+            layers,
+            network,
+            registry: Mutex::default(),
+            store,
+            zygote,
+            config,
+        });
+        engine.reconcile()?;
+        Ok(engine)
+    }
+
+    /// The images.
+    pub fn images(&self) -> &Images {
+        &self.images
+    }
+
+    /// Removes an image, unless a container needs it.
+    ///
+    /// # Errors
+    /// No such image; a container was made from it (a stopped one may be ignored with `force`, a running one never).
+    pub async fn remove_image(
+        self: &Arc<Self>,
+        name: &str,
+        force: bool,
+    ) -> Result<Vec<image::Removed>, EngineError> {
+        let (engine, name) = (Arc::clone(self), name.to_owned());
+        self.blocking("remove an image", move || {
+            Ok(engine.images.remove(&name, force, &|id| engine.image_user(id))?)
+        })
+        .await
+    }
+
+    /// A container that was made from an image; a running one if there is one.
+    fn image_user(&self, image: &oci::Digest) -> Option<ImageUser> {
+        let registry = self.registry();
+        let users = registry.by_id.values().filter_map(|container| {
+            container.with_record(|record| {
+                let running = record.state.running().is_some();
+                (record.image_id == *image).then(|| ImageUser { container: record.name.clone(), running })
+            })
+        });
+        users.max_by_key(|user| user.running)
+    }
+
+    /// The container that has this name, this id, or an id that begins so.
+    ///
+    /// # Errors
+    /// None has, or several have.
+    pub fn container(&self, name: &str) -> Result<Arc<Container>, EngineError> {
+        let registry = self.registry();
+        let name = name.strip_prefix('/').unwrap_or(name);
+        let exact = name.parse().ok().and_then(|id: ContainerId| registry.by_id.get(&id));
+        let named = || registry.names.get(name).and_then(|id| registry.by_id.get(id));
+        if let Some(container) = exact.or_else(named) {
+            return Ok(Arc::clone(container));
+        }
+        let mut matches = registry.by_id.iter().filter(|(id, _)| !name.is_empty() && id.as_str().starts_with(name));
+        match (matches.next(), matches.next()) {
+            (Some((_, container)), None) => Ok(Arc::clone(container)),
+            (None, _) => Err(EngineError::NoSuchContainer(name.to_owned())),
+            (Some(_), Some(_)) => Err(EngineError::AmbiguousId(name.to_owned())),
+        }
+    }
+
+    /// A container's record.
+    ///
+    /// # Errors
+    /// No such container.
+    pub fn inspect(&self, name: &str) -> Result<Record, EngineError> {
+        Ok(self.container(name)?.record())
+    }
+
+    /// The records of running containers, or of all; the newest first.
+    pub fn list(&self, all: bool) -> Vec<Record> {
+        let containers: Vec<Arc<Container>> = self.registry().by_id.values().map(Arc::clone).collect();
+        let mut records: Vec<Record> = containers
+            .iter()
+            .filter(|container| all || container.with_record(|record| record.state.running().is_some()))
+            .map(|container| container.record())
+            .collect();
+        records.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+        records
+    }
+
+    /// Lets background work finish and removes what no container needs: the bridge, the table, the cgroup above all
+    /// containers. Running containers go on.
+    pub async fn shutdown(self: &Arc<Self>) {
+        let jobs = tokio::time::timeout(SHUTDOWN_GRACE, self.jobs.acquire_many(BACKGROUND)).await;
+        if jobs.is_err() {
+            tracing::warn!("clean-up was still going on at shutdown; the next start finishes it");
+        }
+        let engine = Arc::clone(self);
+        let result = self.blocking("shut down", move || {
+            engine.network.shutdown(true)?;
+            engine.cgroups.prune(&engine.config.cgroup_parent)?;
+            Ok(())
+        });
+        if let Err(error) = result.await {
+            tracing::error!(error = errors::chain(&error), "something is left behind");
+        }
+        if let Err(error) = self.store.flush() {
+            tracing::error!(error = errors::chain(&error), "the last changes are not on disk");
+        }
+    }
+
+    /// Runs `work`, which makes blocking system calls, on a thread that may block.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Worker(what))?
+    }
+
+    /// Runs `work` later, off everybody's path. A shutdown waits for it.
+    pub(crate) fn in_background(&self, what: &'static str, work: impl FnOnce() + Send + 'static) {
+        let jobs = Arc::clone(&self.jobs);
+        self.handle.spawn(async move {
+            // The semaphore is never closed.
+            let Ok(_running) = jobs.acquire_owned().await else { return };
+            if tokio::task::spawn_blocking(work).await.is_err() {
+                tracing::error!(what, "a background job panicked");
+            }
+        });
+    }
+
+    pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
+        // Every change of the registry is a single insertion or removal: a panic cannot leave it half-changed.
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn containers_dir(&self) -> PathBuf {
+        self.config.data_root.join("containers")
+    }
+
+    pub(crate) fn container_dir(&self, id: &ContainerId) -> PathBuf {
+        self.containers_dir().join(id.as_str())
+    }
+
+    pub(crate) fn shims_dir(&self) -> PathBuf {
+        self.config.exec_root.join("shims")
+    }
+
+    pub(crate) fn shim_dir(&self, id: &ContainerId) -> PathBuf {
+        self.shims_dir().join(id.as_str())
+    }
+
+    pub(crate) fn cgroup_path(&self, id: &ContainerId) -> CgroupPath {
+        self.config.cgroup_parent.child(id)
+    }
+}
+
+fn make_dir(path: &Path, mode: u32) -> Result<(), EngineError> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map_err(EngineError::io("create", path)),
+    }
+}
+
+/// The running kernel's major and minor version.
+fn kernel_version() -> (u32, u32) {
+    let name = rustix::system::uname();
+    let release = name.release().to_string_lossy();
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}

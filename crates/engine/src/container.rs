@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A container and the states it can be in.
+//!
+//! ```text
+//!   create            start                exit
+//! ─────────▶ Created ───────▶ Running ─────────────▶ Exited ──▶ (removed)
+//!               │                ▲                     │
+//!               └── (removed)    └────────start────────┘
+//! ```
+//!
+//! The record is what the daemon remembers; whether a container runs is the kernel's word (its shim and its first
+//! process, both by pidfd), never the record's alone.
+
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use network::Endpoint;
+use oci::{ContainerId, Digest};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::error::EngineError;
+use crate::request::ContainerSpec;
+
+/// Everything the daemon remembers of a container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name, unique among containers.
+    pub name: String,
+    /// When it was created.
+    pub created: Timestamp,
+    /// The image it was made from.
+    pub image_id: Digest,
+    /// The image's layers, bottom first.
+    pub layers: Vec<Digest>,
+    /// What the user asked for.
+    pub spec: ContainerSpec,
+    /// What the wish and the image's configuration make together.
+    pub process: Process,
+    /// Where it stands.
+    pub state: State,
+}
+
+/// The command a container runs: the user's wish merged with the image's configuration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// Entrypoint and command together; never empty.
+    pub args: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// An absolute path.
+    pub cwd: String,
+    /// `user[:group]`, empty for root.
+    pub user: String,
+    /// The signal that asks it to end, a number.
+    pub stop_signal: i32,
+    /// The image's labels and the user's.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Ports the image or the user names, `80/tcp`; published or not.
+    pub exposed: Vec<String>,
+}
+
+/// Where a container stands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "lowercase")]
+pub enum State {
+    /// Never started.
+    Created,
+    /// Its command has been executed and has not ended.
+    Running(Running),
+    /// It has ended, or could not be started.
+    Exited(Exited),
+}
+
+/// What is known of a running container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Running {
+    /// The first process, as the host numbers it.
+    pub pid: i32,
+    /// When that process began (clock ticks since boot, proc(5) stat field 22): with it a reused pid is told apart.
+    pub start_time: u64,
+    /// When its command was executed.
+    pub started: Timestamp,
+    /// Its place on the bridge network, if it has one.
+    pub endpoint: Option<Endpoint>,
+}
+
+/// What is known of a container that has ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Exited {
+    /// The command's exit code; 128 + n when signal n ended it; 125 to 127 when it could not be started.
+    pub code: i32,
+    /// The kernel killed a process of it because its memory limit was reached.
+    pub oom_killed: bool,
+    /// When it was started, if it was.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub finished: Timestamp,
+    /// Why it could not be started, or how it was lost.
+    pub error: Option<String>,
+}
+
+impl State {
+    /// The word Docker uses.
+    pub fn status(&self) -> &'static str {
+        match self {
+            State::Created => "created",
+            State::Running(_) => "running",
+            State::Exited(_) => "exited",
+        }
+    }
+
+    /// The running state's data.
+    pub fn running(&self) -> Option<&Running> {
+        match self {
+            State::Running(running) => Some(running),
+            _ => None,
+        }
+    }
+
+    /// The exited state's data.
+    pub fn exited(&self) -> Option<&Exited> {
+        match self {
+            State::Exited(exited) => Some(exited),
+            _ => None,
+        }
+    }
+
+    /// The command was executed.
+    pub(crate) fn into_running(self, running: Running) -> Result<State, EngineError> {
+        match self {
+            State::Created | State::Exited(_) => Ok(State::Running(running)),
+            State::Running(_) => Err(EngineError::Transition { from: "running", to: "running" }),
+        }
+    }
+
+    /// The command ended, or could not be started. When it began is taken from the state that ends here.
+    pub(crate) fn into_exited(self, mut exited: Exited) -> State {
+        if let State::Running(running) = self {
+            exited.started = Some(running.started);
+        }
+        State::Exited(exited)
+    }
+}
+
+/// A container as the engine holds it: its record, and what changes are announced on.
+pub struct Container {
+    /// Its id; never changes.
+    pub id: ContainerId,
+    record: Mutex<Record>,
+    changed: watch::Sender<Phase>,
+    /// Held while a start, stop or removal is under way, so that two of them never interleave.
+    pub(crate) lifecycle: Arc<tokio::sync::Mutex<()>>,
+    /// The shim's end of the session of a client that attached before the start.
+    pending: Mutex<Option<UnixStream>>,
+    /// Its directory under the data root: writable layer, log, generated files.
+    pub dir: PathBuf,
+}
+
+/// What waiters wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Created, or being started again.
+    Idle,
+    /// Running.
+    Running,
+    /// Ended with this exit code, and torn down as far as a caller can notice.
+    Exited(i32),
+    /// No longer exists; the exit code of its last run, if it ever ran.
+    Removed(Option<i32>),
+}
+
+impl Container {
+    pub(crate) fn new(record: Record, dir: PathBuf) -> Container {
+        let phase = phase_of(&record.state);
+        Container {
+            id: record.id.clone(),
+            record: Mutex::new(record),
+            changed: watch::Sender::new(phase),
+            lifecycle: Arc::default(),
+            pending: Mutex::default(),
+            dir,
+        }
+    }
+
+    /// A copy of the record as it is now.
+    pub fn record(&self) -> Record {
+        self.locked().clone()
+    }
+
+    /// Reads the record without copying it.
+    pub fn with_record<T>(&self, read: impl FnOnce(&Record) -> T) -> T {
+        read(&self.locked())
+    }
+
+    /// Changes the record, without announcing it.
+    pub(crate) fn update<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
+        change(&mut self.locked())
+    }
+
+    /// Leaves a stream for the next start. `false` when another client waits for it already.
+    pub(crate) fn offer(&self, stream: UnixStream) -> bool {
+        let mut pending = self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let free = pending.is_none();
+        if free {
+            *pending = Some(stream);
+        }
+        free
+    }
+
+    /// Takes the stream of a client that attached before the start.
+    pub(crate) fn take_offered(&self) -> Option<UnixStream> {
+        self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+
+    /// Tells all waiters where the container stands.
+    pub(crate) fn announce(&self, phase: Phase) {
+        self.changed.send_replace(phase);
+    }
+
+    /// Where it stands, and changes to come.
+    pub fn watch(&self) -> watch::Receiver<Phase> {
+        self.changed.subscribe()
+    }
+
+    /// The directory of its log, and the log's file name.
+    pub fn log_path(&self) -> PathBuf {
+        self.dir.join(format!("{}-json.log", self.id))
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Record> {
+        // A panic while the lock was held cannot leave a record half-changed: every change is one assignment.
+        self.record.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn phase_of(state: &State) -> Phase {
+    match state {
+        State::Created => Phase::Idle,
+        State::Running(_) => Phase::Running,
+        State::Exited(exited) => Phase::Exited(exited.code),
+    }
+}

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `create`: a wish and an image become a container with a name, a directory and a record. Nothing runs yet.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::sync::Arc;
+
+use image::Image;
+use jiff::Timestamp;
+use metadata::Durability;
+use oci::ContainerId;
+
+use crate::container::{Container, Process, Record, State};
+use crate::error::EngineError;
+use crate::request::{ContainerSpec, Mount, NetworkMode};
+use crate::{CONTAINERS, Engine, names, signal};
+
+/// A container that was created.
+#[derive(Debug, Clone)]
+pub struct Created {
+    /// Its id.
+    pub id: ContainerId,
+    /// What the user should know: settings that this host cannot honour.
+    pub warnings: Vec<String>,
+}
+
+/// The right to start, stop or remove one container, until it is dropped.
+pub(crate) type Turn = tokio::sync::OwnedMutexGuard<()>;
+
+/// Whether a container's record must outlive a power cut before the caller is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Written and synced: what an API caller was told exists, exists.
+    Durable,
+    /// Not in the metadata store at all: a `run --rm` container ends with its process. Its record lies in the shim's
+    /// directory, which a new daemon reads.
+    Ephemeral,
+}
+
+impl Engine {
+    /// Creates a container. Its record is durable when this returns.
+    ///
+    /// # Errors
+    /// An unknown image, a name in use, a field that cannot be, a full disk. Nothing is left behind then.
+    pub async fn create(self: &Arc<Self>, spec: ContainerSpec) -> Result<Created, EngineError> {
+        let engine = Arc::clone(self);
+        let (container, _turn) = self.blocking("create", move || engine.create_blocking(spec, Keep::Durable)).await?;
+        Ok(Created { id: container.id.clone(), warnings: self.warnings(&container.record().spec) })
+    }
+
+    /// The container, and the turn to act on it: nobody else can start or remove it before the caller is done.
+    pub(crate) fn create_blocking(&self, spec: ContainerSpec, keep: Keep) -> Result<(Arc<Container>, Turn), EngineError> {
+        validate(&spec)?;
+        let image = self.images.resolve(&spec.image)?;
+        let process = merge(&spec, &image)?;
+        let mut random = [0; 32];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| EngineError::io("read", "/dev/urandom")(errno.into()))?;
+        let id = ContainerId::from_random(random);
+        let name = self.reserve_name(spec.name.as_deref(), &id)?;
+        let record = Record {
+            id: id.clone(),
+            name: name.clone(),
+            created: Timestamp::now(),
+            image_id: image.id,
+            layers: image.layers,
+            spec,
+            process,
+            state: State::Created,
+        };
+        self.establish(record, keep).inspect_err(|_| self.release_name(&name, &id))
+    }
+
+    /// Makes the directory, writes the record, and lets others see the container; in this order, so that a failure
+    /// leaves nothing that anyone could have seen.
+    fn establish(&self, record: Record, keep: Keep) -> Result<(Arc<Container>, Turn), EngineError> {
+        let dir = self.container_dir(&record.id);
+        fs::DirBuilder::new().mode(0o710).create(&dir).map_err(EngineError::io("create", &dir))?;
+        if keep == Keep::Durable {
+            let written = self.store.write(Durability::Synced, |tx| tx.put(CONTAINERS, record.id.as_str(), &record));
+            if let Err(error) = written {
+                // The directory is empty; if even that fails the next start removes what no record names.
+                if let Err(error) = fs::remove_dir(&dir) {
+                    tracing::warn!(dir = %dir.display(), %error, "an empty container directory stays until the next start");
+                }
+                return Err(error.into());
+            }
+        }
+        let container = Arc::new(Container::new(record, dir));
+        let turn = Arc::clone(&container.lifecycle).blocking_lock_owned();
+        self.registry().by_id.insert(container.id.clone(), Arc::clone(&container));
+        Ok((container, turn))
+    }
+
+    fn reserve_name(&self, wanted: Option<&str>, id: &ContainerId) -> Result<String, EngineError> {
+        let mut registry = self.registry();
+        let name = match wanted.map(|name| name.strip_prefix('/').unwrap_or(name)) {
+            Some(name) => {
+                names::check(name)?;
+                if let Some(holder) = registry.names.get(name) {
+                    return Err(EngineError::NameInUse { name: name.to_owned(), holder: holder.short().to_owned() });
+                }
+                name.to_owned()
+            }
+            None => names::invent(id, |name| registry.names.contains_key(name)),
+        };
+        registry.names.insert(name.clone(), id.clone());
+        Ok(name)
+    }
+
+    /// Frees a name, if it is still that container's.
+    pub(crate) fn release_name(&self, name: &str, id: &ContainerId) {
+        let mut registry = self.registry();
+        if registry.names.get(name) == Some(id) {
+            registry.names.remove(name);
+        }
+    }
+}
+
+/// What can be said about a wish without looking anything up.
+fn validate(spec: &ContainerSpec) -> Result<(), EngineError> {
+    if spec.image.is_empty() {
+        return Err(EngineError::invalid("image", "no image was named"));
+    }
+    if !spec.ports.is_empty() && spec.network != NetworkMode::Bridge {
+        return Err(EngineError::invalid("--publish", "ports can only be published with --network bridge"));
+    }
+    if let Some(hostname) = &spec.hostname {
+        let label = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
+        if hostname.is_empty() || hostname.len() > 64 || !hostname.bytes().all(label) {
+            return Err(EngineError::invalid("--hostname", format!("{hostname:?} is not a host name")));
+        }
+    }
+    if let Some(directory) = &spec.working_dir {
+        absolute("--workdir", directory)?;
+    }
+    for entry in &spec.env {
+        if entry.is_empty() || entry.starts_with('=') || entry.contains('\0') {
+            return Err(EngineError::invalid("--env", format!("{entry:?} is not NAME=value")));
+        }
+    }
+    let mut targets = Vec::new();
+    for mount in &spec.mounts {
+        absolute("--volume", mount.target())?;
+        if mount.target().split('/').all(|part| matches!(part, "" | "." | "..")) {
+            return Err(EngineError::invalid("--volume", "the destination cannot be the container's root"));
+        }
+        if targets.contains(&mount.target()) {
+            return Err(EngineError::invalid("--volume", format!("{} is mounted on twice", mount.target())));
+        }
+        targets.push(mount.target());
+        if let Mount::Bind { source, .. } = mount
+            && !source.is_absolute()
+        {
+            return Err(EngineError::invalid("--volume", format!("{} is not an absolute path", source.display())));
+        }
+    }
+    limits(spec)
+}
+
+fn limits(spec: &ContainerSpec) -> Result<(), EngineError> {
+    /// Less than this and not even a shell starts; Docker's figure.
+    const MIN_MEMORY: i64 = 6 << 20;
+    let resources = &spec.resources;
+    if let Some(memory) = resources.memory {
+        if memory < MIN_MEMORY {
+            return Err(EngineError::invalid("--memory", "the smallest memory limit is 6 MiB"));
+        }
+        if resources.memory_swap.is_some_and(|swap| swap != -1 && swap < memory) {
+            return Err(EngineError::invalid("--memory-swap", "memory and swap together cannot be less than --memory"));
+        }
+    } else if resources.memory_swap.is_some_and(|swap| swap > 0) {
+        return Err(EngineError::invalid("--memory-swap", "needs --memory beside it"));
+    }
+    if let Some(nano) = resources.nano_cpus {
+        let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        // A quota below 1 ms in a period of 100 ms is refused by the kernel.
+        if nano < 10_000_000 || nano > available as i64 * 1_000_000_000 {
+            return Err(EngineError::invalid("--cpus", format!("must be from 0.01 to {available}, which this host has")));
+        }
+    }
+    if let Some(name) = &spec.stop_signal {
+        signal::parse(name)?;
+    }
+    Ok(())
+}
+
+fn absolute(field: &'static str, path: &str) -> Result<(), EngineError> {
+    if !path.starts_with('/') || path.contains('\0') {
+        return Err(EngineError::invalid(field, format!("{path:?} is not an absolute path")));
+    }
+    Ok(())
+}
+
+/// The user's wish over the image's configuration, by Docker's rules.
+fn merge(spec: &ContainerSpec, image: &Image) -> Result<Process, EngineError> {
+    let config = image.config.config().clone().unwrap_or_default();
+    let command = spec.command.clone().filter(|command| !command.is_empty());
+    let mut args = match (&spec.entrypoint, command) {
+        (Some(entrypoint), command) => [entrypoint.clone(), command.unwrap_or_default()].concat(),
+        (None, Some(command)) => [config.entrypoint().clone().unwrap_or_default(), command].concat(),
+        (None, None) => {
+            [config.entrypoint().clone().unwrap_or_default(), config.cmd().clone().unwrap_or_default()].concat()
+        }
+    };
+    args.shrink_to_fit();
+    if args.first().is_none_or(String::is_empty) {
+        return Err(EngineError::NoCommand(spec.image.clone()));
+    }
+    let mut labels: std::collections::BTreeMap<String, String> =
+        config.labels().clone().unwrap_or_default().into_iter().collect();
+    labels.extend(spec.labels.clone());
+    let image_stop = config.stop_signal().as_deref();
+    let image_directory = config.working_dir().as_deref().filter(|directory| !directory.is_empty());
+    let cwd = spec.working_dir.as_deref().or(image_directory).unwrap_or("/");
+    absolute("the image's WorkingDir", cwd)?;
+    Ok(Process {
+        args,
+        env: merge_env(config.env().as_deref().unwrap_or_default(), &spec.env),
+        cwd: cwd.to_owned(),
+        user: spec.user.clone().or_else(|| config.user().clone()).unwrap_or_default(),
+        stop_signal: match spec.stop_signal.as_deref().or(image_stop) {
+            Some(name) => signal::parse(name)?,
+            None => rustix::process::Signal::TERM.as_raw(),
+        },
+        labels,
+        exposed: config.exposed_ports().clone().unwrap_or_default(),
+    })
+}
+
+/// Later entries replace earlier ones of the same name, in place; a bare name removes.
+pub(crate) fn merge_env(base: &[String], over: &[String]) -> Vec<String> {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let mut merged = base.to_vec();
+    for entry in over {
+        let place = merged.iter().position(|old| name(old) == name(entry));
+        match (place, entry.contains('=')) {
+            (Some(place), true) => merged[place].clone_from(entry),
+            (Some(place), false) => drop(merged.remove(place)),
+            (None, true) => merged.push(entry.clone()),
+            (None, false) => {}
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_is_merged_in_place() {
+        let list = |entries: &[&str]| entries.iter().map(|&entry| entry.to_owned()).collect::<Vec<_>>();
+        let merged = merge_env(&list(&["A=1", "B=2", "C=3"]), &list(&["B=x=y", "C", "D=4", "E"]));
+        assert_eq!(merged, list(&["A=1", "B=x=y", "D=4"]));
+    }
+
+    #[test]
+    fn wishes_that_cannot_be_are_refused_before_anything_is_made() {
+        let refused = |change: fn(&mut ContainerSpec)| {
+            let mut spec = ContainerSpec { image: "x".into(), ..ContainerSpec::default() };
+            change(&mut spec);
+            validate(&spec).is_err()
+        };
+        assert!(!refused(|_| ()));
+        assert!(refused(|spec| spec.image.clear()));
+        assert!(refused(|spec| spec.working_dir = Some("relative".into())));
+        assert!(refused(|spec| spec.hostname = Some("a b".into())));
+        assert!(refused(|spec| spec.env = vec!["=x".into()]));
+        assert!(refused(|spec| spec.resources.memory = Some(1 << 20)));
+        assert!(refused(|spec| spec.resources.memory_swap = Some(1 << 30)));
+        assert!(refused(|spec| spec.resources.nano_cpus = Some(1)));
+        assert!(refused(|spec| spec.stop_signal = Some("SIGNONSENSE".into())));
+        let tmpfs = |target: &str| Mount::Tmpfs { target: target.into(), options: vec![] };
+        let mut spec = ContainerSpec { image: "x".into(), mounts: vec![tmpfs("/a/../..")], ..Default::default() };
+        assert!(validate(&spec).is_err() || spec.mounts[0].target() != "/");
+        spec.mounts = vec![tmpfs("/a"), tmpfs("/a")];
+        assert!(validate(&spec).is_err());
+    }
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What can go wrong in the engine.
+
+use std::io;
+use std::path::PathBuf;
+
+use errors::{Classify, Kind, Report, kind_of_io};
+
+/// Why the engine did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// No container has this name, id or id prefix.
+    #[error("no such container: {0}")]
+    NoSuchContainer(String),
+    /// An id prefix that several containers share.
+    #[error("container id prefix {0:?} is ambiguous: several containers begin with it")]
+    AmbiguousId(String),
+    /// No exec session has this id.
+    #[error("no such exec instance: {0}")]
+    NoSuchExec(String),
+    /// Another container has the name.
+    #[error("the container name {name:?} is already in use by container {holder}")]
+    NameInUse {
+        /// The name.
+        name: String,
+        /// The id of the container that has it.
+        holder: String,
+    },
+    /// The state forbids it.
+    #[error("container {name} is {status}: cannot {verb} it")]
+    WrongState {
+        /// The container's name.
+        name: String,
+        /// Its state.
+        status: &'static str,
+        /// What was asked.
+        verb: &'static str,
+    },
+    /// A transition that the state machine does not have.
+    #[error("a container cannot go from {from} to {to}")]
+    Transition {
+        /// The state it is in.
+        from: &'static str,
+        /// The state asked for.
+        to: &'static str,
+    },
+    /// A field of the request cannot be.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// The flag or field, as the user knows it.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Neither the image nor the user names a command.
+    #[error("image {0} has no command, and none was given")]
+    NoCommand(String),
+    /// The user or group is not in the image's files.
+    #[error("unable to find {what} {name:?} in the image's {file}")]
+    UnknownUser {
+        /// `user` or `group`.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// The file looked into.
+        file: &'static str,
+    },
+    /// A file operation failed.
+    #[error("{action} {}", path.display())]
+    Io {
+        /// What was done, a verb.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The runtime spec could not be built from the request.
+    #[error("make the runtime configuration")]
+    Spec(#[source] oci::OciSpecError),
+    /// A seccomp profile could not be read.
+    #[error("read the seccomp profile: {0}")]
+    Seccomp(String),
+    /// A signal could not be sent.
+    #[error("signal the container")]
+    Signal(#[source] sys::Error),
+    /// The shim said that the command could not be started, or broke off.
+    #[error("{0}")]
+    Launch(Report),
+    /// The shim's answer cannot be understood.
+    #[error("the shim of container {id} broke off while starting it")]
+    ShimGone {
+        /// The container.
+        id: String,
+    },
+    /// Of the image room.
+    #[error(transparent)]
+    Image(#[from] image::ImageError),
+    /// Of the network room.
+    #[error(transparent)]
+    Network(#[from] network::NetworkError),
+    /// Of the snapshot room.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::SnapshotError),
+    /// Of the content room.
+    #[error(transparent)]
+    Content(#[from] content::ContentError),
+    /// Of the metadata room.
+    #[error(transparent)]
+    Metadata(#[from] metadata::MetadataError),
+    /// Of the cgroup room.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::CgroupError),
+    /// Of the shim room.
+    #[error(transparent)]
+    Shim(#[from] shim::ShimError),
+    /// What a shim wrote cannot be read.
+    #[error(transparent)]
+    ShimState(#[from] shim::StateError),
+    /// A worker thread ended without an answer.
+    #[error("the engine's worker for {0} panicked")]
+    Worker(&'static str),
+}
+
+impl EngineError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> EngineError {
+        let path = path.into();
+        move |source| EngineError::Io { action, path, source }
+    }
+
+    pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> EngineError {
+        EngineError::Invalid { field, reason: reason.into() }
+    }
+}
+
+impl Classify for EngineError {
+    fn kind(&self) -> Kind {
+        match self {
+            EngineError::NoSuchContainer(_) | EngineError::NoSuchExec(_) => Kind::NotFound,
+            EngineError::NameInUse { .. } | EngineError::WrongState { .. } | EngineError::Transition { .. } => {
+                Kind::Conflict
+            }
+            EngineError::AmbiguousId(_)
+            | EngineError::Invalid { .. }
+            | EngineError::NoCommand(_)
+            | EngineError::UnknownUser { .. }
+            | EngineError::Spec(_)
+            | EngineError::Seccomp(_) => Kind::InvalidArgument,
+            EngineError::Io { source, .. } => kind_of_io(source),
+            EngineError::Signal(error) => kind_of_io(&error.to_io()),
+            EngineError::Launch(report) => report.kind,
+            EngineError::ShimGone { .. } | EngineError::Worker(_) => Kind::Internal,
+            EngineError::Image(error) => error.kind(),
+            EngineError::Network(error) => error.kind(),
+            EngineError::Snapshot(error) => error.kind(),
+            EngineError::Content(error) => error.kind(),
+            EngineError::Metadata(error) => error.kind(),
+            EngineError::Cgroup(error) => error.kind(),
+            EngineError::Shim(error) => error.kind(),
+            EngineError::ShimState(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            EngineError::NoSuchContainer(_) => Some("`corten ps -a` lists all containers".to_owned()),
+            EngineError::AmbiguousId(_) => Some("give more of the id, or the container's name".to_owned()),
+            EngineError::NameInUse { name, .. } => {
+                Some(format!("choose another --name, or remove it first: corten rm {name}"))
+            }
+            EngineError::WrongState { name, status: "running", verb: "remove" } => {
+                Some(format!("stop it first (corten stop {name}), or use corten rm -f {name}"))
+            }
+            EngineError::WrongState { name, verb: "execute a command in", .. } => {
+                Some(format!("start it first: corten start {name}"))
+            }
+            EngineError::NoCommand(_) => Some("name a command after the image: corten run IMAGE COMMAND".to_owned()),
+            EngineError::Io { source, .. } if kind_of_io(source) == Kind::NoSpace => {
+                Some("free some space, or move --data-root to a larger disk".to_owned())
+            }
+            EngineError::Launch(report) => report.hint.clone(),
+            EngineError::Image(error) => error.hint(),
+            EngineError::Network(error) => error.hint(),
+            EngineError::Snapshot(error) => error.hint(),
+            EngineError::Content(error) => error.hint(),
+            EngineError::Metadata(error) => error.hint(),
+            EngineError::Cgroup(error) => error.hint(),
+            EngineError::Shim(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `exec`: one more process in a running container. The shim starts and reaps it; the engine remembers the wish between
+//! `create` and `start`, and the exit code afterwards.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use oci::ContainerId;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use shim::{Exit, Request};
+
+use crate::Engine;
+use crate::container::{Container, Running};
+use crate::create::merge_env;
+use crate::error::EngineError;
+use crate::frames::{self, Frame};
+use crate::request::ExecSpec;
+use crate::session::Session;
+use crate::{spec, user};
+
+/// So many exec sessions are remembered; the oldest that ended is forgotten for a new one.
+const MAX_REMEMBERED: usize = 4096;
+
+/// All exec sessions, by id, with the order in which they came.
+#[derive(Default)]
+pub(crate) struct Execs {
+    by_id: HashMap<String, Arc<Mutex<ExecState>>>,
+    order: std::collections::VecDeque<String>,
+}
+
+/// What is known of one exec session.
+#[derive(Debug, Clone)]
+pub(crate) struct ExecState {
+    container: ContainerId,
+    spec: ExecSpec,
+    pid: Option<i32>,
+    pub(crate) exit_code: Option<i32>,
+}
+
+/// An exec session as its inspector sees it.
+#[derive(Debug, Clone)]
+pub struct ExecView {
+    /// Its id.
+    pub id: String,
+    /// Its container.
+    pub container: ContainerId,
+    /// What was asked.
+    pub spec: ExecSpec,
+    /// Its process, as the host numbers it, once started.
+    pub pid: Option<i32>,
+    /// Whether it has been started and has not ended.
+    pub running: bool,
+    /// Its exit code, once ended.
+    pub exit_code: Option<i32>,
+}
+
+impl Engine {
+    /// Remembers the wish for a process in a running container.
+    ///
+    /// # Errors
+    /// No such container, or it does not run; no command.
+    pub fn exec_create(&self, name: &str, spec: ExecSpec) -> Result<String, EngineError> {
+        let container = self.container(name)?;
+        running(&container)?;
+        if spec.command.first().is_none_or(String::is_empty) {
+            return Err(EngineError::invalid("command", "no command was given"));
+        }
+        let mut random = [0; 32];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .map_err(|errno| EngineError::io("read", "/dev/urandom")(errno.into()))?;
+        let id = hex::encode(random);
+        let state = ExecState { container: container.id.clone(), spec, pid: None, exit_code: None };
+        let mut execs = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
+        if execs.order.len() >= MAX_REMEMBERED
+            && let Some(oldest) = execs.order.pop_front()
+        {
+            execs.by_id.remove(&oldest);
+        }
+        execs.order.push_back(id.clone());
+        execs.by_id.insert(id.clone(), Arc::new(Mutex::new(state)));
+        Ok(id)
+    }
+
+    /// Starts a remembered process. Its streams, unless it was to be detached. Returns when the command was executed.
+    ///
+    /// # Errors
+    /// What keeps the command from being executed; it may be started once only.
+    pub async fn exec_start(self: &Arc<Self>, id: &str) -> Result<Option<Session>, EngineError> {
+        let state = self.exec(id)?;
+        let wish = {
+            let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            if state.pid.is_some() {
+                return Err(EngineError::WrongState { name: id.to_owned(), status: "started already", verb: "start" });
+            }
+            state.clone()
+        };
+        let container = self.container(wish.container.as_str())?;
+        let (engine, exec_id, spec) = (Arc::clone(self), id.to_owned(), wish.spec.clone());
+        let stream = self
+            .blocking("exec", move || {
+                let running = running(&container)?;
+                let process = exec_process(&container, &running, &spec)?;
+                let request = Request::Exec { exec_id, process: Box::new(process), stdin: spec.stdin, detach: spec.detach };
+                Ok(shim::connect(&engine.shim_dir(&container.id), &request)?)
+            })
+            .await?;
+        let mut stream = frames::adopt(stream)?;
+        let started = match frames::read(&mut stream).await {
+            Ok(Frame::Started(started)) => started,
+            Ok(Frame::Failed(report)) => return Err(EngineError::Launch(report)),
+            Ok(_) | Err(_) => return Err(EngineError::ShimGone { id: wish.container.short().to_owned() }),
+        };
+        state.lock().unwrap_or_else(PoisonError::into_inner).pid = Some(started.pid);
+        Ok((!wish.spec.detach).then(|| Session::of_exec(stream, state, wish.spec.tty)))
+    }
+
+    /// What is known of an exec session.
+    ///
+    /// # Errors
+    /// No such session.
+    pub fn exec_inspect(&self, id: &str) -> Result<ExecView, EngineError> {
+        let shared = self.exec(id)?;
+        let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.exit_code.is_none() && state.pid.is_some() {
+            let recorded: Option<Exit> = shim::read_exec_exit(&self.shim_dir(&state.container), id)?;
+            state.exit_code = recorded.map(|exit| exit.code);
+            // The shim's directory goes with its container, and every process of the container before it.
+            if state.exit_code.is_none() && self.container(state.container.as_str()).and_then(|c| running(&c)).is_err() {
+                state.exit_code = Some(137);
+            }
+        }
+        Ok(ExecView {
+            id: id.to_owned(),
+            container: state.container.clone(),
+            spec: state.spec.clone(),
+            pid: state.pid,
+            running: state.pid.is_some() && state.exit_code.is_none(),
+            exit_code: state.exit_code,
+        })
+    }
+
+    /// Changes the size of an exec's terminal.
+    ///
+    /// # Errors
+    /// No such session, or it does not run.
+    pub async fn exec_resize(self: &Arc<Self>, id: &str, rows: u16, cols: u16) -> Result<(), EngineError> {
+        let view = self.exec_inspect(id)?;
+        self.send_resize(&view.container, Some(id.to_owned()), rows, cols).await
+    }
+
+    /// Changes the size of a container's terminal.
+    ///
+    /// # Errors
+    /// No such container, or it does not run.
+    pub async fn resize(self: &Arc<Self>, name: &str, rows: u16, cols: u16) -> Result<(), EngineError> {
+        let container = self.container(name)?;
+        running(&container)?;
+        self.send_resize(&container.id, None, rows, cols).await
+    }
+
+    async fn send_resize(
+        self: &Arc<Self>,
+        container: &ContainerId,
+        exec_id: Option<String>,
+        rows: u16,
+        cols: u16,
+    ) -> Result<(), EngineError> {
+        let dir = self.shim_dir(container);
+        let request = Request::Resize { exec_id, rows, cols };
+        let stream = self.blocking("resize", move || Ok(shim::connect(&dir, &request)?)).await?;
+        match frames::read(&mut frames::adopt(stream)?).await {
+            Ok(Frame::Failed(report)) => Err(EngineError::Launch(report)),
+            Ok(_) => Ok(()),
+            Err(_) => Err(EngineError::ShimGone { id: container.short().to_owned() }),
+        }
+    }
+
+    fn exec(&self, id: &str) -> Result<Arc<Mutex<ExecState>>, EngineError> {
+        let execs = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
+        execs.by_id.get(id).cloned().ok_or_else(|| EngineError::NoSuchExec(id.to_owned()))
+    }
+}
+
+/// The running state of a container that must run.
+pub(crate) fn running(container: &Container) -> Result<Running, EngineError> {
+    container.with_record(|record| {
+        record.state.running().cloned().ok_or_else(|| EngineError::WrongState {
+            name: record.name.clone(),
+            status: record.state.status(),
+            verb: "execute a command in",
+        })
+    })
+}
+
+fn exec_process(
+    container: &Container,
+    running: &Running,
+    wish: &ExecSpec,
+) -> Result<oci::runtime_spec::Process, EngineError> {
+    let record = container.record();
+    let root_path = format!("/proc/{}/root", running.pid);
+    let root = openat(CWD, &root_path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| EngineError::io("open the root of", &root_path)(errno.into()))?;
+    // The process number may have been given to another process meanwhile; the descriptor would then be another root.
+    if crate::signal::pidfd(running)?.is_none() {
+        return Err(EngineError::WrongState { name: record.name, status: "exited", verb: "execute a command in" });
+    }
+    use std::os::fd::AsFd;
+    let identity = user::look_up(root.as_fd(), wish.user.as_ref().unwrap_or(&record.process.user))?;
+    let mut env = merge_env(&record.process.env, &wish.env);
+    spec::complete_env(&mut env, &spec::hostname(&record), &identity, wish.tty);
+    let cwd = wish.working_dir.as_ref().unwrap_or(&record.process.cwd);
+    spec::process_of(
+        &wish.command,
+        env,
+        cwd,
+        &identity,
+        wish.tty.then_some(wish.console_size),
+        &spec::granted_capabilities(&record.spec)?,
+        record.spec.security.no_new_privileges,
+    )
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What this engine and its host are, for `info`; and what a host cannot give a container, for warnings.
+
+use serde::Serialize;
+
+use crate::Engine;
+use crate::container::State;
+use crate::request::ContainerSpec;
+
+/// The engine and its host.
+#[derive(Debug, Clone, Serialize)]
+pub struct Info {
+    /// Containers that exist.
+    pub containers: usize,
+    /// Containers that run.
+    pub running: usize,
+    /// Containers that have ended.
+    pub stopped: usize,
+    /// Images.
+    pub images: usize,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The machine's architecture, as the kernel calls it.
+    pub architecture: String,
+    /// The host's name.
+    pub hostname: String,
+    /// Processors.
+    pub cpus: usize,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// How control groups are mounted, and which controllers there are.
+    pub cgroups: serde_json::Value,
+    /// How layers are kept and mounted.
+    pub snapshotter: serde_json::Value,
+    /// The bridge network.
+    pub network: serde_json::Value,
+    /// Where the state is.
+    pub data_root: String,
+    /// Where shims are.
+    pub exec_root: String,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+}
+
+impl Engine {
+    /// The engine and its host, as they are now.
+    pub fn info(&self) -> Info {
+        let name = rustix::system::uname();
+        let records = self.list(true);
+        let count = |wanted: fn(&State) -> bool| records.iter().filter(|record| wanted(&record.state)).count();
+        let memory = rustix::system::sysinfo();
+        let describe = |value: Result<serde_json::Value, serde_json::Error>| value.unwrap_or_default();
+        Info {
+            containers: records.len(),
+            running: count(|state| state.running().is_some()),
+            stopped: count(|state| state.running().is_none()),
+            images: self.images().list().map_or(0, |images| images.len()),
+            kernel: name.release().to_string_lossy().into_owned(),
+            architecture: name.machine().to_string_lossy().into_owned(),
+            hostname: name.nodename().to_string_lossy().into_owned(),
+            cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            memory: memory.totalram.saturating_mul(u64::from(memory.mem_unit)),
+            cgroups: describe(serde_json::to_value(self.cgroups.describe())),
+            snapshotter: describe(serde_json::to_value(self.layers.describe())),
+            network: describe(serde_json::to_value(self.network.describe())),
+            data_root: self.config.data_root.display().to_string(),
+            exec_root: self.config.exec_root.display().to_string(),
+            warnings: self.host_warnings(),
+        }
+    }
+
+    fn host_warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.cgroups.swap_limit() == Some(false) {
+            warnings.push("this kernel has no swap accounting: --memory-swap is not enforced".to_owned());
+        }
+        warnings
+    }
+
+    /// What of a wish this host cannot give.
+    pub(crate) fn warnings(&self, spec: &ContainerSpec) -> Vec<String> {
+        if spec.resources.memory_swap.is_some() { self.host_warnings() } else { Vec::new() }
+    }
+}

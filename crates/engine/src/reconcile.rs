@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a starting daemon finds: containers that went on without one, exits that nobody saw, and things half made.
+//!
+//! Two witnesses are heard. The metadata store knows every durable container. A shim's directory knows every container
+//! that was started since the machine's last boot, durable or not, and is newer than the store: a `run --rm` container
+//! is found only there. Whether it still runs is asked of the kernel, through the shim's and the process's start times.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use network::Endpoint;
+use oci::ContainerId;
+use serde::{Deserialize, Serialize};
+use shim::Request;
+
+use crate::container::{Container, Exited, Record, Running, State};
+use crate::error::EngineError;
+use crate::supervise::{exited_from, lost_exit};
+use crate::{CONTAINERS, Engine, frames};
+
+/// The engine's own file in a shim's directory.
+pub(crate) const SHIM_RECORD: &str = "container.json";
+
+/// How long a cloned shim may take to write its state.
+const CLONE_GRACE: Duration = Duration::from_millis(300);
+/// How long a shim may take to start its container.
+const LAUNCH_GRACE: Duration = Duration::from_secs(5);
+
+/// What a new daemon must know of a container that was started.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ShimRecord {
+    pub(crate) record: Record,
+    pub(crate) endpoint: Option<Endpoint>,
+}
+
+/// How a container that was started is found.
+enum Found {
+    /// Its shim lives: the connection to it, its descriptor, and the running state.
+    Alive(std::os::unix::net::UnixStream, OwnedFd, Running),
+    /// It has ended, by its shim's account or because the shim is gone.
+    Ended(Exited),
+}
+
+impl Engine {
+    /// Takes over what an earlier daemon left, and removes what belongs to no container. Within a tokio runtime.
+    pub(crate) fn reconcile(self: &Arc<Self>) -> Result<(), EngineError> {
+        let stored: Vec<(String, Record)> =
+            self.store.read(|tx| tx.list(CONTAINERS)).map_err(|error: metadata::MetadataError| error)?;
+        let mut records: BTreeMap<ContainerId, Record> =
+            stored.into_iter().map(|(_, record)| (record.id.clone(), record)).collect();
+        let durable: HashSet<ContainerId> = records.keys().cloned().collect();
+        let mut found = Vec::new();
+        for shim in self.shim_records()? {
+            let id = shim.record.id.clone();
+            found.push((id.clone(), self.examine(&id, shim.endpoint)?));
+            // The store's record is older than or as old as the shim's, except for its state, which the kernel knows.
+            records.insert(id, shim.record);
+        }
+        let mut live = Vec::new();
+        for (id, found) in &found {
+            if let Found::Alive(_, _, Running { endpoint: Some(endpoint), .. }) = found {
+                live.push((id.clone(), endpoint.clone()));
+            }
+        }
+        self.network.adopt(&live)?;
+        for (_, mut record) in records {
+            if record.state.running().is_some() {
+                // The store says running, but no shim's directory does: the machine was rebooted.
+                record.state = record.state.into_exited(rebooted_exit());
+            }
+            let dir = self.container_dir(&record.id);
+            let container = Arc::new(Container::new(record, dir));
+            let name = container.with_record(|record| record.name.clone());
+            let mut registry = self.registry();
+            registry.names.insert(name, container.id.clone());
+            registry.by_id.insert(container.id.clone(), container);
+        }
+        for (id, found) in found {
+            self.resume(&self.container(id.as_str())?, found, durable.contains(&id))?;
+        }
+        self.remove_strays()
+    }
+
+    fn shim_records(&self) -> Result<Vec<ShimRecord>, EngineError> {
+        let root = self.shims_dir();
+        let mut records = Vec::new();
+        for entry in fs::read_dir(&root).map_err(EngineError::io("read", &root))? {
+            let dir = entry.map_err(EngineError::io("read", &root))?.path();
+            match read_shim_record(&dir) {
+                Some(record) => records.push(record),
+                // A daemon died between making the directory and writing the record: no shim was spawned yet.
+                None => fs::remove_dir_all(&dir).map_err(EngineError::io("remove", &dir))?,
+            }
+        }
+        Ok(records)
+    }
+
+    /// Whether a container that was started still runs.
+    fn examine(&self, id: &ContainerId, endpoint: Option<Endpoint>) -> Result<Found, EngineError> {
+        let dir = self.shim_dir(id);
+        if let Some(exit) = shim::read_exit(&dir)? {
+            return Ok(Found::Ended(exited_from(&exit)));
+        }
+        let state = self.settled_state(&dir)?;
+        if let Some(state) = state
+            && let Some(init) = state.init
+            && let Some(pidfd) = state.shim.open().map_err(EngineError::io("open the shim of", &dir))?
+        {
+            match shim::connect(&dir, &Request::Watch) {
+                Ok(stream) => {
+                    let started = fs::metadata(dir.join("state.json"))
+                        .and_then(|meta| meta.modified())
+                        .ok()
+                        .and_then(|time| Timestamp::try_from(time).ok())
+                        .unwrap_or_else(Timestamp::now);
+                    let running = Running { pid: init.pid, start_time: init.start_time, started, endpoint };
+                    return Ok(Found::Alive(stream, pidfd, running));
+                }
+                // It may have ended between the two looks; its last word is then there.
+                Err(error) => {
+                    if let Some(exit) = shim::read_exit(&dir)? {
+                        return Ok(Found::Ended(exited_from(&exit)));
+                    }
+                    return Err(error.into());
+                }
+            }
+        }
+        self.end_orphan(id);
+        Ok(Found::Ended(lost_exit()))
+    }
+
+    /// A shim's state. One that lives but has not started its container yet is given time: its daemon died while it did.
+    fn settled_state(&self, dir: &Path) -> Result<Option<shim::State>, EngineError> {
+        let began = Instant::now();
+        loop {
+            let state = shim::read_state(dir)?;
+            let patience = match &state {
+                // The record is there and no shim has spoken: one may just have been cloned.
+                None => CLONE_GRACE,
+                Some(state) if state.init.is_some() => return Ok(Some(state.clone())),
+                Some(state) => match state.shim.open().map_err(EngineError::io("open the shim of", dir))? {
+                    Some(_) => LAUNCH_GRACE,
+                    None => return Ok(Some(state.clone())),
+                },
+            };
+            if began.elapsed() > patience {
+                return Ok(state);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Makes the record say what was found, and goes on from there as if this daemon had started the container.
+    fn resume(self: &Arc<Self>, container: &Arc<Container>, found: Found, durable: bool) -> Result<(), EngineError> {
+        match found {
+            Found::Alive(stream, pidfd, running) => {
+                container.update(|record| record.state = State::Running(running));
+                container.announce(crate::container::Phase::Running);
+                self.supervise(Arc::clone(container), frames::adopt(stream)?, pidfd);
+                if durable {
+                    self.remember_later(container);
+                }
+            }
+            Found::Ended(exited) => self.settle(container, exited, None),
+        }
+        Ok(())
+    }
+
+    /// Removes directories and cgroups that belong to no container: a daemon died while making or removing them.
+    fn remove_strays(&self) -> Result<(), EngineError> {
+        let root = self.containers_dir();
+        for entry in fs::read_dir(&root).map_err(EngineError::io("read", &root))? {
+            let dir = entry.map_err(EngineError::io("read", &root))?.path();
+            let known = dir
+                .file_name()
+                .and_then(|name| name.to_str()?.parse::<ContainerId>().ok())
+                .is_some_and(|id| self.registry().by_id.contains_key(&id));
+            if !known {
+                self.remove_container_dir(&dir);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_shim_record(dir: &Path) -> Option<ShimRecord> {
+    serde_json::from_slice(&fs::read(dir.join(SHIM_RECORD)).ok()?).ok()
+}
+
+fn rebooted_exit() -> Exited {
+    Exited {
+        code: 255,
+        oom_killed: false,
+        started: None,
+        finished: Timestamp::now(),
+        error: Some("the machine went down while it ran".to_owned()),
+    }
+}

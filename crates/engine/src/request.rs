@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a user asks for: the engine's own words, free of HTTP and of the OCI runtime specification. The faces translate
+//! Docker's JSON into these; [`crate::spec`] translates these into a runtime spec.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use network::PortMapping;
+use serde::{Deserialize, Serialize};
+
+/// The wish for a container. Empty or absent fields take the image's value, then Docker's default.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContainerSpec {
+    /// The image's name, digest or id, as the user wrote it.
+    pub image: String,
+    /// The container's name; a pair of words is made up when absent.
+    pub name: Option<String>,
+    /// Replaces the image's `Cmd`.
+    pub command: Option<Vec<String>>,
+    /// Replaces the image's `Entrypoint`, and discards its `Cmd`. An empty list means no entrypoint.
+    pub entrypoint: Option<Vec<String>>,
+    /// `NAME=value`, added to the image's; a bare `NAME` removes that variable.
+    pub env: Vec<String>,
+    /// Where the command starts. Made in the container when it does not exist, as Docker does.
+    pub working_dir: Option<String>,
+    /// `user[:group]`, names or numbers.
+    pub user: Option<String>,
+    /// The host name inside; the id's first 12 characters when absent.
+    pub hostname: Option<String>,
+    /// Labels beside the image's.
+    pub labels: BTreeMap<String, String>,
+    /// A pseudo-terminal for the command.
+    pub tty: bool,
+    /// Standard input stays open even when nobody is attached.
+    pub open_stdin: bool,
+    /// Standard input closes when the first attached client leaves.
+    pub stdin_once: bool,
+    /// The terminal's first size, rows and columns.
+    pub console_size: Option<(u16, u16)>,
+    /// The signal that asks the command to end: a name (`SIGTERM`, `TERM`) or a number.
+    pub stop_signal: Option<String>,
+    /// Seconds between that signal and SIGKILL; 10 when absent.
+    pub stop_timeout: Option<u32>,
+    /// What is mounted over the image.
+    pub mounts: Vec<Mount>,
+    /// How it reaches others.
+    pub network: NetworkMode,
+    /// Ports published on the host. Only with [`NetworkMode::Bridge`].
+    pub ports: Vec<PortMapping>,
+    /// What it may use.
+    pub resources: Resources,
+    /// The root filesystem is read-only.
+    pub read_only: bool,
+    /// Capabilities beyond Docker's default set (`NET_ADMIN`, `CAP_NET_ADMIN`, `ALL`).
+    pub cap_add: Vec<String>,
+    /// Capabilities taken from it.
+    pub cap_drop: Vec<String>,
+    /// The system-call filter and its companions.
+    pub security: Security,
+    /// Removed when it exits.
+    pub auto_remove: bool,
+    /// The monotonic clock (nanoseconds) when the client's process began; images that carry the label
+    /// `corten.client-start` get it as `CORTEN_CLIENT_START_NS`.
+    pub client_start_ns: Option<u64>,
+}
+
+/// Something mounted into the container.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Mount {
+    /// A file or directory of the host.
+    Bind {
+        /// An absolute path on the host.
+        source: PathBuf,
+        /// An absolute path in the container.
+        target: String,
+        /// Not writable, recursively where the kernel can.
+        read_only: bool,
+        /// A missing source is made as a directory (`-v`), or is an error (`--mount`).
+        create_source: bool,
+        /// Mount propagation: `private` and so on; `rprivate` when absent.
+        propagation: Option<String>,
+    },
+    /// A new, empty tmpfs.
+    Tmpfs {
+        /// An absolute path in the container.
+        target: String,
+        /// Mount options beyond `nosuid,nodev,noexec` (`size=64m`, `mode=1777`, `exec`).
+        options: Vec<String>,
+    },
+}
+
+impl Mount {
+    /// Where in the container it is.
+    pub fn target(&self) -> &str {
+        match self {
+            Mount::Bind { target, .. } | Mount::Tmpfs { target, .. } => target,
+        }
+    }
+}
+
+/// How a container reaches others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkMode {
+    /// An address on the default bridge, masqueraded towards the outside.
+    #[default]
+    Bridge,
+    /// The host's own network namespace.
+    Host,
+    /// A loopback interface and nothing else.
+    None,
+}
+
+/// What a container may use. Absent means unlimited.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Resources {
+    /// Bytes of memory.
+    pub memory: Option<i64>,
+    /// Bytes of memory and swap together; -1 is unlimited swap; twice the memory when absent, as Docker does.
+    pub memory_swap: Option<i64>,
+    /// Bytes the kernel tries to leave it when memory is short.
+    pub memory_reservation: Option<i64>,
+    /// Billionths of a processor: 500_000_000 is half of one.
+    pub nano_cpus: Option<i64>,
+    /// Relative weight, 1024 being the usual one.
+    pub cpu_shares: Option<u64>,
+    /// Processors it may run on, for example `0-1`.
+    pub cpuset_cpus: Option<String>,
+    /// Processes and threads together; -1 or 0 is unlimited.
+    pub pids_limit: Option<i64>,
+}
+
+/// The system-call filter and its companions.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Security {
+    /// The filter.
+    pub seccomp: SeccompChoice,
+    /// Set-uid programs gain nothing.
+    pub no_new_privileges: bool,
+}
+
+/// Which system-call filter a container gets.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SeccompChoice {
+    /// Docker's default profile.
+    #[default]
+    Default,
+    /// None at all.
+    Unconfined,
+    /// A profile in Docker's JSON form.
+    Profile(String),
+}
+
+/// The wish for one more process in a running container.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExecSpec {
+    /// The command and its arguments.
+    pub command: Vec<String>,
+    /// `NAME=value`, added to the container's.
+    pub env: Vec<String>,
+    /// Where it starts; the container's working directory when absent.
+    pub working_dir: Option<String>,
+    /// `user[:group]`; the container's when absent.
+    pub user: Option<String>,
+    /// A pseudo-terminal.
+    pub tty: bool,
+    /// Standard input is connected.
+    pub stdin: bool,
+    /// Nobody is attached.
+    pub detach: bool,
+    /// The terminal's first size, rows and columns.
+    pub console_size: Option<(u16, u16)>,
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the engine itself puts into a container before its command starts: the generated files of `/etc`, and a working
+//! directory that the image does not have.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use network::Endpoint;
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, mkdirat, openat2};
+use rustix::io::Errno;
+
+use crate::error::EngineError;
+use crate::request::NetworkMode;
+use crate::user::Identity;
+
+/// Where a host that runs its own resolver on a loopback address keeps the real name servers.
+const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
+
+/// Writes `hostname`, `hosts` and `resolv.conf` into the container's directory, from where they are bind-mounted.
+pub(crate) fn write_network_files(
+    dir: &Path,
+    hostname: &str,
+    endpoint: Option<&Endpoint>,
+    network: NetworkMode,
+) -> Result<(), EngineError> {
+    write(dir, "hostname", &format!("{hostname}\n"))?;
+    let hosts = match network {
+        NetworkMode::Host => read_host("/etc/hosts")?,
+        _ => hosts(hostname, endpoint),
+    };
+    write(dir, "hosts", &hosts)?;
+    let resolv = match network {
+        NetworkMode::Host => read_host("/etc/resolv.conf")?,
+        _ => reachable_resolv_conf(&read_host("/etc/resolv.conf")?, || read_host(RESOLVED))?,
+    };
+    write(dir, "resolv.conf", &resolv)
+}
+
+fn write(dir: &Path, name: &str, text: &str) -> Result<(), EngineError> {
+    let path = dir.join(name);
+    let open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&path);
+    open.and_then(|mut file| file.write_all(text.as_bytes())).map_err(EngineError::io("write", path))
+}
+
+/// A file of the host; nothing when it does not exist.
+fn read_host(path: &str) -> Result<String, EngineError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(EngineError::io("read", path)(error)),
+    }
+}
+
+fn hosts(hostname: &str, endpoint: Option<&Endpoint>) -> String {
+    let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
+                    ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
+        .to_owned();
+    if let Some(endpoint) = endpoint {
+        text.push_str(&format!("{}\t{hostname}\n", endpoint.address));
+    }
+    text
+}
+
+/// The host's resolver configuration without name servers that only the host itself can reach.
+fn reachable_resolv_conf(
+    host: &str,
+    resolved: impl FnOnce() -> Result<String, EngineError>,
+) -> Result<String, EngineError> {
+    let (kept, servers) = without_loopback(host);
+    if servers > 0 {
+        return Ok(kept);
+    }
+    let (real, servers) = without_loopback(&resolved()?);
+    Ok(if servers > 0 { real } else { kept })
+}
+
+fn without_loopback(text: &str) -> (String, usize) {
+    let mut kept = String::with_capacity(text.len());
+    let mut servers = 0;
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        if words.next() == Some("nameserver") {
+            let address = words.next().unwrap_or_default();
+            let address = address.split('%').next().unwrap_or_default();
+            match address.parse::<std::net::IpAddr>() {
+                Ok(address) if !address.is_loopback() => servers += 1,
+                _ => continue,
+            }
+        }
+        kept.push_str(line);
+        kept.push('\n');
+    }
+    (kept, servers)
+}
+
+/// Makes the working directory inside `root`, component by component and never outside it, owned by the container's
+/// user where it had to be made. What exists is left alone; a symbolic link is followed inside the root.
+pub(crate) fn make_working_directory(root: BorrowedFd<'_>, path: &str, owner: &Identity) -> Result<(), EngineError> {
+    let mut current: Option<OwnedFd> = None;
+    let mut sofar = String::new();
+    for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
+        sofar.push('/');
+        sofar.push_str(part);
+        let failed = |errno: Errno| EngineError::io("make the working directory", sofar.clone())(errno.into());
+        let next = match open_directory(root, &sofar) {
+            Err(Errno::NOENT) => {
+                let parent = current.as_ref().map_or(root, AsFd::as_fd);
+                mkdirat(parent, part, Mode::from_raw_mode(0o755)).map_err(failed)?;
+                let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+                chownat(parent, part, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+                open_directory(root, &sofar).map_err(failed)?
+            }
+            other => other.map_err(failed)?,
+        };
+        current = Some(next);
+    }
+    Ok(())
+}
+
+fn open_directory(root: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root_identity() -> Identity {
+        // The test's own user, so that it needs no privilege.
+        Identity {
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+            groups: vec![],
+            home: "/".into(),
+        }
+    }
+
+    #[test]
+    fn the_working_directory_is_made_inside_and_never_outside() {
+        let outside = tempfile::tempdir().unwrap();
+        let root = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(outside.path(), root.path().join("escape")).unwrap();
+        std::os::unix::fs::symlink("/real", root.path().join("inside")).unwrap();
+        fs::create_dir(root.path().join("real")).unwrap();
+        let dir = fs::File::open(root.path()).unwrap();
+        make_working_directory(dir.as_fd(), "/a/b//c/.", &root_identity()).unwrap();
+        assert!(root.path().join("a/b/c").is_dir());
+        make_working_directory(dir.as_fd(), "/inside/x", &root_identity()).unwrap();
+        assert!(root.path().join("real/x").is_dir());
+        // The link's target does not exist inside the root, so this fails; above all nothing appears outside.
+        assert!(make_working_directory(dir.as_fd(), "/escape/x", &root_identity()).is_err());
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn name_servers_on_loopback_are_not_handed_in() {
+        let host = "search lan\nnameserver 127.0.0.53\nnameserver 192.0.2.1\n";
+        let text = reachable_resolv_conf(host, || unreachable!("a reachable server is there")).unwrap();
+        assert_eq!(text, "search lan\nnameserver 192.0.2.1\n");
+        let text = reachable_resolv_conf("nameserver ::1\n", || Ok("nameserver 192.0.2.9\n".into())).unwrap();
+        assert_eq!(text, "nameserver 192.0.2.9\n");
+    }
+}

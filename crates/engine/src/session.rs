@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A client's connection to a container's streams.
+//!
+//! The shim speaks frames; Corten's own clients get them as they are, Docker's clients get Docker's hijacked stream. In
+//! both, a container's last frame is held back until the engine has settled the exit, so that whoever sees a `run --rm`
+//! end can use the name again.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use shim::Exit;
+use shim::frame::Kind;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
+use tokio::net::UnixStream;
+
+use crate::container::{Container, Phase};
+use crate::exec::ExecState;
+use crate::frames;
+
+/// What a client's bytes are read with.
+const BUFFER: usize = 32 << 10;
+
+/// A connection to a container's or an exec's streams.
+pub struct Session {
+    stream: UnixStream,
+    of: Of,
+    tty: bool,
+}
+
+enum Of {
+    Container(Arc<Container>),
+    Exec(Arc<Mutex<ExecState>>),
+}
+
+/// How Docker's clients read output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Eight-byte headers that tell stdout from stderr.
+    Multiplexed,
+    /// The bytes alone, as a terminal sends them.
+    Raw,
+}
+
+impl Session {
+    pub(crate) fn of_container(stream: UnixStream, container: Arc<Container>) -> Session {
+        let tty = container.with_record(|record| record.spec.tty);
+        Session { stream, of: Of::Container(container), tty }
+    }
+
+    pub(crate) fn of_exec(stream: UnixStream, state: Arc<Mutex<ExecState>>, tty: bool) -> Session {
+        Session { stream, of: Of::Exec(state), tty }
+    }
+
+    /// Whether the streams are a terminal's.
+    pub fn tty(&self) -> bool {
+        self.tty
+    }
+
+    /// Carries frames both ways until the command ends or the client leaves.
+    ///
+    /// # Errors
+    /// The client's connection broke.
+    pub async fn copy_frames(self, client: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+        let (mut from_client, to_client) = tokio::io::split(client);
+        let (from_shim, mut to_shim) = tokio::io::split(self.stream);
+        let inwards = async {
+            let mut buffer = vec![0; BUFFER];
+            let mut heard = true;
+            loop {
+                let length = from_client.read(&mut buffer).await?;
+                if length == 0 {
+                    return Ok(());
+                }
+                // A command that ended hears nothing more, but what it wrote is still on its way to the client.
+                heard = heard && to_shim.write_all(&buffer[..length]).await.is_ok();
+            }
+        };
+        let outwards = forward_frames(from_shim, to_client, &self.of);
+        tokio::select! {
+            // The client left, or broke off; the container does not care.
+            result = inwards => result,
+            result = outwards => result,
+        }
+    }
+
+    /// Carries Docker's hijacked stream: bytes in, multiplexed or raw bytes out. The end of the client's bytes closes
+    /// the command's standard input and nothing else.
+    ///
+    /// # Errors
+    /// The client's connection broke.
+    pub async fn copy_docker(self, client: impl AsyncRead + AsyncWrite + Unpin, output: Output) -> io::Result<()> {
+        let (from_client, to_client) = tokio::io::split(client);
+        let (from_shim, to_shim) = tokio::io::split(self.stream);
+        let outwards = forward_output(from_shim, to_client, output, &self.of);
+        tokio::pin!(outwards);
+        tokio::select! {
+            biased;
+            result = &mut outwards => return result,
+            result = send_input(from_client, to_shim) => match result? {
+                Input::Ended(_to_shim) => {}
+                Input::ShimGone => {}
+            },
+        }
+        outwards.await
+    }
+}
+
+/// Why a client's input stopped.
+enum Input {
+    /// The client has no more; the shim's side stays open, because closing it would mean leaving.
+    Ended(WriteHalf<UnixStream>),
+    /// Nobody takes it any more.
+    ShimGone,
+}
+
+async fn send_input(mut client: impl AsyncRead + Unpin, mut shim: WriteHalf<UnixStream>) -> io::Result<Input> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let length = client.read(&mut buffer).await?;
+        let sent = match length {
+            0 => frames::write(&mut shim, Kind::StdinEof, &[]).await,
+            length => frames::write(&mut shim, Kind::Stdin, &buffer[..length]).await,
+        };
+        match (sent, length) {
+            (Err(_), _) => return Ok(Input::ShimGone),
+            (Ok(()), 0) => return Ok(Input::Ended(shim)),
+            (Ok(()), _) => {}
+        }
+    }
+}
+
+async fn forward_frames(
+    shim: ReadHalf<UnixStream>,
+    mut client: impl AsyncWrite + Unpin,
+    of: &Of,
+) -> io::Result<()> {
+    let mut shim = BufReader::with_capacity(BUFFER, shim);
+    let exit = loop {
+        match frames::read_raw(&mut shim).await {
+            Ok((Kind::Exited, payload)) => break serde_json::from_slice(&payload).ok(),
+            Ok((kind, payload)) => frames::write(&mut client, kind, &payload).await?,
+            Err(_) => break None,
+        }
+    };
+    if let Some(exit) = of.settled(exit).await {
+        frames::write_json(&mut client, Kind::Exited, &exit).await?;
+    }
+    client.shutdown().await
+}
+
+async fn forward_output(
+    shim: ReadHalf<UnixStream>,
+    mut client: impl AsyncWrite + Unpin,
+    output: Output,
+    of: &Of,
+) -> io::Result<()> {
+    let mut shim = BufReader::with_capacity(BUFFER, shim);
+    let exit = loop {
+        match (frames::read_raw(&mut shim).await, output) {
+            (Ok((kind @ (Kind::Stdout | Kind::Stderr), payload)), Output::Multiplexed) => {
+                frames::write(&mut client, kind, &payload).await?;
+            }
+            (Ok((Kind::Stdout | Kind::Stderr, payload)), Output::Raw) => client.write_all(&payload).await?,
+            (Ok((Kind::Exited, payload)), _) => break serde_json::from_slice(&payload).ok(),
+            (Ok(_), _) => {}
+            (Err(_), _) => break None,
+        }
+    };
+    of.settled(exit).await;
+    client.shutdown().await
+}
+
+impl Of {
+    /// The exit once the engine has dealt with it; its own account of it when the shim died without a word.
+    async fn settled(&self, exit: Option<Exit>) -> Option<Exit> {
+        match self {
+            Of::Exec(state) => {
+                if let Some(exit) = &exit {
+                    state.lock().unwrap_or_else(PoisonError::into_inner).exit_code = Some(exit.code);
+                }
+                exit
+            }
+            Of::Container(container) => {
+                let mut phase = container.watch();
+                let ended = |phase: &Phase| matches!(phase, Phase::Exited(_) | Phase::Removed(_));
+                // The sender lives in the container, which this holds.
+                phase.wait_for(ended).await.ok()?;
+                exit.or_else(|| {
+                    container.with_record(|record| {
+                        record.state.exited().map(|exited| Exit {
+                            code: exited.code,
+                            signal: None,
+                            oom_killed: exited.oom_killed,
+                            at: exited.finished.to_string(),
+                            pid: 0,
+                            steps: Vec::new(),
+                        })
+                    })
+                })
+            }
+        }
+    }
+}

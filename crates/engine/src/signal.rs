@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Signal names and numbers (signal(7), x86-64 and arm64 numbering), and sending one to a process that is certainly the
+//! right one.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use shim::ProcessRef;
+
+use crate::container::Running;
+use crate::error::EngineError;
+
+const NAMES: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
+    "PWR", "SYS",
+];
+const RTMIN: i32 = 34;
+const RTMAX: i32 = 64;
+
+/// A signal's number from its name, with or without `SIG`, or from its number.
+///
+/// # Errors
+/// What is neither.
+pub(crate) fn parse(text: &str) -> Result<i32, EngineError> {
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let realtime = |rest: &str, base: i32, sign: i32| {
+        let offset = if rest.is_empty() { 0 } else { rest.get(1..).and_then(|n| n.parse::<i32>().ok())? };
+        Some(base + sign * offset)
+    };
+    let number = match name {
+        "IOT" => Some(6),
+        "POLL" => Some(29),
+        _ => NAMES.iter().position(|&known| known == name).map(|at| at as i32 + 1),
+    };
+    number
+        .or_else(|| name.strip_prefix("RTMIN").and_then(|rest| realtime(rest, RTMIN, 1)))
+        .or_else(|| name.strip_prefix("RTMAX").and_then(|rest| realtime(rest, RTMAX, -1)))
+        .or_else(|| name.parse().ok())
+        .filter(|number| (1..=RTMAX).contains(number) && !(32..34).contains(number))
+        .ok_or_else(|| EngineError::invalid("signal", format!("{text:?} is not a signal")))
+}
+
+/// A descriptor of a running container's first process; `None` when that process is gone.
+pub(crate) fn pidfd(running: &Running) -> Result<Option<OwnedFd>, EngineError> {
+    let process = ProcessRef { pid: running.pid, start_time: running.start_time };
+    process.open().map_err(EngineError::io("open the process", format!("/proc/{}", running.pid)))
+}
+
+/// Sends signal `number` to a running container's first process. `false` when it is gone already.
+pub(crate) fn send(running: &Running, number: i32) -> Result<bool, EngineError> {
+    let Some(pidfd) = pidfd(running)? else { return Ok(false) };
+    match sys::process::pidfd_send_signal(pidfd.as_fd(), number) {
+        Ok(()) => Ok(true),
+        Err(error) if error.errno() == Errno::SRCH => Ok(false),
+        Err(error) => Err(EngineError::Signal(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_are_read_as_docker_reads_them() {
+        for (text, number) in
+            [("TERM", 15), ("SIGTERM", 15), ("sigkill", 9), ("9", 9), ("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("RTMIN", 34)]
+        {
+            assert_eq!(parse(text).unwrap(), number, "{text}");
+        }
+        for bad in ["", "SIG", "0", "65", "-9", "33", "SIGRTMIN+99", "RTMINx"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

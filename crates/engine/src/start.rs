@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `start` and `run`: a created container gets its root filesystem, its network and a shim that executes its command.
+//!
+//! Everything up to the shim is one straight recipe on one worker thread ([`Engine::launch`]); what it made is taken
+//! down again in reverse when a later step fails.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use network::Endpoint;
+use oci::ContainerId;
+use runtime::{Step, now_ns};
+use shim::{LogConfig, ShimFds, ShimHandle, ShimRequest, Started};
+use snapshot::MountOptions;
+use tokio::net::UnixStream;
+
+use crate::container::{Container, Exited, Phase, Record, Running, State};
+use crate::create::Keep;
+use crate::error::EngineError;
+use crate::frames::{self, Frame};
+use crate::request::{ContainerSpec, Mount, NetworkMode};
+use crate::session::Session;
+use crate::spec::{self, Inputs};
+use crate::{Engine, rootfs, user};
+
+/// A log may fill this much before it is rotated, and this many files are kept: 50 MiB a container, so that logs never
+/// fill the disk by default.
+const LOG_MAX_SIZE: u64 = 10 << 20;
+const LOG_MAX_FILES: u32 = 5;
+
+/// How a `run` is attached and traced.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// Streams go to the caller from the first byte on. Otherwise the container runs detached.
+    pub attach: bool,
+    /// Collect the time of each step.
+    pub trace: bool,
+    /// Steps taken before the engine was asked.
+    pub steps: Vec<Step>,
+}
+
+/// A container that was created and started in one go.
+pub struct Ran {
+    /// Its id.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: String,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// Its first process, and the steps that led to it when they were asked for.
+    pub started: Started,
+    /// Its streams, if attached.
+    pub session: Option<Session>,
+}
+
+/// The answer to `start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartOutcome {
+    /// It runs now.
+    Started,
+    /// It ran already.
+    AlreadyRunning,
+}
+
+/// A shim on its way, before it said whether the command could be executed.
+struct Launching {
+    shim: ShimHandle,
+    endpoint: Option<Endpoint>,
+    attach: Option<StdUnixStream>,
+    steps: Steps,
+}
+
+/// The times of steps; empty, and cheap, when nobody asked for them.
+struct Steps {
+    wanted: bool,
+    taken: Vec<Step>,
+}
+
+impl Steps {
+    fn note(&mut self, name: &str) {
+        if self.wanted {
+            self.taken.push(Step { name: name.to_owned(), at_ns: now_ns() });
+        }
+    }
+}
+
+impl Engine {
+    /// Starts a created or exited container, detached. Returns when its command has been executed.
+    ///
+    /// # Errors
+    /// Whatever keeps the command from being executed: the container is then `exited`, with that reason in its record.
+    pub async fn start(self: &Arc<Self>, name: &str) -> Result<StartOutcome, EngineError> {
+        let container = self.container(name)?;
+        let _turn = container.lifecycle.lock().await;
+        if container.with_record(|record| record.state.running().is_some()) {
+            return Ok(StartOutcome::AlreadyRunning);
+        }
+        // Between the lookup and the turn, a removal may have come first.
+        self.container(container.id.as_str())?;
+        let (engine, target) = (Arc::clone(self), Arc::clone(&container));
+        let launching = self
+            .blocking("start", move || engine.launch(&target, false, Steps { wanted: false, taken: Vec::new() }))
+            .await;
+        let launching = launching.inspect_err(|error| self.record_failed_start(&container, error))?;
+        self.supervise_start(&container, launching).await?;
+        self.remember_later(&container);
+        Ok(StartOutcome::Started)
+    }
+
+    /// Creates and starts a container in one go: the short way of `corten run`.
+    ///
+    /// # Errors
+    /// Those of `create` and `start`. A container with `auto_remove` is gone then.
+    pub async fn run(self: &Arc<Self>, spec: ContainerSpec, options: RunOptions) -> Result<Ran, EngineError> {
+        let RunOptions { attach, trace, steps } = options;
+        let warnings = self.warnings(&spec);
+        let mut steps = Steps { wanted: trace, taken: steps };
+        steps.note("daemon: request read");
+        let engine = Arc::clone(self);
+        let (container, _turn, launching) = self
+            .blocking("run", move || {
+                let keep = if spec.auto_remove { Keep::Ephemeral } else { Keep::Durable };
+                let (container, turn) = engine.create_blocking(spec, keep)?;
+                steps.note("daemon: container created");
+                let launching = engine.launch(&container, attach, steps);
+                Ok((container, turn, launching))
+            })
+            .await?;
+        let started = match launching {
+            Ok(launching) => self.supervise_start(&container, launching).await,
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok((started, stream)) => {
+                let name = container.with_record(|record| record.name.clone());
+                if !container.with_record(|record| record.spec.auto_remove) {
+                    self.remember_later(&container);
+                }
+                let session = stream.map(|stream| Session::of_container(stream, Arc::clone(&container)));
+                Ok(Ran { id: container.id.clone(), name, warnings, started, session })
+            }
+            Err(error) => {
+                if container.with_record(|record| record.spec.auto_remove) {
+                    self.forget(&container, None);
+                } else {
+                    self.record_failed_start(&container, &error);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Everything from the container's record to a running shim. On failure all of it is taken down again.
+    fn launch(&self, container: &Container, attach: bool, mut steps: Steps) -> Result<Launching, EngineError> {
+        let record = container.record();
+        let root = self.mount_root(container, &record)?;
+        steps.note("snapshot: root filesystem mounted");
+        let identity = user::look_up(root.as_fd(), &record.process.user)?;
+        rootfs::make_working_directory(root.as_fd(), &record.process.cwd, &identity)?;
+        make_bind_sources(&record)?;
+        let (netns, endpoint) = self.join_network(&record)?;
+        steps.note("network: namespace and address leased");
+        let result = self.spawn_shim(container, &record, &identity, root, netns, &endpoint, attach, &mut steps);
+        match result {
+            Ok((shim, attach)) => Ok(Launching { shim, endpoint, attach, steps }),
+            Err(error) => {
+                self.release_network(endpoint.as_ref());
+                Err(error)
+            }
+        }
+    }
+
+    fn mount_root(&self, container: &Container, record: &Record) -> Result<OwnedFd, EngineError> {
+        let options = MountOptions { read_only: false, volatile: record.spec.auto_remove };
+        Ok(self.layers.mount(&container.dir, &record.layers, options)?)
+    }
+
+    fn join_network(&self, record: &Record) -> Result<(Option<OwnedFd>, Option<Endpoint>), EngineError> {
+        Ok(match record.spec.network {
+            NetworkMode::Host => (None, None),
+            NetworkMode::None => (Some(self.network.isolated()?), None),
+            NetworkMode::Bridge => {
+                let (netns, endpoint) = self.network.attach(&record.id, &record.spec.ports)?;
+                (Some(netns), Some(endpoint))
+            }
+        })
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the one place where everything a shim needs comes together")]
+    fn spawn_shim(
+        &self,
+        container: &Container,
+        record: &Record,
+        identity: &user::Identity,
+        root: OwnedFd,
+        netns: Option<OwnedFd>,
+        endpoint: &Option<Endpoint>,
+        attach: bool,
+        steps: &mut Steps,
+    ) -> Result<(ShimHandle, Option<StdUnixStream>), EngineError> {
+        rootfs::write_network_files(&container.dir, &spec::hostname(record), endpoint.as_ref(), record.spec.network)?;
+        let cgroup = self.cgroup_path(&record.id);
+        let inputs =
+            Inputs { record, identity, dir: &container.dir, cgroup: &cgroup.to_string(), kernel: self.kernel };
+        let spec = spec::runtime_spec(&inputs)?;
+        let dir = self.shim_dir(&record.id);
+        self.write_shim_record(&dir, record, endpoint.clone())?;
+        let request = ShimRequest {
+            id: record.id.clone(),
+            dir: dir.clone(),
+            spec,
+            bundle: container.dir.clone(),
+            log: Some(LogConfig { path: container.log_path(), max_size: LOG_MAX_SIZE, max_files: LOG_MAX_FILES }),
+            open_stdin: record.spec.open_stdin,
+            stdin_once: record.spec.stdin_once,
+            trace: steps.wanted,
+            terminal_size: record.spec.console_size,
+        };
+        let spawned = (|| {
+            let (ours, theirs) = if attach {
+                let (ours, theirs) = socket_pair(&dir)?;
+                (Some(ours), Some(theirs))
+            } else {
+                (None, container.take_offered())
+            };
+            let theirs = theirs.map(OwnedFd::from);
+            steps.note("daemon: configuration made");
+            let shim = self.zygote.spawn(&request, ShimFds { rootfs: Some(root), netns, attach: theirs })?;
+            steps.note("zygote: shim cloned");
+            Ok((shim, ours))
+        })();
+        if spawned.is_err() {
+            self.remove_shim_dir(&record.id);
+        }
+        spawned
+    }
+
+    /// Waits for the shim's word, makes the container running, and leaves a task behind that waits for its exit.
+    async fn supervise_start(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        launching: Launching,
+    ) -> Result<(Started, Option<UnixStream>), EngineError> {
+        let Launching { shim, endpoint, attach, mut steps } = launching;
+        let mut control = frames::adopt(shim.control)?;
+        let word = match frames::read(&mut control).await {
+            Ok(Frame::Started(started)) => Ok(started),
+            Ok(Frame::Failed(report)) => Err(EngineError::Launch(report)),
+            Ok(_) | Err(_) => Err(EngineError::ShimGone { id: container.id.short().to_owned() }),
+        };
+        let mut started = match word {
+            Ok(started) => started,
+            Err(error) => {
+                let (engine, id) = (Arc::clone(self), container.id.clone());
+                self.in_background("clean up a failed start", move || {
+                    engine.await_shim(&shim.pidfd);
+                    engine.remove_cgroup(&id);
+                    engine.remove_shim_dir(&id);
+                    engine.release_network(endpoint.as_ref());
+                });
+                return Err(error);
+            }
+        };
+        steps.note("daemon: started");
+        steps.taken.append(&mut started.steps);
+        steps.taken.sort_by_key(|step| step.at_ns);
+        started.steps = steps.taken;
+        let running =
+            Running { pid: started.pid, start_time: started.start_time, started: Timestamp::now(), endpoint };
+        container.update(|record| {
+            let state = std::mem::replace(&mut record.state, State::Created);
+            record.state = state.into_running(running)?;
+            Ok::<(), EngineError>(())
+        })?;
+        container.announce(Phase::Running);
+        self.supervise(Arc::clone(container), control, shim.pidfd);
+        let stream = attach.map(frames::adopt).transpose()?;
+        Ok((started, stream))
+    }
+
+    /// The command could not be executed: the record says so, and why.
+    fn record_failed_start(self: &Arc<Self>, container: &Arc<Container>, error: &EngineError) {
+        use errors::Classify;
+        let code = i32::from(error.kind().run_exit_code());
+        let exited = Exited {
+            code,
+            oom_killed: false,
+            started: None,
+            finished: Timestamp::now(),
+            error: Some(errors::chain(error)),
+        };
+        container.update(|record| record.state = State::Exited(exited));
+        container.announce(Phase::Exited(code));
+        self.remember_later(container);
+    }
+
+    fn write_shim_record(
+        &self,
+        dir: &PathBuf,
+        record: &Record,
+        endpoint: Option<Endpoint>,
+    ) -> Result<(), EngineError> {
+        // Left by a run whose daemon and shim both died; nothing of it is needed any more.
+        self.remove_shim_dir(&record.id);
+        fs::DirBuilder::new().mode(0o700).create(dir).map_err(EngineError::io("create", dir))?;
+        let kept = crate::reconcile::ShimRecord { record: record.clone(), endpoint };
+        let path = dir.join(crate::reconcile::SHIM_RECORD);
+        let json = serde_json::to_vec(&kept).map_err(|error| EngineError::io("encode", &path)(error.into()))?;
+        fs::write(&path, json).map_err(EngineError::io("write", &path))
+    }
+}
+
+fn socket_pair(dir: &PathBuf) -> Result<(StdUnixStream, StdUnixStream), EngineError> {
+    StdUnixStream::pair().map_err(EngineError::io("make a socket pair for", dir))
+}
+
+/// `-v` makes a missing source as a directory, as Docker does; `--mount` refuses it.
+fn make_bind_sources(record: &Record) -> Result<(), EngineError> {
+    for mount in &record.spec.mounts {
+        let Mount::Bind { source, create_source, .. } = mount else { continue };
+        match fs::symlink_metadata(source) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && *create_source => {
+                fs::create_dir_all(source).map_err(EngineError::io("create the bind mount's source", source))?;
+            }
+            Err(error) => return Err(EngineError::io("find the bind mount's source", source)(error)),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `stop`, `kill` and `wait`: asking a container to end, making it end, and learning that it has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Engine;
+use crate::container::{Container, Phase};
+use crate::error::EngineError;
+use crate::{exec, signal};
+
+/// Seconds between the stop signal and SIGKILL when nobody chose another time.
+const DEFAULT_STOP_TIMEOUT: i64 = 10;
+/// How long the kernel may take to end a process after SIGKILL. Uninterruptible I/O can hold it.
+const KILL_GRACE: Duration = Duration::from_secs(30);
+
+/// The answer to `stop`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopOutcome {
+    /// It has ended.
+    Stopped,
+    /// It did not run.
+    NotRunning,
+}
+
+/// What `wait` waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// That it does not run, which may be true already.
+    NotRunning,
+    /// The next exit, even if it does not run now.
+    NextExit,
+    /// Its removal.
+    Removed,
+}
+
+impl Engine {
+    /// Sends the stop signal, waits `timeout` seconds (the container's own, then 10, when absent; a negative number
+    /// waits for ever), then sends SIGKILL.
+    ///
+    /// # Errors
+    /// No such container; a signal that is none; a process that does not end even so.
+    pub async fn stop(&self, name: &str, timeout: Option<i64>, signal: Option<&str>) -> Result<StopOutcome, EngineError> {
+        let container = self.container(name)?;
+        let Some(running) = container.with_record(|record| record.state.running().cloned()) else {
+            return Ok(StopOutcome::NotRunning);
+        };
+        let (stop_signal, own_timeout) =
+            container.with_record(|record| (record.process.stop_signal, record.spec.stop_timeout));
+        let number = signal.map_or(Ok(stop_signal), signal::parse)?;
+        let seconds = timeout.or(own_timeout.map(i64::from)).unwrap_or(DEFAULT_STOP_TIMEOUT);
+        let mut phase = container.watch();
+        let mut ended = std::pin::pin!(phase.wait_for(|phase| *phase != Phase::Running));
+        if signal::send(&running, number)? {
+            match u64::try_from(seconds) {
+                Err(_) => {
+                    ended.await.ok();
+                    return Ok(StopOutcome::Stopped);
+                }
+                Ok(seconds) => {
+                    if tokio::time::timeout(Duration::from_secs(seconds), &mut ended).await.is_ok() {
+                        return Ok(StopOutcome::Stopped);
+                    }
+                }
+            }
+        }
+        signal::send(&running, rustix::process::Signal::KILL.as_raw())?;
+        match tokio::time::timeout(KILL_GRACE, ended).await {
+            Ok(_) => Ok(StopOutcome::Stopped),
+            Err(_) => Err(does_not_end(&container)),
+        }
+    }
+
+    /// Sends a signal, SIGKILL when none is named. SIGKILL returns when the container has ended.
+    ///
+    /// # Errors
+    /// No such container, or it does not run; a signal that is none.
+    pub async fn kill(&self, name: &str, signal: Option<&str>) -> Result<(), EngineError> {
+        let container = self.container(name)?;
+        let kill = rustix::process::Signal::KILL.as_raw();
+        let number = signal.filter(|name| !name.is_empty()).map_or(Ok(kill), signal::parse)?;
+        let running = exec::running(&container).map_err(|error| with_verb(error, "kill"))?;
+        if !signal::send(&running, number)? {
+            return Ok(());
+        }
+        if number != kill {
+            return Ok(());
+        }
+        self.await_end(&container).await
+    }
+
+    /// Waits until a container that was sent SIGKILL has ended.
+    pub(crate) async fn await_end(&self, container: &Container) -> Result<(), EngineError> {
+        let mut phase = container.watch();
+        match tokio::time::timeout(KILL_GRACE, phase.wait_for(|phase| *phase != Phase::Running)).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(does_not_end(container)),
+        }
+    }
+
+    /// Waits for a condition; the exit code.
+    ///
+    /// # Errors
+    /// No such container.
+    pub async fn wait(&self, name: &str, condition: Condition) -> Result<i32, EngineError> {
+        let container = self.container(name)?;
+        let mut phase = container.watch();
+        if condition == Condition::NextExit {
+            // Whatever holds now is the past.
+            phase.wait_for(|phase| *phase == Phase::Running || matches!(phase, Phase::Removed(_))).await.ok();
+        }
+        let reached = |phase: &Phase| match condition {
+            Condition::Removed => matches!(phase, Phase::Removed(_)),
+            Condition::NotRunning => *phase != Phase::Running,
+            Condition::NextExit => matches!(phase, Phase::Exited(_) | Phase::Removed(_)),
+        };
+        // The sender lives in the container, which this holds: it cannot be gone.
+        let last = phase.wait_for(reached).await.map(|phase| *phase).unwrap_or(Phase::Removed(None));
+        Ok(match last {
+            Phase::Exited(code) | Phase::Removed(Some(code)) => code,
+            Phase::Idle | Phase::Running | Phase::Removed(None) => 0,
+        })
+    }
+
+    /// Removes a container: its name, record, writable layer and log. A running one only with `force`.
+    ///
+    /// # Errors
+    /// No such container; it runs and `force` was not given.
+    pub async fn remove(self: &Arc<Self>, name: &str, force: bool) -> Result<(), EngineError> {
+        let container = self.container(name)?;
+        let _turn = container.lifecycle.lock().await;
+        // Another removal may have had the turn before.
+        self.container(container.id.as_str())?;
+        if let Some(running) = container.with_record(|record| record.state.running().cloned()) {
+            if !force {
+                return Err(with_verb(
+                    EngineError::WrongState {
+                        name: container.with_record(|record| record.name.clone()),
+                        status: "running",
+                        verb: "remove",
+                    },
+                    "remove",
+                ));
+            }
+            signal::send(&running, rustix::process::Signal::KILL.as_raw())?;
+            self.await_end(&container).await?;
+        }
+        let still_there = self.registry().by_id.contains_key(&container.id);
+        if still_there {
+            self.delete_record(&container).await?;
+            self.forget(&container, None);
+        }
+        Ok(())
+    }
+
+    /// Deletes a durable record, synced: what was removed does not come back after a power cut.
+    async fn delete_record(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), EngineError> {
+        let (engine, id) = (Arc::clone(self), container.id.clone());
+        self.blocking("delete a record", move || {
+            let deleted: Result<(), metadata::MetadataError> = engine
+                .store
+                .write(metadata::Durability::Synced, |tx| tx.delete(crate::CONTAINERS, id.as_str()).map(|_| ()));
+            Ok(deleted?)
+        })
+        .await
+    }
+}
+
+fn with_verb(error: EngineError, verb: &'static str) -> EngineError {
+    match error {
+        EngineError::WrongState { name, status, .. } => EngineError::WrongState { name, status, verb },
+        other => other,
+    }
+}
+
+fn does_not_end(container: &Container) -> EngineError {
+    EngineError::WrongState {
+        name: container.with_record(|record| record.name.clone()),
+        status: "still running 30 s after SIGKILL",
+        verb: "end",
+    }
+}
