@@ -417,7 +417,7 @@ proptest! {
     }
 
     #[test]
-    fn conditions_hold_at_their_edges(rules in proptest::collection::vec(any_rule(), 1..5)) {
+    fn conditions_hold_at_their_edges(rules in proptest::collection::vec(any_rule(), 1..4)) {
         let rules: Vec<_> = rules.into_iter().map(|mut rule| { rule["names"] = serde_json::json!(["read"]); rule }).collect();
         let json = serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "syscalls": rules});
         let profile: LinuxSeccomp = serde_json::from_value(json.clone()).unwrap();
@@ -429,6 +429,9 @@ proptest! {
                 values.extend([value, value.wrapping_sub(1), value.wrapping_add(1), value ^ 1 << 32, value | 1 << 40]);
             }
         }
+        values.sort_unstable();
+        values.dedup();
+        values.truncate(40);
         for &a in &values {
             for &b in &values {
                 let data = call(0, X86_64, [a, b, 0, 0, 0, 0]);
