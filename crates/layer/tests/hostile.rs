@@ -596,11 +596,11 @@ proptest! {
 
     /// Random sequences of links, files, directories and whiteouts over a few names that lead to each other and out.
     #[test]
-    fn nothing_built_from_links_reaches_out(steps in proptest::collection::vec((0usize..6, 0usize..8, 0usize..9), 1..25)) {
+    fn nothing_built_from_links_reaches_out(steps in proptest::collection::vec((0usize..6, 0usize..6, 0usize..6), 1..16)) {
         let place = Place::new();
-        let names = ["a", "b", "a/b", "b/a", "a/b/c", "c", "c/file", "a/file"];
+        let names = ["a", "b", "a/b", "b/a", "a/file", "b/file"];
         let (out, file) = (place.aim(""), place.aim("file"));
-        let targets = ["a", "b", "/a", "..", "../sentinel", "/", "a/..", &out, &file];
+        let targets = ["b", "/", "a/..", "../sentinel", &out, &file];
         for step in 1..=steps.len() {
             let mut raw = Raw::default();
             for &(what, name, target) in &steps[..step] {
