@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 pub use bollard_stubs::models as docker;
 
-/// The newest version of the Docker Engine API that is spoken, as it stands in the path: `/v1.43/…`.
-pub const API_VERSION: &str = "1.43";
+/// The newest version of the Docker Engine API that is spoken, as it stands in the path: `/v1.47/…`.
+pub const API_VERSION: &str = "1.47";
 /// The oldest version of the Docker Engine API that is spoken.
 pub const MIN_API_VERSION: &str = "1.24";
 /// The protocol name in `Upgrade:` of the streaming routes.
@@ -130,9 +130,6 @@ pub struct AttachRequest {
     /// Start the (stopped or merely created) container, so that no output is missed.
     #[serde(default)]
     pub start: bool,
-    /// The client's terminal, when the container has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<Size>,
 }
 
 /// The body of every answer that is an error: Docker's `message`, and what Corten's own clients make use of.
@@ -193,6 +190,24 @@ pub struct ProgressLine {
     pub error_detail: Option<ErrorBody>,
 }
 
+/// A span of `seconds` in the words of Docker's statuses: `Less than a second`, `5 minutes`, `About an hour`.
+pub fn human_duration(seconds: u64) -> String {
+    let (minutes, hours) = (seconds / 60, (seconds + 1800) / 3600);
+    match seconds {
+        0 => "Less than a second".into(),
+        1 => "1 second".into(),
+        2..60 => format!("{seconds} seconds"),
+        60..120 => "About a minute".into(),
+        _ if minutes < 60 => format!("{minutes} minutes"),
+        _ if hours == 1 => "About an hour".into(),
+        _ if hours < 48 => format!("{hours} hours"),
+        _ if hours < 24 * 7 * 2 => format!("{} days", hours / 24),
+        _ if hours < 24 * 30 * 2 => format!("{} weeks", hours / 24 / 7),
+        _ if hours < 24 * 365 * 2 => format!("{} months", hours / 24 / 30),
+        _ => format!("{} years", hours / 24 / 365),
+    }
+}
+
 /// How far a layer is, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ProgressDetail {
@@ -230,5 +245,24 @@ mod tests {
         assert_eq!(ErrorBody::from(report.clone()).into_report(500), report);
         let foreign: ErrorBody = serde_json::from_str(r#"{"message":"No such container: x"}"#).unwrap();
         assert_eq!(foreign.into_report(404).kind, Kind::NotFound);
+    }
+
+    #[test]
+    fn spans_are_dockers_words() {
+        for (seconds, text) in [
+            (0, "Less than a second"),
+            (1, "1 second"),
+            (59, "59 seconds"),
+            (90, "About a minute"),
+            (300, "5 minutes"),
+            (3600, "About an hour"),
+            (7200, "2 hours"),
+            (86_400 * 3, "3 days"),
+            (86_400 * 21, "3 weeks"),
+            (86_400 * 90, "3 months"),
+            (86_400 * 800, "2 years"),
+        ] {
+            assert_eq!(human_duration(seconds), text);
+        }
     }
 }

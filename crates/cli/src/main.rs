@@ -7,6 +7,7 @@ mod commands;
 mod detach_keys;
 mod failure;
 mod flags;
+mod hello;
 mod printer;
 mod signals;
 mod stream;
@@ -14,17 +15,46 @@ mod template;
 mod terminal;
 mod trace;
 
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let start_ns = trace::now_ns();
+    let program = std::env::args_os().next();
+    if program.as_deref().is_some_and(is_oci_runtime) {
+        return ExitCode::from(runtime::oci_cli::main(std::env::args_os().skip(1)));
+    }
     let first = std::env::args_os().nth(1);
-    match first.as_ref().and_then(|word| word.to_str()) {
+    match first.as_deref().and_then(OsStr::to_str) {
         Some("zygote") => ExitCode::from(shim::zygote_main()),
+        Some("oci") => ExitCode::from(runtime::oci_cli::main(std::env::args_os().skip(2))),
+        Some("hello") => hello::main(std::env::args_os().skip(2).map(lossy), start_ns),
         Some("--version" | "-V") => {
             printer::line(concat!("corten ", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
         _ => cli::main(std::env::args_os(), start_ns),
+    }
+}
+
+/// Whether this executable was called by the name of an OCI runtime.
+fn is_oci_runtime(program: &OsStr) -> bool {
+    Path::new(program).file_name().is_some_and(|name| name == "runc" || name == "corten-oci")
+}
+
+/// What is no text is no argument that `hello` knows.
+fn lossy(argument: OsString) -> String {
+    argument.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_runtime_goes_by_three_names() {
+        assert!(is_oci_runtime(OsStr::new("/usr/sbin/runc")) && is_oci_runtime(OsStr::new("corten-oci")));
+        assert!(!is_oci_runtime(OsStr::new("corten")) && !is_oci_runtime(OsStr::new("/runc/corten")));
     }
 }

@@ -67,6 +67,12 @@ pub(crate) async fn drive(
     let (happened, mut events) = mpsc::channel(4);
     tokio::spawn(receive(session.reader, output, happened));
 
+    // The command's terminal may have been made before this one was looked at.
+    if let Some(size) = terminal::size().filter(|_| options.tty) {
+        // The receiver lives in the task that was just started.
+        let _ = resize.send(size).await;
+    }
+
     let mut resized = tokio::signal::unix::signal(SignalKind::window_change()).map_err(no_signals)?;
     let mut started = false;
     let mut early = Vec::new();

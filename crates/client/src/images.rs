@@ -66,13 +66,11 @@ impl Client {
     pub async fn import(
         &self,
         archive: impl Read + Send + 'static,
-        name: Option<&str>,
-        message: Option<&str>,
+        name: &str,
         changes: &[String],
         progress: impl FnMut(ProgressLine),
     ) -> Result<(), ClientError> {
-        let mut path = Path::new("/images/create").with("fromSrc", "-").with_some("repo", name);
-        path = path.with_some("message", message);
+        let mut path = Path::new("/images/create").with("fromSrc", "-").with("repo", name);
         for change in changes {
             path = path.with("changes", change);
         }

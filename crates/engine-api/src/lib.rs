@@ -1,1 +1,19 @@
-//! The Docker Engine HTTP API and Corten's own routes; no logic.
+// SPDX-License-Identifier: Apache-2.0
+//! The Docker Engine HTTP API (a subset, with and without the version in the path) and Corten's own routes.
+//!
+//! A request goes through [`server`] (connections, the version in the path), one handler in [`routes`] (validate, call
+//! one method of the engine, translate the answer) and, if it failed, through [`error`], where every error becomes a
+//! status and JSON.
+//!
+//! **Architecture Invariant:** no logic. A route that needs some belongs into the engine.
+
+mod convert;
+mod error;
+mod extract;
+mod hijack;
+mod routes;
+mod server;
+mod version;
+
+pub use error::ApiError;
+pub use server::{ListenError, listen, serve};

@@ -7,7 +7,6 @@ use crate::cli::Context;
 use crate::commands::run::{Foreground, stay};
 use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
-use crate::terminal;
 use crate::trace::Trace;
 
 /// Attach this terminal's input, output and errors to a running container
@@ -31,11 +30,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let config = context.client.inspect_container(&args.container).await?.config.unwrap_or_default();
     let tty = config.tty.unwrap_or(false);
     let stdin = !args.no_stdin && config.open_stdin.unwrap_or(false);
-    let request = AttachRequest {
-        streams: Streams { stdin, stdout: true, stderr: true },
-        start: false,
-        size: tty.then(terminal::size).flatten(),
-    };
+    let request = AttachRequest { streams: Streams { stdin, stdout: true, stderr: true }, start: false };
     let session = context.client.attach(&args.container, &request).await?;
     // With a terminal Ctrl-C is a key like any other, and a signal is for this program.
     let how = Foreground { tty, stdin, detach_keys: &args.detach_keys, sig_proxy: args.sig_proxy && !tty };

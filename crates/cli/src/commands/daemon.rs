@@ -1,12 +1,229 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `corten daemon`: own all state and serve the API.
+//!
+//! The order matters: the zygote is started while this process is small and has one thread; the engine takes the data
+//! root for itself before the socket appears; whoever can connect is served.
+
+use std::fs;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use cgroup::CgroupPath;
+use clap::ValueEnum;
+use client::{DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, socket_of};
+use engine::{Engine, EngineConfig};
+use errors::{Kind, kind_of_io};
+use shim::Zygote;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
 
-/// Run the daemon
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+/// The bridge that a daemon makes unless it is told otherwise.
+const DEFAULT_BRIDGE: &str = "corten0";
+/// The nf_tables table of the daemon with the default bridge.
+const DEFAULT_TABLE: &str = "corten";
+/// Network namespaces kept ready.
+const NETWORK_POOL: usize = 4;
 
-pub(crate) fn run(_args: Args, _host: Option<String>) -> Result<u8, Failure> {
-    Err(Failure::told())
+/// Run the daemon: it owns all state and serves the API
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Leave the caller's session and working directory
+    #[arg(long)]
+    background: bool,
+    /// The bridge's interface; with another name than the default, the firewall table has that name, too
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_BRIDGE)]
+    bridge: String,
+    /// The control group above those of all containers
+    #[arg(long, value_name = "PATH", default_value = "/corten")]
+    cgroup_parent: CgroupPath,
+    /// Where images and containers are kept [default: /var/lib/corten]
+    #[arg(long, value_name = "DIRECTORY")]
+    data_root: Option<PathBuf>,
+    /// Where sockets and process state are kept [default: /run/corten]
+    #[arg(long, value_name = "DIRECTORY")]
+    exec_root: Option<PathBuf>,
+    /// The address to listen on [default: corten.sock in the exec root]
+    #[arg(short = 'H', long, value_name = "ADDRESS")]
+    host: Option<String>,
+    /// How much to log
+    #[arg(short, long, value_name = "LEVEL", default_value = "info")]
+    log_level: LogLevel,
+    /// Where to write the process id
+    #[arg(short, long, value_name = "FILE")]
+    pidfile: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogLevel {
+    /// Everything.
+    Debug,
+    /// What happens.
+    Info,
+    /// What may be wrong.
+    Warn,
+    /// What is wrong.
+    Error,
+}
+
+/// Run until SIGTERM or SIGINT; `host` is an address given before the command.
+pub(crate) fn run(args: Args, host: Option<String>) -> Result<u8, Failure> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Failure::new(Kind::PermissionDenied, "only root can run the daemon")
+            .with_hint("run it as root: sudo corten daemon"));
+    }
+    let places = Places::of(&args, host)?;
+    if args.background {
+        leave_the_callers_session()?;
+    }
+    // What the daemon makes is meant for root unless it says otherwise.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .with_max_level(match args.log_level {
+            LogLevel::Debug => tracing::Level::DEBUG,
+            LogLevel::Info => tracing::Level::INFO,
+            LogLevel::Warn => tracing::Level::WARN,
+            LogLevel::Error => tracing::Level::ERROR,
+        })
+        .init();
+    let zygote = Zygote::start()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Kind::Internal, format!("cannot make the event loop: {error}")))?;
+    runtime.block_on(serve(args, places, zygote))?;
+    Ok(0)
+}
+
+/// Where everything is, as absolute paths.
+struct Places {
+    data_root: PathBuf,
+    exec_root: PathBuf,
+    socket: PathBuf,
+    pidfile: Option<PathBuf>,
+}
+
+impl Places {
+    fn of(args: &Args, host: Option<String>) -> Result<Places, Failure> {
+        let root = |flag: &Option<PathBuf>, variable: &str, default: &str| {
+            let chosen = flag.clone().or_else(|| std::env::var_os(variable).map(PathBuf::from));
+            absolute(&chosen.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(|| default.into()))
+        };
+        let exec_root = root(&args.exec_root, "CORTEN_EXEC_ROOT", DEFAULT_EXEC_ROOT)?;
+        let socket = match args.host.as_deref().or(host.as_deref()) {
+            Some(address) => socket_of(address)?,
+            None => exec_root.join("corten.sock"),
+        };
+        Ok(Places {
+            data_root: root(&args.data_root, "CORTEN_DATA_ROOT", DEFAULT_DATA_ROOT)?,
+            exec_root,
+            socket,
+            pidfile: args.pidfile.as_deref().map(absolute).transpose()?,
+        })
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path)
+        .map_err(|error| Failure::new(Kind::InvalidArgument, format!("{} cannot be used: {error}", path.display())))
+}
+
+fn leave_the_callers_session() -> Result<(), Failure> {
+    let failed = |what: &str, error: std::io::Error| Failure::new(Kind::Internal, format!("cannot {what}: {error}"));
+    rustix::process::setsid().map_err(|errno| failed("leave the session", errno.into()))?;
+    std::env::set_current_dir("/").map_err(|error| failed("change to /", error))
+}
+
+async fn serve(args: Args, places: Places, zygote: Zygote) -> Result<(), Failure> {
+    let no_signals = |error| Failure::new(Kind::Internal, format!("cannot wait for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    // A terminal that goes away takes no daemon along.
+    let mut hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
+
+    let table = if args.bridge == DEFAULT_BRIDGE { DEFAULT_TABLE.to_owned() } else { args.bridge.clone() };
+    let engine = Engine::open(
+        EngineConfig {
+            data_root: places.data_root,
+            exec_root: places.exec_root,
+            bridge: args.bridge,
+            table,
+            cgroup_parent: args.cgroup_parent,
+            network_pool: NETWORK_POOL,
+        },
+        zygote,
+    )?;
+    if let Some(directory) = places.socket.parent() {
+        fs::create_dir_all(directory).map_err(|error| cannot("make the directory", directory, &error))?;
+    }
+    let listener = engine_api::listen(&places.socket)?;
+    if let Some(pidfile) = &places.pidfile {
+        write_pidfile(pidfile).map_err(|error| cannot("write the pidfile", pidfile, &error))?;
+    }
+    tracing::info!(socket = %places.socket.display(), version = env!("CARGO_PKG_VERSION"), "the daemon listens");
+
+    let ended = async {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = hangup.recv() => {}
+            }
+        }
+    };
+    engine_api::serve(engine.clone(), listener, ended).await;
+    tracing::info!("the daemon ends; containers go on");
+    for path in std::iter::once(&places.socket).chain(&places.pidfile) {
+        if let Err(error) = fs::remove_file(path) {
+            tracing::warn!(path = %path.display(), %error, "a file is left behind");
+        }
+    }
+    engine.shutdown().await;
+    Ok(())
+}
+
+fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(kind_of_io(error), format!("cannot {what} {}: {error}", path.display()))
+}
+
+/// Whoever reads it finds the whole number or the one before.
+fn write_pidfile(path: &Path) -> std::io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    fs::write(&new, format!("{}\n", std::process::id()))?;
+    fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn the_socket_is_in_the_exec_root_unless_it_is_named() {
+        let args = Line::parse_from(["daemon", "--exec-root", "/x", "--data-root", "/d"]).args;
+        let places = Places::of(&args, None).unwrap();
+        assert_eq!((places.socket, places.data_root), ("/x/corten.sock".into(), PathBuf::from("/d")));
+        let args = Line::parse_from(["daemon", "-H", "unix:///s"]).args;
+        assert_eq!(Places::of(&args, Some("unix:///other".into())).unwrap().socket, Path::new("/s"));
+        let args = Line::parse_from(["daemon", "-H", "tcp://0.0.0.0:2375"]).args;
+        assert!(Places::of(&args, None).is_err());
+    }
+
+    #[test]
+    fn flags_are_checked() {
+        for flags in [["--cgroup-parent", "/.."], ["--log-level", "chatty"], ["--nonsense", "x"]] {
+            assert!(Line::try_parse_from(["daemon", flags[0], flags[1]]).is_err(), "{flags:?}");
+        }
+    }
 }

@@ -16,13 +16,10 @@ pub(crate) struct Args {
     /// Apply a Dockerfile instruction to the image: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, WORKDIR, …
     #[arg(short, long, value_name = "INSTRUCTION")]
     change: Vec<String>,
-    /// A comment in the image's history
-    #[arg(short, long, value_name = "TEXT")]
-    message: Option<String>,
     /// The archive; - for stdin
     file: String,
     /// The image's name: NAME[:TAG]
-    name: Option<String>,
+    name: String,
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
@@ -34,11 +31,10 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         }
         path => Box::new(open(path)?),
     };
-    let (name, message) = (args.name.as_deref(), args.message.as_deref());
     let mut id = None;
     context
         .client
-        .import(archive, name, message, &args.change, |line| {
+        .import(archive, &args.name, &args.change, |line| {
             // The last line is the image's id.
             if let Some(earlier) = std::mem::replace(&mut id, line.status) {
                 printer::note(&earlier);

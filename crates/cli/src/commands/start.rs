@@ -9,7 +9,6 @@ use crate::commands::for_each;
 use crate::commands::run::{Foreground, stay};
 use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
-use crate::terminal;
 use crate::trace::Trace;
 
 /// Start one or more containers
@@ -45,11 +44,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let config = found.config.unwrap_or_default();
     let tty = config.tty.unwrap_or(false);
     let stdin = args.interactive && config.open_stdin.unwrap_or(false);
-    let request = AttachRequest {
-        streams: Streams { stdin, stdout: true, stderr: true },
-        start: true,
-        size: tty.then(terminal::size).flatten(),
-    };
+    let request = AttachRequest { streams: Streams { stdin, stdout: true, stderr: true }, start: true };
     let session = context.client.attach(name, &request).await?;
     let how = Foreground { tty, stdin, detach_keys: &args.detach_keys, sig_proxy: true };
     stay(&context.client, session, how, &mut Trace::new(context.start_ns)).await

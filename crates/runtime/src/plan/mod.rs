@@ -293,6 +293,3 @@ impl EmptyLinux for Linux {
         linux
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A container's record as Docker's clients read it.
+
+use std::collections::HashMap;
+
+use api_types::docker::{
+    ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
+    ContainerSummaryHostConfig, ContainerSummaryNetworkSettings, ContainerSummaryStateEnum, EndpointSettings,
+    HostConfig, MountPoint, NetworkSettings, PortBinding, PortMap, PortSummary, PortSummaryTypeEnum,
+};
+use api_types::human_duration;
+use engine::{Mount, NetworkMode, Record, Running, SeccompChoice, State};
+use jiff::Timestamp;
+use network::{Endpoint, Protocol};
+use serde::Serialize;
+
+/// Docker's word for a time that has not come.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// What `inspect` answers: Docker's model, and the bridge's address where Docker's own clients still look for it.
+#[derive(Serialize)]
+pub(crate) struct Inspect {
+    #[serde(flatten)]
+    container: ContainerInspectResponse,
+    #[serde(rename = "NetworkSettings")]
+    network: Networks,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Networks {
+    #[serde(flatten)]
+    settings: NetworkSettings,
+    gateway: String,
+    #[serde(rename = "IPAddress")]
+    ip_address: String,
+    #[serde(rename = "IPPrefixLen")]
+    ip_prefix_len: u8,
+    mac_address: String,
+}
+
+/// All about a container, whose log is at `log_path`.
+pub(crate) fn inspect(record: &Record, log_path: String) -> Inspect {
+    let (path, args) = record.process.args.split_first().map_or(("", &[][..]), |(path, args)| (path.as_str(), args));
+    let container = ContainerInspectResponse {
+        id: Some(record.id.to_string()),
+        created: Some(record.created.to_string()),
+        path: Some(path.to_owned()),
+        args: Some(args.to_vec()),
+        state: Some(state(&record.state)),
+        image: Some(record.image_id.to_string()),
+        log_path: Some(log_path),
+        name: Some(format!("/{}", record.name)),
+        restart_count: Some(0),
+        driver: Some("overlay".into()),
+        platform: Some("linux".into()),
+        host_config: Some(host_config(record)),
+        mounts: Some(mount_points(record)),
+        config: Some(config(record)),
+        ..ContainerInspectResponse::default()
+    };
+    let endpoint = record.state.running().and_then(|running| running.endpoint.as_ref());
+    let network = Networks {
+        settings: NetworkSettings {
+            ports: Some(endpoint.map(published).unwrap_or_default()),
+            networks: Some(networks(record, endpoint)),
+            ..NetworkSettings::default()
+        },
+        gateway: endpoint.map(|endpoint| endpoint.gateway.to_string()).unwrap_or_default(),
+        ip_address: endpoint.map(|endpoint| endpoint.address.to_string()).unwrap_or_default(),
+        ip_prefix_len: endpoint.map_or(0, |endpoint| endpoint.prefix),
+        mac_address: endpoint.map(|endpoint| mac(&endpoint.mac)).unwrap_or_default(),
+    };
+    Inspect { container, network }
+}
+
+fn state(state: &State) -> ContainerState {
+    let running = state.running();
+    let exited = state.exited();
+    let started = running.map(|running| running.started).or_else(|| exited.and_then(|exited| exited.started));
+    let time = |time: Option<Timestamp>| time.map_or_else(|| NEVER.to_owned(), |time| time.to_string());
+    ContainerState {
+        status: Some(match state {
+            State::Created => ContainerStateStatusEnum::CREATED,
+            State::Running(_) => ContainerStateStatusEnum::RUNNING,
+            State::Exited(_) => ContainerStateStatusEnum::EXITED,
+        }),
+        running: Some(running.is_some()),
+        paused: Some(false),
+        restarting: Some(false),
+        oom_killed: Some(exited.is_some_and(|exited| exited.oom_killed)),
+        dead: Some(false),
+        pid: Some(running.map_or(0, |running| running.pid.into())),
+        exit_code: Some(exited.map_or(0, |exited| exited.code.into())),
+        error: Some(exited.and_then(|exited| exited.error.clone()).unwrap_or_default()),
+        started_at: Some(time(started)),
+        finished_at: Some(time(exited.map(|exited| exited.finished))),
+        health: None,
+    }
+}
+
+fn config(record: &Record) -> ContainerConfig {
+    let (spec, process) = (&record.spec, &record.process);
+    ContainerConfig {
+        hostname: Some(spec.hostname.clone().unwrap_or_else(|| record.id.short().to_owned())),
+        user: Some(process.user.clone()),
+        attach_stdin: Some(spec.stdin_once),
+        exposed_ports: Some(process.exposed.clone()).filter(|ports| !ports.is_empty()),
+        tty: Some(spec.tty),
+        open_stdin: Some(spec.open_stdin),
+        stdin_once: Some(spec.stdin_once),
+        env: Some(process.env.clone()),
+        cmd: spec.command.clone(),
+        entrypoint: spec.entrypoint.clone(),
+        image: Some(spec.image.clone()),
+        working_dir: Some(process.cwd.clone()),
+        labels: Some(process.labels.clone().into_iter().collect()),
+        stop_signal: spec.stop_signal.clone(),
+        stop_timeout: spec.stop_timeout.map(i64::from),
+        ..ContainerConfig::default()
+    }
+}
+
+fn network_name(mode: NetworkMode) -> &'static str {
+    match mode {
+        NetworkMode::Bridge => "bridge",
+        NetworkMode::Host => "host",
+        NetworkMode::None => "none",
+    }
+}
+
+fn host_config(record: &Record) -> HostConfig {
+    let spec = &record.spec;
+    let limits = &spec.resources;
+    let mut ports = PortMap::new();
+    for port in &spec.ports {
+        let binding = PortBinding {
+            host_ip: Some(port.host_ip.map(|ip| ip.to_string()).unwrap_or_default()),
+            host_port: Some(port.host_port.map(|port| port.to_string()).unwrap_or_default()),
+        };
+        let key = format!("{}/{}", port.container_port, port.protocol);
+        ports.entry(key).or_default().get_or_insert_default().push(binding);
+    }
+    let mut tmpfs = HashMap::new();
+    let mut binds = Vec::new();
+    for mount in &spec.mounts {
+        match mount {
+            Mount::Bind { source, target, read_only, .. } => {
+                let mode = if *read_only { ":ro" } else { "" };
+                binds.push(format!("{}:{target}{mode}", source.display()));
+            }
+            Mount::Tmpfs { target, options } => {
+                tmpfs.insert(target.clone(), options.join(","));
+            }
+        }
+    }
+    let shares = limits.cpu_shares.and_then(|shares| i64::try_from(shares).ok());
+    HostConfig {
+        binds: Some(binds).filter(|list| !list.is_empty()),
+        tmpfs: Some(tmpfs).filter(|map| !map.is_empty()),
+        port_bindings: Some(ports),
+        network_mode: Some(network_name(spec.network).to_owned()),
+        auto_remove: Some(spec.auto_remove),
+        readonly_rootfs: Some(spec.read_only),
+        cap_add: Some(spec.cap_add.clone()).filter(|list| !list.is_empty()),
+        cap_drop: Some(spec.cap_drop.clone()).filter(|list| !list.is_empty()),
+        security_opt: Some(security_options(record)).filter(|list| !list.is_empty()),
+        memory: Some(limits.memory.unwrap_or(0)),
+        memory_swap: Some(limits.memory_swap.unwrap_or(0)),
+        memory_reservation: Some(limits.memory_reservation.unwrap_or(0)),
+        nano_cpus: Some(limits.nano_cpus.unwrap_or(0)),
+        cpu_shares: Some(shares.unwrap_or(0)),
+        cpuset_cpus: Some(limits.cpuset_cpus.clone().unwrap_or_default()),
+        pids_limit: limits.pids_limit,
+        privileged: Some(false),
+        ..HostConfig::default()
+    }
+}
+
+fn security_options(record: &Record) -> Vec<String> {
+    let security = &record.spec.security;
+    let mut options = Vec::new();
+    match &security.seccomp {
+        SeccompChoice::Default => {}
+        SeccompChoice::Unconfined => options.push("seccomp=unconfined".to_owned()),
+        SeccompChoice::Profile(profile) => options.push(format!("seccomp={profile}")),
+    }
+    if security.no_new_privileges {
+        options.push("no-new-privileges".to_owned());
+    }
+    options
+}
+
+fn mount_points(record: &Record) -> Vec<MountPoint> {
+    let point = |mount: &Mount| match mount {
+        Mount::Bind { source, target, read_only, propagation, .. } => MountPoint {
+            typ: Some("bind".into()),
+            source: Some(source.display().to_string()),
+            destination: Some(target.clone()),
+            mode: Some(if *read_only { "ro".to_owned() } else { String::new() }),
+            rw: Some(!read_only),
+            propagation: Some(propagation.clone().unwrap_or_else(|| "rprivate".to_owned())),
+            ..MountPoint::default()
+        },
+        Mount::Tmpfs { target, options } => MountPoint {
+            typ: Some("tmpfs".into()),
+            source: Some(String::new()),
+            destination: Some(target.clone()),
+            mode: Some(options.join(",")),
+            rw: Some(!options.iter().any(|option| option == "ro")),
+            ..MountPoint::default()
+        },
+    };
+    record.spec.mounts.iter().map(point).collect()
+}
+
+fn networks(record: &Record, endpoint: Option<&Endpoint>) -> HashMap<String, EndpointSettings> {
+    let settings = endpoint.map(|endpoint| EndpointSettings {
+        mac_address: Some(mac(&endpoint.mac)),
+        gateway: Some(endpoint.gateway.to_string()),
+        ip_address: Some(endpoint.address.to_string()),
+        ip_prefix_len: Some(endpoint.prefix.into()),
+        ..EndpointSettings::default()
+    });
+    HashMap::from([(network_name(record.spec.network).to_owned(), settings.unwrap_or_default())])
+}
+
+fn mac(address: &[u8; 6]) -> String {
+    address.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+fn published(endpoint: &Endpoint) -> PortMap {
+    let mut ports = PortMap::new();
+    for port in &endpoint.ports {
+        let binding = PortBinding {
+            host_ip: Some(port.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string())),
+            host_port: Some(port.host_port.to_string()),
+        };
+        let key = format!("{}/{}", port.container_port, port.protocol);
+        ports.entry(key).or_default().get_or_insert_default().push(binding);
+    }
+    ports
+}
+
+/// A container as `ps` lists it.
+pub(crate) fn summary(record: &Record, now: Timestamp) -> ContainerSummary {
+    let running = record.state.running();
+    let endpoint = running.and_then(|running| running.endpoint.as_ref());
+    ContainerSummary {
+        id: Some(record.id.to_string()),
+        names: Some(vec![format!("/{}", record.name)]),
+        image: Some(record.spec.image.clone()),
+        image_id: Some(record.image_id.to_string()),
+        command: Some(record.process.args.join(" ")),
+        created: Some(record.created.as_second()),
+        ports: Some(port_summaries(record, running)),
+        labels: Some(record.process.labels.clone().into_iter().collect()),
+        state: Some(match record.state {
+            State::Created => ContainerSummaryStateEnum::CREATED,
+            State::Running(_) => ContainerSummaryStateEnum::RUNNING,
+            State::Exited(_) => ContainerSummaryStateEnum::EXITED,
+        }),
+        status: Some(status(&record.state, now)),
+        host_config: Some(ContainerSummaryHostConfig {
+            network_mode: Some(network_name(record.spec.network).to_owned()),
+            ..ContainerSummaryHostConfig::default()
+        }),
+        network_settings: Some(ContainerSummaryNetworkSettings { networks: Some(networks(record, endpoint)) }),
+        mounts: Some(mount_points(record)),
+        ..ContainerSummary::default()
+    }
+}
+
+/// `Up 5 minutes`, `Exited (0) 2 hours ago`, `Created`.
+fn status(state: &State, now: Timestamp) -> String {
+    let since = |then: Timestamp| human_duration(u64::try_from(now.as_second() - then.as_second()).unwrap_or(0));
+    match state {
+        State::Created => "Created".to_owned(),
+        State::Running(running) => format!("Up {}", since(running.started)),
+        State::Exited(exited) => format!("Exited ({}) {} ago", exited.code, since(exited.finished)),
+    }
+}
+
+fn port_summaries(record: &Record, running: Option<&Running>) -> Vec<PortSummary> {
+    let kind = |protocol: Protocol| match protocol {
+        Protocol::Tcp => PortSummaryTypeEnum::TCP,
+        Protocol::Udp => PortSummaryTypeEnum::UDP,
+    };
+    let Some(running) = running else { return Vec::new() };
+    let mut ports: Vec<PortSummary> = running
+        .endpoint
+        .iter()
+        .flat_map(|endpoint| &endpoint.ports)
+        .map(|port| PortSummary {
+            ip: Some(port.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string())),
+            private_port: port.container_port,
+            public_port: Some(port.host_port),
+            typ: Some(kind(port.protocol)),
+        })
+        .collect();
+    for exposed in &record.process.exposed {
+        let (port, protocol) = exposed.split_once('/').unwrap_or((exposed, "tcp"));
+        let typ = if protocol == "udp" { PortSummaryTypeEnum::UDP } else { PortSummaryTypeEnum::TCP };
+        let Ok(private_port) = port.parse() else { continue };
+        let is_published = ports.iter().any(|port| port.private_port == private_port && port.typ == Some(typ));
+        if !is_published {
+            ports.push(PortSummary { ip: None, private_port, public_port: None, typ: Some(typ) });
+        }
+    }
+    ports
+}
+
+#[cfg(test)]
+mod tests;

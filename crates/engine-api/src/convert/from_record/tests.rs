@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The engine's records in, Docker's JSON out.
+
+use engine::{ContainerSpec, Exited, Process};
+use network::PublishedPort;
+
+use super::*;
+
+fn record(state: State) -> Record {
+    Record {
+        id: oci::ContainerId::from_random([0xab; 32]),
+        name: "web".into(),
+        created: Timestamp::from_second(1_000).unwrap(),
+        image_id: oci::Digest::of("image"),
+        layers: vec![],
+        spec: ContainerSpec {
+            image: "debian".into(),
+            network: NetworkMode::Bridge,
+            mounts: vec![Mount::Bind {
+                source: "/a".into(),
+                target: "/b".into(),
+                read_only: true,
+                create_source: true,
+                propagation: None,
+            }],
+            ..ContainerSpec::default()
+        },
+        process: Process {
+            args: vec!["sh".into(), "-c".into(), "true".into()],
+            env: vec!["A=1".into()],
+            cwd: "/".into(),
+            user: String::new(),
+            stop_signal: 15,
+            labels: Default::default(),
+            exposed: vec!["80/tcp".into(), "90/udp".into()],
+        },
+        state,
+    }
+}
+
+fn running() -> State {
+    State::Running(Running {
+        pid: 7,
+        start_time: 1,
+        started: Timestamp::from_second(1_100).unwrap(),
+        endpoint: Some(Endpoint {
+            address: [10, 0, 0, 2].into(),
+            prefix: 16,
+            gateway: [10, 0, 0, 1].into(),
+            mac: [2, 0, 0, 0, 0, 0x1f],
+            host_interface: "veth".into(),
+            ports: vec![PublishedPort { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp }],
+        }),
+    })
+}
+
+fn exited(oom_killed: bool) -> State {
+    State::Exited(Exited {
+        code: 137,
+        oom_killed,
+        started: Some(Timestamp::from_second(1_100).unwrap()),
+        finished: Timestamp::from_second(1_200).unwrap(),
+        error: None,
+    })
+}
+
+#[test]
+fn a_running_container_has_its_address_where_clients_look() {
+    let json = serde_json::to_value(inspect(&record(running()), "/log".into())).unwrap();
+    assert_eq!(json["State"]["Status"], "running");
+    assert_eq!(json["State"]["Pid"], 7);
+    assert_eq!(json["Name"], "/web");
+    assert_eq!((&json["Path"], &json["Args"][0]), (&"sh".into(), &"-c".into()));
+    assert_eq!(json["NetworkSettings"]["IPAddress"], "10.0.0.2");
+    assert_eq!(json["NetworkSettings"]["Networks"]["bridge"]["IPAddress"], "10.0.0.2");
+    assert_eq!(json["NetworkSettings"]["Networks"]["bridge"]["MacAddress"], "02:00:00:00:00:1f");
+    assert_eq!(json["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"], "8080");
+    assert_eq!(json["HostConfig"]["Binds"][0], "/a:/b:ro");
+    assert_eq!(json["Mounts"][0]["RW"], false);
+    assert_eq!(json["Config"]["Hostname"], "abababababab");
+}
+
+#[test]
+fn an_oom_kill_is_told() {
+    let json = serde_json::to_value(inspect(&record(exited(true)), String::new())).unwrap();
+    assert_eq!(json["State"]["OOMKilled"], true);
+    assert_eq!(json["State"]["ExitCode"], 137);
+    assert_eq!(json["State"]["StartedAt"], "1970-01-01T00:18:20Z");
+    assert_eq!(json["NetworkSettings"]["IPAddress"], "");
+}
+
+#[test]
+fn a_summary_has_dockers_status_and_every_port_once() {
+    let now = Timestamp::from_second(1_400).unwrap();
+    let up = summary(&record(running()), now);
+    assert_eq!(up.status.as_deref(), Some("Up 5 minutes"));
+    let ports: Vec<_> = up.ports.unwrap().iter().map(|port| (port.private_port, port.public_port)).collect();
+    assert_eq!(ports, [(80, Some(8080)), (90, None)]);
+    let down = summary(&record(exited(false)), now);
+    assert_eq!(down.status.as_deref(), Some("Exited (137) 3 minutes ago"));
+    assert_eq!(summary(&record(State::Created), now).status.as_deref(), Some("Created"));
+}

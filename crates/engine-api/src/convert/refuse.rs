@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Fields of Docker's that Corten does not serve (yet). A wish that cannot be granted is refused by name, never
+//! dropped; values that mean "nothing special" pass, because Docker's clients send them all.
+
+use std::collections::HashMap;
+
+use api_types::docker::{ContainerCreateBody, HostConfig, NetworkingConfig};
+
+use crate::error::ApiError;
+
+/// Refuse what of `body` cannot be served.
+pub(crate) fn unsupported(body: &ContainerCreateBody) -> Result<(), ApiError> {
+    let mut fields = Vec::new();
+    let mut refuse = |is_set: bool, field: &'static str| {
+        if is_set {
+            fields.push(field);
+        }
+    };
+    refuse(some_text(&body.domainname), "Domainname");
+    refuse(body.healthcheck.as_ref().is_some_and(|check| some_list(&check.test)), "Healthcheck");
+    refuse(some_list(&body.volumes), "Volumes (anonymous volumes)");
+    refuse(body.network_disabled == Some(true), "NetworkDisabled");
+    refuse(some_list(&body.on_build), "OnBuild");
+    refuse(some_list(&body.shell), "Shell");
+    refuse(body.networking_config.as_ref().is_some_and(special_network), "NetworkingConfig");
+    if let Some(host) = &body.host_config {
+        host_limits(host, &mut refuse);
+        host_namespaces(host, &mut refuse);
+        host_rest(host, &mut refuse);
+    }
+    match fields.first() {
+        None => Ok(()),
+        Some(_) => Err(ApiError::Unsupported(fields.join(", "))),
+    }
+}
+
+fn some_text(field: &Option<String>) -> bool {
+    field.as_ref().is_some_and(|text| !text.is_empty())
+}
+
+fn some_list<T>(field: &Option<Vec<T>>) -> bool {
+    field.as_ref().is_some_and(|list| !list.is_empty())
+}
+
+fn some_map<T>(field: &Option<HashMap<String, T>>) -> bool {
+    field.as_ref().is_some_and(|map| !map.is_empty())
+}
+
+fn some_number(field: Option<i64>) -> bool {
+    field.is_some_and(|number| number != 0)
+}
+
+/// Whether the endpoint on the one network there is has any wishes.
+fn special_network(config: &NetworkingConfig) -> bool {
+    config.endpoints_config.iter().flatten().any(|(network, endpoint)| {
+        !matches!(network.as_str(), "default" | "bridge" | "host" | "none")
+            || endpoint.ipam_config.is_some()
+            || some_list(&endpoint.links)
+            || some_list(&endpoint.aliases)
+            || some_map(&endpoint.driver_opts)
+            || some_text(&endpoint.mac_address)
+    })
+}
+
+fn host_limits(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str)) {
+    refuse(host.blkio_weight.is_some_and(|weight| weight != 0), "HostConfig.BlkioWeight");
+    refuse(some_list(&host.blkio_weight_device), "HostConfig.BlkioWeightDevice");
+    refuse(some_list(&host.blkio_device_read_bps), "HostConfig.BlkioDeviceReadBps");
+    refuse(some_list(&host.blkio_device_write_bps), "HostConfig.BlkioDeviceWriteBps");
+    refuse(some_list(&host.blkio_device_read_iops), "HostConfig.BlkioDeviceReadIOps");
+    refuse(some_list(&host.blkio_device_write_iops), "HostConfig.BlkioDeviceWriteIOps");
+    refuse(some_number(host.cpu_realtime_period), "HostConfig.CpuRealtimePeriod");
+    refuse(some_number(host.cpu_realtime_runtime), "HostConfig.CpuRealtimeRuntime");
+    refuse(some_text(&host.cpuset_mems), "HostConfig.CpusetMems");
+    refuse(some_number(host.cpu_count), "HostConfig.CpuCount");
+    refuse(some_number(host.cpu_percent), "HostConfig.CpuPercent");
+    refuse(some_number(host.io_maximum_iops), "HostConfig.IOMaximumIOps");
+    refuse(some_number(host.io_maximum_bandwidth), "HostConfig.IOMaximumBandwidth");
+    refuse(host.memory_swappiness.is_some_and(|value| value > 0), "HostConfig.MemorySwappiness");
+    refuse(host.oom_kill_disable == Some(true), "HostConfig.OomKillDisable");
+    refuse(some_number(host.oom_score_adj), "HostConfig.OomScoreAdj");
+    refuse(some_list(&host.ulimits), "HostConfig.Ulimits");
+    refuse(some_number(host.shm_size), "HostConfig.ShmSize");
+    refuse(some_text(&host.cgroup_parent), "HostConfig.CgroupParent");
+    refuse(some_text(&host.cgroup), "HostConfig.Cgroup");
+}
+
+fn host_namespaces(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str)) {
+    let own = |mode: &Option<String>| mode.as_deref().is_none_or(|mode| matches!(mode, "" | "private" | "shareable"));
+    refuse(!own(&host.ipc_mode), "HostConfig.IpcMode");
+    refuse(!own(&host.pid_mode), "HostConfig.PidMode");
+    refuse(!own(&host.uts_mode), "HostConfig.UTSMode");
+    refuse(some_text(&host.userns_mode), "HostConfig.UsernsMode");
+    let cgroup_namespace = host.cgroupns_mode.map(|mode| mode.to_string());
+    refuse(cgroup_namespace.is_some_and(|mode| mode == "host"), "HostConfig.CgroupnsMode");
+    refuse(host.privileged == Some(true), "HostConfig.Privileged");
+    refuse(some_list(&host.devices), "HostConfig.Devices");
+    refuse(some_list(&host.device_cgroup_rules), "HostConfig.DeviceCgroupRules");
+    refuse(some_list(&host.device_requests), "HostConfig.DeviceRequests");
+    refuse(some_list(&host.group_add), "HostConfig.GroupAdd");
+    refuse(some_map(&host.sysctls), "HostConfig.Sysctls");
+    refuse(host.masked_paths.is_some(), "HostConfig.MaskedPaths");
+    refuse(host.readonly_paths.is_some(), "HostConfig.ReadonlyPaths");
+}
+
+fn host_rest(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str)) {
+    refuse(host.init == Some(true), "HostConfig.Init");
+    refuse(host.publish_all_ports == Some(true), "HostConfig.PublishAllPorts");
+    refuse(some_list(&host.dns), "HostConfig.Dns");
+    refuse(some_list(&host.dns_options), "HostConfig.DnsOptions");
+    refuse(some_list(&host.dns_search), "HostConfig.DnsSearch");
+    refuse(some_list(&host.extra_hosts), "HostConfig.ExtraHosts");
+    refuse(some_list(&host.links), "HostConfig.Links");
+    refuse(some_list(&host.volumes_from), "HostConfig.VolumesFrom");
+    refuse(some_text(&host.volume_driver), "HostConfig.VolumeDriver");
+    refuse(some_map(&host.storage_opt), "HostConfig.StorageOpt");
+    refuse(some_map(&host.annotations), "HostConfig.Annotations");
+    refuse(some_text(&host.runtime), "HostConfig.Runtime");
+    let isolation = host.isolation.map(|isolation| isolation.to_string());
+    refuse(isolation.is_some_and(|word| !matches!(word.as_str(), "" | "default")), "HostConfig.Isolation");
+    let restarts = host.restart_policy.as_ref().and_then(|policy| policy.name).map(|name| name.to_string());
+    refuse(restarts.is_some_and(|name| !matches!(name.as_str(), "" | "no")), "HostConfig.RestartPolicy");
+    let log = host.log_config.as_ref();
+    let driver = log.and_then(|log| log.typ.as_deref()).unwrap_or("");
+    refuse(!matches!(driver, "" | "json-file"), "HostConfig.LogConfig.Type");
+    refuse(log.is_some_and(|log| some_map(&log.config)), "HostConfig.LogConfig.Config");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(json: &str) -> Option<String> {
+        let body: ContainerCreateBody = serde_json::from_str(json).unwrap();
+        unsupported(&body).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_every_docker_client_sends_passes() {
+        let sent = r#"{"Hostname":"","Domainname":"","User":"","AttachStdin":false,"Tty":false,"Env":null,"Cmd":["true"],
+            "Image":"x","Volumes":{},"WorkingDir":"","Entrypoint":null,"OnBuild":null,"Labels":{},"HostConfig":{
+            "Binds":null,"ContainerIDFile":"","LogConfig":{"Type":"","Config":{}},"NetworkMode":"default",
+            "PortBindings":{},"RestartPolicy":{"Name":"no","MaximumRetryCount":0},"AutoRemove":true,"VolumeDriver":"",
+            "VolumesFrom":null,"CapAdd":null,"CapDrop":null,"CgroupnsMode":"","Dns":[],"DnsOptions":[],"DnsSearch":[],
+            "ExtraHosts":null,"GroupAdd":null,"IpcMode":"","Cgroup":"","Links":null,"OomScoreAdj":0,"PidMode":"",
+            "Privileged":false,"PublishAllPorts":false,"ReadonlyRootfs":false,"SecurityOpt":null,"UTSMode":"",
+            "UsernsMode":"","ShmSize":0,"ConsoleSize":[0,0],"Isolation":"","CpuShares":0,"Memory":0,"NanoCpus":0,
+            "CgroupParent":"","BlkioWeight":0,"BlkioWeightDevice":[],"BlkioDeviceReadBps":null,"CpuPeriod":0,
+            "CpuQuota":0,"CpuRealtimePeriod":0,"CpuRealtimeRuntime":0,"CpusetCpus":"","CpusetMems":"","Devices":[],
+            "DeviceCgroupRules":null,"DeviceRequests":null,"KernelMemory":0,"MemoryReservation":0,"MemorySwap":0,
+            "MemorySwappiness":-1,"OomKillDisable":false,"PidsLimit":0,"Ulimits":null,"CpuCount":0,"CpuPercent":0,
+            "IOMaximumIOps":0,"IOMaximumBandwidth":0,"MaskedPaths":null,"ReadonlyPaths":null},
+            "NetworkingConfig":{"EndpointsConfig":{}}}"#;
+        assert_eq!(refused(sent), None);
+    }
+
+    #[test]
+    fn wishes_that_cannot_be_granted_are_named() {
+        assert_eq!(refused(r#"{"HostConfig":{"Privileged":true}}"#).unwrap(), "HostConfig.Privileged is not supported");
+        for (json, field) in [
+            (r#"{"HostConfig":{"RestartPolicy":{"Name":"always"}}}"#, "RestartPolicy"),
+            (r#"{"HostConfig":{"PidMode":"host"}}"#, "PidMode"),
+            (r#"{"HostConfig":{"Dns":["1.1.1.1"]}}"#, "Dns"),
+            (r#"{"HostConfig":{"LogConfig":{"Type":"syslog"}}}"#, "LogConfig.Type"),
+            (r#"{"Healthcheck":{"Test":["CMD","true"]}}"#, "Healthcheck"),
+            (r#"{"Volumes":{"/data":{}}}"#, "Volumes"),
+            (r#"{"NetworkingConfig":{"EndpointsConfig":{"mine":{}}}}"#, "NetworkingConfig"),
+        ] {
+            assert!(refused(json).unwrap().contains(field), "{json}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Docker's wish for a container, or for a process in one, in the engine's words.
+
+use std::path::{Path, PathBuf};
+
+use api_types::docker::{ContainerCreateBody, ExecConfig, HostConfig, Mount as DockerMount, MountType, PortMap};
+use engine::{ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, SeccompChoice, Security};
+use network::{PortMapping, Protocol};
+
+use super::refuse;
+use crate::error::ApiError;
+
+/// The modes of propagation that a bind may have.
+const PROPAGATION: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
+
+/// The container that `body` asks for.
+pub(crate) fn container(body: ContainerCreateBody, name: Option<String>) -> Result<ContainerSpec, ApiError> {
+    refuse::unsupported(&body)?;
+    let host = body.host_config.unwrap_or_default();
+    let text = |field: Option<String>| field.filter(|text| !text.is_empty());
+    let stop_timeout = body.stop_timeout.map(|seconds| {
+        u32::try_from(seconds).map_err(|_| ApiError::invalid("StopTimeout", "must be a number of seconds, 0 or more"))
+    });
+    Ok(ContainerSpec {
+        image: text(body.image).ok_or_else(|| ApiError::invalid("Image", "no image was named"))?,
+        name,
+        command: body.cmd.filter(|command| !command.is_empty()),
+        entrypoint: body.entrypoint.map(without_empty),
+        env: body.env.unwrap_or_default(),
+        working_dir: text(body.working_dir),
+        user: text(body.user),
+        hostname: text(body.hostname),
+        labels: body.labels.unwrap_or_default().into_iter().collect(),
+        tty: body.tty.unwrap_or(false),
+        open_stdin: body.open_stdin.unwrap_or(false),
+        stdin_once: body.stdin_once.unwrap_or(false),
+        console_size: console_size(host.console_size.as_deref()),
+        stop_signal: text(body.stop_signal),
+        stop_timeout: stop_timeout.transpose()?,
+        mounts: mounts(&host)?,
+        network: network_mode(host.network_mode.as_deref())?,
+        ports: ports(host.port_bindings.as_ref())?,
+        resources: resources(&host)?,
+        read_only: host.readonly_rootfs.unwrap_or(false),
+        cap_add: host.cap_add.unwrap_or_default(),
+        cap_drop: host.cap_drop.unwrap_or_default(),
+        security: security(host.security_opt.as_deref().unwrap_or_default())?,
+        auto_remove: host.auto_remove.unwrap_or(false),
+        client_start_ns: None,
+    })
+}
+
+/// The process that `config` asks for.
+pub(crate) fn exec(config: ExecConfig) -> Result<ExecSpec, ApiError> {
+    if config.privileged == Some(true) {
+        return Err(ApiError::Unsupported("Privileged".into()));
+    }
+    let text = |field: Option<String>| field.filter(|text| !text.is_empty());
+    let is_set = |field: Option<bool>| field.unwrap_or(false);
+    let (stdin, stdout, stderr) = (config.attach_stdin, config.attach_stdout, config.attach_stderr);
+    Ok(ExecSpec {
+        command: config.cmd.unwrap_or_default(),
+        env: config.env.unwrap_or_default(),
+        working_dir: text(config.working_dir),
+        user: text(config.user),
+        tty: is_set(config.tty),
+        stdin: is_set(stdin),
+        detach: !is_set(stdin) && !is_set(stdout) && !is_set(stderr),
+        console_size: console_size(config.console_size.as_deref()),
+    })
+}
+
+/// `[""]` is how Docker's clients ask for no entrypoint.
+fn without_empty(entrypoint: Vec<String>) -> Vec<String> {
+    if entrypoint == [""] { Vec::new() } else { entrypoint }
+}
+
+/// Rows and columns; zeros are no size.
+fn console_size(size: Option<&[usize]>) -> Option<(u16, u16)> {
+    match *size? {
+        [rows, cols] if rows > 0 && cols > 0 => Some((u16::try_from(rows).ok()?, u16::try_from(cols).ok()?)),
+        _ => None,
+    }
+}
+
+fn network_mode(mode: Option<&str>) -> Result<NetworkMode, ApiError> {
+    match mode.unwrap_or("") {
+        "" | "default" | "bridge" => Ok(NetworkMode::Bridge),
+        "host" => Ok(NetworkMode::Host),
+        "none" => Ok(NetworkMode::None),
+        other => Err(ApiError::Unsupported(format!("the network \"{other}\" (there are bridge, host and none)"))),
+    }
+}
+
+fn resources(host: &HostConfig) -> Result<Resources, ApiError> {
+    let number = |field: Option<i64>| field.filter(|value| *value != 0);
+    let nano_cpus = match (number(host.nano_cpus), number(host.cpu_quota).filter(|quota| *quota > 0)) {
+        (Some(_), Some(_)) => return Err(ApiError::invalid("NanoCpus", "cannot be set together with CpuQuota")),
+        (Some(nanos), None) => Some(nanos),
+        (None, Some(quota)) => {
+            // Docker's period when none is given: 100 ms.
+            let period = i128::from(number(host.cpu_period).unwrap_or(100_000));
+            Some(i64::try_from(i128::from(quota) * 1_000_000_000 / period).map_err(|_| too_large("CpuQuota"))?)
+        }
+        (None, None) => None,
+    };
+    let shares = number(host.cpu_shares).map(|shares| u64::try_from(shares).map_err(|_| too_large("CpuShares")));
+    Ok(Resources {
+        memory: number(host.memory),
+        memory_swap: number(host.memory_swap),
+        memory_reservation: number(host.memory_reservation),
+        nano_cpus,
+        cpu_shares: shares.transpose()?,
+        cpuset_cpus: host.cpuset_cpus.clone().filter(|list| !list.is_empty()),
+        pids_limit: number(host.pids_limit),
+    })
+}
+
+fn too_large(field: &'static str) -> ApiError {
+    ApiError::invalid(field, "is out of range")
+}
+
+fn security(options: &[String]) -> Result<Security, ApiError> {
+    let mut security = Security::default();
+    for option in options {
+        match option.split_once(['=', ':']).unwrap_or((option, "true")) {
+            ("no-new-privileges", "true") => security.no_new_privileges = true,
+            ("no-new-privileges", "false") => security.no_new_privileges = false,
+            ("seccomp", "unconfined") => security.seccomp = SeccompChoice::Unconfined,
+            ("seccomp", "builtin") => security.seccomp = SeccompChoice::Default,
+            ("seccomp", profile) if profile.starts_with('{') => {
+                security.seccomp = SeccompChoice::Profile(profile.to_owned());
+            }
+            _ => return Err(ApiError::Unsupported(format!("the security option \"{option}\""))),
+        }
+    }
+    Ok(security)
+}
+
+fn ports(bindings: Option<&PortMap>) -> Result<Vec<PortMapping>, ApiError> {
+    let mut ports = Vec::new();
+    for (container, hosts) in bindings.into_iter().flatten() {
+        let invalid = || ApiError::invalid("PortBindings", format!("\"{container}\" is no port"));
+        let (port, protocol) = container.split_once('/').unwrap_or((container, "tcp"));
+        let container_port = port.parse().ok().filter(|port| *port != 0).ok_or_else(invalid)?;
+        let protocol = match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            other => return Err(ApiError::Unsupported(format!("publishing {other}"))),
+        };
+        for binding in hosts.iter().flatten() {
+            let host_ip = match binding.host_ip.as_deref().filter(|ip| !ip.is_empty()) {
+                None => None,
+                Some(ip) => {
+                    Some(ip.parse().map_err(|_| ApiError::invalid("HostIp", format!("\"{ip}\" is no address")))?)
+                }
+            };
+            let host_port = match binding.host_port.as_deref().filter(|port| !port.is_empty()) {
+                None => None,
+                Some(range) if range.contains('-') => {
+                    return Err(ApiError::Unsupported(format!("choosing a port from the range {range}")));
+                }
+                Some(port) => {
+                    Some(port.parse().map_err(|_| ApiError::invalid("HostPort", format!("\"{port}\" is no port")))?)
+                }
+            };
+            ports.push(PortMapping { host_ip, host_port, container_port, protocol });
+        }
+    }
+    // Docker's map has no order; errors and listings should.
+    ports.sort_by_key(|port| (port.container_port, port.host_port));
+    Ok(ports)
+}
+
+fn mounts(host: &HostConfig) -> Result<Vec<Mount>, ApiError> {
+    let mut mounts = Vec::new();
+    for bind in host.binds.iter().flatten() {
+        mounts.push(parse_bind(bind)?);
+    }
+    for mount in host.mounts.iter().flatten() {
+        mounts.push(parse_mount(mount)?);
+    }
+    for (target, options) in host.tmpfs.iter().flatten() {
+        let options = options.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect();
+        mounts.push(Mount::Tmpfs { target: absolute("Tmpfs", target)?.to_owned(), options });
+    }
+    Ok(mounts)
+}
+
+fn absolute<'a>(field: &'static str, path: &'a str) -> Result<&'a str, ApiError> {
+    if path.starts_with('/') {
+        Ok(path)
+    } else {
+        Err(ApiError::invalid(field, format!("\"{path}\" is no absolute path")))
+    }
+}
+
+/// `SOURCE:TARGET[:OPTIONS]`.
+fn parse_bind(text: &str) -> Result<Mount, ApiError> {
+    let invalid = |problem| ApiError::invalid("Binds", format!("\"{text}\" {problem}"));
+    let mut parts = text.splitn(3, ':');
+    let (source, target) = match (parts.next(), parts.next()) {
+        (Some(source), Some(target)) => (source, target),
+        _ => return Err(invalid("is not SOURCE:TARGET")),
+    };
+    if !Path::new(source).is_absolute() {
+        return Err(ApiError::Unsupported(format!("the volume \"{source}\" (only directories of the host are)")));
+    }
+    let (mut read_only, mut propagation) = (false, None);
+    for option in parts.next().into_iter().flat_map(|options| options.split(',')) {
+        match option {
+            "ro" => read_only = true,
+            "rw" => read_only = false,
+            mode if PROPAGATION.contains(&mode) => propagation = Some(mode.to_owned()),
+            _ => return Err(invalid("has an option that is not known: there are ro, rw and the modes of propagation")),
+        }
+    }
+    let target = absolute("Binds", target)?.to_owned();
+    Ok(Mount::Bind { source: PathBuf::from(source), target, read_only, create_source: true, propagation })
+}
+
+fn parse_mount(mount: &DockerMount) -> Result<Mount, ApiError> {
+    let target = absolute("Target", mount.target.as_deref().unwrap_or_default())?.to_owned();
+    let read_only = mount.read_only.unwrap_or(false);
+    match mount.typ {
+        Some(MountType::BIND) => {
+            let options = mount.bind_options.clone().unwrap_or_default();
+            if options.non_recursive == Some(true) {
+                return Err(ApiError::Unsupported("BindOptions.NonRecursive".into()));
+            }
+            let source = PathBuf::from(absolute("Source", mount.source.as_deref().unwrap_or_default())?);
+            let propagation = options.propagation.map(|mode| mode.to_string()).filter(|mode| !mode.is_empty());
+            let create_source = options.create_mountpoint == Some(true);
+            Ok(Mount::Bind { source, target, read_only, create_source, propagation })
+        }
+        Some(MountType::TMPFS) => {
+            let wish = mount.tmpfs_options.clone().unwrap_or_default();
+            let mut options: Vec<String> = read_only.then(|| "ro".to_owned()).into_iter().collect();
+            options.extend(wish.size_bytes.map(|size| format!("size={size}")));
+            options.extend(wish.mode.map(|mode| format!("mode={mode:o}")));
+            options.extend(wish.options.into_iter().flatten().map(|pair| pair.join("=")));
+            Ok(Mount::Tmpfs { target, options })
+        }
+        other => {
+            let kind = other.map(|kind| kind.to_string()).unwrap_or_default();
+            Err(ApiError::Unsupported(format!("a mount of type \"{kind}\"")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Docker's JSON in, the engine's words out.
+
+use errors::{Classify, Kind};
+
+use super::*;
+
+fn spec(json: &str) -> Result<ContainerSpec, ApiError> {
+    container(serde_json::from_str(json).unwrap(), None)
+}
+
+fn host(json: &str) -> Result<ContainerSpec, ApiError> {
+    spec(&format!(r#"{{"Image":"x","HostConfig":{json}}}"#))
+}
+
+#[test]
+fn empty_fields_are_no_wishes() {
+    let spec = spec(r#"{"Image":"x","Cmd":[],"User":"","WorkingDir":"","Hostname":"","HostConfig":{"Memory":0,"ConsoleSize":[0,0]}}"#).unwrap();
+    assert_eq!(spec, ContainerSpec { image: "x".into(), ..ContainerSpec::default() });
+    assert!(matches!(self::spec("{}"), Err(ApiError::Invalid { field: "Image", .. })));
+}
+
+#[test]
+fn an_empty_entrypoint_is_none_and_an_absent_one_is_the_images() {
+    assert_eq!(spec(r#"{"Image":"x","Entrypoint":[""]}"#).unwrap().entrypoint, Some(vec![]));
+    assert_eq!(spec(r#"{"Image":"x","Entrypoint":null}"#).unwrap().entrypoint, None);
+    assert_eq!(spec(r#"{"Image":"x","Entrypoint":["/e"]}"#).unwrap().entrypoint, Some(vec!["/e".into()]));
+}
+
+#[test]
+fn limits_pass_through_and_a_quota_is_a_number_of_processors() {
+    let limits = host(r#"{"Memory":1000,"MemorySwap":-1,"PidsLimit":9,"CpuQuota":50000}"#).unwrap().resources;
+    assert_eq!((limits.memory, limits.memory_swap, limits.pids_limit), (Some(1000), Some(-1), Some(9)));
+    assert_eq!(limits.nano_cpus, Some(500_000_000));
+    let limits = host(r#"{"CpuQuota":50000,"CpuPeriod":25000}"#).unwrap().resources;
+    assert_eq!(limits.nano_cpus, Some(2_000_000_000));
+    assert!(host(r#"{"CpuQuota":50000,"NanoCpus":1}"#).is_err());
+    assert!(host(r#"{"CpuShares":-5}"#).is_err());
+}
+
+#[test]
+fn ports_are_sorted_and_checked() {
+    let json = r#"{"PortBindings":{"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"8080"}],"53/udp":[{"HostPort":""}],"9/tcp":null}}"#;
+    let ports = host(json).unwrap().ports;
+    assert_eq!(ports.len(), 2);
+    assert_eq!((ports[0].container_port, ports[0].protocol, ports[0].host_port), (53, Protocol::Udp, None));
+    assert_eq!((ports[1].host_port, ports[1].host_ip), (Some(8080), Some([127, 0, 0, 1].into())));
+    for json in [
+        r#"{"PortBindings":{"x/tcp":[{}]}}"#,
+        r#"{"PortBindings":{"0/tcp":[{}]}}"#,
+        r#"{"PortBindings":{"80/tcp":[{"HostPort":"99999"}]}}"#,
+        r#"{"PortBindings":{"80/tcp":[{"HostIp":"localhost"}]}}"#,
+        r#"{"PortBindings":{"80/sctp":[{}]}}"#,
+    ] {
+        assert!(host(json).is_err(), "{json}");
+    }
+}
+
+#[test]
+fn a_bind_makes_its_source_and_a_mount_does_not() {
+    let mounts =
+        host(r#"{"Binds":["/a:/b:ro,rslave"],"Mounts":[{"Type":"bind","Source":"/c","Target":"/d"}]}"#).unwrap().mounts;
+    let bind = Mount::Bind {
+        source: "/a".into(),
+        target: "/b".into(),
+        read_only: true,
+        create_source: true,
+        propagation: Some("rslave".into()),
+    };
+    assert_eq!(mounts[0], bind);
+    assert!(matches!(&mounts[1], Mount::Bind { create_source: false, read_only: false, .. }));
+    for json in [r#"{"Binds":["/a"]}"#, r#"{"Binds":["/a:b"]}"#, r#"{"Binds":["/a:/b:sideways"]}"#] {
+        assert_eq!(host(json).unwrap_err().kind(), Kind::InvalidArgument, "{json}");
+    }
+    assert_eq!(host(r#"{"Binds":["data:/b"]}"#).unwrap_err().kind(), Kind::Unsupported);
+}
+
+#[test]
+fn a_tmpfs_keeps_its_options() {
+    let json = r#"{"Tmpfs":{"/t":"size=1m,exec"},"Mounts":[{"Type":"tmpfs","Target":"/u","TmpfsOptions":{"SizeBytes":64,"Mode":1023}}]}"#;
+    let mounts = host(json).unwrap().mounts;
+    assert!(mounts.contains(&Mount::Tmpfs { target: "/t".into(), options: vec!["size=1m".into(), "exec".into()] }));
+    assert!(
+        mounts.contains(&Mount::Tmpfs { target: "/u".into(), options: vec!["size=64".into(), "mode=1777".into()] })
+    );
+}
+
+#[test]
+fn security_options_are_known_or_refused() {
+    let security = host(r#"{"SecurityOpt":["no-new-privileges","seccomp=unconfined"]}"#).unwrap().security;
+    assert!(security.no_new_privileges);
+    assert_eq!(security.seccomp, SeccompChoice::Unconfined);
+    let profile = host(r#"{"SecurityOpt":["seccomp={\"defaultAction\":\"SCMP_ACT_ALLOW\"}"]}"#).unwrap().security;
+    assert!(matches!(profile.seccomp, SeccompChoice::Profile(text) if text.starts_with("{\"defaultAction\"")));
+    for option in ["apparmor=unconfined", "seccomp=/etc/profile.json", "label:disable"] {
+        let error = host(&format!(r#"{{"SecurityOpt":["{option}"]}}"#)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Unsupported, "{option}");
+    }
+}
+
+#[test]
+fn there_are_three_networks() {
+    assert_eq!(host(r#"{"NetworkMode":"default"}"#).unwrap().network, NetworkMode::Bridge);
+    assert_eq!(host(r#"{"NetworkMode":"none"}"#).unwrap().network, NetworkMode::None);
+    assert_eq!(host(r#"{"NetworkMode":"container:x"}"#).unwrap_err().kind(), Kind::Unsupported);
+}
+
+#[test]
+fn an_exec_without_streams_is_detached() {
+    let spec = |json: &str| exec(serde_json::from_str(json).unwrap());
+    assert!(spec(r#"{"Cmd":["true"]}"#).unwrap().detach);
+    let attached = spec(r#"{"Cmd":["true"],"AttachStdout":true,"ConsoleSize":[24,80]}"#).unwrap();
+    assert!(!attached.detach);
+    assert_eq!(attached.console_size, Some((24, 80)));
+    assert!(spec(r#"{"Cmd":["true"],"Privileged":true}"#).is_err());
+}

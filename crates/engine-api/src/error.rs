@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The one place where an error becomes an HTTP answer: `{"message", "kind", "hint"}` with the kind's status.
+
+use api_types::ErrorBody;
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use engine::EngineError;
+use errors::{Classify, Kind, Report};
+use image::ImageError;
+
+/// Why a request was not served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApiError {
+    /// The engine's answer.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The image store's answer.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A name that can be no image's.
+    #[error(transparent)]
+    Name(#[from] oci::ReferenceError),
+    /// The body is not the JSON that the route wants.
+    #[error("the request's body is not understood")]
+    Body(#[source] serde_json::Error),
+    /// The body is too large, or its sender broke off.
+    #[error("the request's body cannot be read")]
+    Unreadable(#[source] axum::extract::rejection::BytesRejection),
+    /// The body is too large, or its sender broke off.
+    #[error("the request's body cannot be read")]
+    Broken(#[source] axum::Error),
+    /// A container that would have to run, and does not.
+    #[error("container {name} is {status}, so there is nothing to attach to")]
+    Stopped {
+        /// Its name.
+        name: String,
+        /// Its state.
+        status: &'static str,
+    },
+    /// A query that is none.
+    #[error("the request's query is not understood")]
+    Query(#[source] axum::extract::rejection::QueryRejection),
+    /// A field or parameter with a value that cannot be.
+    #[error("{field}: {problem}")]
+    Invalid {
+        /// The field or parameter.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A field or parameter that Docker knows and Corten does not, or not yet.
+    #[error("{0} is not supported")]
+    Unsupported(String),
+    /// A streaming route was asked without `Upgrade`.
+    #[error("this route answers with a stream: ask with `Connection: Upgrade`")]
+    NoUpgrade,
+    /// No such route.
+    #[error("page not found: {0}")]
+    NoRoute(String),
+    /// A version of the API that is not spoken.
+    #[error("{0}")]
+    Version(String),
+    /// A thread of the daemon's ended without an answer.
+    #[error("the daemon's worker for {0} panicked")]
+    Worker(&'static str),
+}
+
+impl ApiError {
+    pub(crate) fn invalid(field: &'static str, problem: impl Into<String>) -> ApiError {
+        ApiError::Invalid { field, problem: problem.into() }
+    }
+}
+
+impl Classify for ApiError {
+    fn kind(&self) -> Kind {
+        match self {
+            ApiError::Engine(error) => error.kind(),
+            ApiError::Image(error) => error.kind(),
+            ApiError::NoRoute(_) => Kind::NotFound,
+            ApiError::Unsupported(_) => Kind::Unsupported,
+            ApiError::Stopped { .. } => Kind::Conflict,
+            ApiError::Worker(_) => Kind::Internal,
+            _ => Kind::InvalidArgument,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            ApiError::Engine(error) => error.hint(),
+            ApiError::Image(error) => error.hint(),
+            ApiError::Stopped { name, .. } => Some(format!("start it: corten start -a {name}")),
+            _ => None,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let report = Report::from(&self);
+        let status = StatusCode::from_u16(report.kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if status.is_server_error() {
+            tracing::error!(error = report.message, "a request failed");
+        }
+        (status, Json(ErrorBody::from(report))).into_response()
+    }
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Containers: create, list, inspect, start, stop, kill, wait, resize, remove.
+
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::task::Poll;
+
+use api_types::docker::{
+    ContainerCreateBody, ContainerCreateResponse, ContainerSummary, ContainerWaitExitError, ContainerWaitResponse,
+};
+use axum::Json;
+use axum::body::Body as HttpBody;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use engine::{Condition, Engine, EngineError, StartOutcome, StopOutcome};
+use futures_util::stream;
+
+use crate::convert::{from_record, to_spec};
+use crate::error::ApiError;
+use crate::extract::{Body, Parameters};
+
+pub(crate) async fn create(
+    State(engine): State<Arc<Engine>>,
+    parameters: Parameters,
+    Body(body): Body<ContainerCreateBody>,
+) -> Result<Response, ApiError> {
+    let spec = to_spec::container(body, parameters.get("name").map(str::to_owned))?;
+    check_platform(&engine, &spec.image, parameters.get("platform")).await?;
+    let created = engine.create(spec).await?;
+    let answer = ContainerCreateResponse { id: created.id.to_string(), warnings: created.warnings };
+    Ok((StatusCode::CREATED, Json(answer)).into_response())
+}
+
+/// Refuse an image that is here for another platform than the one the client names.
+pub(crate) async fn check_platform(engine: &Arc<Engine>, image: &str, platform: Option<&str>) -> Result<(), ApiError> {
+    let Some(platform) = platform else { return Ok(()) };
+    let wanted: image::Platform = platform.parse()?;
+    let (images, name) = (engine.images().clone(), image.to_owned());
+    let found = super::images::blocking("look up an image", move || images.resolve(&name)).await?;
+    let config = &found.config;
+    if config.os().to_string() == wanted.os && config.architecture().to_string() == wanted.architecture {
+        return Ok(());
+    }
+    let is = format!("{}/{}", config.os(), config.architecture());
+    Err(ApiError::invalid("platform", format!("the image {image} is here for {is}, not for {wanted}")))
+}
+
+pub(crate) async fn list(
+    State(engine): State<Arc<Engine>>,
+    parameters: Parameters,
+) -> Result<Json<Vec<ContainerSummary>>, ApiError> {
+    if parameters.get("filters").is_some_and(|filters| filters != "{}") {
+        return Err(ApiError::Unsupported("filters".into()));
+    }
+    // Docker's clients say 0 or -1 for all.
+    let limit = parameters.number::<i64>("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|n| *n > 0);
+    let records = engine.list(parameters.flag("all") || limit.is_some());
+    let now = jiff::Timestamp::now();
+    let listed = records.iter().take(limit.unwrap_or(usize::MAX));
+    Ok(Json(listed.map(|record| from_record::summary(record, now)).collect()))
+}
+
+pub(crate) async fn inspect(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+) -> Result<Json<from_record::Inspect>, ApiError> {
+    let container = engine.container(&name)?;
+    Ok(Json(from_record::inspect(&container.record(), container.log_path().display().to_string())))
+}
+
+pub(crate) async fn start(State(engine): State<Arc<Engine>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+    Ok(match engine.start(&name).await? {
+        StartOutcome::Started => StatusCode::NO_CONTENT,
+        StartOutcome::AlreadyRunning => StatusCode::NOT_MODIFIED,
+    })
+}
+
+pub(crate) async fn stop(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Result<StatusCode, ApiError> {
+    Ok(match engine.stop(&name, parameters.number("t")?, parameters.get("signal")).await? {
+        StopOutcome::Stopped => StatusCode::NO_CONTENT,
+        StopOutcome::NotRunning => StatusCode::NOT_MODIFIED,
+    })
+}
+
+pub(crate) async fn kill(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Result<StatusCode, ApiError> {
+    engine.kill(&name, parameters.get("signal")).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The answer's head is sent at once: Docker's clients begin to wait before they start the container.
+pub(crate) async fn wait(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let condition = match parameters.get("condition") {
+        None | Some("not-running") => Condition::NotRunning,
+        Some("next-exit") => Condition::NextExit,
+        Some("removed") => Condition::Removed,
+        Some(other) => return Err(ApiError::invalid("condition", format!("\"{other}\" is no condition"))),
+    };
+    let mut ended = Box::pin(async move { engine.wait(&name, condition).await });
+    // Begun before the answer: it is this container that is meant, and none that gets its name later.
+    let answer = match poll_fn(|context| Poll::Ready(ended.as_mut().poll(context))).await {
+        Poll::Ready(result) => return Ok(Json(waited(Ok(result?))).into_response()),
+        Poll::Pending => stream::once(async move { serde_json::to_vec(&waited(ended.await)) }),
+    };
+    Ok(([(CONTENT_TYPE, "application/json")], HttpBody::from_stream(answer)).into_response())
+}
+
+fn waited(ended: Result<i32, EngineError>) -> ContainerWaitResponse {
+    match ended {
+        Ok(code) => ContainerWaitResponse { status_code: code.into(), error: None },
+        Err(error) => {
+            let message = Some(errors::chain(&error));
+            ContainerWaitResponse { status_code: -1, error: Some(ContainerWaitExitError { message }) }
+        }
+    }
+}
+
+pub(crate) async fn resize(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Result<StatusCode, ApiError> {
+    let (rows, cols) = size(&parameters)?;
+    engine.resize(&name, rows, cols).await?;
+    Ok(StatusCode::OK)
+}
+
+/// A terminal's size, `h` and `w`.
+pub(crate) fn size(parameters: &Parameters) -> Result<(u16, u16), ApiError> {
+    let side = |name| parameters.number(name)?.ok_or_else(|| ApiError::invalid(name, "is missing"));
+    Ok((side("h")?, side("w")?))
+}
+
+pub(crate) async fn remove(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Result<StatusCode, ApiError> {
+    if parameters.flag("link") {
+        return Err(ApiError::Unsupported("link".into()));
+    }
+    engine.remove(&name, parameters.flag("force")).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

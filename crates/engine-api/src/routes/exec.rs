@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Docker's exec: create, start, inspect, resize.
+
+use std::sync::Arc;
+
+use api_types::docker::{ExecConfig, ExecInspectResponse, ExecStartConfig, ProcessConfig};
+use axum::Json;
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use engine::{Engine, Output};
+use serde_json::{Value, json};
+
+use super::attach::{MULTIPLEXED, RAW};
+use super::containers::size;
+use crate::convert::to_spec;
+use crate::error::ApiError;
+use crate::extract::{Body, Parameters};
+use crate::hijack::Hijack;
+
+pub(crate) async fn create(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    Body(config): Body<ExecConfig>,
+) -> Result<(StatusCode, Json<Value>), ApiError> {
+    let id = engine.exec_create(&name, to_spec::exec(config)?)?;
+    Ok((StatusCode::CREATED, Json(json!({ "Id": id }))))
+}
+
+pub(crate) async fn start(
+    State(engine): State<Arc<Engine>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    // Only a start that is not detached takes the connection over; which it is, the body says.
+    let hijack = Hijack::from_request_parts(&mut parts, &()).await;
+    let Body(config) = Body::<ExecStartConfig>::from_parts(body).await?;
+    if config.detach == Some(true) {
+        if let Some(session) = engine.exec_start(&id).await? {
+            // It was made to be attached to: its output has to go somewhere.
+            let nobody = tokio::io::join(tokio::io::empty(), tokio::io::sink());
+            tokio::spawn(session.copy_docker(nobody, Output::Raw));
+        }
+        return Ok(StatusCode::OK.into_response());
+    }
+    let hijack = hijack?;
+    let session = engine.exec_start(&id).await?;
+    let session = session.ok_or_else(|| ApiError::invalid("Detach", "this exec was created without any stream"))?;
+    let (output, content_type) = if session.tty() { (Output::Raw, RAW) } else { (Output::Multiplexed, MULTIPLEXED) };
+    Ok(hijack.switch(content_type, move |client| session.copy_docker(client, output)))
+}
+
+pub(crate) async fn inspect(
+    State(engine): State<Arc<Engine>>,
+    Path(id): Path<String>,
+) -> Result<Json<ExecInspectResponse>, ApiError> {
+    let view = engine.exec_inspect(&id)?;
+    let (entrypoint, arguments) = view.spec.command.split_first().map_or(("", &[][..]), |(e, a)| (e.as_str(), a));
+    Ok(Json(ExecInspectResponse {
+        can_remove: Some(false),
+        id: Some(view.id),
+        running: Some(view.running),
+        exit_code: view.exit_code.map(i64::from),
+        process_config: Some(ProcessConfig {
+            tty: Some(view.spec.tty),
+            entrypoint: Some(entrypoint.to_owned()),
+            arguments: Some(arguments.to_vec()),
+            user: view.spec.user.clone(),
+            ..ProcessConfig::default()
+        }),
+        open_stdin: Some(view.spec.stdin),
+        open_stdout: Some(!view.spec.detach),
+        open_stderr: Some(!view.spec.detach),
+        container_id: Some(view.container.to_string()),
+        pid: Some(view.pid.unwrap_or(0).into()),
+        ..ExecInspectResponse::default()
+    }))
+}
+
+pub(crate) async fn resize(
+    State(engine): State<Arc<Engine>>,
+    Path(id): Path<String>,
+    parameters: Parameters,
+) -> Result<StatusCode, ApiError> {
+    let (rows, cols) = size(&parameters)?;
+    engine.exec_resize(&id, rows, cols).await?;
+    Ok(StatusCode::OK)
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The table of routes. Each handler validates, calls one method of the engine and translates the answer.
+
+mod attach;
+mod containers;
+mod corten;
+mod exec;
+mod images;
+mod logs;
+mod pull;
+mod system;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
+use axum::routing::{delete, get, post};
+use engine::Engine;
+
+use crate::error::ApiError;
+use crate::extract::BODY_LIMIT;
+
+/// All routes.
+pub(crate) fn router(engine: Arc<Engine>) -> Router {
+    Router::new()
+        .route("/_ping", get(system::ping).head(system::ping))
+        .route("/version", get(system::version))
+        .route("/info", get(system::info))
+        .route("/containers/json", get(containers::list))
+        .route("/containers/create", post(containers::create))
+        .route("/containers/{name}", delete(containers::remove))
+        .route("/containers/{name}/json", get(containers::inspect))
+        .route("/containers/{name}/start", post(containers::start))
+        .route("/containers/{name}/stop", post(containers::stop))
+        .route("/containers/{name}/kill", post(containers::kill))
+        .route("/containers/{name}/wait", post(containers::wait))
+        .route("/containers/{name}/resize", post(containers::resize))
+        .route("/containers/{name}/logs", get(logs::logs))
+        .route("/containers/{name}/attach", post(attach::attach))
+        .route("/containers/{name}/exec", post(exec::create))
+        .route("/exec/{id}/start", post(exec::start))
+        .route("/exec/{id}/json", get(exec::inspect))
+        .route("/exec/{id}/resize", post(exec::resize))
+        .route("/images/json", get(images::list))
+        .route("/images/create", post(pull::create))
+        // An image's name may have slashes.
+        .route("/images/{*name}", get(images::inspect).delete(images::remove))
+        .route(api_types::RUN_ROUTE, post(corten::run))
+        .route("/corten/v1/containers/{name}/exec", post(corten::exec))
+        .route("/corten/v1/containers/{name}/attach", post(corten::attach))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_route)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .with_state(engine)
+}
+
+async fn no_route(method: Method, uri: Uri) -> ApiError {
+    ApiError::NoRoute(format!("{method} {}", uri.path()))
+}

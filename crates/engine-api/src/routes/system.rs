@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The daemon and its host.
+
+use std::sync::Arc;
+
+use api_types::docker::{
+    SystemInfo, SystemInfoCgroupDriverEnum, SystemInfoCgroupVersionEnum, SystemVersion, SystemVersionComponents,
+    SystemVersionPlatform,
+};
+use api_types::{API_VERSION, MIN_API_VERSION};
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{CACHE_CONTROL, HeaderName};
+use axum::response::IntoResponse;
+use engine::Engine;
+
+/// The headers by which Docker's clients agree on a version.
+const API_VERSION_HEADER: HeaderName = HeaderName::from_static("api-version");
+const OS_TYPE_HEADER: HeaderName = HeaderName::from_static("ostype");
+const EXPERIMENTAL_HEADER: HeaderName = HeaderName::from_static("docker-experimental");
+
+/// What Go calls this machine.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+pub(crate) async fn ping() -> impl IntoResponse {
+    let headers = [
+        (API_VERSION_HEADER, API_VERSION),
+        (OS_TYPE_HEADER, "linux"),
+        (EXPERIMENTAL_HEADER, "false"),
+        (CACHE_CONTROL, "no-cache, no-store, must-revalidate"),
+    ];
+    (headers, "OK")
+}
+
+pub(crate) async fn version(State(engine): State<Arc<Engine>>) -> Json<SystemVersion> {
+    let version = env!("CARGO_PKG_VERSION");
+    Json(SystemVersion {
+        platform: Some(SystemVersionPlatform { name: "Corten".into() }),
+        components: Some(vec![SystemVersionComponents {
+            name: "Engine".into(),
+            version: version.into(),
+            details: Some([("ApiVersion".to_owned(), API_VERSION.to_owned())].into()),
+        }]),
+        version: Some(version.into()),
+        api_version: Some(API_VERSION.into()),
+        min_api_version: Some(MIN_API_VERSION.into()),
+        os: Some("linux".into()),
+        arch: Some(architecture().into()),
+        kernel_version: Some(engine.info().kernel),
+        ..SystemVersion::default()
+    })
+}
+
+pub(crate) async fn info(State(engine): State<Arc<Engine>>) -> Json<SystemInfo> {
+    let info = engine.info();
+    let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let mut status = Vec::new();
+    for pair in info.snapshotter["status"].as_array().into_iter().flatten() {
+        status.push(vec![text(&pair[0]), text(&pair[1])]);
+    }
+    for (area, facts) in [("Cgroup", &info.cgroups), ("Network", &info.network)] {
+        for (name, value) in facts.as_object().into_iter().flatten() {
+            let list = value.as_array().map(|list| list.iter().map(text).collect::<Vec<_>>().join(" "));
+            status.push(vec![format!("{area} {}", name.replace('_', " ")), list.unwrap_or_else(|| text(value))]);
+        }
+    }
+    let has = |name: &str| {
+        let controllers = info.cgroups["controllers"].as_array();
+        controllers.is_some_and(|list| list.iter().any(|controller| controller == name))
+    };
+    // The hybrid layout has its controllers in v1.
+    let unified = info.cgroups["mode"].as_str().is_some_and(|mode| mode.eq_ignore_ascii_case("v2"));
+    Json(SystemInfo {
+        containers: count(info.containers),
+        containers_running: count(info.running),
+        containers_paused: Some(0),
+        containers_stopped: count(info.stopped),
+        images: count(info.images),
+        driver: Some(text(&info.snapshotter["driver"])),
+        driver_status: Some(status),
+        docker_root_dir: Some(info.data_root),
+        memory_limit: Some(has("memory")),
+        swap_limit: info.cgroups["swap_limit"].as_bool(),
+        cpu_cfs_period: Some(has("cpu")),
+        cpu_cfs_quota: Some(has("cpu")),
+        cpu_shares: Some(has("cpu")),
+        cpu_set: Some(has("cpuset")),
+        pids_limit: Some(has("pids")),
+        logging_driver: Some("json-file".into()),
+        cgroup_driver: Some(SystemInfoCgroupDriverEnum::CGROUPFS),
+        cgroup_version: Some(if unified { SystemInfoCgroupVersionEnum::_2 } else { SystemInfoCgroupVersionEnum::_1 }),
+        kernel_version: Some(info.kernel),
+        operating_system: Some("Linux".into()),
+        os_type: Some("linux".into()),
+        architecture: Some(info.architecture),
+        ncpu: count(info.cpus),
+        mem_total: i64::try_from(info.memory).ok(),
+        name: Some(info.hostname),
+        server_version: Some(env!("CARGO_PKG_VERSION").into()),
+        default_runtime: Some("corten".into()),
+        live_restore_enabled: Some(true),
+        security_options: Some(vec!["name=seccomp,profile=builtin".into()]),
+        warnings: Some(info.warnings).filter(|warnings| !warnings.is_empty()),
+        ..SystemInfo::default()
+    })
+}
+
+fn count(number: usize) -> Option<i64> {
+    i64::try_from(number).ok()
+}
