@@ -82,6 +82,10 @@ pub(crate) fn children(dir: impl AsFd) -> io::Result<Vec<String>> {
 /// passed over.
 pub(crate) fn walk(dir: BorrowedFd<'_>, visit: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<()>) -> io::Result<()> {
     visit(dir)?;
+    // A directory's link count is two more than its subdirectories'. Mostly there are none, and listing costs.
+    if fs::fstat(dir)?.st_nlink == 2 {
+        return Ok(());
+    }
     for child in children(dir)? {
         match open_dir(dir, &child) {
             Ok(opened) => match walk(opened.as_fd(), visit) {

@@ -126,33 +126,40 @@ fn prepare(hierarchy: &Hierarchy, path: &CgroupPath, dir: &OwnedFd) -> Result<Ve
     match hierarchy.mount.version {
         Version::V1 => {
             if hierarchy.mount.controllers.contains(&Controller::Cpuset) {
-                inherit_cpuset(hierarchy, path).map_err(failed)?;
+                inherit_cpuset(hierarchy, path, dir).map_err(failed)?;
             }
             Ok(hierarchy.mount.controllers.clone())
         }
         Version::V2 => {
-            enable_controllers(hierarchy, path).map_err(failed)?;
-            v2_controllers(dir).map_err(failed)
+            // Mostly its siblings' making has switched everything on already.
+            let (wanted, mut usable) =
+                (v2_controllers(&hierarchy.root).map_err(failed)?, v2_controllers(dir).map_err(failed)?);
+            if wanted.iter().any(|controller| !usable.contains(controller)) {
+                enable_controllers(hierarchy, path).map_err(failed)?;
+                usable = v2_controllers(dir).map_err(failed)?;
+            }
+            Ok(usable)
         }
     }
 }
 
-/// A new v1 cpuset is empty, and an empty one takes no process: every level gets its parent's, from the top.
-fn inherit_cpuset(hierarchy: &Hierarchy, path: &CgroupPath) -> io::Result<()> {
+/// A new v1 cpuset is empty, and an empty one takes no process: it gets its parent's, and so does the parent if it has none.
+fn inherit_cpuset(hierarchy: &Hierarchy, path: &CgroupPath, dir: &OwnedFd) -> io::Result<()> {
     const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
-    let mut values = [control::read(&hierarchy.root, FILES[0])?, control::read(&hierarchy.root, FILES[1])?];
-    let mut parent: Option<OwnedFd> = None;
-    for component in path.components() {
-        let dir = control::open_dir(parent.as_ref().unwrap_or(&hierarchy.root), component)?;
-        for (file, inherited) in FILES.iter().zip(&mut values) {
-            let own = control::read(&dir, file)?;
-            if own.is_empty() {
-                control::write(&dir, file, inherited)?;
-            } else {
-                *inherited = own;
-            }
+    let opened = match path.parent() {
+        Some(parent) => Some((control::open_dir(&hierarchy.root, &parent.to_string()[1..])?, parent)),
+        None => None,
+    };
+    let above = opened.as_ref().map_or(&hierarchy.root, |(dir, _)| dir);
+    for file in FILES {
+        let mut inherited = control::read(above, file)?;
+        if let (true, Some((dir, parent))) = (inherited.is_empty(), &opened) {
+            inherit_cpuset(hierarchy, parent, dir)?;
+            inherited = control::read(above, file)?;
         }
-        parent = Some(dir);
+        if control::read(dir, file)?.is_empty() {
+            control::write(dir, file, &inherited)?;
+        }
     }
     Ok(())
 }

@@ -47,16 +47,18 @@ impl Cgroup {
         let deadline = Instant::now() + PATIENCE;
         let mut pause = Duration::from_micros(200);
         // Linux 5.14. The v1 hierarchies are looked at all the same: a process may have joined only some.
-        let at_once = self.v2().is_some_and(|unified| control::write(&unified.dir, "cgroup.kill", "1").is_ok());
-        if at_once && !self.processes()?.is_empty() {
-            self.thaw_for_kill();
-            sleep(pause);
-        }
+        let mut at_once = self.v2().is_some_and(|unified| control::write(&unified.dir, "cgroup.kill", "1").is_ok());
         while !self.processes()?.is_empty() {
             if Instant::now() > deadline {
                 return Err(self.timeout("empty"));
             }
-            self.kill_round()?;
+            if at_once {
+                // They are dying, unless v1's freezer holds them.
+                self.thaw_for_kill();
+                at_once = false;
+            } else {
+                self.kill_round()?;
+            }
             sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         }

@@ -146,6 +146,12 @@ impl Engine {
             config,
         });
         engine.reconcile()?;
+        let collector = Arc::clone(&engine);
+        engine.in_background("collect what no image needs", move || {
+            if let Err(error) = collector.images.collect(&|id| collector.image_user(id)) {
+                tracing::error!(error = errors::chain(&error), "cannot collect what no image needs");
+            }
+        });
         Ok(engine)
     }
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufWriter, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -31,6 +31,7 @@ pub const EMBEDDED_NAME: &str = "corten/hello:latest";
 const ORIGIN: Table = Table::new("embedded-image");
 /// Files, directories and the configuration bear the epoch: the image must depend on the executable alone.
 const CREATED: &str = "1970-01-01T00:00:00Z";
+const BUFFER: usize = 256 << 10;
 const PASSWD: &[u8] = b"root:x:0:0:root:/:/corten\nnobody:x:65534:65534:nobody:/:/corten\n";
 const GROUP: &[u8] = b"root:x:0:\nnogroup:x:65534:\n";
 
@@ -119,9 +120,11 @@ impl Images {
         let attributes = file.metadata().map_err(unreadable)?;
         let (session, _) = Session::begin(&self.inner);
         let store = session.store();
-        let mut archive = Builder::new(store.content.writer(None, None)?);
+        // The archive is made in pieces of 8 KiB; hashed and written in larger ones it costs fewer system calls.
+        let mut archive = Builder::new(BufWriter::with_capacity(BUFFER, store.content.writer(None, None)?));
         write_layer(&mut archive, file, attributes.size()).map_err(unreadable)?;
         let writer = archive.into_inner().map_err(unreadable)?;
+        let writer = writer.into_inner().map_err(|error| unreadable(error.into_error()))?;
         let (digest, size) = import::commit_pinned(&session, writer)?;
         fetch::unpack_stored(store, EMBEDDED_NAME, digest, digest)?;
         let media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();

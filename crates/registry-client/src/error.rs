@@ -271,9 +271,7 @@ impl Classify for RegistryError {
                 Some(format!("check the user name and password stored for {registry} in ~/.docker/config.json"))
             }
             RegistryError::RateLimited { .. } => Some("wait, or log in: registries allow known users more".to_owned()),
-            RegistryError::Silent { .. } | RegistryError::Broken { .. } => {
-                Some("try again; what was downloaded completely is kept or fetched anew".to_owned())
-            }
+            RegistryError::Silent { .. } | RegistryError::Broken { .. } => Some("try again".to_owned()),
             RegistryError::BlobNotFound { .. }
             | RegistryError::WrongDigest { .. }
             | RegistryError::WrongSize { .. } => {

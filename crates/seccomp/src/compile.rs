@@ -214,7 +214,7 @@ impl Writer<'_> {
     /// x86-64, and x32 when the profile lists it.
     ///
     /// The two share one tree: x32's calls have x86-64's numbers with a bit set, or numbers of their own from
-    /// [`X32_OWN`] on. A number that only the other of the two has is answered as the other's; the kernel (any since 5.4) has no
+    /// [`X32_OWN`] on, and the newest call of either is the newest of both. A number that only the other of the two has is answered as the other's; the kernel (any since 5.4) has no
     /// such call and says so.
     fn x86_64(&mut self, own: &[(u32, usize)], x32: Option<&[(u32, usize)]>) -> Goal {
         let Some(x32) = x32 else {
@@ -325,8 +325,8 @@ fn dispatch(assembler: &mut Assembler, spaces: &[Space]) -> Goal {
 }
 
 fn flags(profile: &LinuxSeccomp, instructions: &[Instruction]) -> u32 {
-    // Without the mitigation that a filter brings on older kernels: what it protects against is not a container's secret from
-    // itself, and it slows everything down. runc's default too.
+    // When the profile does not say: without the mitigation of speculative stores that kernels before 5.16 switch on with every
+    // filter. It slows everything down, and it guards one process's parts from each other, not containers. runc's default too.
     const SPEC_ALLOW: u32 = 4;
     const NEW_LISTENER: u32 = 8;
     let bit = |flag: &LinuxSeccompFilterFlag| match flag {

@@ -72,17 +72,29 @@ pub fn signalfd(signals: &[i32]) -> Result<std::os::fd::OwnedFd> {
     }
 }
 
+/// The kernel's `struct sigaction`, large enough for every architecture's layout; all zero is `SIG_DFL` with an empty
+/// mask and no flags in each of them.
+type DefaultAction = [u64; 8];
+
 /// Sets every ignored signal back to its default, as a fresh program expects it. Handlers need nothing: execve(2)
 /// removes them; but what is ignored stays ignored (Rust's runtime ignores SIGPIPE, nohup SIGHUP).
+///
+/// Asks the kernel directly: the C library refuses to touch the two signals it keeps for itself, but a parent that
+/// uses another library may have left them ignored. For a child between clone and execve.
 pub fn reset_ignored() {
+    const SIGNAL_SET_SIZE: usize = 8;
+    let default: DefaultAction = [0; 8];
     for signal in 1..=64 {
-        if signal == libc::SIGKILL || signal == libc::SIGSTOP {
-            continue;
-        }
-        // SAFETY: SIG_DFL is a valid disposition for every other signal. The two signals the C library keeps for
-        // itself are refused by it, which is right: they are never ignored.
+        // SAFETY: a zeroed action of at least the kernel's size, and no old action asked for. SIGKILL and SIGSTOP are
+        // refused, which is right: they are never ignored. The caller is about to execve and relies on no handler.
         unsafe {
-            libc::signal(signal, libc::SIG_DFL);
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<DefaultAction>(),
+                SIGNAL_SET_SIZE,
+            );
         }
     }
 }

@@ -21,7 +21,7 @@ const MANIFEST: &str =
 fn options() -> Options {
     Options {
         connect_timeout: Duration::from_secs(2),
-        idle_timeout: Duration::from_millis(300),
+        idle_timeout: Duration::from_secs(5),
         backoff: Duration::from_millis(5),
         credentials: CredentialSource::Anonymous,
         ..Options::default()
@@ -174,7 +174,8 @@ async fn a_registry_that_falls_silent_is_given_up() {
         false => Reply::never(),
     })
     .await;
-    let quick = Client::new(Options { retries: 1, connect_timeout: Duration::from_millis(100), ..options() });
+    let (idle_timeout, connect_timeout) = (Duration::from_millis(300), Duration::from_millis(100));
+    let quick = Client::new(Options { retries: 1, idle_timeout, connect_timeout, ..options() });
     let started = Instant::now();
     let error = quick.manifest(&registry.image("a")).await.unwrap_err();
     assert!(matches!(error, RegistryError::Silent { .. }), "{error}");

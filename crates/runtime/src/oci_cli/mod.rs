@@ -14,6 +14,8 @@ mod kill;
 mod list;
 mod log;
 mod spec;
+#[cfg(test)]
+pub(crate) use spec::sample;
 mod start;
 mod state;
 mod store;

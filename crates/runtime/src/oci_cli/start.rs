@@ -31,11 +31,12 @@ pub(super) fn start(context: &Context, args: Vec<OsString>) -> Result<u8, CliErr
 
 /// Opens the fifo's other side, which releases the process, and listens until it executed its command.
 fn release(fifo: &Path, record: &Record) -> Result<(), CliError> {
+    // Before the fifo is opened: from then on the process may run to its end at any moment.
+    let gone = || LaunchError::ChildGone { status: "it was killed while it waited for start".into() };
+    let pidfd = record.pidfd().ok_or_else(gone)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let opened = rustix::fs::open(fifo, flags, rustix::fs::Mode::empty())
         .map_err(|errno| CliError::file("open", fifo)(errno.into()))?;
-    let gone = || LaunchError::ChildGone { status: "it was killed while it waited for start".into() };
-    let pidfd = record.pidfd().ok_or_else(gone)?;
     let mut fds = [PollFd::new(&opened, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
     while let Err(errno) = poll(&mut fds, None) {
         if errno != rustix::io::Errno::INTR {

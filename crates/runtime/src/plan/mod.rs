@@ -293,3 +293,6 @@ impl EmptyLinux for Linux {
         linux
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,7 @@ const ATTRIBUTE_OPTIONS: [(&str, u64, u64); 16] = [
     ("noexec", attr::ATTR_NOEXEC, 0),
     ("exec", 0, attr::ATTR_NOEXEC),
     ("noatime", attr::ATTR_NOATIME, attr::ATTR_ATIME),
-    ("atime", 0, attr::ATTR_NOATIME),
+    ("atime", 0, attr::ATTR_ATIME),
     ("strictatime", attr::ATTR_STRICTATIME, attr::ATTR_ATIME),
     ("relatime", 0, attr::ATTR_ATIME),
     ("nodiratime", attr::ATTR_NODIRATIME, 0),

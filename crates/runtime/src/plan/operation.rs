@@ -4,7 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use sys::mount::Propagation;
+use sys::mount::{ATTR_ATIME, Propagation};
 use sys::process::CloneFlags;
 
 use super::mounts::ATTRIBUTE_NAMES;
@@ -283,7 +283,7 @@ fn attributes(f: &mut fmt::Formatter<'_>, attributes: &Attributes, prefix: &str)
     for (name, bit) in ATTRIBUTE_NAMES {
         if attributes.set & bit != 0 {
             write!(f, " {prefix}{name}")?;
-        } else if attributes.clear & bit != 0 {
+        } else if attributes.clear & bit != 0 && (bit & ATTR_ATIME == 0 || attributes.set & ATTR_ATIME == 0) {
             write!(f, " -{prefix}{name}")?;
         }
     }

@@ -35,8 +35,10 @@ impl Shim<'_> {
     pub(super) fn finish(mut self, status: WaitStatus) -> i32 {
         let mut exit = exit_of(self.started.pid, status, self.oom_killed());
         self.container.step(&mut exit.steps, "exit seen");
-        // Where the container has its own pid namespace the kernel has ended the others already.
-        self.end_leftovers();
+        // In a pid namespace of its own the kernel has ended all others before the first could be reaped.
+        if !self.container.own_pid_namespace {
+            self.end_leftovers();
+        }
         self.drain_output(TaskKey::INIT);
         if let Some(log) = &mut self.log {
             log.end(LogStream::Stdout);

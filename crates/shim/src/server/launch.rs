@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use cgroup::Cgroup;
 use errors::{Classify, Kind as ErrorKind, Report, kind_of_io};
-use oci::runtime_spec::Spec;
+use oci::runtime_spec::{LinuxNamespaceType, Spec};
 use runtime::{ContainerProcess, LaunchError, LaunchRequest, Launched, Start, Step};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
@@ -47,6 +47,8 @@ pub(super) struct Container {
     /// Held until the exit has been reported: letting go of it unmounts the root, which takes the kernel a while.
     rootfs: Option<OwnedFd>,
     pub(super) trace: bool,
+    /// Whether its first process's end is every process's end.
+    pub(super) own_pid_namespace: bool,
 }
 
 /// Why a container was not started.
@@ -213,6 +215,7 @@ fn launch_in(
             exec_spec: Vec::new(),
             rootfs,
             trace: request.trace,
+            own_pid_namespace: has_own_pid_namespace(&request.spec),
         },
         cgroup,
         started: Started { pid, start_time, at: clock::now(), steps, warnings },
@@ -261,6 +264,12 @@ fn listen(dir: &OwnedFd) -> io::Result<UnixListener> {
     let listener = listener?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// Whether the spec asks for a new pid namespace, rather than to join one or to stay in the host's.
+fn has_own_pid_namespace(spec: &Spec) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces.is_some_and(|all| all.iter().any(|n| n.typ() == LinuxNamespaceType::Pid && n.path().is_none()))
 }
 
 fn record(trace: bool, steps: &mut Vec<Step>, name: &str) {

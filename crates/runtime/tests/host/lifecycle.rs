@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+//! create, start, state, kill, delete, list; and what goes wrong on the way.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
+use crate::bundle::Bundle;
+
+#[test]
+fn a_life() {
+    let bundle = Bundle::script("echo started > /dev/shm/x; exec sleep 100");
+    bundle.oci(&["create", "--pid-file", "pid", &bundle.id]).ok();
+    let state = bundle.state();
+    assert_eq!(state["status"], "created");
+    assert_eq!(state["ociVersion"], bundle.config["ociVersion"]);
+    assert_eq!(fs::read_to_string(bundle.path().join("pid")).unwrap(), state["pid"].to_string());
+    bundle.oci(&["create", &bundle.id]).fails(1, "exists already");
+    bundle.oci(&["start", &bundle.id]).ok();
+    assert_eq!(bundle.state()["status"], "running");
+    assert_eq!(bundle.exec("cat /dev/shm/x").ok(), "started\n");
+    bundle.oci(&["start", &bundle.id]).fails(1, "running");
+    bundle.oci(&["delete", &bundle.id]).fails(1, "stopped");
+    let listed: Value = serde_json::from_str(&bundle.oci(&["list", "--format", "json"]).ok()).unwrap();
+    assert_eq!(listed[0]["id"], json!(bundle.id));
+    bundle.oci(&["kill", &bundle.id, "SIGKILL"]).ok();
+    while bundle.state()["status"] != "stopped" {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    bundle.oci(&["kill", &bundle.id]).fails(1, "stopped");
+    bundle.oci(&["delete", &bundle.id]).ok();
+    bundle.left_nothing();
+    bundle.oci(&["state", &bundle.id]).fails(1, "does not exist");
+    bundle.oci(&["delete", "--force", &bundle.id]).ok();
+}
+
+#[test]
+fn deleting_by_force_ends_what_runs_and_what_waits() {
+    for action in ["create", "run"] {
+        let bundle = Bundle::new(&["sleep", "100"]);
+        let flags: &[&str] = if action == "run" { &["--detach"] } else { &[] };
+        bundle.oci(&[&[action], flags, &[&bundle.id]].concat()).ok();
+        let pid = bundle.state()["pid"].to_string();
+        bundle.oci(&["delete", "--force", &bundle.id]).ok();
+        bundle.left_nothing();
+        assert!(!fs::exists(format!("/proc/{pid}/root/bin")).unwrap());
+    }
+}
+
+#[test]
+fn exit_codes_are_the_commands() {
+    assert_eq!(Bundle::script("exit 7").run().code, Some(7));
+    assert_eq!(Bundle::script("kill -15 $$; sleep 1; exit 9").set("/process/args/-", json!("x")).run().code, Some(9));
+}
+
+#[test]
+fn commands_that_cannot_be_executed_are_explained() {
+    let file = |bytes: &[u8], mode: u32| {
+        let bundle = Bundle::new(&["/bin/command"]);
+        fs::write(bundle.rootfs("bin/command"), bytes).unwrap();
+        fs::set_permissions(bundle.rootfs("bin/command"), fs::Permissions::from_mode(mode)).unwrap();
+        bundle
+    };
+    let mut foreign = fs::read("/bin/busybox").unwrap();
+    // e_machine (elf(5)): an architecture that no machine of ours is.
+    foreign[18..20].copy_from_slice(&22_u16.to_le_bytes());
+    let cases = [
+        (Bundle::new(&["no-such-command"]), 127, "not found in PATH"),
+        (Bundle::new(&["/no/such"]), 127, "does not exist"),
+        (Bundle::new(&["/tmp"]), 126, "is a directory"),
+        (file(b"x", 0o644), 126, "permission denied"),
+        (file(&foreign, 0o755), 126, "made for s390x"),
+        (file(b"no program", 0o755), 126, "neither a program nor a script"),
+        (file(b"#!/no/interpreter\n", 0o755), 127, "\"/no/interpreter\" does not exist"),
+        (file(b"#!/bin/sh\r\n", 0o755), 126, "carriage return"),
+    ];
+    for (bundle, code, text) in cases {
+        bundle.run().fails(code, text);
+        bundle.left_nothing();
+    }
+}
+
+#[test]
+fn what_goes_wrong_after_start_is_told_by_start() {
+    let bundle = Bundle::new(&["/bin/command"]);
+    fs::write(bundle.rootfs("bin/command"), "#!/no/interpreter\n").unwrap();
+    fs::set_permissions(bundle.rootfs("bin/command"), fs::Permissions::from_mode(0o755)).unwrap();
+    bundle.oci(&["create", &bundle.id]).ok();
+    bundle.oci(&["start", &bundle.id]).fails(127, "/no/interpreter");
+    assert_eq!(bundle.state()["status"], "stopped");
+    bundle.oci(&["delete", &bundle.id]).ok();
+    bundle.left_nothing();
+}
+
+#[test]
+fn starting_what_was_killed_while_it_waited_does_not_hang() {
+    let bundle = Bundle::new(&["true"]);
+    bundle.oci(&["create", &bundle.id]).ok();
+    bundle.oci(&["kill", &bundle.id, "9"]).ok();
+    while bundle.state()["status"] != "stopped" {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    bundle.oci(&["start", &bundle.id]).fails(1, "stopped");
+}
+
+#[test]
+fn what_is_not_supported_is_refused_before_anything_is_made() {
+    let hooks = json!({ "prestart": [{ "path": "/bin/true" }] });
+    let bundle = Bundle::new(&["true"]).set("/hooks", hooks);
+    bundle.run().fails(1, "hooks.prestart");
+    bundle.left_nothing();
+    bundle.oci(&["run", "--no-such-flag", "x"]).fails(1, "--no-such-flag");
+    bundle.oci(&["frobnicate"]).fails(1, "frobnicate");
+    bundle.oci(&["run", "../x"]).fails(1, "not a container id");
+}
+
+#[test]
+fn errors_are_logged_as_runc_does() {
+    let bundle = Bundle::new(&["no-such-command"]);
+    let ran = bundle.oci(&["--log", "log.json", "--log-format", "json", "run", &bundle.id]);
+    assert_eq!(ran.code, Some(127));
+    let line: Value = serde_json::from_str(fs::read_to_string(bundle.path().join("log.json")).unwrap().trim()).unwrap();
+    assert_eq!(line["level"], "error");
+    assert!(line["msg"].as_str().unwrap().contains("no-such-command"));
+}
+
+#[test]
+fn features_are_those_of_the_specification() {
+    let text = Bundle::new(&["true"]).oci(&["features"]).ok();
+    let features: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(features["linux"]["namespaces"], json!(["cgroup", "ipc", "mount", "network", "pid", "uts"]));
+    assert_eq!(features["hooks"], json!([]));
+    // What it says of mounts is true.
+    for option in features["mountOptions"].as_array().unwrap() {
+        let bundle = Bundle::new(&["true"]);
+        let source = bundle.path().join("rootfs/tmp");
+        let mount = json!({ "destination": "/tmp", "type": "bind", "source": source, "options": ["bind", option] });
+        bundle.set("/mounts/-", mount).run().ok();
+    }
+}
