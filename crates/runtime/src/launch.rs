@@ -218,10 +218,8 @@ pub(crate) fn start_child(
             return Err(error);
         }
     };
-    if !heard.ready
-        && let Some(status) = gone(&child)
-    {
-        return Err(LaunchError::ChildGone { status });
+    if !heard.ready && !heard.executing {
+        return Err(LaunchError::ChildGone { status: end(&child) });
     }
     let terminal = match console.map(receive_terminal).transpose() {
         Ok(terminal) => terminal,
@@ -265,26 +263,15 @@ fn receive_terminal(socket: OwnedFd) -> Result<OwnedFd, LaunchError> {
     Ok(fds.into_iter().next().ok_or_else(missing)?)
 }
 
-/// Whether the child has ended although it did not say that it gives up: the status pipe also ends when it is killed.
-/// An ended child is left to be waited for by nobody else, so it is collected here. A command that ended that quickly
-/// after execve is not told apart by this, which is why only a kill before it counts: see below.
-fn gone(child: &Child) -> Option<String> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    let status = waitid(WaitId::PidFd(child.pidfd.as_fd()), options).ok().flatten()?;
-    // The child is our own program, under our own name, until execve; the kernel keeps the name of the ended.
-    let name = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok();
-    if !status.killed() || name(&child.pid.to_string()) != name("self") {
-        return None;
-    }
-    end(child);
-    Some(format!("signal {}", status.terminating_signal().unwrap_or_default()))
-}
-
-/// Kills the child and waits for it.
-pub(crate) fn end(child: &Child) {
-    // It may have ended already; either way it is collected.
+/// Kills the child, waits for it, and says how it ended (it may have before that).
+pub(crate) fn end(child: &Child) -> String {
     sys::process::pidfd_send_signal(child.pidfd.as_fd(), 9).unwrap_or_default();
-    while let Err(rustix::io::Errno::INTR) = waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED) {}
+    let waited = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED));
+    match waited.ok().flatten().map(|status| (status.terminating_signal(), status.exit_status())) {
+        Some((Some(signal), _)) => format!("signal {signal}"),
+        Some((_, Some(code))) => format!("exit code {code}"),
+        _ => "nobody knows how".into(),
+    }
 }
 
 fn open_fifo(path: &Path) -> Result<OwnedFd, LaunchError> {

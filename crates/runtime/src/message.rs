@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the child tells its launcher: one JSON object per line over a close-on-exec pipe. The pipe's end without a
-//! [`Message::Failed`] means that execve happened.
+//! What the child tells its launcher: one JSON object per line over a close-on-exec pipe. The pipe's end after
+//! [`Message::Executing`], without a [`Message::Failed`], means that execve happened; without either, that the child was
+//! killed before it came to that.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
@@ -34,6 +35,8 @@ pub(crate) enum Message {
     Warning(String),
     /// All is set up; the child waits for `start`.
     Ready,
+    /// The next thing is execve.
+    Executing,
     /// The child gives up.
     Failed(Report),
 }
@@ -56,6 +59,8 @@ pub(crate) struct Heard {
     pub(crate) warnings: Vec<String>,
     /// Whether it waits for `start`.
     pub(crate) ready: bool,
+    /// Whether it came as far as execve.
+    pub(crate) executing: bool,
     /// Why it gave up.
     pub(crate) failed: Option<Report>,
 }
@@ -73,6 +78,7 @@ pub(crate) fn listen(pipe: OwnedFd) -> io::Result<Heard> {
                 heard.ready = true;
                 break;
             }
+            Message::Executing => heard.executing = true,
             Message::Failed(report) => heard.failed = Some(report),
         }
         line.clear();

@@ -66,6 +66,9 @@ pub(crate) struct Filter {
     pub(crate) flags: u32,
 }
 
+/// The child's name until it executes its command.
+pub(crate) const NAME: &std::ffi::CStr = c"corten:starting";
+
 /// Applies the plan and executes the command. Returns, with an exit code, only when that failed and was reported.
 pub(crate) fn run(prepared: &Prepared<'_>) -> i32 {
     let mut child = Child::new(prepared);
@@ -132,6 +135,7 @@ impl<'a> Child<'a> {
     /// modes given to files are meant as they are.
     fn begin(&mut self) -> Result<(), StepError> {
         sys::prctl::set_dumpable(false)?;
+        sys::prctl::set_name(NAME)?;
         rustix::process::umask(rustix::fs::Mode::empty());
         if self.prepared.fifo.is_some() {
             use rustix::fs::OFlags;
@@ -211,9 +215,12 @@ impl<'a> Child<'a> {
     }
 
     fn fail(&self, report: &Report) {
-        let message = Message::Failed(report.clone());
-        // There is nobody else to tell when neither is listening any more.
-        self.say(&message).unwrap_or_default();
+        self.tell(&Message::Failed(report.clone()));
+    }
+
+    /// Tells the launcher, and whoever called `start`. There is nobody else when neither is listening any more.
+    fn tell(&self, message: &Message) {
+        self.say(message).unwrap_or_default();
         if let Some(started) = &self.started {
             message.write(&mut Writer(started.as_fd())).unwrap_or_default();
         }

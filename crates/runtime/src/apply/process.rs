@@ -241,6 +241,7 @@ impl Child<'_> {
             self.steps.push(crate::Step::now("execve"));
         }
         self.flush_steps();
+        self.tell(&Message::Executing);
         sys::signal::reset_ignored();
         sys::signal::unblock_all()?;
         let error = sys::exec::execve(&path, &program.arguments, &environment);

@@ -48,9 +48,15 @@ pub(super) fn delete(context: &Context, args: Vec<OsString>) -> Result<u8, CliEr
     Ok(0)
 }
 
-/// Removes the cgroup, then the directory: while the directory is there, the cgroup can be found.
+/// Removes the cgroup, and its parents (`/corten`) unless others use them, then the directory: while the directory is
+/// there, the cgroup can be found.
 pub(super) fn clean(entry: &Entry, cgroup: &Cgroup) -> Result<(), CliError> {
     cgroup.remove()?;
+    let mut parent = cgroup.path().parent();
+    while let Some(path) = parent {
+        crate::prepare::cgroup_host()?.prune(&path)?;
+        parent = path.parent();
+    }
     entry.remove()
 }
 

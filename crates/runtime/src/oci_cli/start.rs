@@ -48,8 +48,10 @@ fn release(fifo: &Path, record: &Record) -> Result<(), CliError> {
     }
     rustix::fs::fcntl_setfl(&opened, OFlags::empty())
         .map_err(|errno| sys::Error::new("fcntl(fifo, F_SETFL, 0)", errno))?;
-    match listen(opened).map_err(LaunchError::Listen)?.failed {
+    let heard = listen(opened).map_err(LaunchError::Listen)?;
+    match heard.failed {
         Some(report) => Err(LaunchError::Child(report).into()),
-        None => Ok(()),
+        None if heard.executing => Ok(()),
+        None => Err(gone().into()),
     }
 }

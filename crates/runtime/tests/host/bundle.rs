@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-const APPLETS: [&str; 22] = [
+const APPLETS: [&str; 24] = [
     "sh", "ls", "cat", "id", "mount", "true", "hostname", "ps", "env", "sleep", "pwd", "readlink", "touch", "stat",
-    "mkdir", "tty", "stty", "grep", "echo", "nc", "chmod", "kill",
+    "mkdir", "tty", "stty", "grep", "echo", "nc", "chmod", "kill", "sed", "head",
 ];
 
 pub(crate) struct Bundle {

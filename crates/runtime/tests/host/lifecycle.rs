@@ -116,6 +116,21 @@ fn what_is_not_supported_is_refused_before_anything_is_made() {
 }
 
 #[test]
+fn a_host_that_cannot_pivot_changes_the_root_instead() {
+    let bundle = Bundle::new(&["ls", "/"]);
+    let out = bundle.oci(&["run", "--no-pivot", &bundle.id]).ok();
+    assert_eq!(out, "bin\ndev\netc\nproc\nsys\ntmp\n");
+    bundle.left_nothing();
+}
+
+#[test]
+fn a_memory_limit_too_low_to_start_anything_is_said() {
+    let bundle = Bundle::new(&["true"]).set("/linux/resources/memory", json!({ "limit": 4096 }));
+    bundle.run().fails(1, "before it executed its command");
+    bundle.left_nothing();
+}
+
+#[test]
 fn errors_are_logged_as_runc_does() {
     let bundle = Bundle::new(&["no-such-command"]);
     let ran = bundle.oci(&["--log", "log.json", "--log-format", "json", "run", &bundle.id]);
