@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -70,6 +71,7 @@ fn spawn(roots: &Roots, log: &File) -> io::Result<Child> {
     #[expect(clippy::disallowed_methods, reason = "this is the daemon's start, one of the places that may")]
     let mut command = std::process::Command::new("/proc/self/exe");
     command
+        .arg0("corten")
         .args(["daemon", "--background", "--exec-root"])
         .arg(&roots.exec_root)
         .arg("--data-root")

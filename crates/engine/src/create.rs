@@ -49,7 +49,11 @@ impl Engine {
     }
 
     /// The container, and the turn to act on it: nobody else can start or remove it before the caller is done.
-    pub(crate) fn create_blocking(&self, spec: ContainerSpec, keep: Keep) -> Result<(Arc<Container>, Turn), EngineError> {
+    pub(crate) fn create_blocking(
+        &self,
+        spec: ContainerSpec,
+        keep: Keep,
+    ) -> Result<(Arc<Container>, Turn), EngineError> {
         validate(&spec)?;
         let image = self.images.resolve(&spec.image)?;
         let process = merge(&spec, &image)?;
@@ -176,7 +180,10 @@ fn limits(spec: &ContainerSpec) -> Result<(), EngineError> {
         let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         // A quota below 1 ms in a period of 100 ms is refused by the kernel.
         if nano < 10_000_000 || nano > available as i64 * 1_000_000_000 {
-            return Err(EngineError::invalid("--cpus", format!("must be from 0.01 to {available}, which this host has")));
+            return Err(EngineError::invalid(
+                "--cpus",
+                format!("must be from 0.01 to {available}, which this host has"),
+            ));
         }
     }
     if let Some(name) = &spec.stop_signal {

@@ -100,7 +100,8 @@ impl Engine {
             .blocking("exec", move || {
                 let running = running(&container)?;
                 let process = exec_process(&container, &running, &spec)?;
-                let request = Request::Exec { exec_id, process: Box::new(process), stdin: spec.stdin, detach: spec.detach };
+                let request =
+                    Request::Exec { exec_id, process: Box::new(process), stdin: spec.stdin, detach: spec.detach };
                 Ok(shim::connect(&engine.shim_dir(&container.id), &request)?)
             })
             .await?;
@@ -125,7 +126,8 @@ impl Engine {
             let recorded: Option<Exit> = shim::read_exec_exit(&self.shim_dir(&state.container), id)?;
             state.exit_code = recorded.map(|exit| exit.code);
             // The shim's directory goes with its container, and every process of the container before it.
-            if state.exit_code.is_none() && self.container(state.container.as_str()).and_then(|c| running(&c)).is_err() {
+            if state.exit_code.is_none() && self.container(state.container.as_str()).and_then(|c| running(&c)).is_err()
+            {
                 state.exit_code = Some(137);
             }
         }

@@ -54,7 +54,8 @@ pub(crate) async fn read_raw(stream: &mut (impl AsyncRead + Unpin)) -> io::Resul
 
 /// Writes one frame.
 pub(crate) async fn write(stream: &mut (impl AsyncWrite + Unpin), kind: Kind, payload: &[u8]) -> io::Result<()> {
-    let header = Header::new(kind, payload.len()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    let header =
+        Header::new(kind, payload.len()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     stream.write_all(&header.encode()).await?;
     stream.write_all(payload).await
 }

@@ -116,9 +116,7 @@ impl Engine {
         for dir in [&config.data_root, &config.exec_root] {
             fs::create_dir_all(dir).map_err(EngineError::io("create", dir))?;
         }
-        for (root, name, mode) in
-            [(&config.data_root, "containers", 0o710), (&config.exec_root, "shims", 0o700)]
-        {
+        for (root, name, mode) in [(&config.data_root, "containers", 0o710), (&config.exec_root, "shims", 0o700)] {
             make_dir(&root.join(name), mode)?;
         }
         let store = Arc::new(Store::open(&config.data_root.join("metadata.redb"))?);
@@ -164,16 +162,10 @@ impl Engine {
     ///
     /// # Errors
     /// No such image; a container was made from it (a stopped one may be ignored with `force`, a running one never).
-    pub async fn remove_image(
-        self: &Arc<Self>,
-        name: &str,
-        force: bool,
-    ) -> Result<Vec<image::Removed>, EngineError> {
+    pub async fn remove_image(self: &Arc<Self>, name: &str, force: bool) -> Result<Vec<image::Removed>, EngineError> {
         let (engine, name) = (Arc::clone(self), name.to_owned());
-        self.blocking("remove an image", move || {
-            Ok(engine.images.remove(&name, force, &|id| engine.image_user(id))?)
-        })
-        .await
+        self.blocking("remove an image", move || Ok(engine.images.remove(&name, force, &|id| engine.image_user(id))?))
+            .await
     }
 
     /// A container that was made from an image; a running one if there is one.

@@ -195,7 +195,8 @@ impl Reader {
         }
         if self.options.since.is_some() || self.options.until.is_some() {
             let time: Timestamp = entry.time.parse().ok()?;
-            if self.options.since.is_some_and(|since| time < since) || self.options.until.is_some_and(|until| time > until)
+            if self.options.since.is_some_and(|since| time < since)
+                || self.options.until.is_some_and(|until| time > until)
             {
                 return None;
             }

@@ -23,7 +23,8 @@ pub(crate) fn check(name: &str) -> Result<(), EngineError> {
     if first && rest && (2..=128).contains(&name.len()) {
         return Ok(());
     }
-    let reason = format!("{name:?} is not a container name: 2 to 128 letters, digits, `_`, `.` or `-`, a letter or digit first");
+    let reason =
+        format!("{name:?} is not a container name: 2 to 128 letters, digits, `_`, `.` or `-`, a letter or digit first");
     Err(EngineError::invalid("--name", reason))
 }
 

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use network::Endpoint;
 use oci::ContainerId;
 use serde::{Deserialize, Serialize};
-use shim::Request;
+use shim::{Request, ShimError};
 
 use crate::container::{Container, Exited, Record, Running, State};
 use crate::error::EngineError;
@@ -80,10 +80,12 @@ impl Engine {
             registry.names.insert(name, container.id.clone());
             registry.by_id.insert(container.id.clone(), container);
         }
+        // Before the exits are settled, which removes directories of its own.
+        self.remove_strays()?;
         for (id, found) in found {
             self.resume(&self.container(id.as_str())?, found, durable.contains(&id))?;
         }
-        self.remove_strays()
+        Ok(())
     }
 
     fn shim_records(&self) -> Result<Vec<ShimRecord>, EngineError> {
@@ -121,13 +123,13 @@ impl Engine {
                     let running = Running { pid: init.pid, start_time: init.start_time, started, endpoint };
                     return Ok(Found::Alive(stream, pidfd, running));
                 }
-                // It may have ended between the two looks; its last word is then there.
-                Err(error) => {
+                // It ended between the two looks, or was killed and nobody has reaped it yet.
+                Err(ShimError::NotRunning { .. }) => {
                     if let Some(exit) = shim::read_exit(&dir)? {
                         return Ok(Found::Ended(exited_from(&exit)));
                     }
-                    return Err(error.into());
                 }
+                Err(error) => return Err(error.into()),
             }
         }
         self.end_orphan(id);

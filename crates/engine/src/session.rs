@@ -129,11 +129,7 @@ async fn send_input(mut client: impl AsyncRead + Unpin, mut shim: WriteHalf<Unix
     }
 }
 
-async fn forward_frames(
-    shim: ReadHalf<UnixStream>,
-    mut client: impl AsyncWrite + Unpin,
-    of: &Of,
-) -> io::Result<()> {
+async fn forward_frames(shim: ReadHalf<UnixStream>, mut client: impl AsyncWrite + Unpin, of: &Of) -> io::Result<()> {
     let mut shim = BufReader::with_capacity(BUFFER, shim);
     let exit = loop {
         match frames::read_raw(&mut shim).await {

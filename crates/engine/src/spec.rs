@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use oci::OciSpecError;
 use oci::runtime_spec as rt;
 
-
 use crate::container::Record;
 use crate::error::EngineError;
 use crate::request::{ContainerSpec, Mount, NetworkMode, Resources, SeccompChoice};
@@ -148,9 +147,9 @@ fn linux(inputs: &Inputs<'_>, seccomp: Option<rt::LinuxSeccomp>) -> Result<rt::L
     linux.set_sysctl(match wish.network {
         NetworkMode::Host => None,
         // The namespace is the container's own: low ports and ping need no privilege in it, as in Docker since 20.10.
-        NetworkMode::Bridge | NetworkMode::None => Some(HashMap::from(
-            defaults::NETWORK_SYSCTLS.map(|(name, value)| (name.to_owned(), value.to_owned())),
-        )),
+        NetworkMode::Bridge | NetworkMode::None => {
+            Some(HashMap::from(defaults::NETWORK_SYSCTLS.map(|(name, value)| (name.to_owned(), value.to_owned()))))
+        }
     });
     Ok(linux)
 }

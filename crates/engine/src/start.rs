@@ -205,8 +205,7 @@ impl Engine {
     ) -> Result<(ShimHandle, Option<StdUnixStream>), EngineError> {
         rootfs::write_network_files(&container.dir, &spec::hostname(record), endpoint.as_ref(), record.spec.network)?;
         let cgroup = self.cgroup_path(&record.id);
-        let inputs =
-            Inputs { record, identity, dir: &container.dir, cgroup: &cgroup.to_string(), kernel: self.kernel };
+        let inputs = Inputs { record, identity, dir: &container.dir, cgroup: &cgroup.to_string(), kernel: self.kernel };
         let spec = spec::runtime_spec(&inputs)?;
         let dir = self.shim_dir(&record.id);
         self.write_shim_record(&dir, record, endpoint.clone())?;
@@ -270,8 +269,7 @@ impl Engine {
         steps.taken.append(&mut started.steps);
         steps.taken.sort_by_key(|step| step.at_ns);
         started.steps = steps.taken;
-        let running =
-            Running { pid: started.pid, start_time: started.start_time, started: Timestamp::now(), endpoint };
+        let running = Running { pid: started.pid, start_time: started.start_time, started: Timestamp::now(), endpoint };
         container.update(|record| {
             let state = std::mem::replace(&mut record.state, State::Created);
             record.state = state.into_running(running)?;
@@ -299,12 +297,7 @@ impl Engine {
         self.remember_later(container);
     }
 
-    fn write_shim_record(
-        &self,
-        dir: &PathBuf,
-        record: &Record,
-        endpoint: Option<Endpoint>,
-    ) -> Result<(), EngineError> {
+    fn write_shim_record(&self, dir: &PathBuf, record: &Record, endpoint: Option<Endpoint>) -> Result<(), EngineError> {
         // Left by a run whose daemon and shim both died; nothing of it is needed any more.
         self.remove_shim_dir(&record.id);
         fs::DirBuilder::new().mode(0o700).create(dir).map_err(EngineError::io("create", dir))?;

@@ -40,7 +40,12 @@ impl Engine {
     ///
     /// # Errors
     /// No such container; a signal that is none; a process that does not end even so.
-    pub async fn stop(&self, name: &str, timeout: Option<i64>, signal: Option<&str>) -> Result<StopOutcome, EngineError> {
+    pub async fn stop(
+        &self,
+        name: &str,
+        timeout: Option<i64>,
+        signal: Option<&str>,
+    ) -> Result<StopOutcome, EngineError> {
         let container = self.container(name)?;
         let Some(running) = container.with_record(|record| record.state.running().cloned()) else {
             return Ok(StopOutcome::NotRunning);

@@ -49,7 +49,7 @@ pub(crate) struct Args {
     /// How much to log
     #[arg(short, long, value_name = "LEVEL", default_value = "info")]
     log_level: LogLevel,
-    /// Where to write the process id
+    /// Where to write the process id [default: corten.pid in the exec root]
     #[arg(short, long, value_name = "FILE")]
     pidfile: Option<PathBuf>,
 }
@@ -103,7 +103,7 @@ struct Places {
     data_root: PathBuf,
     exec_root: PathBuf,
     socket: PathBuf,
-    pidfile: Option<PathBuf>,
+    pidfile: PathBuf,
 }
 
 impl Places {
@@ -117,11 +117,12 @@ impl Places {
             Some(address) => socket_of(address)?,
             None => exec_root.join("corten.sock"),
         };
+        let pidfile = args.pidfile.clone().unwrap_or_else(|| exec_root.join("corten.pid"));
         Ok(Places {
             data_root: root(&args.data_root, "CORTEN_DATA_ROOT", DEFAULT_DATA_ROOT)?,
             exec_root,
             socket,
-            pidfile: args.pidfile.as_deref().map(absolute).transpose()?,
+            pidfile: absolute(&pidfile)?,
         })
     }
 }
@@ -160,9 +161,8 @@ async fn serve(args: Args, places: Places, zygote: Zygote) -> Result<(), Failure
         fs::create_dir_all(directory).map_err(|error| cannot("make the directory", directory, &error))?;
     }
     let listener = engine_api::listen(&places.socket)?;
-    if let Some(pidfile) = &places.pidfile {
-        write_pidfile(pidfile).map_err(|error| cannot("write the pidfile", pidfile, &error))?;
-    }
+    let pidfile = &places.pidfile;
+    write_pidfile(pidfile).map_err(|error| cannot("write the pidfile", pidfile, &error))?;
     tracing::info!(socket = %places.socket.display(), version = env!("CARGO_PKG_VERSION"), "the daemon listens");
 
     let ended = async {
@@ -176,7 +176,7 @@ async fn serve(args: Args, places: Places, zygote: Zygote) -> Result<(), Failure
     };
     engine_api::serve(engine.clone(), listener, ended).await;
     tracing::info!("the daemon ends; containers go on");
-    for path in std::iter::once(&places.socket).chain(&places.pidfile) {
+    for path in [&places.socket, pidfile] {
         if let Err(error) = fs::remove_file(path) {
             tracing::warn!(path = %path.display(), %error, "a file is left behind");
         }

@@ -13,10 +13,46 @@ use crate::error::EngineError;
 const ALL: [Capability; 41] = {
     use Capability::*;
     [
-        Chown, DacOverride, DacReadSearch, Fowner, Fsetid, Kill, Setgid, Setuid, Setpcap, LinuxImmutable,
-        NetBindService, NetBroadcast, NetAdmin, NetRaw, IpcLock, IpcOwner, SysModule, SysRawio, SysChroot, SysPtrace,
-        SysPacct, SysAdmin, SysBoot, SysNice, SysResource, SysTime, SysTtyConfig, Mknod, Lease, AuditWrite,
-        AuditControl, Setfcap, MacOverride, MacAdmin, Syslog, WakeAlarm, BlockSuspend, AuditRead, Perfmon, Bpf,
+        Chown,
+        DacOverride,
+        DacReadSearch,
+        Fowner,
+        Fsetid,
+        Kill,
+        Setgid,
+        Setuid,
+        Setpcap,
+        LinuxImmutable,
+        NetBindService,
+        NetBroadcast,
+        NetAdmin,
+        NetRaw,
+        IpcLock,
+        IpcOwner,
+        SysModule,
+        SysRawio,
+        SysChroot,
+        SysPtrace,
+        SysPacct,
+        SysAdmin,
+        SysBoot,
+        SysNice,
+        SysResource,
+        SysTime,
+        SysTtyConfig,
+        Mknod,
+        Lease,
+        AuditWrite,
+        AuditControl,
+        Setfcap,
+        MacOverride,
+        MacAdmin,
+        Syslog,
+        WakeAlarm,
+        BlockSuspend,
+        AuditRead,
+        Perfmon,
+        Bpf,
         CheckpointRestore,
     ]
 };
@@ -51,8 +87,9 @@ fn parse(names: &[String], field: &'static str) -> Result<(bool, Vec<Capability>
             all = true;
             continue;
         }
-        let one = Capability::from_str(bare)
-            .map_err(|_| EngineError::invalid(field, format!("{name:?} is not a capability (capabilities(7) lists them)")))?;
+        let one = Capability::from_str(bare).map_err(|_| {
+            EngineError::invalid(field, format!("{name:?} is not a capability (capabilities(7) lists them)"))
+        })?;
         set.push(one);
     }
     Ok((all, set))

@@ -36,8 +36,7 @@ fn record(change: impl FnOnce(&mut ContainerSpec)) -> Record {
 
 fn made(record: &Record, uid: u32) -> Value {
     let identity = Identity { uid, gid: uid, groups: vec![], home: "/root".into() };
-    let inputs =
-        Inputs { record, identity: &identity, dir: Path::new("/c"), cgroup: "/corten/x", kernel: (6, 18) };
+    let inputs = Inputs { record, identity: &identity, dir: Path::new("/c"), cgroup: "/corten/x", kernel: (6, 18) };
     serde_json::to_value(runtime_spec(&inputs).unwrap()).unwrap()
 }
 
