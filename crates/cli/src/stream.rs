@@ -81,7 +81,10 @@ pub(crate) async fn drive(
             event = events.recv() => match event {
                 Some(Ok(Event::Started(start))) => {
                     trace.extend(start.steps);
-                    trace.step("told of the start");
+                    // A traced start is told twice: by the daemon with all steps, and by the shim.
+                    if !started {
+                        trace.step("told of the start");
+                    }
                     started = true;
                     for name in early.drain(..) {
                         pass_on(name).await;

@@ -16,6 +16,9 @@ pub enum ApiError {
     /// The engine's answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A command that is not there, in the words by which Docker's clients choose the exit code 127.
+    #[error("{0}: executable file not found in the container")]
+    CommandNotFound(Report),
     /// The image store's answer.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -78,6 +81,7 @@ impl Classify for ApiError {
         match self {
             ApiError::Engine(error) => error.kind(),
             ApiError::Image(error) => error.kind(),
+            ApiError::CommandNotFound(_) => Kind::CommandNotFound,
             ApiError::NoRoute(_) => Kind::NotFound,
             ApiError::Unsupported(_) => Kind::Unsupported,
             ApiError::Stopped { .. } => Kind::Conflict,
@@ -90,6 +94,7 @@ impl Classify for ApiError {
         match self {
             ApiError::Engine(error) => error.hint(),
             ApiError::Image(error) => error.hint(),
+            ApiError::CommandNotFound(report) => report.hint.clone(),
             ApiError::Stopped { name, .. } => Some(format!("start it: corten start -a {name}")),
             _ => None,
         }

@@ -106,8 +106,11 @@ impl Engine {
         let launching = self
             .blocking("start", move || engine.launch(&target, false, Steps { wanted: false, taken: Vec::new() }))
             .await;
-        let launching = launching.inspect_err(|error| self.record_failed_start(&container, error))?;
-        self.supervise_start(&container, launching).await?;
+        let started = match launching {
+            Ok(launching) => self.supervise_start(&container, launching).await,
+            Err(error) => Err(error),
+        };
+        started.inspect_err(|error| self.give_up(&container, error))?;
         self.remember_later(&container);
         Ok(StartOutcome::Started)
     }
@@ -145,11 +148,7 @@ impl Engine {
                 Ok(Ran { id: container.id.clone(), name, warnings, started, session })
             }
             Err(error) => {
-                if container.with_record(|record| record.spec.auto_remove) {
-                    self.forget(&container, None);
-                } else {
-                    self.record_failed_start(&container, &error);
-                }
+                self.give_up(&container, &error);
                 Err(error)
             }
         }
@@ -281,8 +280,9 @@ impl Engine {
         Ok((started, stream))
     }
 
-    /// The command could not be executed: the record says so, and why.
-    fn record_failed_start(self: &Arc<Self>, container: &Arc<Container>, error: &EngineError) {
+    /// What a container that could not be started becomes: an exited one that says why; or nothing, when it was to be
+    /// removed after its exit, so that whoever waits for its removal does not wait for ever.
+    fn give_up(self: &Arc<Self>, container: &Arc<Container>, error: &EngineError) {
         use errors::Classify;
         let code = i32::from(error.kind().run_exit_code());
         let exited = Exited {
@@ -293,6 +293,10 @@ impl Engine {
             error: Some(errors::chain(error)),
         };
         container.update(|record| record.state = State::Exited(exited));
+        if container.with_record(|record| record.spec.auto_remove) {
+            self.forget(container, None);
+            return;
+        }
         container.announce(Phase::Exited(code));
         self.remember_later(container);
     }

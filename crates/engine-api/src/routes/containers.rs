@@ -15,6 +15,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use engine::{Condition, Engine, EngineError, StartOutcome, StopOutcome};
+use errors::{Classify, Kind, Report};
 use futures_util::stream;
 
 use crate::convert::{from_record, to_spec};
@@ -71,7 +72,11 @@ pub(crate) async fn inspect(
 }
 
 pub(crate) async fn start(State(engine): State<Arc<Engine>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
-    Ok(match engine.start(&name).await? {
+    let started = engine.start(&name).await.map_err(|error| match error.kind() {
+        Kind::CommandNotFound => ApiError::CommandNotFound(Report::from(&error)),
+        _ => error.into(),
+    });
+    Ok(match started? {
         StartOutcome::Started => StatusCode::NO_CONTENT,
         StartOutcome::AlreadyRunning => StatusCode::NOT_MODIFIED,
     })

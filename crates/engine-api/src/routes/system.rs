@@ -40,19 +40,28 @@ pub(crate) async fn ping() -> impl IntoResponse {
 
 pub(crate) async fn version(State(engine): State<Arc<Engine>>) -> Json<SystemVersion> {
     let version = env!("CARGO_PKG_VERSION");
+    let kernel = engine.info().kernel;
+    // Newer clients look only here.
+    let details = [
+        ("ApiVersion", API_VERSION),
+        ("MinAPIVersion", MIN_API_VERSION),
+        ("Os", "linux"),
+        ("Arch", architecture()),
+        ("KernelVersion", &kernel),
+    ];
     Json(SystemVersion {
         platform: Some(SystemVersionPlatform { name: "Corten".into() }),
         components: Some(vec![SystemVersionComponents {
             name: "Engine".into(),
             version: version.into(),
-            details: Some([("ApiVersion".to_owned(), API_VERSION.to_owned())].into()),
+            details: Some(details.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
         }]),
         version: Some(version.into()),
         api_version: Some(API_VERSION.into()),
         min_api_version: Some(MIN_API_VERSION.into()),
         os: Some("linux".into()),
         arch: Some(architecture().into()),
-        kernel_version: Some(engine.info().kernel),
+        kernel_version: Some(kernel.clone()),
         ..SystemVersion::default()
     })
 }
