@@ -254,12 +254,16 @@ impl Engine {
         let mut started = match word {
             Ok(started) => started,
             Err(error) => {
-                let (engine, id) = (Arc::clone(self), container.id.clone());
+                let (engine, container) = (Arc::clone(self), Arc::clone(container));
                 self.in_background("clean up a failed start", move || {
-                    engine.await_shim(&shim.pidfd);
-                    engine.remove_cgroup(&id);
-                    engine.remove_shim_dir(&id);
                     engine.release_network(endpoint.as_ref());
+                    engine.await_shim(&shim.pidfd);
+                    let _turn = container.lifecycle.blocking_lock();
+                    // Another start may have come first; these names are its own then.
+                    if container.with_record(|record| record.state.running().is_none()) {
+                        engine.remove_cgroup(&container.id);
+                        engine.remove_shim_dir(&container.id);
+                    }
                 });
                 return Err(error);
             }

@@ -178,7 +178,11 @@ pub(crate) async fn stay(
             Ok(exit_code(exit.code))
         }
         Ending::Failed(report) => Err(Failure { code: report.kind.run_exit_code(), report: Some(report) }),
-        Ending::Detached => Ok(0),
+        Ending::Detached => {
+            // The cursor is where the command's own output left it.
+            printer::note("\ndetached; the container goes on");
+            Ok(0)
+        }
         Ending::Terminated(signal) => Ok(exit_code(128 + signal.0)),
     }
 }
