@@ -2,6 +2,7 @@
 //! A daemon of a test's own, in its own sandbox, directories and cgroup. When it is dropped it is stopped, and nothing
 //! may be left of it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ use crate::terminal::Terminal;
 
 /// A daemon starts in milliseconds; a loaded machine is forgiven.
 const START: Duration = Duration::from_secs(20);
+/// More prepared network namespaces, each with its cable, no daemon keeps: four, and what was given back meanwhile.
+const POOL: usize = 6;
 /// What is torn down behind the caller's back must be gone by then.
 const TEARDOWN: Duration = Duration::from_secs(15);
 
@@ -311,6 +314,14 @@ impl Daemon {
         links.map(|link| format!("link {link}")).chain(self.sandbox.tables()).collect()
     }
 
+    /// The network namespaces that the daemon holds ready, by descriptor alone.
+    fn prepared_namespaces(&self) -> usize {
+        let Some(pid) = self.running_pid() else { return 0 };
+        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().filter_map(Result::ok);
+        let links = descriptors.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        links.filter(|link| link.to_string_lossy().starts_with("net:[")).collect::<BTreeSet<_>>().len()
+    }
+
     fn leftovers_beside_daemon(&self) -> Vec<String> {
         let mut left = Vec::new();
         let mounts = self.sandbox.mounts();
@@ -319,9 +330,11 @@ impl Daemon {
             leftovers::cgroups_below(&self.cgroup).into_iter().map(|path| format!("cgroup {}", path.display())),
         );
         left.extend(leftovers::processes_of(self).into_iter().map(|process| format!("process {process}")));
-        left.extend(
-            self.sandbox.interfaces().into_iter().filter(|l| l.starts_with("veth")).map(|l| format!("link {l}")),
-        );
+        let cables: Vec<String> =
+            self.sandbox.interfaces().into_iter().filter(|link| link.starts_with("veth")).collect();
+        if cables.len() > self.prepared_namespaces().min(POOL) {
+            left.extend(cables.into_iter().map(|link| format!("link {link}")));
+        }
         left
     }
 

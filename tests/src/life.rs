@@ -49,7 +49,7 @@ pub fn a_command_is_executed_in_a_running_container() {
     assert_eq!(fed.text().trim(), "5");
     let ids = daemon.ok(&["exec", "-u", "worker", "host", "id"]);
     assert!(ids.contains("uid=1000(worker) gid=1001(workers)"), "{ids}");
-    let as_seen = daemon.ok(&["exec", "host", "readlink", "/proc/self/ns/pid", "/proc/1/ns/pid"]);
+    let as_seen = daemon.ok(&["exec", "host", "sh", "-c", "readlink /proc/self/ns/pid; readlink /proc/1/ns/pid"]);
     let links: Vec<&str> = as_seen.lines().collect();
     assert_eq!(links[0], links[1]);
     daemon.ok(&["rm", "-f", "host"]);

@@ -12,17 +12,17 @@ const MIB: u64 = 1024 * 1024;
 /// Over `--memory` the kernel ends it; `inspect` says why; a neighbour with the same appetite and no limit lives.
 pub fn a_container_over_its_memory_is_killed_and_inspect_says_so() {
     let daemon = Daemon::with_busybox();
-    // The shell holds what it reads: 48 MiB.
-    let script = "x=$(head -c 50331648 /dev/zero | tr '\\0' x); echo ${#x}";
-    let killed = daemon.corten(&["run", "--name", "hungry", "--memory", "24m", "busybox", "sh", "-c", script]);
+    // The shell holds what it reads: 24 MiB.
+    let script = "x=$(head -c 25165824 /dev/zero | tr '\\0' x); echo ${#x}";
+    let killed = daemon.corten(&["run", "--name", "hungry", "--memory", "12m", "busybox", "sh", "-c", script]);
     assert_eq!((killed.code, killed.stdout.as_str()), (137, ""), "{killed}");
     let state = &daemon.inspect("hungry")["State"];
     assert_eq!((state["OOMKilled"].as_bool(), state["ExitCode"].as_i64()), (Some(true), Some(137)), "{state}");
-    assert_eq!(daemon.ok(&["run", "--name", "content", "busybox", "sh", "-c", script]), "50331648");
+    assert_eq!(daemon.ok(&["run", "--name", "content", "busybox", "sh", "-c", script]), "25165824");
     assert_eq!(daemon.inspect("content")["State"]["OOMKilled"].as_bool(), Some(false));
-    daemon.ok(&["run", "-d", "--name", "limited", "--memory", "24m", "busybox", "sleep", "60"]);
+    daemon.ok(&["run", "-d", "--name", "limited", "--memory", "12m", "busybox", "sleep", "60"]);
     let limit = cgroup::number(pid(&daemon, "limited"), "memory", "memory.limit_in_bytes", "memory.max");
-    assert_eq!(limit, Some(24 * MIB));
+    assert_eq!(limit, Some(12 * MIB));
     daemon.ok(&["rm", "-f", "hungry", "content", "limited"]);
     daemon.assert_no_container_left();
 }

@@ -14,6 +14,12 @@ fn kill(pid: i32) {
     kill_process(Pid::from_raw(pid).expect("an id"), Signal::KILL).expect("it lives");
 }
 
+/// Whether a process runs: one that has ended and that nobody has waited for yet does not.
+fn is_alive(pid: i64) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
 fn shim_of(daemon: &Daemon, name: &str) -> i32 {
     let shim = parent(i32::try_from(pid(daemon, name)).expect("an id")).expect("it lives");
     assert_ne!(shim, daemon.pid());
@@ -104,7 +110,7 @@ fn a_killed_shim_ends_its_container_and_no_other() {
     kill(shim_of(&daemon, "orphan"));
     wait_for_status(&daemon, "orphan", "exited");
     assert_eq!(daemon.inspect("orphan")["State"]["ExitCode"], 137);
-    assert!(!std::path::Path::new(&format!("/proc/{orphan}")).exists(), "the command outlived its shim");
+    assert!(!is_alive(orphan), "the command outlived its shim");
     assert_eq!(pid(&daemon, "other"), other);
     assert_eq!(daemon.ok(&["exec", "other", "echo", "untouched"]), "untouched");
     daemon.ok(&["rm", "-f", "orphan", "other"]);

@@ -65,7 +65,11 @@ fn the_first_command_starts_a_daemon_and_runs_a_container() {
         assert!(text.to_lowercase().contains("pid"), "{text}");
     }
     assert!(pid.is_some(), "the daemon left no pidfile");
-    assert_eq!(sandbox.interfaces(), ["lo"], "a link is left");
+    let begun = Instant::now();
+    while sandbox.interfaces() != ["lo"] {
+        assert!(begun.elapsed() < Duration::from_secs(10), "links are left: {:?}", sandbox.interfaces());
+        std::thread::sleep(Duration::from_millis(20));
+    }
     let left: Vec<String> = sandbox.mounts().into_iter().filter(|m| m.contains("corten-test-")).collect();
     assert!(left.is_empty(), "{left:?}");
 }
@@ -83,4 +87,59 @@ fn asked_for_its_version_or_help_it_touches_nothing() {
         assert!(output.status.success() && !output.stdout.is_empty(), "{arguments:?}: {output:?}");
     }
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+fn is_flag(line: &str) -> bool {
+    line.trim_start().strip_prefix('-').is_some_and(|rest| !rest.starts_with(' '))
+}
+
+/// The flags in a help text whose line says nothing beside their name.
+fn undocumented(help: &str) -> Vec<String> {
+    let lines: Vec<&str> = help.lines().collect();
+    let flags = lines.iter().enumerate().filter(|(_, line)| line.starts_with(' ') && is_flag(line));
+    flags
+        .filter(|(index, line)| {
+            let beside = line.trim().split_once("  ").is_some_and(|(_, words)| !words.trim().is_empty());
+            let below = lines.get(index + 1).is_some_and(|next| next.starts_with("          ") && !is_flag(next));
+            !beside && !below
+        })
+        .map(|(_, line)| line.trim().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_flag_without_a_word_about_it_is_noticed() {
+    assert_eq!(
+        undocumented("Options:\n  -a, --all  Show all\n  -q, --quiet\n      --name <NAME>\n          The name\n"),
+        ["-q, --quiet"]
+    );
+}
+
+#[test]
+fn every_flag_of_every_command_says_what_it_does() {
+    let help = |arguments: &[&str]| {
+        let output = testkit::process::command(binary()).args(arguments).arg("--help").output().unwrap();
+        assert!(output.status.success(), "{arguments:?} --help: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let top = help(&[]);
+    let commands: Vec<&str> = top
+        .lines()
+        .skip_while(|line| !line.starts_with("Commands"))
+        .skip(1)
+        .take_while(|line| line.starts_with(' '))
+        // What stands further in goes on about the command before.
+        .filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '))?.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    for wanted in [
+        "run", "ps", "logs", "exec", "inspect", "stop", "kill", "start", "wait", "rm", "images", "rmi", "info",
+        "version",
+    ] {
+        assert!(commands.contains(&wanted), "{wanted} is not in\n{top}");
+    }
+    for command in commands {
+        let silent = undocumented(&help(&[command]));
+        assert!(silent.is_empty(), "corten {command} --help says nothing about {silent:?}");
+    }
 }

@@ -57,6 +57,14 @@ impl Signals {
         }
     }
 
+    /// The number of the next signal, while there is nothing yet that it could be passed on to.
+    pub(crate) async fn next_number(&mut self) -> i32 {
+        match self.received.recv().await {
+            Some((_, number)) => number,
+            None => std::future::pending().await,
+        }
+    }
+
     fn decide(&mut self, name: &'static str, number: i32) -> Result<&'static str, Terminated> {
         if matches!(name, "INT" | "TERM") {
             self.unheeded += 1;

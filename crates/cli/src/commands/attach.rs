@@ -7,6 +7,7 @@ use crate::cli::Context;
 use crate::commands::run::{Foreground, stay};
 use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
+use crate::signals::Signals;
 use crate::trace::Trace;
 
 /// Attach this terminal's input, output and errors to a running container
@@ -31,8 +32,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let tty = config.tty.unwrap_or(false);
     let stdin = !args.no_stdin && config.open_stdin.unwrap_or(false);
     let request = AttachRequest { streams: Streams { stdin, stdout: true, stderr: true }, start: false };
-    let session = context.client.attach(&args.container, &request).await?;
     // With a terminal Ctrl-C is a key like any other, and a signal is for this program.
-    let how = Foreground { tty, stdin, detach_keys: &args.detach_keys, sig_proxy: args.sig_proxy && !tty };
+    let signals = Signals::listen(args.sig_proxy && !tty)?;
+    let session = context.client.attach(&args.container, &request).await?;
+    let how = Foreground { tty, stdin, detach_keys: &args.detach_keys, signals };
     stay(&context.client, session, how, &mut Trace::new(context.start_ns)).await
 }

@@ -42,7 +42,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let request = request(&args, context.start_ns)?;
     trace.step("arguments understood");
 
-    let answer = ask(&context.client, &request, args.flags.pull).await?;
+    // Before the daemon is asked: a signal to the command may come as soon as it runs.
+    let mut signals = Signals::listen(args.sig_proxy)?;
+    let answer = ask(&context.client, &request, args.flags.pull, &mut signals).await?;
     trace.step("the daemon answered");
     let outcome = match answer {
         RunAnswer::Detached(response) => {
@@ -55,7 +57,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
                 tty: args.flags.tty,
                 stdin: request.attach.stdin,
                 detach_keys: &args.flags.detach_keys,
-                sig_proxy: args.sig_proxy,
+                signals,
             };
             stay(&context.client, session, how, &mut trace).await
         }
@@ -110,15 +112,15 @@ pub(crate) fn body(
 }
 
 /// Ask for the run; an image that is not there is pulled, unless the user does not want it.
-async fn ask(client: &Client, request: &RunRequest, pull: Pull) -> Result<RunAnswer, Failure> {
+async fn ask(client: &Client, request: &RunRequest, pull: Pull, signals: &mut Signals) -> Result<RunAnswer, Failure> {
     let image = request.config.image.as_deref().unwrap_or_default();
     let platform = request.platform.as_deref();
     if pull == Pull::Always {
-        fetch(client, image, platform).await?;
+        fetch_unless_told(client, image, platform, signals).await?;
     }
     match client.run(request).await {
         Err(error) if pull == Pull::Missing && is_missing(client, image, &error).await => {
-            fetch(client, image, platform).await?;
+            fetch_unless_told(client, image, platform, signals).await?;
             Ok(client.run(request).await?)
         }
         other => Ok(other?),
@@ -129,6 +131,19 @@ async fn ask(client: &Client, request: &RunRequest, pull: Pull) -> Result<RunAns
 pub(crate) async fn is_missing(client: &Client, image: &str, error: &ClientError) -> bool {
     let not_found = |error: &ClientError| error.kind() == Kind::NotFound;
     not_found(error) && client.inspect_image_json(image).await.is_err_and(|error| not_found(&error))
+}
+
+/// Pull `image`; a signal ends the client, for there is no command yet that could have it.
+async fn fetch_unless_told(
+    client: &Client,
+    image: &str,
+    platform: Option<&str>,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
+    tokio::select! {
+        fetched = fetch(client, image, platform) => fetched,
+        number = signals.next_number() => Err(Failure { code: exit_code(128 + number), report: None }),
+    }
 }
 
 /// Pull `image` with its progress on stderr.
@@ -152,8 +167,8 @@ pub(crate) struct Foreground<'a> {
     pub(crate) stdin: bool,
     /// The keys that leave the session.
     pub(crate) detach_keys: &'a DetachKeys,
-    /// Signals are passed on.
-    pub(crate) sig_proxy: bool,
+    /// The signals to pass on, listened for since before the command could start.
+    pub(crate) signals: Signals,
 }
 
 /// Stay with a container's first process until it ends or the user leaves; its exit code.
@@ -164,7 +179,6 @@ pub(crate) async fn stay(
     trace: &mut Trace,
 ) -> Result<u8, Failure> {
     let container = session.container.clone();
-    let signals = Signals::listen(how.sig_proxy)?;
     let options = stream::Options { tty: how.tty, stdin: how.stdin, detach_keys: how.detach_keys };
     let pass_on = async |signal: &'static str| {
         if let Some(container) = &container {
@@ -172,7 +186,7 @@ pub(crate) async fn stay(
             let _ = client.kill_container(container, signal).await;
         }
     };
-    match stream::drive(session, options, trace, signals, pass_on).await? {
+    match stream::drive(session, options, trace, how.signals, pass_on).await? {
         Ending::Exited(exit) => {
             trace.extend(exit.steps);
             Ok(exit_code(exit.code))

@@ -9,6 +9,7 @@ use crate::commands::for_each;
 use crate::commands::run::{Foreground, stay};
 use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
+use crate::signals::Signals;
 use crate::trace::Trace;
 
 /// Start one or more containers
@@ -45,7 +46,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let tty = config.tty.unwrap_or(false);
     let stdin = args.interactive && config.open_stdin.unwrap_or(false);
     let request = AttachRequest { streams: Streams { stdin, stdout: true, stderr: true }, start: true };
+    // Before the start: a signal to the command may come as soon as it runs.
+    let signals = Signals::listen(true)?;
     let session = context.client.attach(name, &request).await?;
-    let how = Foreground { tty, stdin, detach_keys: &args.detach_keys, sig_proxy: true };
+    let how = Foreground { tty, stdin, detach_keys: &args.detach_keys, signals };
     stay(&context.client, session, how, &mut Trace::new(context.start_ns)).await
 }
