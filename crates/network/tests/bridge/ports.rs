@@ -49,7 +49,7 @@ fn a_port_that_the_host_listens_on_is_a_conflict() {
         let on_loopback = [tcp_on(Ipv4Addr::LOCALHOST, 8080, 80)];
         assert_eq!(network.attach(&id(1), &on_loopback).unwrap_err().kind(), Kind::Conflict);
         drop(listener);
-        let dual = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 8080)).unwrap();
+        let dual = at_last("listen", || TcpListener::bind((Ipv6Addr::UNSPECIFIED, 8080)));
         assert_eq!(network.attach(&id(1), &[tcp(8080, 80)]).unwrap_err().kind(), Kind::Conflict);
         drop(dual);
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 5353)).unwrap();
