@@ -24,7 +24,6 @@ fn bundle(directory: &Path, command: &[&str], cgroup: &str) {
     let mut config: Value = serde_json::from_slice(&fs::read(&path).expect("it was just written")).expect("JSON");
     config["process"]["terminal"] = false.into();
     config["process"]["args"] = command.iter().copied().collect();
-    config["process"]["capabilities"] = serde_json::json!({});
     // This machine may not raise its limits; the runtime must not have to.
     config["process"]["rlimits"] = serde_json::json!([]);
     config["linux"]["cgroupsPath"] = cgroup.into();

@@ -45,5 +45,11 @@ pub(crate) fn capture(arguments: &[&str]) -> Result<Vec<u8>, Box<dyn std::error:
 fn command() -> Command {
     let mut cargo = testkit::process::command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root());
+    // What cargo told this program about itself would make build scripts believe that something has changed.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            cargo.env_remove(name);
+        }
+    }
     cargo
 }

@@ -47,11 +47,7 @@ impl Child<'_> {
                 let filter = self.prepared.filter.as_ref().ok_or(StepError::NotProvided { what: "a filter" })?;
                 sys::seccomp::install(&filter.instructions, filter.flags)?;
             }
-            Operation::Ambient(set) => {
-                for number in (0..64).filter(|number| set & (1 << number) != 0) {
-                    capability::raise_ambient(number)?;
-                }
-            }
+            Operation::Ambient(set) => self.ambient(*set)?,
             Operation::DieWithParent => self.die_with_parent()?,
             Operation::Umask(mask) => {
                 rustix::process::umask(Mode::from_raw_mode(*mask));
@@ -69,6 +65,23 @@ impl Child<'_> {
             Some(stdio) => become_stdio(stdio.each_ref().map(AsFd::as_fd)),
             None => Ok(()),
         }
+    }
+
+    /// What is not inheritable cannot be ambient. Configurations that ask for it are common, `runc spec` writes one; the
+    /// specification (config.md, "Linux Process") wants a warning for what cannot be granted.
+    fn ambient(&self, set: u64) -> Result<(), StepError> {
+        let mut refused = Vec::new();
+        for number in (0..64).filter(|number| set & (1 << number) != 0) {
+            match capability::raise_ambient(number) {
+                Ok(()) => {}
+                Err(error) if error.errno() == Errno::PERM => refused.push(capability_name(number)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if !refused.is_empty() {
+            self.warn(format!("not in the ambient set, for they are not inheritable: {}", refused.join(", ")));
+        }
+        Ok(())
     }
 
     fn oom_score(&self, score: i32) -> Result<(), StepError> {
