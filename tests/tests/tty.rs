@@ -11,6 +11,15 @@ fn the_terminal_has_the_callers_size_from_the_first_instruction() {
     terminal.expect("33 101");
 }
 
+/// The client panicked now and then when its stdin's task ended before the session did.
+#[test]
+fn a_command_that_ends_at_once_ends_the_client_as_well() {
+    let daemon = Daemon::with_busybox();
+    for _ in 0..40 {
+        assert_eq!(daemon.terminal(&["run", "-it", "--rm", "busybox", "true"], 24, 80).wait(), 0);
+    }
+}
+
 #[test]
 fn a_new_size_reaches_the_container() {
     let daemon = Daemon::with_busybox();

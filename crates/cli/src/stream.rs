@@ -74,6 +74,7 @@ pub(crate) async fn drive(
     }
 
     let mut resized = tokio::signal::unix::signal(SignalKind::window_change()).map_err(no_signals)?;
+    let mut listening = true;
     let mut started = false;
     let mut early = Vec::new();
     let ending = loop {
@@ -106,7 +107,11 @@ pub(crate) async fn drive(
                 // When nobody takes sizes any more the session is about to end.
                 let _ = resize.send(size).await;
             },
-            Ok(()) = &mut detach => break Ending::Detached,
+            left = &mut detach, if listening => match left {
+                Ok(()) => break Ending::Detached,
+                // Nobody sends any more, so nobody can leave; asking once more would be a mistake.
+                Err(_) => listening = false,
+            },
         }
     };
     if matches!(ending, Ending::Exited(_) | Ending::Failed(_)) {
