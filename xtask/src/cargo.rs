@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Cargo, run from the workspace's root.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Outcome;
+use crate::summary::Tally;
 
 /// The workspace's root directory.
 pub(crate) fn root() -> &'static Path {
@@ -30,6 +32,24 @@ pub(crate) fn build_release() -> Outcome {
 pub(crate) fn run(arguments: &[&str]) -> Outcome {
     let status = command().args(arguments).stdin(Stdio::null()).status()?;
     if status.success() { Ok(()) } else { Err(format!("cargo {} failed: {status}", arguments.join(" ")).into()) }
+}
+
+/// A cargo command with its output on the terminal and its tests counted; an error when it fails, or runs no test.
+pub(crate) fn run_tests(arguments: &[&str], tally: &mut Tally) -> Outcome {
+    let mut child = command().args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let before = *tally;
+    let output = child.stdout.take().ok_or("no output")?;
+    for line in BufReader::new(output).split(b'\n') {
+        let line = String::from_utf8_lossy(&line?).into_owned();
+        println!("{line}");
+        tally.read(&line);
+    }
+    let status = child.wait()?;
+    match status.success() {
+        true if *tally == before => Err(format!("cargo {} ran no test", arguments.join(" ")).into()),
+        true => Ok(()),
+        false => Err(format!("cargo {} failed: {status}", arguments.join(" ")).into()),
+    }
 }
 
 /// What a cargo command prints on its standard output; an error when it fails.

@@ -11,7 +11,7 @@
 
 use std::str::FromStr;
 
-use crate::summary::Summary;
+use crate::summary::{Summary, Tally};
 use crate::{Outcome, cargo, packages, tidy, vm};
 
 /// What to run.
@@ -48,15 +48,15 @@ impl FromStr for Lane {
 pub(crate) fn test(lane: Lane) -> Outcome {
     let mut summary = Summary::default();
     let wanted = |one: Lane| lane == one || lane == Lane::All;
-    if lane != Lane::Pure && !summary.stage("packages", needs_of_host_tests) {
+    if lane != Lane::Pure && !summary.stage("packages", |_| needs_of_host_tests()) {
         return summary.close();
     }
     if lane == Lane::All {
-        summary.stage("fmt", || cargo::run(&["fmt", "--all", "--check"]));
-        summary.stage("clippy", clippy);
-        summary.stage("tidy", tidy::run);
+        summary.stage("fmt", |_| cargo::run(&["fmt", "--all", "--check"]));
+        summary.stage("clippy", |_| clippy());
+        summary.stage("tidy", |_| tidy::run());
     }
-    if lane != Lane::Pure && !summary.stage("build", build) {
+    if lane != Lane::Pure && !summary.stage("build", |_| build()) {
         return summary.close();
     }
     if wanted(Lane::Pure) {
@@ -91,25 +91,25 @@ fn build() -> Outcome {
     cargo::build_release()
 }
 
-fn pure() -> Outcome {
-    cargo_test(&["--workspace", "--lib", "--bins"])
+fn pure(tally: &mut Tally) -> Outcome {
+    cargo_test(tally, &["--workspace", "--lib", "--bins"])
 }
 
-fn host() -> Outcome {
-    cargo_test(&["--workspace", "--exclude", "end-to-end", "--test", "*"])?;
+fn host(tally: &mut Tally) -> Outcome {
+    cargo_test(tally, &["--workspace", "--exclude", "end-to-end", "--test", "*"])?;
     let tests = end_to_end_tests(|name| !name.starts_with("peers_"))?;
-    cargo_test(&tests)
+    cargo_test(tally, &tests)
 }
 
-fn peers() -> Outcome {
+fn peers(tally: &mut Tally) -> Outcome {
     let tests = end_to_end_tests(|name| name.starts_with("peers_"))?;
-    cargo_test(&tests)
+    cargo_test(tally, &tests)
 }
 
-fn cargo_test<S: AsRef<str>>(selection: &[S]) -> Outcome {
+fn cargo_test<S: AsRef<str>>(tally: &mut Tally, selection: &[S]) -> Outcome {
     let mut arguments = vec!["test", "--release", "--locked", "--no-fail-fast"];
     arguments.extend(selection.iter().map(AsRef::as_ref));
-    cargo::run(&arguments)
+    cargo::run_tests(&arguments, tally)
 }
 
 /// `--test NAME` for each file in `tests/tests/` that `choose` wants.

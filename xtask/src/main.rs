@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         ["test", lane] => lane.parse().map_err(Into::into).and_then(lanes::test),
         ["bench"] | ["bench", "run"] => bench::run(),
         ["tidy"] => tidy::run(),
-        ["boot"] => vm::test(),
+        ["boot"] => vm::test(&mut summary::Tally::default()),
         _ => Err(USAGE.into()),
     };
     match outcome {

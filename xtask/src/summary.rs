@@ -14,20 +14,55 @@ pub(crate) struct Summary {
 struct Stage {
     name: &'static str,
     took: Duration,
+    tally: Tally,
     failure: Option<String>,
+}
+
+/// How many tests a stage has run.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
+}
+
+impl Tally {
+    /// Adds what a line says, if it is the closing line of a test program:
+    /// `test result: ok. 3 passed; 0 failed; 0 ignored; …`.
+    pub(crate) fn read(&mut self, line: &str) {
+        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else {
+            return;
+        };
+        for count in counts.split("; ") {
+            match count.split_once(' ').map(|(number, what)| (number.parse(), what)) {
+                Some((Ok(number), "passed")) => self.passed += number,
+                Some((Ok(number), "failed")) => self.failed += number,
+                Some((Ok(number), "ignored")) => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+
+    /// Adds tests that were counted elsewhere.
+    pub(crate) fn add(&mut self, others: Tally) {
+        self.passed += others.passed;
+        self.failed += others.failed;
+        self.ignored += others.ignored;
+    }
 }
 
 impl Summary {
     /// Runs one stage and notes how it went. Says whether it succeeded.
-    pub(crate) fn stage(&mut self, name: &'static str, work: impl FnOnce() -> Outcome) -> bool {
+    pub(crate) fn stage(&mut self, name: &'static str, work: impl FnOnce(&mut Tally) -> Outcome) -> bool {
         println!("\n==== {name}");
         let begun = Instant::now();
-        let failure = work().err().map(|error| error.to_string());
+        let mut tally = Tally::default();
+        let failure = work(&mut tally).err().map(|error| error.to_string());
         if let Some(failure) = &failure {
             println!("==== {name} FAILED: {failure}");
         }
         let succeeded = failure.is_none();
-        self.stages.push(Stage { name, took: begun.elapsed(), failure });
+        self.stages.push(Stage { name, took: begun.elapsed(), tally, failure });
         succeeded
     }
 
@@ -40,12 +75,20 @@ impl Summary {
 
     fn table(&self) -> String {
         let mut text = String::from("\n==== summary\n");
+        let mut total = Tally::default();
         for stage in &self.stages {
             let verdict = stage.failure.as_deref().map_or("ok".to_owned(), |why| format!("FAILED: {why}"));
-            text.push_str(&format!("{:<12} {:>7.1} s  {verdict}\n", stage.name, stage.took.as_secs_f64()));
+            let tests =
+                if stage.tally == Tally::default() { String::new() } else { format!("{} tests", stage.tally.passed) };
+            text.push_str(&format!("{:<12} {:>7.1} s  {tests:>10}  {verdict}\n", stage.name, stage.took.as_secs_f64()));
+            total.add(stage.tally);
         }
-        let total: Duration = self.stages.iter().map(|s| s.took).sum();
-        text.push_str(&format!("{:<12} {:>7.1} s\n", "total", total.as_secs_f64()));
+        let took: Duration = self.stages.iter().map(|s| s.took).sum();
+        text.push_str(&format!("{:<12} {:>7.1} s\n", "total", took.as_secs_f64()));
+        let failed = self.stages.iter().any(|stage| stage.failure.is_some());
+        let verdict = if failed { "FAILED" } else { "ok" };
+        let Tally { passed, failed, ignored } = total;
+        text.push_str(&format!("test result: {verdict}. {passed} passed; {failed} failed; {ignored} ignored\n"));
         text
     }
 }
@@ -57,17 +100,26 @@ mod tests {
     #[test]
     fn a_failed_stage_fails_the_run_and_is_named() {
         let mut summary = Summary::default();
-        assert!(summary.stage("good", || Ok(())));
-        assert!(!summary.stage("bad", || Err("broken".into())));
+        assert!(summary.stage("good", |_| Ok(())));
+        assert!(!summary.stage("bad", |_| Err("broken".into())));
         let table = summary.table();
         assert!(table.contains("bad") && table.contains("FAILED: broken"), "{table}");
         assert_eq!(summary.close().unwrap_err().to_string(), "failed: bad");
     }
 
     #[test]
+    fn tests_are_counted_from_the_lines_of_test_programs() {
+        let mut tally = Tally::default();
+        tally.read("test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 1 filtered out; finished in 0.00s");
+        tally.read("test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s");
+        tally.read("test result_parser ... ok");
+        assert_eq!(tally, Tally { passed: 5, failed: 1, ignored: 0 });
+    }
+
+    #[test]
     fn a_run_whose_stages_all_succeed_succeeds() {
         let mut summary = Summary::default();
-        summary.stage("good", || Ok(()));
+        summary.stage("good", |_| Ok(()));
         assert!(summary.close().is_ok());
     }
 }

@@ -14,6 +14,7 @@ use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::summary::Tally;
 use crate::{Outcome, cargo};
 
 /// Kernel modules that Corten's features stand on, and what an ordinary system has loaded by the time somebody logs in.
@@ -48,11 +49,11 @@ const MODULES: &[&str] = &[
 const DEADLINE: Duration = Duration::from_secs(300);
 
 /// Boots the machine and reads its verdict.
-pub(crate) fn test() -> Outcome {
+pub(crate) fn test(tally: &mut Tally) -> Outcome {
     let kernel = kernel::obtain()?;
     let initrd = initramfs(&kernel)?;
     let lines = boot(&kernel.image, &initrd)?;
-    verdict(&lines)
+    verdict(&lines, tally)
 }
 
 fn initramfs(kernel: &kernel::Kernel) -> Result<PathBuf, Box<dyn Error>> {
@@ -123,12 +124,14 @@ fn boot(image: &Path, initrd: &Path) -> Result<Vec<String>, Box<dyn Error>> {
 }
 
 /// Good only when the closing line is there, names at least one success, and no failure.
-fn verdict(lines: &[String]) -> Outcome {
+fn verdict(lines: &[String], tally: &mut Tally) -> Outcome {
     let closing = lines
         .iter()
         .find_map(|line| line.strip_prefix("vm result: "))
         .ok_or("the machine powered off without a result: look above for a panic")?;
     let failed: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix("FAILED ")).collect();
+    tally.passed += lines.iter().filter(|line| line.starts_with("ok ")).count() as u64;
+    tally.failed += failed.len() as u64;
     if !failed.is_empty() {
         return Err(format!("{} checks failed in the machine: {closing}", failed.len()).into());
     }
@@ -143,7 +146,8 @@ mod tests {
     use super::*;
 
     fn verdict_of(lines: &[&str]) -> Result<(), String> {
-        verdict(&lines.iter().map(ToString::to_string).collect::<Vec<_>>()).map_err(|error| error.to_string())
+        verdict(&lines.iter().map(ToString::to_string).collect::<Vec<_>>(), &mut Tally::default())
+            .map_err(|error| error.to_string())
     }
 
     #[test]
