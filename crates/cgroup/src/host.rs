@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{self, Mode as FileMode, OFlags};
@@ -119,6 +120,21 @@ impl Host {
             mount_points: self.hierarchies.iter().map(|h| h.mount.mount_point.clone()).collect(),
             swap_limit: self.swap_limit().unwrap_or(self.mode() == Mode::V2),
         }
+    }
+
+    /// Where the cgroup `path` of a hierarchy is among this process's mounts. The hierarchy is named by its v1
+    /// controllers, by `name=NAME`, or by nothing for the unified one (as in `/proc/self/cgroup`, cgroups(7)).
+    /// `None` when it is not mounted, or the mount does not show that cgroup.
+    pub fn place(&self, controllers: &[&str], path: &str) -> Option<PathBuf> {
+        let mut names = controllers.to_vec();
+        names.sort_unstable();
+        let label = if names.is_empty() { "unified".to_owned() } else { names.join(",") };
+        let mount = &self.hierarchies.iter().find(|h| h.mount.label == label)?.mount;
+        let below = match mount.root.as_str() {
+            "/" => path,
+            root => path.strip_prefix(root).filter(|rest| rest.is_empty() || rest.starts_with('/'))?,
+        };
+        Some(Path::new(&mount.mount_point).join(below.trim_start_matches('/')))
     }
 
     /// Opens a cgroup that exists in at least one hierarchy.

@@ -3,7 +3,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use cgroup::{Cgroup, CgroupPath, Host, Mode};
@@ -84,6 +84,13 @@ pub(crate) fn hierarchies(spec: &Spec) -> Result<Vec<CgroupHierarchy>, LaunchErr
         sys::Error::new(format!("read({PATH:?})"), errno)
     })?;
     Ok(parse_hierarchies(&text).into_iter().map(|(hierarchy, _)| hierarchy).collect())
+}
+
+/// The host's directory for the cgroup `path` of a hierarchy. In the child this uses what the launcher found.
+pub(crate) fn host_cgroup(hierarchy: &CgroupHierarchy, path: &str) -> Option<PathBuf> {
+    let name = hierarchy.name.as_ref().map(|name| format!("name={name}"));
+    let controllers: Vec<&str> = hierarchy.controllers.iter().chain(&name).map(String::as_str).collect();
+    cgroup_host().ok()?.place(&controllers, path)
 }
 
 /// Reads `/proc/self/cgroup` (cgroups(7)): each hierarchy, and the process's path in it.

@@ -9,11 +9,12 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen, open_tree, unmount,
 };
-use sys::mount::{ATTR_RDONLY, Attributes};
+use sys::mount::{ATTR_RDONLY, Attributes, Propagation};
 
 use super::StepError;
 use super::files::{Files, attach};
 use crate::plan::{self, CgroupHierarchy, MountOperation, MountSource};
+use crate::prepare;
 use crate::resolve::Leaf;
 
 type Parameter<'a> = (&'a str, Option<&'a str>);
@@ -123,12 +124,17 @@ impl Files {
             mkdirat(&top, &name, Mode::from_raw_mode(0o755))
                 .map_err(|errno| sys::Error::new(format!("mkdirat(cgroup, {name:?}, 0755)"), errno))?;
             let directory = root.open_no_links(&mount.destination.join(&name), OFlags::PATH | OFlags::DIRECTORY)?;
-            let made = new_hierarchy(hierarchy, attributes)?;
-            attach(&made, &directory)?;
-            if !namespace {
-                let place = mount.destination.join(&name);
-                let own = own.iter().find(|(known, _)| known == hierarchy).map_or("/", |(_, path)| path.as_str());
-                show_only(&root, &place, &made, own)?;
+            let path = own.iter().find(|(known, _)| known == hierarchy).map_or("/", |(_, path)| path.as_str());
+            match (namespace, prepare::host_cgroup(hierarchy, path)) {
+                // Mounting a hierarchy anew from the host's own cgroup namespace sets the flags of the whole hierarchy,
+                // for all its mounts, and waits for the kernel's readers meanwhile.
+                (false, Some(place)) => attach(&part_of_host(&place, attributes)?, &directory)?,
+                (true, _) => attach(&new_hierarchy(hierarchy, attributes)?, &directory)?,
+                (false, None) => {
+                    let made = new_hierarchy(hierarchy, attributes)?;
+                    attach(&made, &directory)?;
+                    show_only(&root, &mount.destination.join(&name), &made, path)?;
+                }
             }
             // `cpu` where the hierarchy is `cpu,cpuacct`.
             for controller in hierarchy.controllers.iter().filter(|_| hierarchy.controllers.len() > 1) {
@@ -141,6 +147,15 @@ impl Files {
         }
         Ok(top)
     }
+}
+
+/// A bind mount of a cgroup's directory on the host.
+fn part_of_host(place: &Path, attributes: u64) -> Result<OwnedFd, StepError> {
+    let part = open_tree(CWD, place, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+        .map_err(|errno| sys::Error::new(format!("open_tree(AT_FDCWD, {place:?}, OPEN_TREE_CLONE)"), errno))?;
+    let attributes = Attributes { set: attributes, propagation: Some(Propagation::Private), ..Attributes::default() };
+    sys::mount::setattr(part.as_fd(), false, &attributes)?;
+    Ok(part)
 }
 
 /// Replaces the whole hierarchy attached at `place` by the part of it below `own`.
@@ -164,7 +179,7 @@ fn own_cgroups() -> Result<Vec<(CgroupHierarchy, String)>, StepError> {
         let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
         sys::Error::new("read(\"/proc/self/cgroup\")", errno)
     })?;
-    Ok(crate::prepare::parse_hierarchies(&text))
+    Ok(prepare::parse_hierarchies(&text))
 }
 
 fn new_hierarchy(hierarchy: &CgroupHierarchy, attributes: u64) -> Result<OwnedFd, StepError> {
