@@ -34,7 +34,7 @@ impl Tally {
             return;
         };
         for count in counts.split("; ") {
-            match count.split_once(' ').map(|(number, what)| (number.parse(), what)) {
+            match count.split_once(' ').map(|(number, what)| (number.parse::<u64>(), what)) {
                 Some((Ok(number), "passed")) => self.passed += number,
                 Some((Ok(number), "failed")) => self.failed += number,
                 Some((Ok(number), "ignored")) => self.ignored += number,
