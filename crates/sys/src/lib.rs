@@ -11,6 +11,8 @@
 pub mod bpf;
 pub mod capability;
 pub mod clock;
+#[cfg(target_arch = "x86_64")]
+pub mod early;
 mod error;
 pub mod exec;
 pub mod fds;
