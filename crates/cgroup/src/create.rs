@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::group::Member;
 use crate::host::{Hierarchy, v2_controllers};
 use crate::mounts::Version;
-use crate::{Cgroup, CgroupError, CgroupPath, Controller, Host, control};
+use crate::{Cgroup, CgroupError, CgroupPath, Controller, Host, control, limits};
 
 /// How often a parent may vanish between finding and using it (another process pruning it) before that is an error.
 const RACES: usize = 8;
@@ -28,7 +28,7 @@ impl Host {
         let mut made = Made(Vec::new());
         let result = self.create_members(path, &mut made).and_then(|cgroup| {
             if let Some(resources) = resources {
-                cgroup.update(resources)?;
+                limits::apply(&cgroup, resources)?;
             }
             Ok(cgroup)
         });
