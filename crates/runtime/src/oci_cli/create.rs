@@ -12,7 +12,7 @@ use oci::runtime_spec::Spec;
 use super::error::CliError;
 use super::flags::{Flag, Flags};
 use super::log::Log;
-use super::store::{Entry, Record, process_times, replace};
+use super::store::{Entry, Record, process_times, replace, shares_pids};
 use super::{Context, delete, foreground, time};
 use crate::launch::{Extras, absolute, launch_with};
 use crate::{LaunchRequest, Launched, Start, Stdio, protect};
@@ -166,6 +166,7 @@ fn remember(request: &Request, entry: &Entry, launched: &Launched) -> Result<(),
         bundle: request.bundle.clone(),
         cgroup: launched.cgroup.path().to_string(),
         created: time::rfc3339_now(),
+        shares_pids: shares_pids(&request.spec),
     };
     entry.write(&record, &request.spec)?;
     request.pid_file.as_deref().map_or(Ok(()), |path| replace(path, launched.pid.to_string().as_bytes()))

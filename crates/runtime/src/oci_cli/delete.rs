@@ -6,13 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use cgroup::Cgroup;
 use oci::ContainerId;
-use oci::runtime_spec::ContainerState;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::Context;
 use super::error::CliError;
 use super::flags::{Flag, Flags};
-use super::store::Entry;
+use super::store::{Entry, Status};
+use super::{Context, kill};
 
 /// How long a killed process may take to end; one that waits for a dead disk takes longer than anybody would.
 const PATIENCE_SECONDS: u64 = 10;
@@ -22,23 +21,32 @@ pub(super) fn delete(context: &Context, args: Vec<OsString>) -> Result<u8, CliEr
     let id = flags.id()?;
     let force = flags.switch("force");
     let (entry, record) = match context.store.find(&id) {
-        // What is to be gone is gone: as good.
-        Err(CliError::NotFound { .. }) if force => return Ok(0),
+        Err(error @ CliError::NotFound { .. }) => {
+            // What an aborted `create` left, which would keep the id from everybody.
+            context.store.forget(&id)?;
+            // What is to be gone is gone: as good.
+            return if force { Ok(0) } else { Err(error) };
+        }
         other => other?,
     };
-    let status = entry.status(&record);
-    if status != ContainerState::Stopped && !force {
+    let status = entry.phase(&record);
+    // One that was never started has nothing to lose; runc deletes it without being forced.
+    if status == Status::Running && !force {
+        let status = entry.status(&record);
         return Err(CliError::State { id: id.to_string(), status, action: "delete", expected: "stopped" });
     }
     let cgroup = record.cgroup()?;
     if let Some(pidfd) = record.pidfd() {
         sys::process::pidfd_send_signal(pidfd.as_fd(), 9)?;
+        if let Some(cgroup) = &cgroup {
+            kill::thaw_killed(cgroup)?;
+        }
         await_end(&id, pidfd.as_fd())?;
     }
     match cgroup {
         Some(cgroup) => {
             // Without a pid namespace of its own, a container's processes outlive its first.
-            if force && !cgroup.processes()?.is_empty() {
+            if (force || record.shares_pids) && !cgroup.processes()?.is_empty() {
                 cgroup.kill()?;
             }
             clean(&entry, &cgroup)?;

@@ -6,6 +6,7 @@
 mod create;
 mod delete;
 mod error;
+mod events;
 mod exec;
 mod features;
 mod flags;
@@ -13,13 +14,20 @@ mod foreground;
 mod kill;
 mod list;
 mod log;
+mod pause;
+mod ps;
+mod resume;
+mod size;
 mod spec;
 #[cfg(test)]
 pub(crate) use spec::sample;
 mod start;
 mod state;
+mod statistics;
 mod store;
 mod time;
+mod update;
+mod users;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -44,6 +52,11 @@ Commands:
   exec      execute another command in a running container
   state     print a container's state as JSON
   list      list containers
+  ps        list the processes in a container
+  pause     stop all processes of a container
+  resume    let them go on
+  update    change a container's limits
+  events    print a container's counters, and when it runs out of memory, as JSON lines
   kill      send a signal to a container's first process
   delete    remove what is left of a stopped container
   spec      write a sample config.json
@@ -110,6 +123,11 @@ fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
         "exec" => exec::exec(&context, rest, log),
         "state" => state::state(&context, rest),
         "list" => list::list(&context, rest),
+        "ps" => ps::ps(&context, rest),
+        "pause" => pause::pause(&context, rest),
+        "resume" => resume::resume(&context, rest),
+        "update" => update::update(&context, rest, log),
+        "events" => events::events(&context, rest),
         "kill" => kill::kill(&context, rest),
         "delete" => delete::delete(&context, rest),
         "spec" => spec::spec(rest),

@@ -10,4 +10,7 @@ mod files;
 mod identity;
 mod lifecycle;
 mod namespaces;
+mod observing;
+mod operations;
 mod terminal;
+mod update;
