@@ -24,6 +24,7 @@ mod oom;
 mod path;
 mod remove;
 mod stats;
+pub mod systemd;
 
 pub use below::Below;
 pub use controller::Controller;

@@ -23,8 +23,11 @@ use sys::bpf::{self, Instruction};
 use crate::group::Member;
 use crate::mounts::Version;
 use crate::{Cgroup, CgroupError, Controller, control};
+pub(crate) use convert::shares_to_weight;
 pub(crate) use plan::without_meaning;
 use plan::{Absent, Current, Plan, Setting, Target, plan};
+pub(crate) use v1::check_swap;
+pub(crate) use v2::swap_alone;
 
 /// Plans and carries out, in a cgroup that is thrown away when this fails.
 pub(crate) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), CgroupError> {

@@ -50,7 +50,7 @@ pub(super) fn bytes(limit: &'static str, value: Option<i64>) -> Result<Option<i6
 }
 
 /// `swap` counts memory too, so it cannot be less.
-pub(super) fn check_swap(limit: Option<i64>, swap: Option<i64>) -> Result<(), CgroupError> {
+pub(crate) fn check_swap(limit: Option<i64>, swap: Option<i64>) -> Result<(), CgroupError> {
     match (limit, swap) {
         (Some(limit), Some(swap)) if swap != -1 && (limit == -1 || swap < limit) => Err(CgroupError::InvalidLimit {
             limit: SWAP,

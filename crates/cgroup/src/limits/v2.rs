@@ -15,27 +15,33 @@ pub(super) fn memory(planner: &mut Planner<'_>, memory: &LinuxMemory) -> Result<
     let limit = bytes("memory.limit", memory.limit())?;
     let swap = bytes("memory.swap", memory.swap())?;
     check_swap(limit, swap)?;
-    // Here swap is limited by itself, and there the sum of both. A memory limit alone allows as much swap again.
-    let swap = match (limit, swap) {
-        (_, Some(-1)) => Some((max(-1), Absent::Skip)),
-        (Some(limit), Some(swap)) => Some((max(swap - limit), Absent::Fail)),
-        (None, Some(swap)) => {
-            let (limit, value) = ("memory.swap", swap.to_string());
-            return Err(CgroupError::InvalidLimit { limit, value, why: "it needs memory.limit beside it" });
-        }
-        (Some(limit), None) => Some((max(limit), Absent::Skip)),
-        (None, None) => None,
-    };
+    if let (None, Some(swap)) = (limit, swap.filter(|swap| *swap != -1)) {
+        let (limit, value) = ("memory.swap", swap.to_string());
+        return Err(CgroupError::InvalidLimit { limit, value, why: "it needs memory.limit beside it" });
+    }
+    // Without swap accounting, what asks for no swap limit has it.
+    let absent = if matches!(swap, None | Some(-1)) { Absent::Skip } else { Absent::Fail };
     if let Some(limit) = limit {
         planner.set(MEMORY, "memory.limit", "memory.max", max(limit));
     }
-    if let Some((swap, absent)) = swap {
-        planner.push(MEMORY, "memory.swap", vec![("memory.swap.max".to_owned(), swap)], absent);
+    if let Some(swap) = swap_alone(limit, swap) {
+        planner.push(MEMORY, "memory.swap", vec![("memory.swap.max".to_owned(), max(swap))], absent);
     }
     if let Some(reservation) = bytes("memory.reservation", memory.reservation())? {
         planner.set(MEMORY, "memory.reservation", "memory.low", max(reservation));
     }
     Ok(())
+}
+
+/// v2 limits swap by itself, where the specification's `swap` is the sum with memory. A memory limit alone allows as much
+/// swap again. Below 0 is unlimited.
+pub(crate) fn swap_alone(limit: Option<i64>, swap: Option<i64>) -> Option<i64> {
+    match (limit, swap) {
+        (_, Some(-1)) => Some(-1),
+        (Some(limit), Some(swap)) => Some(swap.saturating_sub(limit)),
+        (Some(limit), None) => Some(limit),
+        (None, _) => None,
+    }
 }
 
 pub(super) fn cpu(planner: &mut Planner<'_>, cpu: &LinuxCpu) -> Result<(), CgroupError> {
