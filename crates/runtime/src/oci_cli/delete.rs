@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use cgroup::Cgroup;
+use cgroup::systemd::Scope;
 use oci::ContainerId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -43,29 +44,38 @@ pub(super) fn delete(context: &Context, args: Vec<OsString>) -> Result<u8, CliEr
         }
         await_end(&id, pidfd.as_fd())?;
     }
-    match cgroup {
-        Some(cgroup) => {
-            // Without a pid namespace of its own, a container's processes outlive its first.
-            if (force || record.shares_pids) && !cgroup.processes()?.is_empty() {
-                cgroup.kill()?;
-            }
-            clean(&entry, &cgroup)?;
+    if let Some(cgroup) = &cgroup {
+        // Without a pid namespace of its own, a container's processes outlive its first.
+        if (force || record.shares_pids) && !cgroup.processes()?.is_empty() {
+            cgroup.kill()?;
         }
-        None => entry.remove()?,
     }
+    clean(&entry, cgroup.as_ref(), record.scope.as_ref())?;
     Ok(0)
 }
 
-/// Removes the cgroup, and its parents (`/corten`) unless others use them, then the directory: while the directory is
-/// there, the cgroup can be found.
-pub(super) fn clean(entry: &Entry, cgroup: &Cgroup) -> Result<(), CliError> {
+/// Removes the cgroup, then the directory: while the directory is there, the cgroup can be found.
+pub(super) fn clean(entry: &Entry, cgroup: Option<&Cgroup>, scope: Option<&Scope>) -> Result<(), CliError> {
+    remove_cgroup(cgroup, scope)?;
+    entry.remove()
+}
+
+/// Removes a cgroup that has no processes any more, and its parents (`/corten`) unless others use them. A scope's parents
+/// are slices, and systemd's.
+pub(super) fn remove_cgroup(cgroup: Option<&Cgroup>, scope: Option<&Scope>) -> Result<(), CliError> {
+    let host = crate::prepare::cgroup_host()?;
+    if let Some(scope) = scope {
+        scope.stop(host)?;
+        return Ok(cgroup.map_or(Ok(()), Cgroup::remove)?);
+    }
+    let Some(cgroup) = cgroup else { return Ok(()) };
     cgroup.remove()?;
     let mut parent = cgroup.path().parent();
     while let Some(path) = parent {
-        crate::prepare::cgroup_host()?.prune(&path)?;
+        host.prune(&path)?;
         parent = path.parent();
     }
-    entry.remove()
+    Ok(())
 }
 
 /// Waits for a killed process to end.

@@ -58,6 +58,8 @@ pub(super) enum CliError {
     #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
     #[error(transparent)]
+    Systemd(#[from] cgroup::systemd::SystemdError),
+    #[error(transparent)]
     Call(#[from] sys::Error),
 }
 
@@ -85,6 +87,7 @@ impl Classify for CliError {
             CliError::File { source, .. } | CliError::Print(source) => kind_of_io(source),
             CliError::Launch(error) => error.kind(),
             CliError::Cgroup(error) => error.kind(),
+            CliError::Systemd(error) => error.kind(),
             CliError::Call(error) => kind_of_io(&error.to_io()),
         }
     }
@@ -99,6 +102,7 @@ impl Classify for CliError {
             CliError::Exists { .. } => Some("choose another id, or delete that container first".into()),
             CliError::Launch(error) => error.hint(),
             CliError::Cgroup(error) => error.hint(),
+            CliError::Systemd(error) => error.hint(),
             _ => None,
         }
     }

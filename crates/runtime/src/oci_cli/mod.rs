@@ -43,7 +43,7 @@ use store::Store;
 const DEFAULT_ROOT: &str = "/run/corten/oci";
 
 const HELP: &str = "\
-Usage: corten oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND
+Usage: corten oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup] COMMAND
 
 Commands:
   create    prepare a container from a bundle; its command waits for `start`
@@ -77,6 +77,8 @@ const GLOBAL: &[Flag] = &[
 /// What every command gets.
 struct Context {
     store: Store,
+    /// Whether systemd makes the cgroups of new containers.
+    systemd_cgroup: bool,
 }
 
 /// Runs the OCI command line with these arguments (without the program's name and the word `oci`). Returns the exit
@@ -106,10 +108,10 @@ fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
         return print(&format!("corten oci {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), features::NEWEST));
     }
     *log = Log::open(flags.path("log"), flags.text("log-format")?)?;
-    if flags.switch("systemd-cgroup") {
-        return Err(CliError::Unsupported { what: "--systemd-cgroup" });
-    }
-    let context = Context { store: Store::new(flags.path("root").unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT))) };
+    let context = Context {
+        store: Store::new(flags.path("root").unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT))),
+        systemd_cgroup: flags.switch("systemd-cgroup"),
+    };
     let mut rest = flags.rest.into_iter();
     let Some(command) = rest.next() else {
         std::io::stderr().write_all(HELP.as_bytes()).map_err(CliError::Print)?;

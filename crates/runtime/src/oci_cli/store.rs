@@ -16,6 +16,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
+use cgroup::systemd::Scope;
 use oci::ContainerId;
 use oci::runtime_spec::{LinuxNamespaceType, Spec};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -43,6 +44,9 @@ pub(super) struct Record {
     /// Whether its processes outlive the first, because that is not the first of a pid namespace.
     #[serde(default)]
     pub(super) shares_pids: bool,
+    /// systemd's scope around its cgroup, where systemd made that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) scope: Option<Scope>,
 }
 
 /// A container's status, in runc's words: the specification's, and `paused`.

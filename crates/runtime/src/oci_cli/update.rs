@@ -6,6 +6,8 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::Path;
 
+use cgroup::Cgroup;
+use cgroup::systemd::Scope;
 use oci::ContainerId;
 use oci::runtime_spec::{Linux, LinuxResources, Spec};
 use serde_json::{Map, Value, json};
@@ -105,12 +107,26 @@ pub(super) fn update(context: &Context, args: Vec<OsString>, log: &mut Log) -> R
     for limit in cgroup.limits_without_meaning(&change.to_apply) {
         log.warning(&format!("{limit} has no meaning on this host and is ignored"));
     }
-    cgroup.update(&change.to_apply)?;
+    apply(&cgroup, record.scope.as_ref(), &change)?;
     let mut linux = spec.linux().clone().unwrap_or_else(no_linux);
     linux.set_resources(Some(change.to_remember));
     spec.set_linux(Some(linux));
     entry.write_spec(&spec)?;
     Ok(0)
+}
+
+/// systemd first: what it refuses has changed nothing, and what it sets the control files may say more exactly. When the
+/// kernel refuses, systemd is told the old limits again.
+fn apply(cgroup: &Cgroup, scope: Option<&Scope>, change: &Change) -> Result<(), CliError> {
+    let Some(scope) = scope else { return Ok(cgroup.update(&change.to_apply)?) };
+    let host = crate::prepare::cgroup_host()?;
+    scope.update(host, &change.to_apply)?;
+    let updated = cgroup.update(&change.to_apply);
+    if updated.is_err() {
+        // The first error is the one to tell.
+        scope.update(host, &change.before).unwrap_or_default();
+    }
+    Ok(updated?)
 }
 
 /// Nothing of what the type's default brings along.
@@ -155,6 +171,8 @@ fn from_flags(flags: &Flags) -> Result<Value, CliError> {
 struct Change {
     /// The limits given, and those that must be written along with them.
     to_apply: LinuxResources,
+    /// All limits but the devices, as they were.
+    before: LinuxResources,
     /// All limits, as they are afterwards.
     to_remember: LinuxResources,
 }
@@ -194,7 +212,9 @@ impl Change {
             let path = format!("the limits of container {id}").into();
             serde_json::from_value(value).map_err(|source| CliError::Json { path, source })
         };
-        Ok(Change { to_apply: read(given)?, to_remember: read(all)? })
+        let mut before = old;
+        before.as_object_mut().into_iter().for_each(|sections| drop(sections.remove("devices")));
+        Ok(Change { to_apply: read(given)?, before: read(before)?, to_remember: read(all)? })
     }
 }
 
