@@ -159,8 +159,8 @@ fn make_below(bundle: &Bundle, name: &str) -> Vec<PathBuf> {
         fs::create_dir(group).unwrap();
         // v1's cpuset takes no process before it has processors and memory.
         for file in ["cpuset.cpus", "cpuset.mems"] {
-            if let Ok(above) = fs::read_to_string(group.parent().unwrap().join(file)) {
-                fs::write(group.join(file), above).unwrap();
+            if group.join(file).exists() {
+                fs::write(group.join(file), fs::read_to_string(group.parent().unwrap().join(file)).unwrap()).unwrap();
             }
         }
     }
