@@ -20,6 +20,9 @@ pub enum LaunchError {
     /// The container's cgroup could not be made or opened.
     #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
+    /// systemd did not make the container's scope.
+    #[error(transparent)]
+    Systemd(#[from] cgroup::systemd::SystemdError),
     /// The system call filter could not be made.
     #[error("linux.seccomp in the container's configuration")]
     Filter(#[source] seccomp::CompileError),
@@ -64,6 +67,7 @@ impl Classify for LaunchError {
             LaunchError::Plan(error) => error.kind(),
             LaunchError::CgroupPath(_) | LaunchError::Filter(_) => Kind::InvalidArgument,
             LaunchError::Cgroup(error) => error.kind(),
+            LaunchError::Systemd(error) => error.kind(),
             LaunchError::Architecture => Kind::Unsupported,
             LaunchError::Exposed => Kind::Internal,
             LaunchError::Namespace { source, .. } => kind_of_io(source),
@@ -80,6 +84,7 @@ impl Classify for LaunchError {
         match self {
             LaunchError::Plan(error) => error.hint(),
             LaunchError::Cgroup(error) => error.hint(),
+            LaunchError::Systemd(error) => error.hint(),
             LaunchError::Child(report) => report.hint.clone(),
             LaunchError::Exposed => Some("runtime::protect::reexec must be the first thing such a program does".into()),
             LaunchError::ChildGone { .. } => Some("its memory limit may be too low to start anything".into()),

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
+use cgroup::systemd::Scope;
 use oci::ContainerId;
 use oci::runtime_spec::Spec;
 use rustix::fs::OFlags;
@@ -18,6 +19,7 @@ use crate::error::LaunchError;
 use crate::message::{Heard, Step, listen};
 use crate::namespaces::clone_in;
 use crate::plan::{Inputs, Plan, plan};
+use crate::scope::Place;
 use crate::{prepare, protect};
 
 /// What becomes the process's standard input, output and error.
@@ -79,6 +81,8 @@ pub(crate) struct Extras {
     pub(crate) no_pivot: bool,
     /// Leave the container running when the launcher ends.
     pub(crate) outlives_launcher: bool,
+    /// Have systemd make the cgroup.
+    pub(crate) systemd_cgroup: bool,
 }
 
 /// A started container.
@@ -92,6 +96,8 @@ pub struct Launched {
     pub terminal: Option<OwnedFd>,
     /// Its cgroup.
     pub cgroup: Cgroup,
+    /// systemd's scope that has this cgroup, where systemd made it.
+    pub scope: Option<Scope>,
     /// What was done, and when, if that was asked for.
     pub steps: Vec<Step>,
     /// What was asked for and could not be had, without which it still runs; for the user to read.
@@ -142,7 +148,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
     let streams = prepare::streams(request.stdio)?;
     let namespaces = prepare::namespaces(&plan)?;
     let channel = Channel::open(streams.terminal)?;
-    let cgroup = prepare::make_cgroup(request.spec, request.id)?;
+    let place = Place::make(request.spec, request.id, extras.systemd_cgroup)?;
     step("make the cgroup");
     let prepared = Prepared {
         plan: &plan,
@@ -160,16 +166,16 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         namespaces,
         trace: request.trace,
     };
-    match start(prepared, &cgroup, &plan, channel.status, channel.console) {
+    match start(prepared, &place.cgroup, &plan, channel.status, channel.console) {
         Ok(started) => {
             steps.extend(started.heard.steps);
             let Child { pid, pidfd } = started.child;
             let warnings = started.heard.warnings;
-            Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, steps, warnings })
+            let (cgroup, scope) = place.settle();
+            Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, scope, steps, warnings })
         }
         Err(error) => {
-            // The first error is the one to tell; what is left of the cgroup is found by the next `create`.
-            cgroup.remove().unwrap_or_default();
+            place.undo();
             Err(error)
         }
     }

@@ -12,7 +12,7 @@ use oci::runtime_spec::Spec;
 use super::error::CliError;
 use super::flags::{Flag, Flags};
 use super::log::Log;
-use super::store::{Entry, Record, process_times, replace};
+use super::store::{Entry, Record, process_times, replace, shares_pids};
 use super::{Context, delete, foreground, time};
 use crate::launch::{Extras, absolute, launch_with};
 use crate::{LaunchRequest, Launched, Start, Stdio, protect};
@@ -42,7 +42,7 @@ struct Request {
 }
 
 impl Request {
-    fn read(args: Vec<OsString>) -> Result<Request, CliError> {
+    fn read(context: &Context, args: Vec<OsString>) -> Result<Request, CliError> {
         let flags = Flags::read(args, FLAGS)?;
         if flags.switch("no-new-keyring") {
             return Err(CliError::Unsupported { what: "--no-new-keyring" });
@@ -55,6 +55,7 @@ impl Request {
             preserve_fds: flags.number("preserve-fds")?.unwrap_or(0),
             no_pivot: flags.switch("no-pivot"),
             outlives_launcher: true,
+            systemd_cgroup: context.systemd_cgroup,
         };
         Ok(Request {
             id: flags.id()?,
@@ -84,7 +85,7 @@ impl Request {
 
 pub(super) fn create(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     protect::reexec()?;
-    let request = Request::read(args)?;
+    let request = Request::read(context, args)?;
     match (request.wants_terminal(), &request.console) {
         (true, None) => return Err(CliError::Usage { expected: "--console-socket, because process.terminal is true" }),
         (false, Some(_)) => {
@@ -105,7 +106,7 @@ pub(super) fn create(context: &Context, args: Vec<OsString>, log: &mut Log) -> R
 
 pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     protect::reexec()?;
-    let request = Request::read(args)?;
+    let request = Request::read(context, args)?;
     let terminal = request.wants_terminal();
     if request.console.is_some() && !(request.detach && terminal) {
         return Err(CliError::Usage { expected: "--console-socket only with --detach and process.terminal" });
@@ -125,7 +126,7 @@ pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Resu
     let Some(foreground) = foreground else { return Ok(0) };
     let code = foreground.attend(launched.pidfd.as_fd(), launched.terminal)?;
     if !request.keep {
-        delete::clean(&entry, &launched.cgroup)?;
+        delete::clean(&entry, Some(&launched.cgroup), launched.scope.as_ref())?;
     }
     Ok(code)
 }
@@ -151,7 +152,7 @@ fn make(request: &Request, entry: &Entry, start: Start<'_>, log: &mut Log) -> Re
     if let Err(error) = remembered {
         launched.cgroup.kill()?;
         delete::await_end(&request.id, launched.pidfd.as_fd())?;
-        launched.cgroup.remove()?;
+        delete::remove_cgroup(Some(&launched.cgroup), launched.scope.as_ref())?;
         return Err(error);
     }
     Ok(launched)
@@ -166,6 +167,8 @@ fn remember(request: &Request, entry: &Entry, launched: &Launched) -> Result<(),
         bundle: request.bundle.clone(),
         cgroup: launched.cgroup.path().to_string(),
         created: time::rfc3339_now(),
+        shares_pids: shares_pids(&request.spec),
+        scope: launched.scope.clone(),
     };
     entry.write(&record, &request.spec)?;
     request.pid_file.as_deref().map_or(Ok(()), |path| replace(path, launched.pid.to_string().as_bytes()))

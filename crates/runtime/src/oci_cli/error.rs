@@ -4,10 +4,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use errors::{Classify, Kind, kind_of_io};
-use oci::runtime_spec::ContainerState;
-
+use super::store::Status;
 use crate::LaunchError;
+use errors::{Classify, Kind, kind_of_io};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
@@ -30,7 +29,11 @@ pub(super) enum CliError {
     #[error("container {id:?} exists already")]
     Exists { id: String },
     #[error("container {id:?} is {status}, and {action} needs one that is {expected}")]
-    State { id: String, status: ContainerState, action: &'static str, expected: &'static str },
+    State { id: String, status: Status, action: &'static str, expected: &'static str },
+    #[error("container {id:?} is paused, and {action} would wait until it is resumed")]
+    Paused { id: String, action: &'static str },
+    #[error("ps option {option:?} is not supported")]
+    PsOption { option: String },
     #[error("container {id:?} did not end within {seconds} seconds of SIGKILL")]
     StillAlive { id: String, seconds: u64 },
     #[error("{path} is not a valid file of its kind", path = path.display())]
@@ -55,6 +58,8 @@ pub(super) enum CliError {
     #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
     #[error(transparent)]
+    Systemd(#[from] cgroup::systemd::SystemdError),
+    #[error(transparent)]
     Call(#[from] sys::Error),
 }
 
@@ -75,13 +80,14 @@ impl Classify for CliError {
             | CliError::Usage { .. }
             | CliError::Id(_)
             | CliError::Json { .. } => Kind::InvalidArgument,
-            CliError::Unsupported { .. } => Kind::Unsupported,
+            CliError::Unsupported { .. } | CliError::PsOption { .. } => Kind::Unsupported,
             CliError::NotFound { .. } => Kind::NotFound,
-            CliError::Exists { .. } | CliError::State { .. } => Kind::Conflict,
+            CliError::Exists { .. } | CliError::State { .. } | CliError::Paused { .. } => Kind::Conflict,
             CliError::StillAlive { .. } | CliError::Format(_) => Kind::Internal,
             CliError::File { source, .. } | CliError::Print(source) => kind_of_io(source),
             CliError::Launch(error) => error.kind(),
             CliError::Cgroup(error) => error.kind(),
+            CliError::Systemd(error) => error.kind(),
             CliError::Call(error) => kind_of_io(&error.to_io()),
         }
     }
@@ -89,9 +95,14 @@ impl Classify for CliError {
     fn hint(&self) -> Option<String> {
         match self {
             CliError::UnknownCommand { .. } | CliError::UnknownFlag { .. } => Some("see corten oci --help".into()),
+            CliError::Paused { .. } => Some("resume it first; exec has --ignore-paused".into()),
+            CliError::PsOption { .. } => Some(
+                "-e, -A and -f give the usual list; --format json gives the process ids for a ps of your own".into(),
+            ),
             CliError::Exists { .. } => Some("choose another id, or delete that container first".into()),
             CliError::Launch(error) => error.hint(),
             CliError::Cgroup(error) => error.hint(),
+            CliError::Systemd(error) => error.hint(),
             _ => None,
         }
     }

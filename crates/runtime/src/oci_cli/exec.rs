@@ -4,12 +4,13 @@
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 
-use oci::runtime_spec::{Capabilities, Capability, ContainerState, LinuxCapabilities, Process, Spec, User};
+use cgroup::Below;
+use oci::runtime_spec::{Capabilities, Capability, LinuxCapabilities, Process, Spec, User};
 
 use super::error::CliError;
 use super::flags::{Flag, Flags};
 use super::log::Log;
-use super::store::replace;
+use super::store::{Status, replace};
 use super::{Context, create, foreground};
 use crate::exec::exec_with;
 use crate::launch::{Extras, end};
@@ -29,6 +30,7 @@ const FLAGS: &[Flag] = &[
     Flag::value("cap").short('c'),
     Flag::value("preserve-fds"),
     Flag::switch("ignore-paused"),
+    Flag::value("cgroup"),
 ];
 
 pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
@@ -38,8 +40,15 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     let (entry, record) = context.store.find(&id)?;
     let status = entry.status(&record);
     let refused = || CliError::State { id: id.to_string(), status, action: "exec", expected: "running" };
-    let pidfd = record.pidfd().filter(|_| status == ContainerState::Running).ok_or_else(refused)?;
-    let cgroup = record.cgroup()?.ok_or_else(refused)?;
+    if status == Status::Paused && !flags.switch("ignore-paused") {
+        return Err(CliError::Paused { id: id.to_string(), action: "exec" });
+    }
+    let enterable = matches!(status, Status::Running | Status::Paused);
+    let pidfd = record.pidfd().filter(|_| enterable).ok_or_else(refused)?;
+    let mut cgroup = record.cgroup()?.ok_or_else(refused)?;
+    if let Some(below) = below(&flags.texts("cgroup")?)? {
+        cgroup = cgroup.below(&below)?;
+    }
     let spec = entry.spec()?;
     let process = process(&flags, &spec, command)?;
     let (detach, console) = (flags.switch("detach"), flags.path("console-socket"));
@@ -122,6 +131,28 @@ fn process(flags: &Flags, spec: &Spec, command: &[OsString]) -> Result<Process, 
     Ok(process)
 }
 
+/// Where below the container's cgroup: one path, or `controller[,controller…]:path` for v1's hierarchies.
+fn below(given: &[String]) -> Result<Option<Below>, CliError> {
+    let invalid = |value: &String, expected| CliError::InvalidValue { flag: "cgroup", value: value.clone(), expected };
+    let mut named: Vec<(String, String)> = Vec::new();
+    for value in given {
+        // A hierarchy without controllers is called name=NAME; a path may have anything after the first colon.
+        let Some((controllers, path)) = value.split_once(':') else {
+            return match given {
+                [path] => Ok(Some(Below::Everywhere(path.clone()))),
+                _ => Err(invalid(value, "controller:path, when it is given more than once")),
+            };
+        };
+        for controller in controllers.split(',') {
+            if controller.is_empty() || named.iter().any(|(known, _)| known == controller) {
+                return Err(invalid(value, "each controller once"));
+            }
+            named.push((controller.to_owned(), path.to_owned()));
+        }
+    }
+    Ok((!named.is_empty()).then_some(Below::PerController(named)))
+}
+
 fn id_number(flag: &'static str, text: &str) -> Result<u32, CliError> {
     text.parse().map_err(|_| CliError::InvalidValue { flag, value: text.into(), expected: "a number" })
 }
@@ -155,4 +186,26 @@ fn no_capabilities() -> LinuxCapabilities {
     let mut sets = LinuxCapabilities::default();
     sets.set_bounding(None).set_effective(None).set_permitted(None).set_inheritable(None).set_ambient(None);
     sets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_is_one_path_or_one_for_each_controller() {
+        let read = |given: &[&str]| below(&given.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(read(&[]).unwrap(), None);
+        assert_eq!(read(&["/a/b"]).unwrap(), Some(Below::Everywhere("/a/b".into())));
+        let named = |list: &[(&str, &str)]| {
+            Some(Below::PerController(list.iter().map(|(name, path)| ((*name).into(), (*path).into())).collect()))
+        };
+        assert_eq!(
+            read(&["cpu,cpuacct:a", "memory:b"]).unwrap(),
+            named(&[("cpu", "a"), ("cpuacct", "a"), ("memory", "b")])
+        );
+        for bad in [&["a", "b"][..], &[":a"], &["cpu:a", "cpu:b"], &["cpu:a", "b"]] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
+    }
 }

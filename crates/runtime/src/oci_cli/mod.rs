@@ -6,6 +6,7 @@
 mod create;
 mod delete;
 mod error;
+mod events;
 mod exec;
 mod features;
 mod flags;
@@ -13,13 +14,20 @@ mod foreground;
 mod kill;
 mod list;
 mod log;
+mod pause;
+mod ps;
+mod resume;
+mod size;
 mod spec;
 #[cfg(test)]
 pub(crate) use spec::sample;
 mod start;
 mod state;
+mod statistics;
 mod store;
 mod time;
+mod update;
+mod users;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -35,7 +43,7 @@ use store::Store;
 const DEFAULT_ROOT: &str = "/run/corten/oci";
 
 const HELP: &str = "\
-Usage: corten oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND
+Usage: corten oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup] COMMAND
 
 Commands:
   create    prepare a container from a bundle; its command waits for `start`
@@ -44,6 +52,11 @@ Commands:
   exec      execute another command in a running container
   state     print a container's state as JSON
   list      list containers
+  ps        list the processes in a container
+  pause     stop all processes of a container
+  resume    let them go on
+  update    change a container's limits
+  events    print a container's counters, and when it runs out of memory, as JSON lines
   kill      send a signal to a container's first process
   delete    remove what is left of a stopped container
   spec      write a sample config.json
@@ -64,6 +77,8 @@ const GLOBAL: &[Flag] = &[
 /// What every command gets.
 struct Context {
     store: Store,
+    /// Whether systemd makes the cgroups of new containers.
+    systemd_cgroup: bool,
 }
 
 /// Runs the OCI command line with these arguments (without the program's name and the word `oci`). Returns the exit
@@ -93,10 +108,10 @@ fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
         return print(&format!("corten oci {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), features::NEWEST));
     }
     *log = Log::open(flags.path("log"), flags.text("log-format")?)?;
-    if flags.switch("systemd-cgroup") {
-        return Err(CliError::Unsupported { what: "--systemd-cgroup" });
-    }
-    let context = Context { store: Store::new(flags.path("root").unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT))) };
+    let context = Context {
+        store: Store::new(flags.path("root").unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT))),
+        systemd_cgroup: flags.switch("systemd-cgroup"),
+    };
     let mut rest = flags.rest.into_iter();
     let Some(command) = rest.next() else {
         std::io::stderr().write_all(HELP.as_bytes()).map_err(CliError::Print)?;
@@ -110,6 +125,11 @@ fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
         "exec" => exec::exec(&context, rest, log),
         "state" => state::state(&context, rest),
         "list" => list::list(&context, rest),
+        "ps" => ps::ps(&context, rest),
+        "pause" => pause::pause(&context, rest),
+        "resume" => resume::resume(&context, rest),
+        "update" => update::update(&context, rest, log),
+        "events" => events::events(&context, rest),
         "kill" => kill::kill(&context, rest),
         "delete" => delete::delete(&context, rest),
         "spec" => spec::spec(rest),

@@ -5,14 +5,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use oci::runtime_spec::ContainerState;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 
 use super::Context;
 use super::error::CliError;
 use super::flags::Flags;
-use super::store::Record;
+use super::store::{Record, Status};
 use crate::LaunchError;
 use crate::message::listen;
 
@@ -20,7 +19,7 @@ pub(super) fn start(context: &Context, args: Vec<OsString>) -> Result<u8, CliErr
     let id = Flags::read(args, &[])?.id()?;
     let (entry, record) = context.store.find(&id)?;
     let status = entry.status(&record);
-    if status != ContainerState::Created {
+    if status != Status::Created {
         return Err(CliError::State { id: id.to_string(), status, action: "start", expected: "created" });
     }
     let fifo = entry.fifo();

@@ -6,8 +6,13 @@
 mod bundle;
 mod escape;
 mod exec;
+mod fake_systemd;
 mod files;
 mod identity;
 mod lifecycle;
 mod namespaces;
+mod observing;
+mod operations;
+mod systemd;
 mod terminal;
+mod update;
