@@ -3,6 +3,7 @@
 //!
 //! One file per command. Arguments are read by hand (`flags`): start-up time counts here, and there are few.
 
+mod config;
 mod create;
 mod delete;
 mod error;
@@ -10,6 +11,7 @@ mod exec;
 mod features;
 mod flags;
 mod foreground;
+mod inherited;
 mod kill;
 mod list;
 mod log;
