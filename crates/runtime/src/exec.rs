@@ -13,6 +13,7 @@ use crate::error::LaunchError;
 use crate::launch::{Channel, Extras, Stdio, start_child};
 use crate::message::Step;
 use crate::plan::{Inputs, plan_exec};
+use crate::security_modules::security_modules;
 use crate::{prepare, protect};
 
 /// A running container, known by its first process.
@@ -68,7 +69,10 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Executed, LaunchError> {
 
 pub(crate) fn exec_with(request: ExecRequest<'_>, extras: Extras) -> Result<Executed, LaunchError> {
     protect::verify()?;
+    let (apparmor, selinux) = security_modules(Some(request.process), None);
     let inputs = Inputs {
+        apparmor,
+        selinux,
         bundle: PathBuf::from("/"),
         terminal: matches!(request.stdio, Stdio::Terminal { .. }),
         preserve_fds: extras.preserve_fds,

@@ -18,6 +18,7 @@ use crate::error::LaunchError;
 use crate::message::{Heard, Step, listen};
 use crate::namespaces::clone_in;
 use crate::plan::{Inputs, Plan, plan};
+use crate::security_modules::security_modules;
 use crate::{prepare, protect};
 
 /// What becomes the process's standard input, output and error.
@@ -77,6 +78,7 @@ pub struct LaunchRequest<'a> {
 pub(crate) struct Extras {
     pub(crate) preserve_fds: u32,
     pub(crate) no_pivot: bool,
+    pub(crate) no_new_keyring: bool,
     /// Leave the container running when the launcher ends.
     pub(crate) outlives_launcher: bool,
 }
@@ -118,8 +120,12 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         }
     };
     let waits = matches!(request.start, Start::WaitFor(_));
+    let (apparmor, selinux) = security_modules(request.spec.process().as_ref(), request.spec.linux().as_ref());
     let inputs = Inputs {
         bundle: absolute(request.bundle)?,
+        apparmor,
+        selinux,
+        no_new_keyring: extras.no_new_keyring,
         rootfs: request.rootfs.is_some(),
         netns: request.netns.is_some(),
         terminal: matches!(request.stdio, Stdio::Terminal { .. }),

@@ -22,6 +22,7 @@ pub mod plan;
 mod prepare;
 pub mod protect;
 mod resolve;
+mod security_modules;
 
 pub use error::LaunchError;
 pub use exec::{ContainerProcess, ExecRequest, Executed, exec};

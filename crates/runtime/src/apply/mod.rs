@@ -5,6 +5,7 @@
 //! nothing by name after it let go of the host's descriptors, except in the container.
 
 mod cgroups;
+mod copy_up;
 mod devices;
 mod error;
 mod files;
@@ -79,6 +80,14 @@ pub(crate) fn run(prepared: &Prepared<'_>) -> i32 {
     1
 }
 
+/// An operation as an error names it: with its place in the spec, where it has one.
+fn named(operation: &Operation) -> String {
+    match operation {
+        Operation::Mount(mount) => format!("mounts[{}]: {operation}", mount.index),
+        other => other.to_string(),
+    }
+}
+
 /// Never: what an operation list that ends in an execve returns.
 enum Never {}
 
@@ -93,6 +102,8 @@ struct Child<'a> {
     /// The fifo, open for writing: `start` reads from it what goes wrong from there on.
     started: Option<OwnedFd>,
     own_descriptors: Option<OwnedFd>,
+    /// `/proc/thread-self/attr` of the host's procfs, where the plan sets a label.
+    attributes: Option<OwnedFd>,
     home: Option<CString>,
     /// The working directory could not be entered as root, which need not mean that the user cannot.
     directory_pending: bool,
@@ -109,6 +120,7 @@ impl<'a> Child<'a> {
             fifo: None,
             started: None,
             own_descriptors: None,
+            attributes: None,
             home: None,
             directory_pending: false,
             executable: None,
@@ -121,7 +133,7 @@ impl<'a> Child<'a> {
         for operation in &self.prepared.plan.operations {
             self.step(operation).map_err(|source| match source {
                 StepError::Executable(error) => ApplyError::Executable(error),
-                source => ApplyError::Operation { operation: operation.to_string(), source },
+                source => ApplyError::Operation { operation: named(operation), source },
             })?;
             if self.prepared.trace {
                 self.steps.push(Step::now(operation.to_string()));
@@ -144,6 +156,15 @@ impl<'a> Child<'a> {
                 .map_err(|errno| sys::Error::new("open(\"/proc/self/fd\", O_PATH)", errno))?;
             self.own_descriptors = Some(opened);
         }
+        if self.prepared.plan.operations.iter().any(|operation| matches!(operation, Operation::Label { .. })) {
+            use rustix::fs::OFlags;
+            const PATH: &str = "/proc/thread-self/attr";
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let opened = rustix::fs::open(PATH, flags, rustix::fs::Mode::empty())
+                .map_err(|errno| sys::Error::new(format!("open({PATH:?}, O_PATH)"), errno))?;
+            mounts::require_procfs(opened.as_fd(), std::path::Path::new(PATH))?;
+            self.attributes = Some(opened);
+        }
         Ok(())
     }
 
@@ -160,6 +181,8 @@ impl<'a> Child<'a> {
             Operation::UnshareCgroup => sys::namespace::unshare(CloneFlags::NEWCGROUP)?,
             Operation::NewSession => self.new_session()?,
             Operation::DetachPropagation => root::detach_propagation()?,
+            Operation::HostPropagation { propagation, recursive } => root::host_propagation(*propagation, *recursive)?,
+            Operation::AttachRootInPlace(path) => self.files.attach_root_in_place(path)?,
             Operation::AttachRoot(source) => self.files.attach_root(source, self.prepared.rootfs)?,
             Operation::Mount(mount) => self.files.mount(mount)?,
             Operation::Device(device) => self.files.make_device(device)?,
@@ -173,7 +196,10 @@ impl<'a> Child<'a> {
             Operation::Mask(path) => self.files.mask(path)?,
             Operation::MakeReadOnly(path) => self.files.make_read_only(path)?,
             Operation::ReadOnlyRoot => self.files.read_only_root()?,
-            Operation::PivotRoot => self.files.pivot_root()?,
+            Operation::ReadOnlyMount(path) => self.files.read_only_mount(path)?,
+            Operation::MakeWorkingDirectory(path) => self.files.make_working_directory(path)?,
+            Operation::PivotRoot => self.files.pivot_root(false)?,
+            Operation::PivotRootFromPeers => self.files.pivot_root(true)?,
             Operation::ChangeRoot => self.files.change_root()?,
             Operation::RootPropagation { propagation, recursive } => {
                 self.files.root_propagation(*propagation, *recursive)?;

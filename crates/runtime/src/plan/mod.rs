@@ -18,19 +18,23 @@ mod mounts;
 mod operation;
 mod process;
 mod refused;
+mod scheduling;
 mod sysctl;
 
 use std::path::{Path, PathBuf};
 
 use oci::runtime_spec::{Linux, LinuxNamespaceType, Process, Spec};
+use sys::mount::Propagation;
 use sys::process::CloneFlags;
 
 pub(crate) use capabilities::{NAMES as CAPABILITY_NAMES, SYS_ADMIN, name as capability_name};
 pub use error::PlanError;
 pub use operation::{
-    Attributes, CapabilitySets, CgroupHierarchy, Device, DeviceKind, MountOperation, MountSource, NamespaceSource,
-    Operation, RootSource, mount_option_names,
+    Attributes, CapabilitySets, CgroupHierarchy, Device, DeviceKind, LabelKind, MountOperation, MountSource,
+    NamespaceSource, Operation, RootSource, mount_option_names,
 };
+pub use scheduling::NumberSet;
+pub(crate) use scheduling::memory_policy_names;
 pub(crate) use sysctl::path as sysctl_path;
 
 /// What the plan depends on besides the spec.
@@ -52,6 +56,12 @@ pub struct Inputs {
     pub no_pivot: bool,
     /// How many descriptors from 3 on the process inherits.
     pub preserve_fds: u32,
+    /// Keep the launcher's session keyring (`--no-new-keyring`).
+    pub no_new_keyring: bool,
+    /// The kernel has AppArmor, and it is enabled.
+    pub apparmor: bool,
+    /// The kernel has SELinux, and it is enabled.
+    pub selinux: bool,
     /// The cgroup v1 hierarchies of the host; empty on a host with cgroup v2 only.
     pub hierarchies: Vec<CgroupHierarchy>,
 }
@@ -85,6 +95,7 @@ pub fn plan(spec: &Spec, inputs: &Inputs) -> Result<Plan, PlanError> {
 
     let mut operations = Vec::with_capacity(64);
     namespaces.join(&mut operations);
+    operations.push(Operation::AnyCpu);
     operations.push(Operation::NewSession);
     if let Some(score) = process.oom_score_adj() {
         operations.push(Operation::OomScoreAdj(score));
@@ -106,10 +117,13 @@ pub fn plan(spec: &Spec, inputs: &Inputs) -> Result<Plan, PlanError> {
 /// # Errors
 /// As [`plan`].
 pub fn plan_exec(spec: &Spec, process: &Process, inputs: &Inputs) -> Result<Plan, PlanError> {
-    refused::process(process)?;
     let empty = Linux::default_empty();
     let linux = spec.linux().as_ref().unwrap_or(&empty);
-    let mut operations = vec![Operation::JoinCgroup, Operation::NewSession];
+    let mut operations = Vec::with_capacity(24);
+    scheduling::initial_affinity(process, &mut operations)?;
+    operations.push(Operation::JoinCgroup);
+    scheduling::final_affinity(process, &mut operations)?;
+    operations.push(Operation::NewSession);
     if let Some(score) = process.oom_score_adj() {
         operations.push(Operation::OomScoreAdj(score));
     }
@@ -129,12 +143,20 @@ fn file_system(
     operations: &mut Vec<Operation>,
 ) -> Result<(), PlanError> {
     let propagation = linux.rootfs_propagation().as_deref().map(mounts::propagation).transpose()?.flatten();
-    operations.push(Operation::DetachPropagation);
-    operations.push(Operation::AttachRoot(root_source(spec, inputs)?));
+    attach_root(root_source(spec, inputs)?, propagation, inputs, operations)?;
     let mounts = spec.mounts().as_deref().unwrap_or_default();
+    let label = linux.mount_label().as_deref().filter(|label| !label.is_empty());
+    if label.is_some() && !inputs.selinux {
+        return Err(PlanError::NotOnThisHost { field: "linux.mountLabel".into(), needs: "SELinux" });
+    }
+    let around = mounts::Surroundings { inputs, cgroup_namespace: namespaces.has(LinuxNamespaceType::Cgroup), label };
+    let mut read_only = Vec::new();
     for (index, mount) in mounts.iter().enumerate() {
-        let cgroup_namespace = namespaces.has(LinuxNamespaceType::Cgroup);
-        operations.push(Operation::Mount(mounts::plan(mount, index, inputs, cgroup_namespace)?));
+        let planned = mounts::plan(mount, index, &around)?;
+        if planned.read_only_later {
+            read_only.push(Operation::ReadOnlyMount(planned.mount.destination.clone()));
+        }
+        operations.push(Operation::Mount(planned.mount));
     }
     devices::operations(mounts, linux, operations)?;
     if inputs.terminal {
@@ -148,13 +170,58 @@ fn file_system(
     for path in linux.readonly_paths().iter().flatten() {
         operations.push(Operation::MakeReadOnly(absolute("linux.readonlyPaths", path)?));
     }
+    let cwd = spec.process().as_ref().map(|process| process.cwd().clone()).filter(|cwd| cwd.is_absolute());
+    if let Some(cwd) = cwd.filter(|cwd| cwd != Path::new("/")) {
+        operations.push(Operation::MakeWorkingDirectory(cwd));
+    }
+    operations.append(&mut read_only);
     if spec.root().as_ref().and_then(oci::runtime_spec::Root::readonly).unwrap_or(false) {
         operations.push(Operation::ReadOnlyRoot);
     }
-    operations.push(if inputs.no_pivot { Operation::ChangeRoot } else { Operation::PivotRoot });
-    if let Some((propagation, recursive)) = propagation {
-        operations.push(Operation::RootPropagation { propagation, recursive });
+    operations.push(match propagation {
+        _ if inputs.no_pivot => Operation::ChangeRoot,
+        None | Some((Propagation::Slave, true)) => Operation::PivotRoot,
+        Some(_) => Operation::PivotRootFromPeers,
+    });
+    // What a slave receives it receives through the mount that was attached.
+    if let Some((propagation, recursive)) = propagation.filter(|(propagation, _)| *propagation != Propagation::Slave) {
+        operations.push(Operation::RootPropagation { propagation: Propagation::Private, recursive: false });
+        if propagation != Propagation::Private {
+            operations.push(Operation::RootPropagation { propagation, recursive });
+        }
     }
+    Ok(())
+}
+
+/// `rootfsPropagation` is, as in runc, first of all what becomes of the host's mounts in the new namespace: with
+/// `shared`, what is mounted in a volume that is shared with the host reaches the host.
+fn attach_root(
+    source: RootSource,
+    propagation: Option<(Propagation, bool)>,
+    inputs: &Inputs,
+    operations: &mut Vec<Operation>,
+) -> Result<(), PlanError> {
+    match propagation {
+        None | Some((Propagation::Slave, true)) => operations.push(Operation::DetachPropagation),
+        Some((Propagation::Private, _)) if inputs.no_pivot => {
+            let expected = "anything but private with --no-pivot: it would leave the host's mounts shared";
+            return Err(PlanError::Invalid {
+                field: "linux.rootfsPropagation".into(),
+                value: "private".into(),
+                expected,
+            });
+        }
+        Some((propagation, recursive)) => operations.push(Operation::HostPropagation { propagation, recursive }),
+    }
+    let spreads = matches!(propagation, Some((Propagation::Shared | Propagation::Unbindable, _)));
+    if spreads && source == RootSource::Given {
+        // Or what is put on top of it would reach the host.
+        operations.push(Operation::HostPropagation { propagation: Propagation::Slave, recursive: false });
+    }
+    operations.push(match source {
+        RootSource::Path(path) if spreads => Operation::AttachRootInPlace(path),
+        source => Operation::AttachRoot(source),
+    });
     Ok(())
 }
 

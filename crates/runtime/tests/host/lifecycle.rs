@@ -148,9 +148,16 @@ fn features_are_those_of_the_specification() {
     assert_eq!(features["hooks"], json!([]));
     // What it says of mounts is true.
     for option in features["mountOptions"].as_array().unwrap() {
-        let bundle = Bundle::new(&["true"]);
-        let source = bundle.path().join("rootfs/tmp");
-        let mount = json!({ "destination": "/tmp", "type": "bind", "source": source, "options": ["bind", option] });
-        bundle.set("/mounts/-", mount).run().ok();
+        let option = option.as_str().unwrap();
+        let mount = |options: &[&str]| match option {
+            // Something must be there already.
+            "remount" => json!({ "destination": "/dev/shm", "options": options }),
+            _ if options[0] == "bind" => json!({ "destination": "/tmp", "source": "rootfs/tmp", "options": options }),
+            _ => json!({ "destination": "/tmp", "type": "tmpfs", "source": "rootfs/tmp", "options": options }),
+        };
+        let both: &[&[&str]] = if option == "tmpcopyup" { &[&["tmpcopyup"]] } else { &[&[option], &["bind", option]] };
+        for options in both {
+            Bundle::new(&["true"]).set("/mounts/-", mount(options)).run().ok();
+        }
     }
 }
