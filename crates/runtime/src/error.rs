@@ -47,6 +47,15 @@ pub enum LaunchError {
     /// The child gave up, and said why.
     #[error(transparent)]
     Child(#[from] Report),
+    /// What the child may not do itself, the launcher could not do for it.
+    #[error("{operation}")]
+    Outside {
+        /// The operation of the plan.
+        operation: String,
+        /// Why.
+        #[source]
+        source: sys::Error,
+    },
     /// The child ended without saying why (it was killed, most likely for want of memory in its cgroup).
     #[error("the container's first process ended before it executed its command ({status})")]
     ChildGone {
@@ -71,6 +80,7 @@ impl Classify for LaunchError {
             LaunchError::Clone(sys::process::CloneError::Call(error)) | LaunchError::Call(error) => {
                 kind_of_io(&error.to_io())
             }
+            LaunchError::Outside { source, .. } => kind_of_io(&source.to_io()),
             LaunchError::Child(report) => report.kind,
             LaunchError::ChildGone { .. } | LaunchError::Listen(_) => Kind::Internal,
         }

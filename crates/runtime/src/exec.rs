@@ -81,7 +81,7 @@ pub(crate) fn exec_with(request: ExecRequest<'_>, extras: Extras) -> Result<Exec
     let plan = plan_exec(request.spec, request.process, &inputs)?;
     let filter = prepare::filter(request.spec)?;
     let streams = prepare::streams(request.stdio)?;
-    let channel = Channel::open(streams.terminal)?;
+    let channel = Channel::open(streams.terminal, plan.asks())?;
     let (kinds, own_pids) = namespaces(request.spec);
     let pidfd = request.container.pidfd.as_fd();
     let prepared = Prepared {
@@ -97,11 +97,12 @@ pub(crate) fn exec_with(request: ExecRequest<'_>, extras: Extras) -> Result<Exec
         filter,
         fifo: None,
         status: channel.status_inside,
+        answers: channel.answers_inside,
         namespaces: Vec::new(),
         trace: false,
     };
     let args = CloneArgs { flags: CloneFlags::empty(), cgroup: request.cgroup.clone_into() };
-    let started = start_child(prepared, own_pids.then_some(pidfd), args, channel.status, channel.console)?;
+    let started = start_child(prepared, own_pids.then_some(pidfd), args, channel.ours)?;
     let Child { pid, pidfd } = started.child;
     let heard = started.heard;
     Ok(Executed { pid, pidfd, terminal: started.terminal, steps: heard.steps, warnings: heard.warnings })

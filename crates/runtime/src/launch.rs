@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Starting a container: the launcher's side.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -15,8 +16,9 @@ use sys::process::{Child, CloneArgs, CloneFlags};
 
 use crate::apply::{self, Prepared};
 use crate::error::LaunchError;
-use crate::message::{Heard, Step, listen};
+use crate::message::{Heard, Question, Step, listen};
 use crate::namespaces::clone_in;
+use crate::outside;
 use crate::plan::{Inputs, Plan, plan};
 use crate::security_modules::security_modules;
 use crate::{prepare, protect};
@@ -147,7 +149,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
     };
     let streams = prepare::streams(request.stdio)?;
     let namespaces = prepare::namespaces(&plan)?;
-    let channel = Channel::open(streams.terminal)?;
+    let channel = Channel::open(streams.terminal, plan.asks())?;
     let cgroup = prepare::make_cgroup(request.spec, request.id)?;
     step("make the cgroup");
     let prepared = Prepared {
@@ -163,10 +165,11 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         filter,
         fifo,
         status: channel.status_inside,
+        answers: channel.answers_inside,
         namespaces,
         trace: request.trace,
     };
-    match start(prepared, &cgroup, &plan, channel.status, channel.console) {
+    match start(prepared, &cgroup, &plan, channel.ours) {
         Ok(started) => {
             steps.extend(started.heard.steps);
             let Child { pid, pidfd } = started.child;
@@ -181,18 +184,12 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
     }
 }
 
-fn start(
-    mut prepared: Prepared<'_>,
-    cgroup: &Cgroup,
-    plan: &Plan,
-    status: OwnedFd,
-    console: Option<OwnedFd>,
-) -> Result<Started, LaunchError> {
+fn start(mut prepared: Prepared<'_>, cgroup: &Cgroup, plan: &Plan, channel: Ours) -> Result<Started, LaunchError> {
     prepared.tasks = cgroup.join_files()?;
     let joined = prepared.namespaces.iter().position(|(kind, _)| *kind == CloneFlags::NEWPID);
     let pid_namespace = joined.map(|index| prepared.namespaces.swap_remove(index).1);
     let args = CloneArgs { flags: plan.create, cgroup: cgroup.clone_into() };
-    start_child(prepared, pid_namespace.as_ref().map(AsFd::as_fd), args, status, console)
+    start_child(prepared, pid_namespace.as_ref().map(AsFd::as_fd), args, channel)
 }
 
 /// A child that executed its command, or waits.
@@ -207,15 +204,26 @@ pub(crate) fn start_child(
     prepared: Prepared<'_>,
     pid_namespace: Option<BorrowedFd<'_>>,
     args: CloneArgs<'_>,
-    status: OwnedFd,
-    console: Option<OwnedFd>,
+    channel: Ours,
 ) -> Result<Started, LaunchError> {
-    let child = clone_in(pid_namespace, args, || apply::run(&prepared))?;
+    let Ours { status, answers, console } = channel;
+    let child = clone_in(pid_namespace, args, || apply::run(&prepared, answers.as_ref().map(AsFd::as_fd)))?;
+    let plan = prepared.plan;
     // The child has its own copies; ours would keep the status pipe from ending.
     drop(prepared);
-    let result = listen(status).map_err(LaunchError::Listen).and_then(|mut heard| match heard.failed.take() {
+    let mut warnings = Vec::new();
+    let result = listen(status, answers, |Question::Outside { operation }| {
+        let operation =
+            plan.operations.get(operation).ok_or_else(|| LaunchError::Listen(ErrorKind::InvalidData.into()));
+        warnings.extend(outside::carry_out(operation?, &child)?);
+        Ok(())
+    });
+    let result = result.and_then(|mut heard| match heard.failed.take() {
         Some(report) => Err(LaunchError::Child(report)),
-        None => Ok(heard),
+        None => {
+            heard.warnings.extend(warnings);
+            Ok(heard)
+        }
     });
     let heard = match result {
         Ok(heard) => heard,
@@ -237,26 +245,36 @@ pub(crate) fn start_child(
     Ok(Started { child, heard, terminal })
 }
 
-/// The pipe on which the child reports, and the socket over which its terminal comes.
+/// How launcher and child talk.
 pub(crate) struct Channel {
-    pub(crate) status: OwnedFd,
+    /// The launcher's ends.
+    pub(crate) ours: Ours,
+    /// The pipe on which the child reports.
     pub(crate) status_inside: OwnedFd,
-    pub(crate) console: Option<OwnedFd>,
+    /// The pipe on which it gets answers, if it asks anything.
+    pub(crate) answers_inside: Option<OwnedFd>,
+    /// The socket over which its terminal goes.
     pub(crate) console_inside: Option<OwnedFd>,
 }
 
+/// The launcher's ends of a [`Channel`].
+pub(crate) struct Ours {
+    status: OwnedFd,
+    answers: Option<OwnedFd>,
+    console: Option<OwnedFd>,
+}
+
 impl Channel {
-    pub(crate) fn open(terminal: bool) -> Result<Channel, LaunchError> {
-        let (status, status_inside) =
-            pipe_with(PipeFlags::CLOEXEC).map_err(|errno| sys::Error::new("pipe2(O_CLOEXEC)", errno))?;
-        let mut channel = Channel { status, status_inside, console: None, console_inside: None };
-        if terminal {
-            let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-                .map_err(|errno| sys::Error::new("socketpair(AF_UNIX, SOCK_DGRAM|SOCK_CLOEXEC)", errno))?;
-            channel.console = Some(ours);
-            channel.console_inside = Some(theirs);
-        }
-        Ok(channel)
+    pub(crate) fn open(terminal: bool, asks: bool) -> Result<Channel, LaunchError> {
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|errno| sys::Error::new("pipe2(O_CLOEXEC)", errno));
+        let (status, status_inside) = pipe()?;
+        let (answers_inside, answers) = asks.then(pipe).transpose()?.unzip();
+        let pair = || {
+            socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+                .map_err(|errno| sys::Error::new("socketpair(AF_UNIX, SOCK_DGRAM|SOCK_CLOEXEC)", errno))
+        };
+        let (console, console_inside) = terminal.then(pair).transpose()?.unzip();
+        Ok(Channel { ours: Ours { status, answers, console }, status_inside, answers_inside, console_inside })
     }
 }
 

@@ -18,6 +18,7 @@ mod launch;
 mod message;
 mod namespaces;
 pub mod oci_cli;
+mod outside;
 pub mod plan;
 mod prepare;
 pub mod protect;

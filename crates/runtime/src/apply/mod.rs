@@ -26,7 +26,7 @@ use sys::process::CloneFlags;
 pub(crate) use error::{ApplyError, StepError};
 use files::Files;
 
-use crate::message::{Message, Step};
+use crate::message::{Message, Question, Step};
 use crate::plan::{NamespaceSource, Operation, Plan};
 
 /// What the launcher made ready: everything that can be looked up, opened or computed before there is a child.
@@ -50,6 +50,8 @@ pub(crate) struct Prepared<'a> {
     /// The fifo by which `start` is waited for (`O_PATH`).
     pub(crate) fifo: Option<OwnedFd>,
     pub(crate) status: OwnedFd,
+    /// Where answers come from, if the plan asks anything.
+    pub(crate) answers: Option<OwnedFd>,
     pub(crate) trace: bool,
 }
 
@@ -71,9 +73,12 @@ pub(crate) struct Filter {
 pub(crate) const NAME: &std::ffi::CStr = c"corten:starting";
 
 /// Applies the plan and executes the command. Returns, with an exit code, only when that failed and was reported.
-pub(crate) fn run(prepared: &Prepared<'_>) -> i32 {
+///
+/// `launchers` is the child's copy of the end at which its launcher answers: as long as the child has that, it would
+/// wait for a dead launcher's answer.
+pub(crate) fn run(prepared: &Prepared<'_>, launchers: Option<BorrowedFd<'_>>) -> i32 {
     let mut child = Child::new(prepared);
-    let Err(error) = child.apply();
+    let Err(error) = child.apply(launchers);
     child.fail(&Report::from(&error));
     // What is left of the child's descriptors may be closed already, so their owners are not dropped.
     std::mem::forget(child);
@@ -97,6 +102,8 @@ struct Child<'a> {
     steps: Vec<Step>,
     /// Where the status pipe is after the other descriptors were closed.
     status: Option<OwnedFd>,
+    /// Where answers come from after that.
+    answers: Option<OwnedFd>,
     /// The fifo after that, and the directory by which it is opened for writing.
     fifo: Option<(OwnedFd, OwnedFd)>,
     /// The fifo, open for writing: `start` reads from it what goes wrong from there on.
@@ -117,6 +124,7 @@ impl<'a> Child<'a> {
             files: Files::default(),
             steps: Vec::new(),
             status: None,
+            answers: None,
             fifo: None,
             started: None,
             own_descriptors: None,
@@ -127,11 +135,12 @@ impl<'a> Child<'a> {
         }
     }
 
-    fn apply(&mut self) -> Result<Never, ApplyError> {
+    fn apply(&mut self, launchers: Option<BorrowedFd<'_>>) -> Result<Never, ApplyError> {
         let first = |source| ApplyError::Operation { operation: "begin".into(), source };
+        launchers.map_or(Ok(()), sys::fds::close).map_err(|error| first(error.into()))?;
         self.begin().map_err(first)?;
-        for operation in &self.prepared.plan.operations {
-            self.step(operation).map_err(|source| match source {
+        for (index, operation) in self.prepared.plan.operations.iter().enumerate() {
+            self.step(index, operation).map_err(|source| match source {
                 StepError::Executable(error) => ApplyError::Executable(error),
                 source => ApplyError::Operation { operation: named(operation), source },
             })?;
@@ -168,7 +177,7 @@ impl<'a> Child<'a> {
         Ok(())
     }
 
-    fn step(&mut self, operation: &Operation) -> Result<(), StepError> {
+    fn step(&mut self, index: usize, operation: &Operation) -> Result<(), StepError> {
         match operation {
             Operation::JoinCgroup => cgroups::join(&self.prepared.tasks)?,
             Operation::JoinNamespace { kind, source } => self.join(*kind, source)?,
@@ -179,6 +188,7 @@ impl<'a> Child<'a> {
                 }
             }
             Operation::UnshareCgroup => sys::namespace::unshare(CloneFlags::NEWCGROUP)?,
+            Operation::Outside(_) => self.ask(Question::Outside { operation: index })?,
             Operation::NewSession => self.new_session()?,
             Operation::DetachPropagation => root::detach_propagation()?,
             Operation::HostPropagation { propagation, recursive } => root::host_propagation(*propagation, *recursive)?,
@@ -204,7 +214,7 @@ impl<'a> Child<'a> {
             Operation::RootPropagation { propagation, recursive } => {
                 self.files.root_propagation(*propagation, *recursive)?;
             }
-            other => self.process_step(other)?,
+            other => self.process_step(index, other)?,
         }
         Ok(())
     }
@@ -226,6 +236,19 @@ impl<'a> Child<'a> {
     fn say(&self, message: &Message) -> io::Result<()> {
         let status = self.status.as_ref().unwrap_or(&self.prepared.status);
         message.write(&mut Writer(status.as_fd()))
+    }
+
+    /// Asks the launcher for something, and waits until it is done. A launcher that cannot do it ends this process.
+    fn ask(&self, question: Question) -> Result<(), StepError> {
+        let answers = self.answers.as_ref().or(self.prepared.answers.as_ref());
+        let answers = answers.ok_or(StepError::NotProvided { what: "answers" })?;
+        self.say(&Message::Ask(question)).map_err(|_| StepError::ParentGone)?;
+        let mut answer = [0];
+        match rustix::io::retry_on_intr(|| rustix::io::read(answers, &mut answer)) {
+            Ok(0) => Err(StepError::ParentGone),
+            Ok(_) => Ok(()),
+            Err(errno) => Err(sys::Error::new("read(answers, 1)", errno).into()),
+        }
     }
 
     /// A warning that cannot be delivered is no reason to fail: the launcher is gone, and with it who would read it.

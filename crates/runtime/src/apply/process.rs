@@ -24,7 +24,7 @@ use crate::plan::{CapabilitySets, LabelKind, Operation, SYS_ADMIN, capability_na
 const ANY_CPU: &[u64] = &[u64::MAX; 128];
 
 impl Child<'_> {
-    pub(super) fn process_step(&mut self, operation: &Operation) -> Result<(), StepError> {
+    pub(super) fn process_step(&mut self, index: usize, operation: &Operation) -> Result<(), StepError> {
         match operation {
             Operation::OomScoreAdj(score) => self.oom_score(*score)?,
             Operation::Rlimit { name, resource, soft, hard } => self.rlimit(name, *resource, *soft, *hard)?,
@@ -35,7 +35,9 @@ impl Child<'_> {
             },
             Operation::Personality(domain) => sys::personality::set(*domain)?,
             Operation::Label { kind, label } => self.label(*kind, label)?,
-            Operation::CloseDescriptors { preserve } => self.close_descriptors(*preserve)?,
+            Operation::CloseDescriptors { preserve } => {
+                self.close_descriptors(*preserve, self.prepared.plan.asks_after(index))?;
+            }
             Operation::Home => self.home = home(self.home_uid())?,
             Operation::WorkingDirectory(path) => self.working_directory(path)?,
             Operation::NoNewPrivileges => sys::prctl::set_no_new_privs()?,
@@ -184,17 +186,18 @@ impl Child<'_> {
 
     /// Closes everything but the standard three, what the container is to inherit, and what is still needed here,
     /// which comes right after. From here on no descriptor leads to the host.
-    fn close_descriptors(&mut self, preserve: u32) -> Result<(), StepError> {
+    fn close_descriptors(&mut self, preserve: u32, asks: bool) -> Result<(), StepError> {
         let first = 3 + preserve;
         // Out of the way first, so that none is overwritten by another's new place.
         let aside = |fd: BorrowedFd<'_>| {
-            rustix::io::fcntl_dupfd_cloexec(fd, i32::try_from(first + 3).unwrap_or(i32::MAX)).map_err(|errno| {
-                sys::Error::new(format!("fcntl({}, F_DUPFD_CLOEXEC, {})", fd.as_raw_fd(), first + 3), errno)
+            rustix::io::fcntl_dupfd_cloexec(fd, i32::try_from(first + 4).unwrap_or(i32::MAX)).map_err(|errno| {
+                sys::Error::new(format!("fcntl({}, F_DUPFD_CLOEXEC, {})", fd.as_raw_fd(), first + 4), errno)
             })
         };
         let status = aside(self.prepared.status.as_fd())?;
         let fifo = self.prepared.fifo.as_ref().map(|fd| aside(fd.as_fd())).transpose()?;
         let own = self.own_descriptors.as_ref().map(|fd| aside(fd.as_fd())).transpose()?;
+        let answers = self.prepared.answers.as_ref().filter(|_| asks).map(|fd| aside(fd.as_fd())).transpose()?;
         self.files.abandon();
         abandon((self.own_descriptors.take(), self.attributes.take()));
         self.status = Some(sys::fds::place(status.as_fd(), first)?);
@@ -204,7 +207,11 @@ impl Child<'_> {
             self.fifo = Some((fifo, sys::fds::place(own.as_fd(), next + 1)?));
             next += 2;
         }
-        abandon((status, fifo, own));
+        if let Some(answers) = &answers {
+            self.answers = Some(sys::fds::place(answers.as_fd(), next)?);
+            next += 1;
+        }
+        abandon((status, fifo, own, answers));
         sys::fds::close_from(next)?;
         Ok(())
     }

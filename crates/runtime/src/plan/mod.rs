@@ -16,6 +16,7 @@ mod devices;
 mod error;
 mod mounts;
 mod operation;
+mod outside;
 mod process;
 mod refused;
 mod scheduling;
@@ -33,6 +34,7 @@ pub use operation::{
     Attributes, CapabilitySets, CgroupHierarchy, Device, DeviceKind, LabelKind, MountOperation, MountSource,
     NamespaceSource, Operation, RootSource, mount_option_names,
 };
+pub use outside::{IdMapping, IdMaps, Outside};
 pub use scheduling::NumberSet;
 pub(crate) use scheduling::memory_policy_names;
 pub(crate) use sysctl::path as sysctl_path;
@@ -73,6 +75,18 @@ pub struct Plan {
     pub create: CloneFlags,
     /// What the process does then.
     pub operations: Vec<Operation>,
+}
+
+impl Plan {
+    /// Whether the process asks its launcher for anything while it applies the plan.
+    pub fn asks(&self) -> bool {
+        self.operations.iter().any(Operation::asks)
+    }
+
+    /// Whether it still does after the operation at `index`.
+    pub fn asks_after(&self, index: usize) -> bool {
+        self.operations.iter().skip(index + 1).any(Operation::asks)
+    }
 }
 
 impl std::fmt::Display for Plan {

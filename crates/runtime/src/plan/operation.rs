@@ -9,6 +9,7 @@ use sys::process::CloneFlags;
 
 use super::mounts::ATTRIBUTE_NAMES;
 pub use super::mounts::mount_option_names;
+use super::outside::Outside;
 use super::scheduling::NumberSet;
 
 /// One step.
@@ -27,6 +28,8 @@ pub enum Operation {
     JoinContainer,
     /// A cgroup namespace whose root is the container's cgroup.
     UnshareCgroup,
+    /// Have the launcher do something from outside, and wait for it.
+    Outside(Outside),
     /// A session of its own, without a terminal.
     NewSession,
     /// How likely the kernel is to kill the process when memory is short, -1000 to 1000.
@@ -357,7 +360,7 @@ pub struct CapabilitySets {
     pub ambient: u64,
 }
 
-fn limit(limit: Option<u64>) -> String {
+pub(super) fn limit(limit: Option<u64>) -> String {
     limit.map_or_else(|| "unlimited".into(), |limit| limit.to_string())
 }
 
@@ -434,6 +437,7 @@ impl fmt::Display for Operation {
             Operation::JoinNamespace { kind, source: NamespaceSource::Given } => write!(f, "join {kind} (prepared)"),
             Operation::JoinContainer => f.write_str("join the container's namespaces"),
             Operation::UnshareCgroup => f.write_str("unshare CLONE_NEWCGROUP"),
+            Operation::Outside(outside) => write!(f, "{outside}"),
             Operation::NewSession => f.write_str("new session"),
             Operation::OomScoreAdj(score) => write!(f, "oom score {score}"),
             Operation::DetachPropagation => f.write_str("propagation of / rslave"),
@@ -485,6 +489,11 @@ impl fmt::Display for Operation {
 }
 
 impl Operation {
+    /// Whether the process that carries it out asks its launcher for something, and waits for the answer.
+    pub fn asks(&self) -> bool {
+        matches!(self, Operation::Outside(_))
+    }
+
     fn fmt_process(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Operation::Rlimit { name, soft, hard, .. } => {
