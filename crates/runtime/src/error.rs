@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use errors::{Classify, Kind, Report, kind_of_io};
 
+use crate::hooks::HookError;
 use crate::plan::PlanError;
 
 /// Why nothing was started. Whatever had been made (process, cgroup) is gone again.
@@ -44,6 +45,9 @@ pub enum LaunchError {
     /// A system call of the launcher failed.
     #[error(transparent)]
     Call(#[from] sys::Error),
+    /// A hook failed. The container was stopped and taken down again.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// The child gave up, and said why.
     #[error(transparent)]
     Child(#[from] Report),
@@ -81,6 +85,7 @@ impl Classify for LaunchError {
                 kind_of_io(&error.to_io())
             }
             LaunchError::Outside { source, .. } => kind_of_io(&source.to_io()),
+            LaunchError::Hook(error) => error.kind(),
             LaunchError::Child(report) => report.kind,
             LaunchError::ChildGone { .. } | LaunchError::Listen(_) => Kind::Internal,
         }

@@ -99,6 +99,7 @@ pub(crate) fn exec_with(request: ExecRequest<'_>, extras: Extras) -> Result<Exec
         status: channel.status_inside,
         answers: channel.answers_inside,
         namespaces: Vec::new(),
+        hooks: None,
         trace: false,
     };
     let args = CloneArgs { flags: CloneFlags::empty(), cgroup: request.cgroup.clone_into() };

@@ -16,6 +16,7 @@ use sys::process::{Child, CloneArgs, CloneFlags};
 
 use crate::apply::{self, Prepared};
 use crate::error::LaunchError;
+use crate::hooks::Context;
 use crate::message::{Heard, Question, Step, listen};
 use crate::namespaces::clone_in;
 use crate::outside;
@@ -110,7 +111,25 @@ pub struct Launched {
 /// [`LaunchError`]; its kind tells a missing command (`CommandNotFound`) and one that cannot be executed
 /// (`NotExecutable`) from the rest. Nothing is left behind then: no process, no cgroup.
 pub fn launch(request: LaunchRequest<'_>) -> Result<Launched, LaunchError> {
-    launch_with(request, Extras::default())
+    let (id, spec, bundle) = (request.id, request.spec, request.bundle);
+    let runs = matches!(request.start, Start::Now);
+    let launched = launch_with(request, Extras::default())?;
+    if runs && spec.hooks().is_some() {
+        let context = Context::new(id, absolute(bundle)?, spec);
+        if let Err(error) = context.run_poststart(spec, launched.pid) {
+            launched.cgroup.kill().unwrap_or_default();
+            end(&Child { pid: launched.pid, pidfd: launched.pidfd });
+            launched.cgroup.remove().unwrap_or_default();
+            drop(context.run_poststop(spec));
+            return Err(error.into());
+        }
+    }
+    Ok(launched)
+}
+
+/// What hooks are told, where there are any.
+fn hook_context(request: &LaunchRequest<'_>, inputs: &Inputs) -> Option<Context> {
+    request.spec.hooks().as_ref().map(|_| Context::new(request.id, inputs.bundle.clone(), request.spec))
 }
 
 pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<Launched, LaunchError> {
@@ -147,6 +166,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         Start::Now => None,
         Start::WaitFor(path) => Some(open_fifo(path)?),
     };
+    let context = hook_context(&request, &inputs);
     let streams = prepare::streams(request.stdio)?;
     let namespaces = prepare::namespaces(&plan)?;
     let channel = Channel::open(streams.terminal, plan.asks())?;
@@ -167,6 +187,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         status: channel.status_inside,
         answers: channel.answers_inside,
         namespaces,
+        hooks: context.as_ref(),
         trace: request.trace,
     };
     match start(prepared, &cgroup, &plan, channel.ours) {
@@ -179,6 +200,8 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         Err(error) => {
             // The first error is the one to tell; what is left of the cgroup is found by the next `create`.
             cgroup.remove().unwrap_or_default();
+            // So are what hooks that were to clean up after it say.
+            drop(context.map(|context| context.run_poststop(request.spec)));
             Err(error)
         }
     }
@@ -208,14 +231,14 @@ pub(crate) fn start_child(
 ) -> Result<Started, LaunchError> {
     let Ours { status, answers, console } = channel;
     let child = clone_in(pid_namespace, args, || apply::run(&prepared, answers.as_ref().map(AsFd::as_fd)))?;
-    let plan = prepared.plan;
+    let (plan, context) = (prepared.plan, prepared.hooks);
     // The child has its own copies; ours would keep the status pipe from ending.
     drop(prepared);
     let mut warnings = Vec::new();
     let result = listen(status, answers, |Question::Outside { operation }| {
         let operation =
             plan.operations.get(operation).ok_or_else(|| LaunchError::Listen(ErrorKind::InvalidData.into()));
-        warnings.extend(outside::carry_out(operation?, &child)?);
+        warnings.extend(outside::carry_out(operation?, &child, context)?);
         Ok(())
     });
     let result = result.and_then(|mut heard| match heard.failed.take() {

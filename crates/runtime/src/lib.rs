@@ -14,6 +14,7 @@ mod apply;
 mod error;
 mod exec;
 mod executable;
+mod hooks;
 mod launch;
 mod message;
 mod namespaces;
@@ -27,6 +28,7 @@ mod security_modules;
 
 pub use error::LaunchError;
 pub use exec::{ContainerProcess, ExecRequest, Executed, exec};
+pub use hooks::HookError;
 pub use launch::{LaunchRequest, Launched, Start, Stdio, launch};
 pub use message::Step;
 

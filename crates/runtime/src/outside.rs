@@ -6,24 +6,36 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use oci::runtime_spec::ContainerState;
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use sys::process::Child;
 
 use crate::error::LaunchError;
+use crate::hooks::Context;
 use crate::plan::{IdMapping, IdMaps, Operation, Outside};
 
 /// What could not be had and is done without, for the user to read.
 type Warning = Option<String>;
 
 /// Carries out the operation for `child`.
-pub(crate) fn carry_out(operation: &Operation, child: &Child) -> Result<Warning, LaunchError> {
+pub(crate) fn carry_out(
+    operation: &Operation,
+    child: &Child,
+    context: Option<&Context>,
+) -> Result<Warning, LaunchError> {
     let failed = |source| LaunchError::Outside { operation: operation.to_string(), source };
     let Operation::Outside(outside) = operation else {
         return Err(failed(sys::Error::new("an operation that the child carries out itself", Errno::INVAL)));
     };
     match outside {
+        Outside::Hooks(hooks) => {
+            let context =
+                context.ok_or_else(|| failed(sys::Error::new("hooks without what they are told", Errno::INVAL)))?;
+            context.run_outside(hooks, ContainerState::Creating, Some(child.pid))?;
+            Ok(None)
+        }
         Outside::MapIds(maps) => map_ids(maps, child).map(|()| None),
         Outside::OomScoreAdj(score) => oom_score(*score, child),
         Outside::Rlimit { name, resource, soft, hard } => rlimit(name, *resource, *soft, *hard, child),

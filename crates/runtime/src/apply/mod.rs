@@ -21,13 +21,15 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use errors::Report;
+use oci::runtime_spec::ContainerState;
 use sys::process::CloneFlags;
 
 pub(crate) use error::{ApplyError, StepError};
 use files::Files;
 
+use crate::hooks::{self, Context, Place};
 use crate::message::{Message, Question, Step};
-use crate::plan::{NamespaceSource, Operation, Plan};
+use crate::plan::{Hook, HookKind, NamespaceSource, Operation, Plan};
 
 /// What the launcher made ready: everything that can be looked up, opened or computed before there is a child.
 pub(crate) struct Prepared<'a> {
@@ -52,6 +54,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) status: OwnedFd,
     /// Where answers come from, if the plan asks anything.
     pub(crate) answers: Option<OwnedFd>,
+    /// What hooks are told, if the plan has any.
+    pub(crate) hooks: Option<&'a Context>,
     pub(crate) trace: bool,
 }
 
@@ -142,6 +146,7 @@ impl<'a> Child<'a> {
         for (index, operation) in self.prepared.plan.operations.iter().enumerate() {
             self.step(index, operation).map_err(|source| match source {
                 StepError::Executable(error) => ApplyError::Executable(error),
+                StepError::Hook(error) => ApplyError::Hook(error),
                 source => ApplyError::Operation { operation: named(operation), source },
             })?;
             if self.prepared.trace {
@@ -205,6 +210,7 @@ impl<'a> Child<'a> {
             Operation::Sysctl { key, value } => self.files.set_sysctl(key, value)?,
             Operation::Mask(path) => self.files.mask(path)?,
             Operation::MakeReadOnly(path) => self.files.make_read_only(path)?,
+            Operation::Hooks(hooks) => self.hooks(hooks)?,
             Operation::ReadOnlyRoot => self.files.read_only_root()?,
             Operation::ReadOnlyMount(path) => self.files.read_only_mount(path)?,
             Operation::MakeWorkingDirectory(path) => self.files.make_working_directory(path)?,
@@ -215,6 +221,25 @@ impl<'a> Child<'a> {
                 self.files.root_propagation(*propagation, *recursive)?;
             }
             other => self.process_step(index, other)?,
+        }
+        Ok(())
+    }
+
+    /// Before the root is entered, hooks run there and with an empty environment; afterwards, as the command will.
+    fn hooks(&self, list: &[Hook]) -> Result<(), StepError> {
+        let context = self.prepared.hooks.ok_or(StepError::NotProvided { what: "what hooks are told" })?;
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        for hook in list {
+            if hook.kind == HookKind::StartContainer {
+                let mut environment = self.prepared.program.environment.clone();
+                environment.extend(self.home.clone());
+                let state = context.state(ContainerState::Created, Some(pid));
+                hooks::run(hook, &state, &environment, Place::Here)?;
+            } else {
+                let state = context.state(ContainerState::Creating, Some(pid));
+                let place = self.files.root.as_ref().map_or(Place::Here, |root| Place::Descriptor(root.as_fd()));
+                hooks::run(hook, &state, &[], place)?;
+            }
         }
         Ok(())
     }

@@ -14,9 +14,9 @@ use super::flags::{Flag, Flags};
 use super::inherited::Inherited;
 use super::log::Log;
 use super::store::{Entry, Record, process_times, replace};
-use super::{Context, config, delete, foreground, time};
+use super::{Context, config, delete, foreground, hooks, time};
 use crate::launch::{Extras, absolute, launch_with};
-use crate::{LaunchRequest, Launched, Start, Stdio, protect};
+use crate::{LaunchError, LaunchRequest, Launched, Start, Stdio, protect};
 
 const FLAGS: &[Flag] = &[
     Flag::value("bundle").short('b'),
@@ -129,6 +129,7 @@ pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Resu
     let code = foreground.attend(launched.pidfd.as_fd(), launched.terminal)?;
     if !request.keep {
         delete::clean(&entry, &launched.cgroup)?;
+        hooks::poststop(&request.id, &request.bundle, &request.spec, log);
     }
     Ok(code)
 }
@@ -150,11 +151,17 @@ fn make(request: &Request, entry: &Entry, start: Start<'_>, log: &mut Log) -> Re
         request.extras,
     )?;
     launched.warnings.iter().for_each(|warning| log.warning(warning));
+    let (id, bundle, spec) = (&request.id, &request.bundle, &request.spec);
     let remembered = remember(request, entry, &launched).and_then(|()| hand_over(&launched, console.as_ref()));
-    if let Err(error) = remembered {
+    let done = remembered.and_then(|()| match start {
+        Start::Now => Ok(hooks::poststart(id, bundle, spec, launched.pid).map_err(LaunchError::Hook)?),
+        Start::WaitFor(_) => Ok(()),
+    });
+    if let Err(error) = done {
         launched.cgroup.kill()?;
         delete::await_end(&request.id, launched.pidfd.as_fd())?;
         launched.cgroup.remove()?;
+        hooks::poststop(id, bundle, spec, log);
         return Err(error);
     }
     Ok(launched)

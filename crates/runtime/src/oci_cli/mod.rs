@@ -11,6 +11,7 @@ mod exec;
 mod features;
 mod flags;
 mod foreground;
+mod hooks;
 mod inherited;
 mod kill;
 mod list;
@@ -113,7 +114,7 @@ fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
         "state" => state::state(&context, rest),
         "list" => list::list(&context, rest),
         "kill" => kill::kill(&context, rest),
-        "delete" => delete::delete(&context, rest),
+        "delete" => delete::delete(&context, rest, log),
         "spec" => spec::spec(rest),
         "features" => features::features(rest),
         "help" => print(HELP),

@@ -9,10 +9,10 @@ use oci::runtime_spec::ContainerState;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 
-use super::Context;
 use super::error::CliError;
 use super::flags::Flags;
 use super::store::Record;
+use super::{Context, hooks};
 use crate::LaunchError;
 use crate::message::listen;
 
@@ -26,7 +26,16 @@ pub(super) fn start(context: &Context, args: Vec<OsString>) -> Result<u8, CliErr
     let fifo = entry.fifo();
     let released = release(&fifo, &record);
     fs::remove_file(&fifo).map_err(CliError::file("remove", &fifo))?;
-    released.map(|()| 0)
+    released?;
+    let spec = entry.spec()?;
+    if let Err(error) = hooks::poststart(&id, &record.bundle, &spec, record.pid) {
+        // The specification has the container stopped then (runtime.md, "Lifecycle"); `delete` takes it down.
+        if let Some(cgroup) = record.cgroup()? {
+            cgroup.kill()?;
+        }
+        return Err(LaunchError::Hook(error).into());
+    }
+    Ok(0)
 }
 
 /// Opens the fifo's other side, which releases the process, and listens until it executed its command.

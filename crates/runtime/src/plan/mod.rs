@@ -14,6 +14,7 @@
 mod capabilities;
 mod devices;
 mod error;
+mod hooks;
 mod mounts;
 mod operation;
 mod outside;
@@ -30,6 +31,7 @@ use sys::process::CloneFlags;
 
 pub(crate) use capabilities::{NAMES as CAPABILITY_NAMES, SYS_ADMIN, name as capability_name};
 pub use error::PlanError;
+pub use hooks::{Hook, HookKind, hooks};
 pub use operation::{
     Attributes, CapabilitySets, CgroupHierarchy, Device, DeviceKind, LabelKind, MountOperation, MountSource,
     NamespaceSource, Operation, RootSource, mount_option_names,
@@ -116,13 +118,15 @@ pub fn plan(spec: &Spec, inputs: &Inputs) -> Result<Plan, PlanError> {
     }
     if namespaces.joins(LinuxNamespaceType::Mount) {
         refused::file_system_in_joined_namespace(spec)?;
+        creation_hooks(spec, &mut operations)?;
         names_and_sysctls(spec, linux, &namespaces, &mut operations)?;
     } else if namespaces.has(LinuxNamespaceType::Mount) {
         file_system(spec, linux, inputs, &namespaces, &mut operations)?;
     } else {
         return Err(PlanError::Missing { field: "linux.namespaces[type=mount]" });
     }
-    process::operations(process, linux, inputs, &mut operations)?;
+    let before_command = hooks(spec, HookKind::StartContainer)?;
+    process::operations(process, linux, inputs, before_command, &mut operations)?;
     Ok(Plan { create: namespaces.create, operations })
 }
 
@@ -145,7 +149,7 @@ pub fn plan_exec(spec: &Spec, process: &Process, inputs: &Inputs) -> Result<Plan
     if inputs.terminal {
         operations.push(Operation::Terminal { console: false, uid: process.user().uid() });
     }
-    process::operations(process, linux, inputs, &mut operations)?;
+    process::operations(process, linux, inputs, Vec::new(), &mut operations)?;
     Ok(Plan { create: CloneFlags::empty(), operations })
 }
 
@@ -157,7 +161,7 @@ fn file_system(
     operations: &mut Vec<Operation>,
 ) -> Result<(), PlanError> {
     let propagation = linux.rootfs_propagation().as_deref().map(mounts::propagation).transpose()?.flatten();
-    attach_root(root_source(spec, inputs)?, propagation, inputs, operations)?;
+    attach_root(spec, propagation, inputs, operations)?;
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     let label = linux.mount_label().as_deref().filter(|label| !label.is_empty());
     if label.is_some() && !inputs.selinux {
@@ -173,6 +177,7 @@ fn file_system(
         operations.push(Operation::Mount(planned.mount));
     }
     devices::operations(mounts, linux, operations)?;
+    creation_hooks(spec, operations)?;
     if inputs.terminal {
         let uid = spec.process().as_ref().map_or(0, |process| process.user().uid());
         operations.push(Operation::Terminal { console: true, uid });
@@ -207,10 +212,27 @@ fn file_system(
     Ok(())
 }
 
+/// When everything is mounted and the host's root is still there.
+fn creation_hooks(spec: &Spec, operations: &mut Vec<Operation>) -> Result<(), PlanError> {
+    let mut outside = hooks(spec, HookKind::Prestart)?;
+    outside.extend(hooks(spec, HookKind::CreateRuntime)?);
+    if !outside.is_empty() {
+        operations.push(Operation::Outside(Outside::Hooks(outside)));
+    }
+    let inside = hooks(spec, HookKind::CreateContainer)?;
+    if !inside.is_empty() {
+        operations.push(Operation::Hooks(inside));
+    }
+    // Those for later must be such that they can be run.
+    hooks(spec, HookKind::Poststart)?;
+    hooks(spec, HookKind::Poststop)?;
+    Ok(())
+}
+
 /// `rootfsPropagation` is, as in runc, first of all what becomes of the host's mounts in the new namespace: with
 /// `shared`, what is mounted in a volume that is shared with the host reaches the host.
 fn attach_root(
-    source: RootSource,
+    spec: &Spec,
     propagation: Option<(Propagation, bool)>,
     inputs: &Inputs,
     operations: &mut Vec<Operation>,
@@ -227,13 +249,17 @@ fn attach_root(
         }
         Some((propagation, recursive)) => operations.push(Operation::HostPropagation { propagation, recursive }),
     }
+    let source = root_source(spec, inputs)?;
     let spreads = matches!(propagation, Some((Propagation::Shared | Propagation::Unbindable, _)));
     if spreads && source == RootSource::Given {
         // Or what is put on top of it would reach the host.
         operations.push(Operation::HostPropagation { propagation: Propagation::Slave, recursive: false });
     }
+    // A hook that enters the mount namespace looks for the root where the bundle has it.
+    let creation = [HookKind::Prestart, HookKind::CreateRuntime, HookKind::CreateContainer];
+    let hooked = creation.into_iter().any(|kind| hooks(spec, kind).is_ok_and(|hooks| !hooks.is_empty()));
     operations.push(match source {
-        RootSource::Path(path) if spreads => Operation::AttachRootInPlace(path),
+        RootSource::Path(path) if spreads || hooked => Operation::AttachRootInPlace(path),
         source => Operation::AttachRoot(source),
     });
     Ok(())

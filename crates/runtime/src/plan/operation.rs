@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use sys::mount::{ATTR_ATIME, Propagation};
 use sys::process::CloneFlags;
 
+use super::hooks::Hook;
 use super::mounts::ATTRIBUTE_NAMES;
 pub use super::mounts::mount_option_names;
 use super::outside::Outside;
@@ -80,6 +81,8 @@ pub enum Operation {
     Mask(PathBuf),
     /// Make a path read-only, if it exists.
     MakeReadOnly(PathBuf),
+    /// Run these hooks, in the container's namespaces.
+    Hooks(Vec<Hook>),
     /// Make the root mount read-only.
     ReadOnlyRoot,
     /// Make the container's root the root, and let go of the host's.
@@ -382,6 +385,11 @@ fn parameters(f: &mut fmt::Formatter<'_>, parameters: &[(String, Option<String>)
     })
 }
 
+pub(super) fn list(f: &mut fmt::Formatter<'_>, verb: &str, hooks: &[Hook]) -> fmt::Result {
+    f.write_str(verb)?;
+    hooks.iter().try_for_each(|hook| write!(f, " {hook}"))
+}
+
 impl fmt::Display for MountOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
@@ -474,6 +482,7 @@ impl fmt::Display for Operation {
             Operation::Sysctl { key, value } => write!(f, "sysctl {key}={value}"),
             Operation::Mask(path) => write!(f, "mask {}", path.display()),
             Operation::MakeReadOnly(path) => write!(f, "read-only {}", path.display()),
+            Operation::Hooks(hooks) => list(f, "run", hooks),
             Operation::ReadOnlyRoot => f.write_str("read-only /"),
             Operation::ReadOnlyMount(path) => write!(f, "read-only mount {}", path.display()),
             Operation::MakeWorkingDirectory(path) => write!(f, "make the working directory {}", path.display()),

@@ -5,9 +5,13 @@ use std::fmt;
 
 use rustix::process::Resource;
 
+use super::hooks::Hook;
+
 /// One such thing. The process asks for it when its turn comes, and waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outside {
+    /// Run these hooks.
+    Hooks(Vec<Hook>),
     /// Say which ids of the host the ids of the process's new user namespace are.
     MapIds(IdMaps),
     /// How likely the kernel is to kill the process when memory is short, -1000 to 1000.
@@ -83,6 +87,7 @@ impl fmt::Display for IdMaps {
 impl fmt::Display for Outside {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Outside::Hooks(hooks) => super::operation::list(f, "run outside", hooks),
             Outside::MapIds(maps) => write!(f, "map {maps}"),
             Outside::OomScoreAdj(score) => write!(f, "oom score {score} (from outside)"),
             Outside::Rlimit { name, soft, hard, .. } => {

@@ -9,6 +9,7 @@ use oci::runtime_spec::{Linux, LinuxPersonalityDomain, PosixRlimit, PosixRlimitT
 use rustix::process::Resource;
 
 use super::capabilities;
+use super::hooks::Hook;
 use super::operation::LabelKind;
 use super::operation::Operation;
 use super::scheduling;
@@ -18,6 +19,7 @@ pub(super) fn operations(
     process: &Process,
     linux: &Linux,
     inputs: &Inputs,
+    before_command: Vec<Hook>,
     operations: &mut Vec<Operation>,
 ) -> Result<(), PlanError> {
     let arguments = command(process)?;
@@ -49,7 +51,7 @@ pub(super) fn operations(
     }
     operations.push(Operation::WorkingDirectory(cwd.clone()));
     rlimits(process, operations)?;
-    privileges(process, linux, inputs, operations);
+    privileges(process, linux, inputs, before_command, operations);
     operations.push(Operation::Umask(process.user().umask().unwrap_or(0o022) & 0o7777));
     operations.push(Operation::Execute(arguments));
     Ok(())
@@ -94,7 +96,13 @@ fn rlimits(process: &Process, operations: &mut Vec<Operation>) -> Result<(), Pla
     Ok(())
 }
 
-fn privileges(process: &Process, linux: &Linux, inputs: &Inputs, operations: &mut Vec<Operation>) {
+fn privileges(
+    process: &Process,
+    linux: &Linux,
+    inputs: &Inputs,
+    before_command: Vec<Hook>,
+    operations: &mut Vec<Operation>,
+) {
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     let filtered = linux.seccomp().is_some();
     let sets = capabilities::sets(process.capabilities().as_ref());
@@ -118,6 +126,9 @@ fn privileges(process: &Process, linux: &Linux, inputs: &Inputs, operations: &mu
     operations.push(Operation::FindCommand);
     if inputs.waits_for_start {
         operations.push(Operation::WaitForStart);
+    }
+    if !before_command.is_empty() {
+        operations.push(Operation::Hooks(before_command));
     }
     if filtered {
         operations.push(Operation::Seccomp);

@@ -11,20 +11,6 @@ fn unsupported(present: bool, field: &str) -> Result<(), PlanError> {
 
 pub(super) fn spec(spec: &Spec) -> Result<(), PlanError> {
     version(spec.version())?;
-    if let Some(hooks) = spec.hooks() {
-        #[allow(deprecated)]
-        let prestart = hooks.prestart();
-        for (field, list) in [
-            ("hooks.prestart", prestart),
-            ("hooks.createRuntime", hooks.create_runtime()),
-            ("hooks.createContainer", hooks.create_container()),
-            ("hooks.startContainer", hooks.start_container()),
-            ("hooks.poststart", hooks.poststart()),
-            ("hooks.poststop", hooks.poststop()),
-        ] {
-            unsupported(list.as_ref().is_some_and(|list| !list.is_empty()), field)?;
-        }
-    }
     if let Some(linux) = spec.linux() {
         unsupported(linux.intel_rdt().is_some(), "linux.intelRdt")?;
         unsupported(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices")?;

@@ -61,11 +61,7 @@ fn changed(pointer: &str, change: Value) -> Result<Plan, PlanError> {
 
 #[test]
 fn what_is_not_supported_is_refused_by_name() {
-    let hook = json!([{ "path": "/bin/true" }]);
     for (pointer, change, field) in [
-        ("/hooks", json!({ "prestart": hook }), "hooks.prestart"),
-        ("/hooks", json!({ "createRuntime": hook }), "hooks.createRuntime"),
-        ("/hooks", json!({ "poststop": hook }), "hooks.poststop"),
         ("/linux/namespaces/-", json!({ "type": "user" }), "linux.namespaces[type=user]"),
         ("/linux/namespaces/-", json!({ "type": "time" }), "linux.namespaces[type=time]"),
         ("/linux/intelRdt", json!({}), "linux.intelRdt"),
@@ -100,6 +96,13 @@ fn what_cannot_be_is_refused_by_name() {
         ("/linux/sysctl", json!({ "net..x": "1" }), "net..x"),
         ("/linux/sysctl", json!({ "net/../kernel/panic": "1" }), "net/../kernel/panic"),
         ("/linux/sysctl", json!({ "kernel.hostname": "x" }), "the field hostname"),
+        ("/hooks", json!({ "prestart": [{ "path": "true" }] }), "hooks.prestart[0].path"),
+        (
+            "/hooks",
+            json!({ "poststop": [{ "path": "/a" }, { "path": "/a", "timeout": 0 }] }),
+            "hooks.poststop[1].timeout",
+        ),
+        ("/hooks", json!({ "startContainer": [{ "path": "/a", "args": ["a\0"] }] }), "hooks.startContainer[0].args"),
         ("/ociVersion", json!("2.0.0"), "ociVersion"),
         ("/ociVersion", json!("0.9.0"), "ociVersion"),
         ("/ociVersion", json!("1"), "ociVersion"),
@@ -338,4 +341,33 @@ fn labels_need_their_security_module() {
     assert!(printed.contains(expected), "{printed}");
     let inputs = Inputs { no_new_keyring: true, ..inputs };
     assert!(!plan(&spec, &inputs).unwrap().to_string().contains("session keyring"));
+}
+
+#[test]
+fn hooks_run_in_the_order_of_the_specification() {
+    let mut config = crate::oci_cli::sample();
+    for kind in HookKind::ALL {
+        config["hooks"][kind.name()] = json!([{ "path": "/h", "args": ["h", "x"], "timeout": 3 }, { "path": "/i" }]);
+    }
+    let inputs = Inputs { bundle: "/b".into(), waits_for_start: true, ..Inputs::default() };
+    let spec: Spec = serde_json::from_value(config).unwrap();
+    let printed = plan(&spec, &inputs).unwrap().to_string();
+    let wanted = |line: &&str| {
+        ["run ", "attach", "device /dev/tty", "pivot", "wait", "execute"].iter().any(|word| line.starts_with(word))
+    };
+    let lines: Vec<&str> = printed.lines().filter(wanted).filter(|line| *line != "run on any CPU").collect();
+    let expected = [
+        "attach root /b/rootfs in its own place",
+        "device /dev/tty c 5:0 0666 0:0",
+        "run outside hooks.prestart[0] [\"h\", \"x\"] within 3 s hooks.prestart[1] [\"/i\"] \
+            hooks.createRuntime[0] [\"h\", \"x\"] within 3 s hooks.createRuntime[1] [\"/i\"]",
+        "run hooks.createContainer[0] [\"h\", \"x\"] within 3 s hooks.createContainer[1] [\"/i\"]",
+        "pivot root",
+        "wait for start",
+        "run hooks.startContainer[0] [\"h\", \"x\"] within 3 s hooks.startContainer[1] [\"/i\"]",
+        "execute [\"sh\"]",
+    ];
+    assert_eq!(lines, expected);
+    let exec = plan_exec(&spec, spec.process().as_ref().unwrap(), &inputs).unwrap().to_string();
+    assert!(!exec.contains("hooks."), "{exec}");
 }

@@ -106,9 +106,8 @@ fn starting_what_was_killed_while_it_waited_does_not_hang() {
 
 #[test]
 fn what_is_not_supported_is_refused_before_anything_is_made() {
-    let hooks = json!({ "prestart": [{ "path": "/bin/true" }] });
-    let bundle = Bundle::new(&["true"]).set("/hooks", hooks);
-    bundle.run().fails(1, "hooks.prestart");
+    let bundle = Bundle::new(&["true"]).set("/linux/intelRdt", json!({ "closID": "x" }));
+    bundle.run().fails(1, "linux.intelRdt");
     bundle.left_nothing();
     bundle.oci(&["run", "--no-such-flag", "x"]).fails(1, "--no-such-flag");
     bundle.oci(&["frobnicate"]).fails(1, "frobnicate");

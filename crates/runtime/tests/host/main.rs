@@ -8,6 +8,7 @@ mod bundle;
 mod escape;
 mod exec;
 mod files;
+mod hooks;
 mod identity;
 mod lifecycle;
 mod mounts;
