@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use errors::{Classify, Kind, Report, kind_of_io};
 
+use crate::hooks::HookError;
 use crate::plan::PlanError;
 
 /// Why nothing was started. Whatever had been made (process, cgroup) is gone again.
@@ -47,9 +48,21 @@ pub enum LaunchError {
     /// A system call of the launcher failed.
     #[error(transparent)]
     Call(#[from] sys::Error),
+    /// A hook failed. The container was stopped and taken down again.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// The child gave up, and said why.
     #[error(transparent)]
     Child(#[from] Report),
+    /// What the child may not do itself, the launcher could not do for it.
+    #[error("{operation}")]
+    Outside {
+        /// The operation of the plan.
+        operation: String,
+        /// Why.
+        #[source]
+        source: sys::Error,
+    },
     /// The child ended without saying why (it was killed, most likely for want of memory in its cgroup).
     #[error("the container's first process ended before it executed its command ({status})")]
     ChildGone {
@@ -75,6 +88,8 @@ impl Classify for LaunchError {
             LaunchError::Clone(sys::process::CloneError::Call(error)) | LaunchError::Call(error) => {
                 kind_of_io(&error.to_io())
             }
+            LaunchError::Outside { source, .. } => kind_of_io(&source.to_io()),
+            LaunchError::Hook(error) => error.kind(),
             LaunchError::Child(report) => report.kind,
             LaunchError::ChildGone { .. } | LaunchError::Listen(_) => Kind::Internal,
         }

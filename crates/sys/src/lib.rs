@@ -23,6 +23,7 @@ pub mod netlink;
 pub mod personality;
 pub mod prctl;
 pub mod process;
+pub mod scheduling;
 pub mod seccomp;
 pub mod signal;
 

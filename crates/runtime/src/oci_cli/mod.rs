@@ -3,6 +3,7 @@
 //!
 //! One file per command. Arguments are read by hand (`flags`): start-up time counts here, and there are few.
 
+mod config;
 mod create;
 mod delete;
 mod error;
@@ -11,6 +12,8 @@ mod exec;
 mod features;
 mod flags;
 mod foreground;
+mod hooks;
+mod inherited;
 mod kill;
 mod list;
 mod log;
@@ -131,7 +134,7 @@ fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
         "update" => update::update(&context, rest, log),
         "events" => events::events(&context, rest),
         "kill" => kill::kill(&context, rest),
-        "delete" => delete::delete(&context, rest),
+        "delete" => delete::delete(&context, rest, log),
         "spec" => spec::spec(rest),
         "features" => features::features(rest),
         "help" => print(HELP),
