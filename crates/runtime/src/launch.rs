@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Starting a container: the launcher's side.
 
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -14,11 +13,11 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use sys::process::{Child, CloneArgs, CloneFlags};
 
+use crate::adopt::Ward;
 use crate::apply::{self, Prepared};
 use crate::error::LaunchError;
-use crate::message::{Heard, Question, Step, listen};
+use crate::message::{Heard, Step, listen};
 use crate::namespaces::clone_in;
-use crate::outside;
 use crate::plan::{Inputs, Plan, plan};
 use crate::{prepare, protect};
 
@@ -129,6 +128,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         dies_with_parent: !waits && !extras.outlives_launcher,
         no_pivot: extras.no_pivot,
         preserve_fds: extras.preserve_fds,
+        caller: prepare::caller()?,
         hierarchies: prepare::hierarchies(request.spec)?,
     };
     let plan = plan(request.spec, &inputs)?;
@@ -143,6 +143,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
     };
     let streams = prepare::streams(request.stdio)?;
     let namespaces = prepare::namespaces(&plan)?;
+    let trees = prepare::trees(&plan)?;
     let channel = Channel::open(streams.terminal, plan.asks())?;
     let cgroup = prepare::make_cgroup(request.spec, request.id)?;
     step("make the cgroup");
@@ -160,6 +161,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         fifo,
         status: channel.status_inside,
         answers: channel.answers_inside,
+        trees,
         namespaces,
         trace: request.trace,
     };
@@ -179,7 +181,10 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
 }
 
 fn start(mut prepared: Prepared<'_>, cgroup: &Cgroup, plan: &Plan, channel: Ours) -> Result<Started, LaunchError> {
-    prepared.tasks = cgroup.join_files()?;
+    prepared.tasks = prepare::cgroup_files(cgroup, plan)?;
+    if plan.staged() {
+        return start_child(prepared, None, CloneArgs::default(), channel);
+    }
     let joined = prepared.namespaces.iter().position(|(kind, _)| *kind == CloneFlags::NEWPID);
     let pid_namespace = joined.map(|index| prepared.namespaces.swap_remove(index).1);
     let args = CloneArgs { flags: plan.create, cgroup: cgroup.clone_into() };
@@ -205,13 +210,9 @@ pub(crate) fn start_child(
     let plan = prepared.plan;
     // The child has its own copies; ours would keep the status pipe from ending.
     drop(prepared);
-    let mut warnings = Vec::new();
-    let result = listen(status, answers, |Question::Outside { operation }| {
-        let operation =
-            plan.operations.get(operation).ok_or_else(|| LaunchError::Listen(ErrorKind::InvalidData.into()));
-        warnings.extend(outside::carry_out(operation?, &child)?);
-        Ok(())
-    });
+    let mut ward = Ward::new(plan, child);
+    let result = listen(status, answers, |question| ward.answer(question));
+    let Ward { child, warnings, .. } = ward;
     let result = result.and_then(|mut heard| match heard.failed.take() {
         Some(report) => Err(LaunchError::Child(report)),
         None => {

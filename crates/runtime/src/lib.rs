@@ -10,10 +10,13 @@
 //!
 //! **Architecture Invariant:** no async runtime, no threads; `launch` and `exec` refuse a caller that has threads.
 
+mod adopt;
 mod apply;
 mod error;
 mod exec;
 mod executable;
+mod id_helpers;
+mod id_map;
 mod launch;
 mod message;
 mod namespaces;

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs, mkdirat, symlinkat};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen, open_tree, unmount,
@@ -20,13 +21,19 @@ use crate::resolve::Leaf;
 type Parameter<'a> = (&'a str, Option<&'a str>);
 
 impl Files {
-    pub(super) fn mount(&mut self, mount: &MountOperation) -> Result<(), StepError> {
+    pub(super) fn mount(&mut self, mount: &MountOperation, opened: Option<BorrowedFd<'_>>) -> Result<(), StepError> {
         self.forget_directory();
         let attached = match &mount.source {
-            MountSource::FileSystem { kind, source, parameters } => {
-                self.new_file_system(mount, kind, source.as_deref(), parameters)?
+            MountSource::FileSystem { kind, source, parameters, otherwise } => {
+                self.new_file_system(mount, kind, source.as_deref(), parameters, otherwise.as_deref())?
             }
-            MountSource::Bind { source, recursive } => self.bind(mount, source, *recursive)?,
+            MountSource::Bind { opened: true, .. } => {
+                let opened = opened.ok_or(StepError::NotProvided { what: "what is bound" })?;
+                let tree = rustix::io::fcntl_dupfd_cloexec(opened, 3)
+                    .map_err(|errno| sys::Error::new("fcntl(what is bound, F_DUPFD_CLOEXEC, 3)", errno))?;
+                self.bind(mount, tree)?
+            }
+            MountSource::Bind { source, recursive, .. } => self.bind(mount, host_tree(source, *recursive)?)?,
             MountSource::Cgroup1 { hierarchies, namespace } => self.cgroup1(mount, hierarchies, *namespace)?,
         };
         if let Some((propagation, recursive)) = mount.propagation {
@@ -42,6 +49,7 @@ impl Files {
         kind: &str,
         source: Option<&str>,
         parameters: &[(String, Option<String>)],
+        otherwise: Option<&Path>,
     ) -> Result<OwnedFd, StepError> {
         let root = self.root()?;
         let mut parameters: Vec<Parameter<'_>> =
@@ -67,7 +75,15 @@ impl Files {
         if kind != "proc" {
             refuse_procfs(target.as_fd(), &mount.destination)?;
         }
-        let made = new_mount(kind, source, &parameters, mount.attributes.set)?;
+        let made = match (new_mount(kind, source, &parameters, mount.attributes.set), otherwise) {
+            (Err(StepError::Call(error)), Some(path)) if error.errno() == Errno::PERM => {
+                let tree = host_tree(path, true)?;
+                let attributes = Attributes { set: mount.attributes.set, ..Attributes::default() };
+                sys::mount::setattr(tree.as_fd(), true, &attributes)?;
+                tree
+            }
+            (made, _) => made?,
+        };
         attach(&made, &target)?;
         if kind == "proc" && mount.destination == Path::new("/proc") {
             self.proc_mounted = true;
@@ -75,16 +91,7 @@ impl Files {
         Ok(made)
     }
 
-    fn bind(&mut self, mount: &MountOperation, source: &Path, recursive: bool) -> Result<OwnedFd, StepError> {
-        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        if recursive {
-            flags |= OpenTreeFlags::AT_RECURSIVE;
-        }
-        let tree = open_tree(CWD, source, flags).map_err(|errno| {
-            let recursive = if recursive { "|AT_RECURSIVE" } else { "" };
-            let flags = format!("OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC{recursive}");
-            sys::Error::new(format!("open_tree(AT_FDCWD, {source:?}, {flags})"), errno)
-        })?;
+    fn bind(&mut self, mount: &MountOperation, tree: OwnedFd) -> Result<OwnedFd, StepError> {
         for (attributes, recursive) in [(&mount.recursive, true), (&mount.attributes, false)] {
             if *attributes != plan::Attributes::default() {
                 let plan::Attributes { set, clear } = *attributes;
@@ -149,6 +156,19 @@ impl Files {
     }
 }
 
+/// A detached clone of a file or directory of the host, with all that is mounted below it when `recursive`.
+pub(crate) fn host_tree(source: &Path, recursive: bool) -> sys::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    open_tree(CWD, source, flags).map_err(|errno| {
+        let recursive = if recursive { "|AT_RECURSIVE" } else { "" };
+        let flags = format!("OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC{recursive}");
+        sys::Error::new(format!("open_tree(AT_FDCWD, {source:?}, {flags})"), errno)
+    })
+}
+
 /// A bind mount of a cgroup's directory on the host.
 fn part_of_host(place: &Path, attributes: u64) -> Result<OwnedFd, StepError> {
     let part = open_tree(CWD, place, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
@@ -176,7 +196,7 @@ fn show_only(root: &crate::resolve::Root<'_>, place: &Path, whole: &OwnedFd, own
 
 fn own_cgroups() -> Result<Vec<(CgroupHierarchy, String)>, StepError> {
     let text = std::fs::read_to_string("/proc/self/cgroup").map_err(|error| {
-        let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
         sys::Error::new("read(\"/proc/self/cgroup\")", errno)
     })?;
     Ok(prepare::parse_hierarchies(&text))

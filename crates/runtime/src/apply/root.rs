@@ -7,10 +7,11 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{CWD, OFlags};
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
+use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 use sys::mount::{ATTR_RDONLY, Attributes, Propagation};
 
 use super::files::Files;
+use super::mounts::host_tree;
 use super::{StepError, abandon};
 use crate::plan::RootSource;
 
@@ -25,20 +26,20 @@ pub(super) fn detach_propagation() -> Result<(), StepError> {
 }
 
 impl Files {
-    pub(super) fn attach_root(&mut self, source: &RootSource, given: Option<BorrowedFd<'_>>) -> Result<(), StepError> {
+    pub(super) fn attach_root(
+        &mut self,
+        source: &RootSource,
+        given: Option<BorrowedFd<'_>>,
+        opened: Option<BorrowedFd<'_>>,
+    ) -> Result<(), StepError> {
         let root = match source {
-            RootSource::Given => {
+            RootSource::Given | RootSource::Opened(_) => {
+                let given = if *source == RootSource::Given { given } else { opened };
                 let given = given.ok_or(StepError::NotProvided { what: "a root file system" })?;
                 rustix::io::fcntl_dupfd_cloexec(given, 3)
                     .map_err(|errno| sys::Error::new("fcntl(rootfs, F_DUPFD_CLOEXEC, 3)", errno))?
             }
-            RootSource::Path(path) => {
-                let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-                open_tree(CWD, path, flags | OpenTreeFlags::AT_RECURSIVE).map_err(|errno| {
-                    let flags = "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_RECURSIVE";
-                    sys::Error::new(format!("open_tree(AT_FDCWD, {path:?}, {flags})"), errno)
-                })?
-            }
+            RootSource::Path(path) => host_tree(path, true)?,
         };
         let private = Attributes { propagation: Some(Propagation::Private), ..Attributes::default() };
         // pivot_root wants a root that is not shared; below it, what the host's directory carried stays a slave.

@@ -3,11 +3,13 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use oci::runtime_spec::Mount;
+use oci::runtime_spec::{LinuxNamespaceType, Mount};
 use sys::mount as attr;
 use sys::mount::Propagation;
 
-use super::operation::{Attributes, MountOperation, MountSource};
+use super::namespaces::{Namespaces, mappings};
+use super::operation::{Attributes, MountIdSource, MountIds, MountOperation, MountSource};
+use super::outside::IdMaps;
 use super::{Inputs, PlanError};
 
 /// Attributes as they are printed.
@@ -55,7 +57,7 @@ const IGNORED: [&str; 8] =
     ["defaults", "remount", "norelatime", "nostrictatime", "async", "loud", "nolazytime", "noiversion"];
 
 /// Options that mean something this version does not do.
-const REFUSED: [&str; 4] = ["tmpcopyup", "idmap", "ridmap", "mand"];
+const REFUSED: [&str; 2] = ["tmpcopyup", "mand"];
 
 /// What runc lets be mounted below `/proc`: files that tools such as lxcfs replace. Anything else there could turn
 /// the kernel's interface into something of the image's making.
@@ -84,7 +86,9 @@ pub fn mount_option_names() -> Vec<String> {
         names.push(format!("r{name}"));
     }
     names.extend(IGNORED.map(String::from));
-    names.extend(["bind", "rbind", "sync", "dirsync", "lazytime", "iversion", "silent"].map(String::from));
+    names.extend(
+        ["bind", "rbind", "idmap", "ridmap", "sync", "dirsync", "lazytime", "iversion", "silent"].map(String::from),
+    );
     names.sort();
     names
 }
@@ -119,6 +123,8 @@ struct Options {
     recursive: Attributes,
     propagation: Option<(Propagation, bool)>,
     bind: Option<bool>,
+    /// Whether the mount is id-mapped, and whether that holds for all below it.
+    idmap: Option<bool>,
     parameters: Vec<(String, Option<String>)>,
 }
 
@@ -135,6 +141,8 @@ impl Options {
                 read.propagation = Some(found);
             } else if option == "bind" || option == "rbind" {
                 read.bind = Some(option == "rbind");
+            } else if option == "idmap" || option == "ridmap" {
+                read.idmap = Some(option == "ridmap");
             } else if REFUSED.contains(&option) || option.starts_with("idmap=") || option.starts_with("ridmap=") {
                 return Err(PlanError::Unsupported { field: format!("{field}.options[{option}]") });
             } else if !IGNORED.contains(&option) {
@@ -154,14 +162,10 @@ pub(super) fn plan(
     mount: &Mount,
     index: usize,
     inputs: &Inputs,
-    cgroup_namespace: bool,
+    namespaces: &Namespaces,
 ) -> Result<MountOperation, PlanError> {
     let field = format!("mounts[{index}]");
     let destination = destination(mount, &field)?;
-    let mapped = mount.uid_mappings().is_some() || mount.gid_mappings().is_some();
-    if mapped {
-        return Err(PlanError::Unsupported { field: format!("{field}.uidMappings") });
-    }
     let mut options = Options::read(mount.options().as_deref().unwrap_or_default(), &field)?;
     let kind = mount.typ().clone().unwrap_or_default();
     let bind = options.bind.or((kind == "bind").then_some(false));
@@ -171,16 +175,23 @@ pub(super) fn plan(
             options.attributes.clear &= attr::ATTR_ATIME;
             let source =
                 mount.source().as_ref().ok_or_else(|| invalid(format!("{field}.source"), "", "a path of the host"))?;
-            MountSource::Bind { source: inputs.bundle.join(source), recursive }
+            let ids = ids(mount, &options, namespaces, &field)?;
+            let opened = namespaces.outside_helps() || ids.is_some();
+            MountSource::Bind { source: inputs.bundle.join(source), recursive, opened, ids }
+        }
+        (None, _) if options.idmap.is_some() || mount.uid_mappings().is_some() || mount.gid_mappings().is_some() => {
+            return Err(invalid(format!("{field}.type"), &kind, "a bind mount, because only these are id-mapped"));
         }
         (None, "") => return Err(invalid(format!("{field}.type"), "", "a file system type, or the option bind")),
-        (None, "cgroup") if !inputs.hierarchies.is_empty() => {
-            MountSource::Cgroup1 { hierarchies: inputs.hierarchies.clone(), namespace: cgroup_namespace }
-        }
+        (None, "cgroup") if !inputs.hierarchies.is_empty() => MountSource::Cgroup1 {
+            hierarchies: inputs.hierarchies.clone(),
+            namespace: namespaces.has(LinuxNamespaceType::Cgroup),
+        },
         (None, kind) => MountSource::FileSystem {
             kind: if kind == "cgroup" { "cgroup2" } else { kind }.to_owned(),
             source: mount.source().as_ref().map(|source| source.to_string_lossy().into_owned()),
-            parameters: std::mem::take(&mut options.parameters),
+            parameters: mapped_parameters(std::mem::take(&mut options.parameters), namespaces, &field)?,
+            otherwise: otherwise(kind, namespaces),
         },
     };
     if bind.is_none() {
@@ -196,6 +207,66 @@ pub(super) fn plan(
         recursive: options.recursive,
         propagation: options.propagation,
     })
+}
+
+/// The ids of an id-mapped mount: its own, or those of the container's user namespace.
+fn ids(mount: &Mount, options: &Options, namespaces: &Namespaces, field: &str) -> Result<Option<MountIds>, PlanError> {
+    let own = match (mount.uid_mappings(), mount.gid_mappings()) {
+        (None, None) if options.idmap.is_none() => return Ok(None),
+        (None, None) => None,
+        (uids, gids) => Some(IdMaps {
+            uids: mappings(&format!("{field}.uidMappings"), uids)?,
+            gids: mappings(&format!("{field}.gidMappings"), gids)?,
+        }),
+    };
+    if !namespaces.may_map_mounts() {
+        return Err(PlanError::NeedsRoot { field: format!("{field}.options[idmap]") });
+    }
+    let source = match (own, namespaces.maps(), namespaces.user_path()) {
+        (Some(maps), ..) => MountIdSource::Maps(maps),
+        (None, Some(maps), _) => MountIdSource::Maps(maps.clone()),
+        (None, None, Some(path)) => MountIdSource::Namespace(path.to_owned()),
+        (None, None, None) => {
+            let expected = "uidMappings and gidMappings of the mount, or a user namespace whose mappings it gets";
+            return Err(invalid(format!("{field}.options"), "idmap", expected));
+        }
+    };
+    Ok(Some(MountIds { source, recursive: options.idmap == Some(true) }))
+}
+
+/// A file system's `uid=` and `gid=` mean ids of the container's user namespace, and must be some.
+fn mapped_parameters(
+    parameters: Vec<(String, Option<String>)>,
+    namespaces: &Namespaces,
+    field: &str,
+) -> Result<Vec<(String, Option<String>)>, PlanError> {
+    let Some(maps) = namespaces.maps() else { return Ok(parameters) };
+    for (key, value) in &parameters {
+        let Some(id) = value.as_deref().and_then(|value| value.parse().ok()) else { continue };
+        let mapped = match key.as_str() {
+            "uid" => maps.has_uid(id),
+            "gid" => maps.has_gid(id),
+            _ => true,
+        };
+        if !mapped {
+            let expected = "an id that linux.uidMappings or linux.gidMappings maps";
+            return Err(invalid(format!("{field}.options[{key}]"), &id.to_string(), expected));
+        }
+    }
+    Ok(parameters)
+}
+
+/// What of the host's takes the place of a kernel interface of which a user namespace may have no instance of its own,
+/// because the namespace that it shows belongs to others.
+fn otherwise(kind: &str, namespaces: &Namespaces) -> Option<PathBuf> {
+    let (namespace, path) = match kind {
+        "proc" if !namespaces.joins(LinuxNamespaceType::Pid) => (LinuxNamespaceType::Pid, "/proc"),
+        "sysfs" => (LinuxNamespaceType::Network, "/sys"),
+        "mqueue" => (LinuxNamespaceType::Ipc, "/dev/mqueue"),
+        "cgroup" | "cgroup2" => (LinuxNamespaceType::Cgroup, "/sys/fs/cgroup"),
+        _ => return None,
+    };
+    (namespaces.user() && !namespaces.belongs(namespace)).then(|| path.into())
 }
 
 fn invalid(field: String, value: &str, expected: &'static str) -> PlanError {

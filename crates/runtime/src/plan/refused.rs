@@ -33,7 +33,6 @@ pub(super) fn spec(spec: &Spec) -> Result<(), PlanError> {
         unsupported(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices")?;
         unsupported(linux.memory_policy().is_some(), "linux.memoryPolicy")?;
         unsupported(given(linux.mount_label()), "linux.mountLabel")?;
-        unsupported(linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()), "linux.timeOffsets")?;
     }
     spec.process().as_ref().map_or(Ok(()), process)
 }

@@ -150,7 +150,11 @@ fn features_are_those_of_the_specification() {
     for option in features["mountOptions"].as_array().unwrap() {
         let bundle = Bundle::new(&["true"]);
         let source = bundle.path().join("rootfs/tmp");
-        let mount = json!({ "destination": "/tmp", "type": "bind", "source": source, "options": ["bind", option] });
+        let mut mount = json!({ "destination": "/tmp", "type": "bind", "source": source, "options": ["bind", option] });
+        if option == "idmap" || option == "ridmap" {
+            mount["uidMappings"] = json!([{ "containerID": 0, "hostID": 0, "size": 1000 }]);
+            mount["gidMappings"] = mount["uidMappings"].clone();
+        }
         bundle.set("/mounts/-", mount).run().ok();
     }
 }

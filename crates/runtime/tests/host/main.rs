@@ -11,3 +11,5 @@ mod identity;
 mod lifecycle;
 mod namespaces;
 mod terminal;
+mod time_namespace;
+mod user_namespace;
