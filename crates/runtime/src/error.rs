@@ -68,6 +68,15 @@ pub enum LaunchError {
         #[source]
         source: sys::Error,
     },
+    /// A limit needs a cgroup, and this user may make none.
+    #[error("{limit} in the container's configuration needs a cgroup, and this user may make none")]
+    NoCgroupForLimit {
+        /// The field.
+        limit: &'static str,
+        /// Why.
+        #[source]
+        source: cgroup::CgroupError,
+    },
     /// The program without which an unprivileged user has no other ids than its own is missing.
     #[error(
         "{program} is not installed, and only it can give a user namespace the ids that linux.uidMappings asks for"
@@ -120,6 +129,7 @@ impl Classify for LaunchError {
                 kind_of_io(&error.to_io())
             }
             LaunchError::NoIdHelper { .. } | LaunchError::NoIdMap { .. } => Kind::Unsupported,
+            LaunchError::NoCgroupForLimit { .. } => Kind::PermissionDenied,
             LaunchError::IdHelper { source, .. } => kind_of_io(source),
             LaunchError::IdHelperRefused { .. } => Kind::InvalidArgument,
             LaunchError::Outside { source, .. } => kind_of_io(&source.to_io()),
@@ -137,6 +147,9 @@ impl Classify for LaunchError {
             LaunchError::NoIdMap { .. } => Some(
                 "the file system, or the kernel's support for it, has no id-mapped mounts, or it has one already"
                     .into(),
+            ),
+            LaunchError::NoCgroupForLimit { .. } => Some(
+                "run it in a cgroup v2 subtree that is the user's (systemd: Delegate=yes), or without limits".into(),
             ),
             LaunchError::NoIdHelper { .. } => {
                 Some("install the package uidmap (shadow-utils elsewhere), or map only one's own user and group".into())

@@ -18,8 +18,8 @@ use crate::apply::{self, Prepared};
 use crate::error::LaunchError;
 use crate::message::{Heard, Step, listen};
 use crate::namespaces::clone_in;
-use crate::plan::{Inputs, Plan, plan};
-use crate::{prepare, protect};
+use crate::plan::{Caller, Inputs, Plan, plan};
+use crate::{prepare, protect, rootless};
 
 /// What becomes the process's standard input, output and error.
 #[derive(Debug)]
@@ -80,6 +80,8 @@ pub(crate) struct Extras {
     pub(crate) no_pivot: bool,
     /// Leave the container running when the launcher ends.
     pub(crate) outlives_launcher: bool,
+    /// Whether doing without a cgroup is acceptable; by default, for whoever is not the host's root.
+    pub(crate) rootless: Option<bool>,
 }
 
 /// A started container.
@@ -145,7 +147,10 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
     let namespaces = prepare::namespaces(&plan)?;
     let trees = prepare::trees(&plan)?;
     let channel = Channel::open(streams.terminal, plan.asks())?;
-    let cgroup = prepare::make_cgroup(request.spec, request.id)?;
+    let (cgroup, without_cgroup) = match extras.rootless.unwrap_or(inputs.caller != Caller::Root) {
+        true => rootless::make_cgroup(request.spec, request.id)?,
+        false => (prepare::make_cgroup(request.spec, request.id)?, None),
+    };
     step("make the cgroup");
     let prepared = Prepared {
         plan: &plan,
@@ -169,7 +174,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         Ok(started) => {
             steps.extend(started.heard.steps);
             let Child { pid, pidfd } = started.child;
-            let warnings = started.heard.warnings;
+            let warnings = without_cgroup.into_iter().chain(started.heard.warnings).collect();
             Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, steps, warnings })
         }
         Err(error) => {

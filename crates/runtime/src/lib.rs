@@ -26,6 +26,7 @@ pub mod plan;
 mod prepare;
 pub mod protect;
 mod resolve;
+mod rootless;
 
 pub use error::LaunchError;
 pub use exec::{ContainerProcess, ExecRequest, Executed, exec};

@@ -42,7 +42,7 @@ struct Request {
 }
 
 impl Request {
-    fn read(args: Vec<OsString>) -> Result<Request, CliError> {
+    fn read(context: &Context, args: Vec<OsString>) -> Result<Request, CliError> {
         let flags = Flags::read(args, FLAGS)?;
         if flags.switch("no-new-keyring") {
             return Err(CliError::Unsupported { what: "--no-new-keyring" });
@@ -55,6 +55,7 @@ impl Request {
             preserve_fds: flags.number("preserve-fds")?.unwrap_or(0),
             no_pivot: flags.switch("no-pivot"),
             outlives_launcher: true,
+            rootless: context.rootless,
         };
         Ok(Request {
             id: flags.id()?,
@@ -84,7 +85,7 @@ impl Request {
 
 pub(super) fn create(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     protect::reexec()?;
-    let request = Request::read(args)?;
+    let request = Request::read(context, args)?;
     match (request.wants_terminal(), &request.console) {
         (true, None) => return Err(CliError::Usage { expected: "--console-socket, because process.terminal is true" }),
         (false, Some(_)) => {
@@ -105,7 +106,7 @@ pub(super) fn create(context: &Context, args: Vec<OsString>, log: &mut Log) -> R
 
 pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     protect::reexec()?;
-    let request = Request::read(args)?;
+    let request = Request::read(context, args)?;
     let terminal = request.wants_terminal();
     if request.console.is_some() && !(request.detach && terminal) {
         return Err(CliError::Usage { expected: "--console-socket only with --detach and process.terminal" });
@@ -149,6 +150,7 @@ fn make(request: &Request, entry: &Entry, start: Start<'_>, log: &mut Log) -> Re
     launched.warnings.iter().for_each(|warning| log.warning(warning));
     let remembered = remember(request, entry, &launched).and_then(|()| hand_over(&launched, console.as_ref()));
     if let Err(error) = remembered {
+        sys::process::pidfd_send_signal(launched.pidfd.as_fd(), 9)?;
         launched.cgroup.kill()?;
         delete::await_end(&request.id, launched.pidfd.as_fd())?;
         launched.cgroup.remove()?;
