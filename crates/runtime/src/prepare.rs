@@ -175,29 +175,33 @@ pub(crate) fn cgroup_files(cgroup: &Cgroup, plan: &Plan) -> Result<Vec<OwnedFd>,
     Ok(files)
 }
 
-/// Opens what the plan wants opened outside, with the place of each operation in the plan.
+/// Opens what the plan wants opened before the process becomes another user, unless the process itself does that; with
+/// the place of each operation in the plan.
 pub(crate) fn trees(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>, LaunchError> {
+    if plan.operations.contains(&Operation::OpenTrees) {
+        return Ok(Vec::new());
+    }
     let mut trees = Vec::new();
     for (index, operation) in plan.operations.iter().enumerate() {
         let failed = |source| LaunchError::Outside { operation: operation.to_string(), source };
-        match operation {
-            Operation::AttachRoot(RootSource::Opened(path)) => {
-                trees.push((index, host_tree(path, true).map_err(failed)?));
-            }
-            Operation::Mount(MountOperation {
-                source: MountSource::Bind { source, recursive, opened: true, ids },
-                ..
-            }) => {
-                let tree = host_tree(source, *recursive).map_err(failed)?;
-                if let Some(ids) = ids {
-                    id_map::apply(&tree, ids, operation)?;
-                }
-                trees.push((index, tree));
-            }
-            _ => {}
+        let Some(tree) = tree(operation).map_err(failed)? else { continue };
+        if let Operation::Mount(MountOperation { source: MountSource::Bind { ids: Some(ids), .. }, .. }) = operation {
+            id_map::apply(&tree, ids, operation)?;
         }
+        trees.push((index, tree));
     }
     Ok(trees)
+}
+
+/// What an operation wants opened before.
+pub(crate) fn tree(operation: &Operation) -> sys::Result<Option<OwnedFd>> {
+    match operation {
+        Operation::AttachRoot(RootSource::Opened(path)) => host_tree(path, true).map(Some),
+        Operation::Mount(MountOperation {
+            source: MountSource::Bind { source, recursive, opened: true, .. }, ..
+        }) => host_tree(source, *recursive).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// Opens the files of the namespaces to join.

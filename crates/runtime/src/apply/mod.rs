@@ -57,13 +57,6 @@ pub(crate) struct Prepared<'a> {
     pub(crate) trace: bool,
 }
 
-impl Prepared<'_> {
-    /// What the launcher opened for the operation at this place.
-    fn tree(&self, index: usize) -> Option<BorrowedFd<'_>> {
-        self.trees.iter().find(|(place, _)| *place == index).map(|(_, tree)| tree.as_fd())
-    }
-}
-
 /// What is executed.
 pub(crate) struct Program {
     pub(crate) command: String,
@@ -123,6 +116,8 @@ struct Child<'a> {
     /// The file for the offsets of a new time namespace's clocks.
     offsets: Option<OwnedFd>,
     files: Files,
+    /// What this process opened for operations, by their place in the plan.
+    trees: Vec<(usize, OwnedFd)>,
     steps: Vec<Step>,
     /// Where the status pipe is after the other descriptors were closed.
     status: Option<OwnedFd>,
@@ -148,6 +143,7 @@ impl<'a> Child<'a> {
             proc: None,
             offsets: None,
             files: Files::default(),
+            trees: Vec::new(),
             steps: Vec::new(),
             status: None,
             answers: None,
@@ -237,10 +233,11 @@ impl<'a> Child<'a> {
             Operation::TimeOffsets(offsets) => self.time_offsets(offsets)?,
             Operation::NewSession => self.new_session()?,
             Operation::DetachPropagation => root::detach_propagation()?,
+            Operation::OpenTrees => self.open_trees()?,
             Operation::AttachRoot(source) => {
-                self.files.attach_root(source, self.prepared.rootfs, self.prepared.tree(index))?
+                self.files.attach_root(source, self.prepared.rootfs, find(index, &self.trees, &self.prepared.trees))?
             }
-            Operation::Mount(mount) => self.files.mount(mount, self.prepared.tree(index))?,
+            Operation::Mount(mount) => self.files.mount(mount, find(index, &self.trees, &self.prepared.trees))?,
             Operation::Device(device) => self.files.make_device(device)?,
             Operation::Symlink { target, path } => self.files.make_symlink(target, path)?,
             Operation::Terminal { console, uid } => self.terminal(*console, *uid)?,
@@ -273,6 +270,15 @@ impl<'a> Child<'a> {
             NamespaceSource::Path(_) => prepared(),
         };
         sys::namespace::setns(namespace.ok_or(StepError::NotProvided { what: "the namespace" })?, kind)?;
+        Ok(())
+    }
+
+    fn open_trees(&mut self) -> Result<(), StepError> {
+        for (index, operation) in self.prepared.plan.operations.iter().enumerate() {
+            if let Some(tree) = crate::prepare::tree(operation)? {
+                self.trees.push((index, tree));
+            }
+        }
         Ok(())
     }
 
@@ -317,6 +323,11 @@ impl<'a> Child<'a> {
             message.write(&mut Writer(started.as_fd())).unwrap_or_default();
         }
     }
+}
+
+/// What was opened for the operation at this place.
+fn find<'a>(index: usize, here: &'a [(usize, OwnedFd)], outside: &'a [(usize, OwnedFd)]) -> Option<BorrowedFd<'a>> {
+    here.iter().chain(outside).find(|(place, _)| *place == index).map(|(_, tree)| tree.as_fd())
 }
 
 /// Writes to a descriptor without owning it.

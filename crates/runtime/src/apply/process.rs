@@ -144,7 +144,7 @@ impl Child<'_> {
         let own = self.own_descriptors.as_ref().map(|fd| aside(fd.as_fd())).transpose()?;
         let answers = self.prepared.answers.as_ref().filter(|_| asks).map(|fd| aside(fd.as_fd())).transpose()?;
         self.files.abandon();
-        abandon(self.own_descriptors.take());
+        abandon((self.own_descriptors.take(), std::mem::take(&mut self.trees)));
         self.status = Some(sys::fds::place(status.as_fd(), first)?);
         let mut next = first + 1;
         if let (Some(fifo), Some(own)) = (&fifo, &own) {

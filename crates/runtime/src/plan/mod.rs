@@ -240,7 +240,7 @@ fn root_source(spec: &Spec, inputs: &Inputs, namespaces: &Namespaces) -> Result<
     let root = spec.root().as_ref().ok_or(PlanError::Missing { field: "root" })?;
     let path = inputs.bundle.join(root.path());
     // The root of a user namespace may not be able to reach what the launcher can.
-    Ok(if namespaces.outside_helps() { RootSource::Opened(path) } else { RootSource::Path(path) })
+    Ok(if namespaces.opens_before() { RootSource::Opened(path) } else { RootSource::Path(path) })
 }
 
 fn absolute(field: &str, path: &str) -> Result<PathBuf, PlanError> {

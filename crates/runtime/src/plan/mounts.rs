@@ -176,7 +176,7 @@ pub(super) fn plan(
             let source =
                 mount.source().as_ref().ok_or_else(|| invalid(format!("{field}.source"), "", "a path of the host"))?;
             let ids = ids(mount, &options, namespaces, &field)?;
-            let opened = namespaces.outside_helps() || ids.is_some();
+            let opened = namespaces.opens_before() || ids.is_some();
             MountSource::Bind { source: inputs.bundle.join(source), recursive, opened, ids }
         }
         (None, _) if options.idmap.is_some() || mount.uid_mappings().is_some() || mount.gid_mappings().is_some() => {

@@ -175,6 +175,18 @@ impl Namespaces {
         self.user() && !self.unprivileged()
     }
 
+    /// Whether the root and what is bound is opened before the process becomes root of its user namespace, which may not
+    /// be able to reach it: by a launcher with rights, or while the process still is the user who launches.
+    pub(super) fn opens_before(&self) -> bool {
+        self.outside_helps() || self.opens_itself()
+    }
+
+    fn opens_itself(&self) -> bool {
+        let Caller::Unprivileged { uid, .. } = self.caller else { return false };
+        let is_user = |mapping: &IdMapping| mapping.inside == 0 && mapping.outside == uid;
+        !self.needs_stage() && self.maps.as_ref().is_some_and(|maps| !maps.uids.iter().any(is_user))
+    }
+
     /// The way into the namespaces, for a process of this user and with this OOM score.
     pub(super) fn enter(&self, user: &ProcessUser, score: Option<i32>) -> Result<Entry, PlanError> {
         if let Some(maps) = &self.maps {
@@ -271,6 +283,9 @@ impl Namespaces {
         if uids != MapMethod::Written {
             // Whoever may not write to a hidden process must have written before.
             operations.push(Operation::Hide);
+        }
+        if self.opens_itself() {
+            operations.push(Operation::OpenTrees);
         }
         operations.push(take_ids(maps, user));
     }

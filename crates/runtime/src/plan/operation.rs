@@ -36,6 +36,8 @@ pub enum Operation {
         /// The group id.
         gid: u32,
     },
+    /// Open what operations of this list want opened before, with the rights that the process has now.
+    OpenTrees,
     /// A new time namespace for whoever is made next, with its clocks set off.
     TimeOffsets(Vec<TimeOffset>),
     /// A cgroup namespace whose root is the container's cgroup.
@@ -170,7 +172,7 @@ pub enum NamespaceSource {
 pub enum RootSource {
     /// A directory.
     Path(PathBuf),
-    /// A directory that the launcher opened.
+    /// A directory that was opened before: by the launcher, or by [`Operation::OpenTrees`].
     Opened(PathBuf),
     /// A detached mount that the launcher was given.
     Given,
@@ -221,7 +223,7 @@ pub enum MountSource {
         source: PathBuf,
         /// With what is mounted below it.
         recursive: bool,
-        /// Whether the launcher opens it.
+        /// Whether it was opened before: by the launcher, or by [`Operation::OpenTrees`].
         opened: bool,
         /// Whose ids its files show instead of their owners'.
         ids: Option<MountIds>,
@@ -363,7 +365,7 @@ impl fmt::Display for MountOperation {
             }
             MountSource::Bind { source, recursive, opened, ids } => {
                 let verb = if *recursive { "rbind" } else { "bind" };
-                let opened = if *opened { " (opened outside)" } else { "" };
+                let opened = if *opened { " (opened before)" } else { "" };
                 write!(f, "{verb} {}{opened} on {}", source.display(), self.destination.display())?;
                 if let Some(MountIds { source, recursive }) = ids {
                     f.write_str(if *recursive { " ridmap" } else { " idmap" })?;
@@ -414,6 +416,7 @@ impl fmt::Display for Operation {
             Operation::UnshareUser => f.write_str("unshare CLONE_NEWUSER"),
             Operation::Hide => f.write_str("hide from other users"),
             Operation::TakeIds { uid, gid } => write!(f, "become {uid}:{gid} of the user namespace"),
+            Operation::OpenTrees => f.write_str("open the root and what is bound"),
             Operation::TimeOffsets(offsets) => {
                 f.write_str("unshare CLONE_NEWTIME with")?;
                 let mut offsets = offsets.iter();
@@ -426,7 +429,7 @@ impl fmt::Display for Operation {
             Operation::DetachPropagation => f.write_str("propagation of / rslave"),
             Operation::AttachRoot(RootSource::Path(path)) => write!(f, "attach root {}", path.display()),
             Operation::AttachRoot(RootSource::Opened(path)) => {
-                write!(f, "attach root {} (opened outside)", path.display())
+                write!(f, "attach root {} (opened before)", path.display())
             }
             Operation::AttachRoot(RootSource::Given) => f.write_str("attach root (prepared)"),
             Operation::Mount(mount) => write!(f, "{mount}"),

@@ -10,6 +10,7 @@ mod files;
 mod identity;
 mod lifecycle;
 mod namespaces;
+mod rootless;
 mod terminal;
 mod time_namespace;
 mod user_namespace;
