@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Starting a container: the launcher's side.
 
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -15,13 +14,13 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use sys::process::{Child, CloneArgs, CloneFlags};
 
+use crate::adopt::Ward;
 use crate::apply::{self, Prepared};
 use crate::error::LaunchError;
 use crate::hooks::Context;
-use crate::message::{Heard, Question, Step, listen};
+use crate::message::{Heard, Step, listen};
 use crate::namespaces::clone_in;
-use crate::outside;
-use crate::plan::{Inputs, Plan, plan};
+use crate::plan::{Caller, Inputs, Plan, plan};
 use crate::scope::Place;
 use crate::security_modules::security_modules;
 use crate::{prepare, protect};
@@ -88,6 +87,8 @@ pub(crate) struct Extras {
     pub(crate) outlives_launcher: bool,
     /// Have systemd make the cgroup.
     pub(crate) systemd_cgroup: bool,
+    /// Whether doing without a cgroup is acceptable; by default, for whoever is not the host's root.
+    pub(crate) rootless: Option<bool>,
 }
 
 /// A started container.
@@ -160,6 +161,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         dies_with_parent: !waits && !extras.outlives_launcher,
         no_pivot: extras.no_pivot,
         preserve_fds: extras.preserve_fds,
+        caller: prepare::caller()?,
         hierarchies: prepare::hierarchies(request.spec)?,
     };
     let plan = plan(request.spec, &inputs)?;
@@ -175,8 +177,10 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
     let context = hook_context(&request, &inputs);
     let streams = prepare::streams(request.stdio)?;
     let namespaces = prepare::namespaces(&plan)?;
+    let trees = prepare::trees(&plan)?;
     let channel = Channel::open(streams.terminal, plan.asks())?;
-    let place = Place::make(request.spec, request.id, extras.systemd_cgroup)?;
+    let rootless = extras.rootless.unwrap_or(inputs.caller != Caller::Root);
+    let place = Place::make(request.spec, request.id, extras.systemd_cgroup, rootless)?;
     step("make the cgroup");
     let prepared = Prepared {
         plan: &plan,
@@ -192,6 +196,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         fifo,
         status: channel.status_inside,
         answers: channel.answers_inside,
+        trees,
         namespaces,
         hooks: context.as_ref(),
         trace: request.trace,
@@ -200,8 +205,8 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         Ok(started) => {
             steps.extend(started.heard.steps);
             let Child { pid, pidfd } = started.child;
-            let warnings = started.heard.warnings;
-            let (cgroup, scope) = place.settle();
+            let (cgroup, scope, without_cgroup) = place.settle();
+            let warnings = without_cgroup.into_iter().chain(started.heard.warnings).collect();
             Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, scope, steps, warnings })
         }
         Err(error) => {
@@ -214,7 +219,10 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
 }
 
 fn start(mut prepared: Prepared<'_>, cgroup: &Cgroup, plan: &Plan, channel: Ours) -> Result<Started, LaunchError> {
-    prepared.tasks = cgroup.join_files()?;
+    prepared.tasks = prepare::cgroup_files(cgroup, plan)?;
+    if plan.staged() {
+        return start_child(prepared, None, CloneArgs::default(), channel);
+    }
     let joined = prepared.namespaces.iter().position(|(kind, _)| *kind == CloneFlags::NEWPID);
     let pid_namespace = joined.map(|index| prepared.namespaces.swap_remove(index).1);
     let args = CloneArgs { flags: plan.create, cgroup: cgroup.clone_into() };
@@ -240,13 +248,9 @@ pub(crate) fn start_child(
     let (plan, context) = (prepared.plan, prepared.hooks);
     // The child has its own copies; ours would keep the status pipe from ending.
     drop(prepared);
-    let mut warnings = Vec::new();
-    let result = listen(status, answers, |Question::Outside { operation }| {
-        let operation =
-            plan.operations.get(operation).ok_or_else(|| LaunchError::Listen(ErrorKind::InvalidData.into()));
-        warnings.extend(outside::carry_out(operation?, &child, context)?);
-        Ok(())
-    });
+    let mut ward = Ward::new(plan, context, child);
+    let result = listen(status, answers, |question| ward.answer(question));
+    let Ward { child, warnings, .. } = ward;
     let result = result.and_then(|mut heard| match heard.failed.take() {
         Some(report) => Err(LaunchError::Child(report)),
         None => {

@@ -10,11 +10,14 @@
 //!
 //! **Architecture Invariant:** no async runtime, no threads; `launch` and `exec` refuse a caller that has threads.
 
+mod adopt;
 mod apply;
 mod error;
 mod exec;
 mod executable;
 mod hooks;
+mod id_helpers;
+mod id_map;
 mod launch;
 mod message;
 mod namespaces;
@@ -24,6 +27,7 @@ pub mod plan;
 mod prepare;
 pub mod protect;
 mod resolve;
+mod rootless;
 mod scope;
 mod security_modules;
 

@@ -16,6 +16,7 @@ use sys::process::{Child, CloneArgs, clone3};
 
 use crate::error::LaunchError;
 use crate::prepare::{cgroup_host, make_cgroup, resources};
+use crate::rootless;
 
 /// SIGKILL.
 const KILL: i32 = 9;
@@ -26,13 +27,18 @@ pub(crate) struct Place {
     pub(crate) cgroup: Cgroup,
     pub(crate) scope: Option<Scope>,
     placeholder: Option<Placeholder>,
+    /// Why there is none, where that is acceptable.
+    warning: Option<String>,
 }
 
 impl Place {
-    /// Makes the cgroup with its limits; by way of systemd where `systemd` says so.
-    pub(crate) fn make(spec: &Spec, id: &ContainerId, systemd: bool) -> Result<Place, LaunchError> {
+    /// Makes the cgroup with its limits; by way of systemd where `systemd` says so. With `rootless`, not being allowed to
+    /// is a warning, unless a limit is asked for.
+    pub(crate) fn make(spec: &Spec, id: &ContainerId, systemd: bool, rootless: bool) -> Result<Place, LaunchError> {
         if !systemd {
-            return Ok(Place { cgroup: make_cgroup(spec, id)?, scope: None, placeholder: None });
+            let (cgroup, warning) =
+                if rootless { rootless::make_cgroup(spec, id)? } else { (make_cgroup(spec, id)?, None) };
+            return Ok(Place { cgroup, scope: None, placeholder: None, warning });
         }
         let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
         let path = path.map(|path| path.to_string_lossy());
@@ -40,13 +46,14 @@ impl Place {
         let host = cgroup_host()?;
         let placeholder = Placeholder::start()?;
         let cgroup = scope.start(host, id.as_str(), placeholder.0.pid.unsigned_abs(), resources(spec).as_ref())?;
-        Ok(Place { cgroup, scope: Some(scope), placeholder: Some(placeholder) })
+        Ok(Place { cgroup, scope: Some(scope), placeholder: Some(placeholder), warning: None })
     }
 
-    /// The container's process is inside: the placeholder has done its work.
-    pub(crate) fn settle(self) -> (Cgroup, Option<Scope>) {
+    /// The container's process is inside: the placeholder has done its work. What there is, and a warning when there is
+    /// no cgroup.
+    pub(crate) fn settle(self) -> (Cgroup, Option<Scope>, Option<String>) {
         drop(self.placeholder);
-        (self.cgroup, self.scope)
+        (self.cgroup, self.scope, self.warning)
     }
 
     /// There will be no process. The error that led here is the one to tell; what is left of the cgroup is found by the

@@ -59,6 +59,7 @@ impl Request {
             no_new_keyring: flags.switch("no-new-keyring"),
             outlives_launcher: true,
             systemd_cgroup: context.systemd_cgroup,
+            rootless: context.rootless,
         };
         Ok(Request {
             id: flags.id()?,
@@ -159,6 +160,7 @@ fn make(request: &Request, entry: &Entry, start: Start<'_>, log: &mut Log) -> Re
         Start::WaitFor(_) => Ok(()),
     });
     if let Err(error) = done {
+        sys::process::pidfd_send_signal(launched.pidfd.as_fd(), 9)?;
         launched.cgroup.kill()?;
         delete::await_end(&request.id, launched.pidfd.as_fd())?;
         delete::remove_cgroup(Some(&launched.cgroup), launched.scope.as_ref())?;
