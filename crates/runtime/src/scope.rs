@@ -8,7 +8,7 @@
 use std::os::fd::AsFd;
 
 use cgroup::Cgroup;
-use cgroup::systemd::Scope;
+use cgroup::systemd::{Scope, Wish};
 use oci::ContainerId;
 use oci::runtime_spec::Spec;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
@@ -39,7 +39,9 @@ impl Place {
         let scope = Scope::of(path.as_deref(), id.as_str())?;
         let host = cgroup_host()?;
         let placeholder = Placeholder::start()?;
-        let cgroup = scope.start(host, id.as_str(), placeholder.0.pid.unsigned_abs(), resources(spec).as_ref())?;
+        let resources = resources(spec);
+        let wish = Wish { id: id.as_str(), resources: resources.as_ref(), annotations: spec.annotations().as_ref() };
+        let cgroup = scope.start(host, &wish, placeholder.0.pid.unsigned_abs())?;
         Ok(Place { cgroup, scope: Some(scope), placeholder: Some(placeholder) })
     }
 
