@@ -135,6 +135,17 @@ fn a_job_that_fails_is_told_and_leaves_nothing() {
     systemd.last("ResetFailedUnit");
 }
 
+/// Only the kernel knows; then the scope is there already, and the placeholder in it.
+#[test]
+fn a_limit_that_the_kernel_refuses_ends_the_scope() {
+    let systemd = FakeSystemd::start(Jobs::Succeed);
+    let mut container = Container::new(&["true"], systemd.address());
+    container.bundle.config["linux"]["resources"]["cpu"] = json!({ "period": 1 });
+    container.oci(&["run", &container.bundle.id]).fails(1, "Invalid argument");
+    systemd.last("StopUnit");
+    container.left_nothing();
+}
+
 #[test]
 fn without_a_systemd_the_sockets_are_named() {
     let container = Container::new(&["true"], "unix:path=/no/such/bus".into());
