@@ -236,7 +236,8 @@ fn end_all(place: &Path) {
             return;
         }
         for pid in inside.lines() {
-            drop(Command::new("kill").args(["-TERM", pid]).stderr(Stdio::null()).status().unwrap());
+            // It may have ended meanwhile.
+            let _ended = Command::new("kill").args(["-TERM", pid]).stderr(Stdio::null()).status().unwrap();
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
