@@ -35,4 +35,5 @@ pub const CHECKS_ON_BOTH_CGROUP_VERSIONS: &[Check] = checks![
     operations::limits_are_changed_together_or_not_at_all,
     operations::events_tell_of_want_of_memory_and_end_with_the_container,
     operations::a_process_is_executed_in_a_group_below,
+    operations::a_containers_user_owns_its_cgroup_where_that_is_safe,
 ];

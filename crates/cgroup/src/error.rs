@@ -147,6 +147,17 @@ pub enum CgroupError {
         /// What it holds.
         text: String,
     },
+    /// A cgroup could not be given to a user.
+    #[error("make user {uid} the owner of cgroup {path}")]
+    Own {
+        /// The cgroup.
+        path: String,
+        /// The user's id.
+        uid: u32,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
     /// A process could not be signalled.
     #[error("kill process {pid} of cgroup {path}")]
     Signal {
@@ -220,6 +231,7 @@ impl Classify for CgroupError {
             | CgroupError::Open { source, .. }
             | CgroupError::Read { source, .. }
             | CgroupError::Write { source, .. }
+            | CgroupError::Own { source, .. }
             | CgroupError::Signal { source, .. }
             | CgroupError::Remove { source, .. } => kind_of_io(source),
         }

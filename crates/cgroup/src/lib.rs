@@ -21,6 +21,7 @@ mod kill;
 mod limits;
 mod mounts;
 mod oom;
+mod owner;
 mod path;
 mod remove;
 mod stats;

@@ -42,9 +42,7 @@ pub(super) fn delete(context: &Context, args: Vec<OsString>, log: &mut Log) -> R
     let cgroup = record.cgroup()?;
     if let Some(pidfd) = record.pidfd() {
         sys::process::pidfd_send_signal(pidfd.as_fd(), 9)?;
-        if let Some(cgroup) = &cgroup {
-            kill::thaw_killed(cgroup)?;
-        }
+        kill::thaw_killed(&record)?;
         await_end(&id, pidfd.as_fd())?;
     }
     if let Some(cgroup) = &cgroup {

@@ -204,7 +204,7 @@ impl Record {
     }
 
     /// Whether its processes stand still. Where no freezer can be read, nothing was frozen by one.
-    fn is_paused(&self) -> bool {
+    pub(super) fn is_paused(&self) -> bool {
         self.cgroup.parse().is_ok_and(|path| cgroup::is_frozen(&path).unwrap_or(false))
     }
 
