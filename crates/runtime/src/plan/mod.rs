@@ -184,7 +184,7 @@ fn file_system(
     for (index, mount) in mounts.iter().enumerate() {
         operations.push(Operation::Mount(mounts::plan(mount, index, inputs, namespaces)?));
     }
-    devices::operations(mounts, linux, namespaces.makes_devices(), operations)?;
+    devices::operations(mounts, linux, namespaces.confined(), operations)?;
     if inputs.terminal {
         let uid = spec.process().as_ref().map_or(0, |process| process.user().uid());
         operations.push(Operation::Terminal { console: true, uid });
