@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 
-use cgroup::{Below, Cgroup};
+use cgroup::Below;
 use oci::runtime_spec::{Capabilities, Capability, LinuxCapabilities, Process, Spec, User};
 
 use super::error::CliError;
@@ -15,8 +15,7 @@ use super::store::{Status, replace};
 use super::{Context, config, create, foreground};
 use crate::exec::exec_with;
 use crate::launch::{Extras, end};
-use crate::plan::Caller;
-use crate::{ContainerProcess, ExecRequest, prepare, protect};
+use crate::{ContainerProcess, ExecRequest, protect};
 
 const FLAGS: &[Flag] = &[
     Flag::value("console-socket"),
@@ -49,12 +48,7 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     }
     let enterable = matches!(status, Status::Running | Status::Paused);
     let pidfd = record.pidfd().filter(|_| enterable).ok_or_else(refused)?;
-    let mut cgroup = match record.cgroup()? {
-        Some(cgroup) => cgroup,
-        // Whoever may make no cgroups has containers without.
-        None if prepare::caller()? != Caller::Root => Cgroup::absent(record.cgroup_path()?),
-        None => return Err(refused()),
-    };
+    let mut cgroup = record.cgroup_to_join()?.ok_or_else(refused)?;
     if let Some(below) = below(&flags.texts("cgroup")?)? {
         cgroup = cgroup.below(&below)?;
     }
