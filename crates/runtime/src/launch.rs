@@ -17,6 +17,7 @@ use sys::process::{Child, CloneArgs, CloneFlags};
 use crate::apply::{self, Prepared};
 use crate::error::LaunchError;
 use crate::hooks::Context;
+use crate::listener::Listener;
 use crate::message::{Heard, Question, Step, listen};
 use crate::namespaces::clone_in;
 use crate::outside;
@@ -167,6 +168,10 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         Start::WaitFor(path) => Some(open_fifo(path)?),
     };
     let context = hook_context(&request, &inputs);
+    let listener = prepare::notifying(request.spec, &plan).map(|profile| {
+        let context = Context::new(request.id, inputs.bundle.clone(), request.spec);
+        Listener::new(profile, context, &inputs.bundle, None)
+    });
     let streams = prepare::streams(request.stdio)?;
     let namespaces = prepare::namespaces(&plan)?;
     let channel = Channel::open(streams.terminal, plan.asks())?;
@@ -188,6 +193,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         answers: channel.answers_inside,
         namespaces,
         hooks: context.as_ref(),
+        listener: listener.as_ref(),
         trace: request.trace,
     };
     match start(prepared, &cgroup, &plan, channel.ours) {
@@ -231,15 +237,18 @@ pub(crate) fn start_child(
 ) -> Result<Started, LaunchError> {
     let Ours { status, answers, console } = channel;
     let child = clone_in(pid_namespace, args, || apply::run(&prepared, answers.as_ref().map(AsFd::as_fd)))?;
-    let (plan, context) = (prepared.plan, prepared.hooks);
+    let (plan, context, listener) = (prepared.plan, prepared.hooks, prepared.listener);
     // The child has its own copies; ours would keep the status pipe from ending.
     drop(prepared);
     let mut warnings = Vec::new();
-    let result = listen(status, answers, |Question::Outside { operation }| {
-        let operation =
-            plan.operations.get(operation).ok_or_else(|| LaunchError::Listen(ErrorKind::InvalidData.into()));
-        warnings.extend(outside::carry_out(operation?, &child, context)?);
-        Ok(())
+    let result = listen(status, answers, |question| match question {
+        Question::Outside { operation } => {
+            let operation =
+                plan.operations.get(operation).ok_or_else(|| LaunchError::Listen(ErrorKind::InvalidData.into()));
+            warnings.extend(outside::carry_out(operation?, &child, context)?);
+            Ok(())
+        }
+        Question::Listener { descriptor } => listener.ok_or(LaunchError::NoListener)?.hand_over(&child, descriptor),
     });
     let result = result.and_then(|mut heard| match heard.failed.take() {
         Some(report) => Err(LaunchError::Child(report)),

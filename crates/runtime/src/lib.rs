@@ -16,6 +16,7 @@ mod exec;
 mod executable;
 mod hooks;
 mod launch;
+mod listener;
 mod message;
 mod namespaces;
 pub mod oci_cli;

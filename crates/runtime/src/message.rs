@@ -59,6 +59,11 @@ pub(crate) enum Question {
         /// Its place.
         operation: usize,
     },
+    /// Hand over the listener of the system call filter.
+    Listener {
+        /// The child's descriptor.
+        descriptor: i32,
+    },
 }
 
 impl Message {

@@ -119,6 +119,12 @@ pub(crate) fn filter(spec: &Spec) -> Result<Option<Filter>, LaunchError> {
     spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()).map(compile).transpose()
 }
 
+/// The profile of a plan whose filter notifies.
+pub(crate) fn notifying<'a>(spec: &'a Spec, plan: &Plan) -> Option<&'a LinuxSeccomp> {
+    let notifies = plan.operations.contains(&Operation::SeccompListener);
+    spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()).filter(|_| notifies)
+}
+
 fn compile(profile: &LinuxSeccomp) -> Result<Filter, LaunchError> {
     let native = seccomp::native_arch().ok_or(LaunchError::Architecture)?;
     let program = seccomp::compile(profile, native).map_err(LaunchError::Filter)?;

@@ -28,6 +28,7 @@ pub(crate) use error::{ApplyError, StepError};
 use files::Files;
 
 use crate::hooks::{self, Context, Place};
+use crate::listener::Listener;
 use crate::message::{Message, Question, Step};
 use crate::plan::{Hook, HookKind, NamespaceSource, Operation, Plan};
 
@@ -56,6 +57,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) answers: Option<OwnedFd>,
     /// What hooks are told, if the plan has any.
     pub(crate) hooks: Option<&'a Context>,
+    /// Who is given the listener of a filter that notifies.
+    pub(crate) listener: Option<&'a Listener>,
     pub(crate) trace: bool,
 }
 

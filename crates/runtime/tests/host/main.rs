@@ -13,4 +13,5 @@ mod identity;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod notify;
 mod terminal;
