@@ -2,7 +2,7 @@
 //! Starting another process in a running container.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
 use oci::runtime_spec::{LinuxNamespaceType, Process, Spec};
@@ -40,6 +40,8 @@ pub struct ExecRequest<'a> {
     pub cgroup: &'a Cgroup,
     /// Its standard streams.
     pub stdio: Stdio,
+    /// Where compiled system call filters are kept; see [`crate::LaunchRequest`].
+    pub filters: Option<&'a Path>,
 }
 
 /// A started process.
@@ -86,7 +88,7 @@ pub(crate) fn exec_with(
         ..Inputs::default()
     };
     let plan = plan_exec(request.spec, request.process, &inputs)?;
-    let filter = prepare::filter(request.spec)?;
+    let filter = prepare::filter(request.spec, request.filters)?;
     let listener = match (prepare::notifying(request.spec, &plan), context) {
         (Some(profile), Some(context)) => {
             let bundle = context.bundle().to_owned();

@@ -73,6 +73,8 @@ pub struct LaunchRequest<'a> {
     pub stdio: Stdio,
     /// When its command is executed.
     pub start: Start<'a>,
+    /// Where compiled system call filters are kept for the next time: a directory of the caller's alone.
+    pub filters: Option<&'a Path>,
     /// Whether each step is timed.
     pub trace: bool,
 }
@@ -159,7 +161,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
     };
     let plan = plan(request.spec, &inputs)?;
     step("plan");
-    let filter = prepare::filter(request.spec)?;
+    let filter = prepare::filter(request.spec, request.filters)?;
     step("compile the system call filter");
     // The plan has a process, or there would be none.
     let process = request.spec.process().clone().unwrap_or_default();

@@ -14,6 +14,7 @@ mod apply;
 mod error;
 mod exec;
 mod executable;
+mod filters;
 mod hooks;
 mod launch;
 mod listener;

@@ -53,12 +53,14 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     let console = console.as_deref().map(create::connect).transpose()?;
     let foreground = (!detach).then(foreground::Foreground::prepare).transpose()?;
     let container = ContainerProcess { pid: record.pid, pidfd };
+    let filters = context.store.filters();
     let request = ExecRequest {
         container: &container,
         spec: &spec,
         process: &process,
         cgroup: &cgroup,
         stdio: create::stdio(&process),
+        filters: Some(&filters),
     };
     let preserve_fds = Inherited::preserved(flags.number("preserve-fds")?.unwrap_or(0))?.count();
     let told = crate::hooks::Context::new(&id, record.bundle.clone(), &spec);
