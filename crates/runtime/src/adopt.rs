@@ -8,22 +8,31 @@ use sys::process::Child;
 
 use crate::error::LaunchError;
 use crate::hooks::Context;
+use crate::listener::Listener;
 use crate::message::Question;
 use crate::outside;
 use crate::plan::Plan;
 
+/// Whom the launcher tells of the container while it is set up, where the plan asks for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Told<'a> {
+    /// Hooks.
+    pub(crate) hooks: Option<&'a Context>,
+    /// Who answers the calls of which the filter notifies.
+    pub(crate) listener: Option<&'a Listener>,
+}
+
 /// The process that sets the container up, and what is done for it.
 pub(crate) struct Ward<'a> {
     plan: &'a Plan,
-    /// What hooks are told, if there are any.
-    hooks: Option<&'a Context>,
+    told: Told<'a>,
     pub(crate) child: Child,
     pub(crate) warnings: Vec<String>,
 }
 
 impl<'a> Ward<'a> {
-    pub(crate) fn new(plan: &'a Plan, hooks: Option<&'a Context>, child: Child) -> Ward<'a> {
-        Ward { plan, hooks, child, warnings: Vec::new() }
+    pub(crate) fn new(plan: &'a Plan, told: Told<'a>, child: Child) -> Ward<'a> {
+        Ward { plan, told, child, warnings: Vec::new() }
     }
 
     /// Does what the process asks for.
@@ -33,10 +42,13 @@ impl<'a> Ward<'a> {
                 let list = if stage { &self.plan.stage } else { &self.plan.operations };
                 let unknown = || LaunchError::Listen(std::io::ErrorKind::InvalidData.into());
                 let operation = list.get(operation).ok_or_else(unknown)?;
-                self.warnings.extend(outside::carry_out(operation, &self.child, self.hooks)?);
+                self.warnings.extend(outside::carry_out(operation, &self.child, self.told.hooks)?);
                 Ok(())
             }
             Question::Adopt { pid } => self.adopt(pid),
+            Question::Listener { descriptor } => {
+                self.told.listener.ok_or(LaunchError::NoListener)?.hand_over(&self.child, descriptor)
+            }
         }
     }
 

@@ -49,6 +49,18 @@ pub enum LaunchError {
     /// A system call of the launcher failed.
     #[error(transparent)]
     Call(#[from] sys::Error),
+    /// The listener of a filter that notifies could not be handed over.
+    #[error("hand the listener of linux.seccomp over at listenerPath {path}", path = path.display())]
+    Listener {
+        /// Where somebody should have been waiting for it.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: sys::Error,
+    },
+    /// A filter notifies, and what its listener is told is not known to who executes another process.
+    #[error("linux.seccomp in the container's configuration notifies, which processes executed here do not support")]
+    NoListener,
     /// A hook failed. The container was stopped and taken down again.
     #[error(transparent)]
     Hook(#[from] HookError),
@@ -141,6 +153,8 @@ impl Classify for LaunchError {
             LaunchError::IdHelper { source, .. } => kind_of_io(source),
             LaunchError::IdHelperRefused { .. } => Kind::InvalidArgument,
             LaunchError::Outside { source, .. } => kind_of_io(&source.to_io()),
+            LaunchError::Listener { source, .. } => kind_of_io(&source.to_io()),
+            LaunchError::NoListener => Kind::Unsupported,
             LaunchError::Hook(error) => error.kind(),
             LaunchError::Child(report) => report.kind,
             LaunchError::ChildGone { .. } | LaunchError::Listen(_) => Kind::Internal,

@@ -2,7 +2,7 @@
 //! Starting another process in a running container.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
 use oci::runtime_spec::{LinuxNamespaceType, Process, Spec};
@@ -10,7 +10,9 @@ use sys::process::{Child, CloneArgs, CloneFlags};
 
 use crate::apply::Prepared;
 use crate::error::LaunchError;
+use crate::hooks::Context;
 use crate::launch::{Channel, Extras, Stdio, start_child};
+use crate::listener::Listener;
 use crate::message::Step;
 use crate::plan::{Inputs, plan_exec};
 use crate::security_modules::security_modules;
@@ -38,6 +40,8 @@ pub struct ExecRequest<'a> {
     pub cgroup: &'a Cgroup,
     /// Its standard streams.
     pub stdio: Stdio,
+    /// Where compiled system call filters are kept; see [`crate::LaunchRequest`].
+    pub filters: Option<&'a Path>,
 }
 
 /// A started process.
@@ -64,10 +68,15 @@ pub struct Executed {
 /// # Errors
 /// As [`crate::launch()`]. Nothing is left behind then.
 pub fn exec(request: ExecRequest<'_>) -> Result<Executed, LaunchError> {
-    exec_with(request, Extras::default())
+    exec_with(request, Extras::default(), None)
 }
 
-pub(crate) fn exec_with(request: ExecRequest<'_>, extras: Extras) -> Result<Executed, LaunchError> {
+/// `context` is what a listener of the container's filter is told of the container.
+pub(crate) fn exec_with(
+    request: ExecRequest<'_>,
+    extras: Extras,
+    context: Option<Context>,
+) -> Result<Executed, LaunchError> {
     protect::verify()?;
     let (apparmor, selinux) = security_modules(Some(request.process), None);
     let inputs = Inputs {
@@ -80,7 +89,15 @@ pub(crate) fn exec_with(request: ExecRequest<'_>, extras: Extras) -> Result<Exec
         ..Inputs::default()
     };
     let plan = plan_exec(request.spec, request.process, &inputs)?;
-    let filter = prepare::filter(request.spec)?;
+    let filter = prepare::filter(request.spec, request.filters)?;
+    let listener = match (prepare::notifying(request.spec, &plan), context) {
+        (Some(profile), Some(context)) => {
+            let bundle = context.bundle().to_owned();
+            Some(Listener::new(profile, context, &bundle, Some(request.container.pid)))
+        }
+        (Some(_), None) => return Err(LaunchError::NoListener),
+        (None, _) => None,
+    };
     let streams = prepare::streams(request.stdio)?;
     let channel = Channel::open(streams.terminal, plan.asks())?;
     let (mut kinds, own_pids) = namespaces(request.spec);
@@ -105,6 +122,7 @@ pub(crate) fn exec_with(request: ExecRequest<'_>, extras: Extras) -> Result<Exec
         trees: Vec::new(),
         namespaces: Vec::new(),
         hooks: None,
+        listener: listener.as_ref(),
         trace: false,
     };
     let started = if plan.staged() {

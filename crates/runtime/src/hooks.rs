@@ -60,6 +60,16 @@ impl Context {
         }
     }
 
+    /// The bundle's directory.
+    pub(crate) fn bundle(&self) -> &Path {
+        &self.bundle
+    }
+
+    /// The specification's version that the container was made by.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
     /// The state of a container that is `status`. Its process as whoever reads it numbers it, if there is one.
     pub(crate) fn state(&self, status: ContainerState, pid: Option<i32>) -> State<'_> {
         State {

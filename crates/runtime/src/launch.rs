@@ -14,10 +14,11 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use sys::process::{Child, CloneArgs, CloneFlags};
 
-use crate::adopt::Ward;
+use crate::adopt::{Told, Ward};
 use crate::apply::{self, Prepared};
 use crate::error::LaunchError;
 use crate::hooks::Context;
+use crate::listener::Listener;
 use crate::message::{Heard, Step, listen};
 use crate::namespaces::clone_in;
 use crate::plan::{Caller, Inputs, Plan, plan};
@@ -73,6 +74,8 @@ pub struct LaunchRequest<'a> {
     pub stdio: Stdio,
     /// When its command is executed.
     pub start: Start<'a>,
+    /// Where compiled system call filters are kept for the next time: a directory of the caller's alone.
+    pub filters: Option<&'a Path>,
     /// Whether each step is timed.
     pub trace: bool,
 }
@@ -166,7 +169,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
     };
     let plan = plan(request.spec, &inputs)?;
     step("plan");
-    let filter = prepare::filter(request.spec)?;
+    let filter = prepare::filter(request.spec, request.filters)?;
     step("compile the system call filter");
     // The plan has a process, or there would be none.
     let process = request.spec.process().clone().unwrap_or_default();
@@ -175,6 +178,10 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         Start::WaitFor(path) => Some(open_fifo(path)?),
     };
     let context = hook_context(&request, &inputs);
+    let listener = prepare::notifying(request.spec, &plan).map(|profile| {
+        let context = Context::new(request.id, inputs.bundle.clone(), request.spec);
+        Listener::new(profile, context, &inputs.bundle, None)
+    });
     let streams = prepare::streams(request.stdio)?;
     let namespaces = prepare::namespaces(&plan)?;
     let trees = prepare::trees(&plan)?;
@@ -199,6 +206,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         trees,
         namespaces,
         hooks: context.as_ref(),
+        listener: listener.as_ref(),
         trace: request.trace,
     };
     match start(prepared, &place.cgroup, &plan, channel.ours) {
@@ -245,10 +253,10 @@ pub(crate) fn start_child(
 ) -> Result<Started, LaunchError> {
     let Ours { status, answers, console } = channel;
     let child = clone_in(pid_namespace, args, || apply::run(&prepared, answers.as_ref().map(AsFd::as_fd)))?;
-    let (plan, context) = (prepared.plan, prepared.hooks);
+    let (plan, context, listener) = (prepared.plan, prepared.hooks, prepared.listener);
     // The child has its own copies; ours would keep the status pipe from ending.
     drop(prepared);
-    let mut ward = Ward::new(plan, context, child);
+    let mut ward = Ward::new(plan, Told { hooks: context, listener }, child);
     let result = listen(status, answers, |question| ward.answer(question));
     let Ward { child, warnings, .. } = ward;
     let result = result.and_then(|mut heard| match heard.failed.take() {

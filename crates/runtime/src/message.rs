@@ -66,6 +66,11 @@ pub(crate) enum Question {
         /// Its pid, as the launcher sees it.
         pid: i32,
     },
+    /// Hand over the listener of the system call filter.
+    Listener {
+        /// The child's descriptor.
+        descriptor: i32,
+    },
 }
 
 impl Message {

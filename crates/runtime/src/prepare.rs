@@ -16,6 +16,7 @@ use sys::process::CloneFlags;
 use crate::apply::mounts::host_tree;
 use crate::apply::{Filter, Program};
 use crate::error::LaunchError;
+use crate::filters::{Filters, Key};
 use crate::id_map;
 use crate::launch::Stdio;
 use crate::plan::{
@@ -122,9 +123,24 @@ pub(crate) fn parse_hierarchies(text: &str) -> Vec<(CgroupHierarchy, String)> {
     found
 }
 
-/// Compiles `linux.seccomp`.
-pub(crate) fn filter(spec: &Spec) -> Result<Option<Filter>, LaunchError> {
-    spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()).map(compile).transpose()
+/// The filter of `linux.seccomp`: from the directory where compiled ones are kept, if there is one, or compiled.
+pub(crate) fn filter(spec: &Spec, kept: Option<&Path>) -> Result<Option<Filter>, LaunchError> {
+    let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
+    let place = kept.and_then(Filters::open).zip(kept.and_then(|_| Key::of(profile)));
+    if let Some(found) = place.as_ref().and_then(|(filters, key)| filters.get(key)) {
+        return Ok(Some(found));
+    }
+    let compiled = compile(profile)?;
+    if let Some((filters, key)) = &place {
+        filters.put(key, &compiled);
+    }
+    Ok(Some(compiled))
+}
+
+/// The profile of a plan whose filter notifies.
+pub(crate) fn notifying<'a>(spec: &'a Spec, plan: &Plan) -> Option<&'a LinuxSeccomp> {
+    let notifies = plan.operations.contains(&Operation::SeccompListener);
+    spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()).filter(|_| notifies)
 }
 
 fn compile(profile: &LinuxSeccomp) -> Result<Filter, LaunchError> {

@@ -29,6 +29,7 @@ pub(crate) use error::{ApplyError, StepError};
 use files::Files;
 
 use crate::hooks::{self, Context, Place};
+use crate::listener::Listener;
 use crate::message::{Message, Question, Step};
 use crate::plan::{Hook, HookKind, NamespaceSource, Operation, Plan};
 
@@ -59,6 +60,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) hooks: Option<&'a Context>,
     /// What the launcher opened for operations, by their place in the plan.
     pub(crate) trees: Vec<(usize, OwnedFd)>,
+    /// Who is given the listener of a filter that notifies.
+    pub(crate) listener: Option<&'a Listener>,
     pub(crate) trace: bool,
 }
 

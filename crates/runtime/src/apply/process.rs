@@ -18,7 +18,7 @@ use super::mounts::stat;
 use super::stage::set_groups;
 use super::{Child, StepError, abandon};
 use crate::executable;
-use crate::message::Message;
+use crate::message::{Message, Question};
 use crate::plan::{CapabilitySets, LabelKind, Operation, SYS_ADMIN, capability_name};
 
 /// More CPUs than any kernel is built for.
@@ -53,6 +53,12 @@ impl Child<'_> {
             Operation::Seccomp => {
                 let filter = self.prepared.filter.as_ref().ok_or(StepError::NotProvided { what: "a filter" })?;
                 sys::seccomp::install(&filter.instructions, filter.flags)?;
+            }
+            Operation::SeccompListener => {
+                let filter = self.prepared.filter.as_ref().ok_or(StepError::NotProvided { what: "a filter" })?;
+                let listener = sys::seccomp::install_with_listener(&filter.instructions, filter.flags)?;
+                // From here on any call but write may wait for who listens, and nobody does before this was answered.
+                self.ask(Question::Listener { descriptor: listener.as_raw_fd() })?;
             }
             Operation::Ambient(set) => self.ambient(*set)?,
             Operation::DieWithParent => self.die_with_parent()?,

@@ -98,7 +98,7 @@ pub(super) fn create(context: &Context, args: Vec<OsString>, log: &mut Log) -> R
         _ => {}
     }
     let entry = context.store.reserve(&request.id)?;
-    let made = entry.make_fifo().and_then(|fifo| make(&request, &entry, Start::WaitFor(&fifo), log));
+    let made = entry.make_fifo().and_then(|fifo| make(context, &request, &entry, Start::WaitFor(&fifo), log));
     match made {
         Ok(_) => Ok(0),
         Err(error) => {
@@ -120,7 +120,7 @@ pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Resu
     }
     let foreground = (!request.detach).then(foreground::Foreground::prepare).transpose()?;
     let entry = context.store.reserve(&request.id)?;
-    let launched = match make(&request, &entry, Start::Now, log) {
+    let launched = match make(context, &request, &entry, Start::Now, log) {
         Ok(launched) => launched,
         Err(error) => {
             entry.remove()?;
@@ -137,7 +137,13 @@ pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Resu
 }
 
 /// Launches, and remembers what was launched; what cannot be remembered is ended.
-fn make(request: &Request, entry: &Entry, start: Start<'_>, log: &mut Log) -> Result<Launched, CliError> {
+fn make(
+    context: &Context,
+    request: &Request,
+    entry: &Entry,
+    start: Start<'_>,
+    log: &mut Log,
+) -> Result<Launched, CliError> {
     let console = request.console.as_deref().map(connect).transpose()?;
     let launched = launch_with(
         LaunchRequest {
@@ -148,6 +154,7 @@ fn make(request: &Request, entry: &Entry, start: Start<'_>, log: &mut Log) -> Re
             netns: None,
             stdio: request.spec.process().as_ref().map_or(Stdio::Inherit, stdio),
             start,
+            filters: Some(&context.store.filters()),
             trace: false,
         },
         request.extras,

@@ -62,15 +62,18 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     let console = console.as_deref().map(create::connect).transpose()?;
     let foreground = (!detach).then(foreground::Foreground::prepare).transpose()?;
     let container = ContainerProcess { pid: record.pid, pidfd };
+    let filters = context.store.filters();
     let request = ExecRequest {
         container: &container,
         spec: &spec,
         process: &process,
         cgroup: &cgroup,
         stdio: create::stdio(&process),
+        filters: Some(&filters),
     };
     let preserve_fds = Inherited::preserved(flags.number("preserve-fds")?.unwrap_or(0))?.count();
-    let executed = exec_with(request, Extras { preserve_fds, ..Extras::default() })?;
+    let told = crate::hooks::Context::new(&id, record.bundle.clone(), &spec);
+    let executed = exec_with(request, Extras { preserve_fds, ..Extras::default() }, Some(told))?;
     executed.warnings.iter().for_each(|warning| log.warning(warning));
     let told = flags.path("pid-file").map_or(Ok(()), |path| replace(&path, executed.pid.to_string().as_bytes()));
     let told = told.and_then(|()| match (&console, &executed.terminal) {

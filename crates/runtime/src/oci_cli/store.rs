@@ -86,6 +86,11 @@ impl Store {
         Store { root }
     }
 
+    /// Where compiled system call filters are kept: a name that is no container's id.
+    pub(super) fn filters(&self) -> PathBuf {
+        self.root.join("filters~")
+    }
+
     /// Takes an id; nobody else can from then on.
     pub(super) fn reserve(&self, id: &ContainerId) -> Result<Entry, CliError> {
         let mut builder = DirBuilder::new();

@@ -22,6 +22,7 @@ mod outside;
 mod process;
 mod refused;
 mod scheduling;
+mod seccomp;
 mod sysctl;
 
 use std::path::{Path, PathBuf};

@@ -211,6 +211,8 @@ pub enum Operation {
     WaitForStart,
     /// Install the system call filter.
     Seccomp,
+    /// Install the system call filter, and have its listener handed over.
+    SeccompListener,
     /// Fill the ambient set.
     Ambient(u64),
     /// Die with the process that launched the container.
@@ -579,7 +581,7 @@ impl fmt::Display for Operation {
 impl Operation {
     /// Whether the process that carries it out asks its launcher for something, and waits for the answer.
     pub fn asks(&self) -> bool {
-        matches!(self, Operation::Outside(_))
+        matches!(self, Operation::Outside(_) | Operation::SeccompListener)
     }
 
     fn fmt_process(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -614,6 +616,7 @@ impl Operation {
             Operation::FindCommand => f.write_str("find the command"),
             Operation::WaitForStart => f.write_str("wait for start"),
             Operation::Seccomp => f.write_str("seccomp filter"),
+            Operation::SeccompListener => f.write_str("seccomp filter with a listener"),
             Operation::Ambient(set) => write!(f, "ambient set {set:#x}"),
             Operation::DieWithParent => f.write_str("die with the parent"),
             Operation::Umask(mask) => write!(f, "umask {mask:04o}"),

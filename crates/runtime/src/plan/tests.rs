@@ -72,6 +72,31 @@ fn what_is_not_supported_is_refused_by_name() {
     }
 }
 
+fn notifying(names: &[&str], listener: Option<&str>) -> Value {
+    json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": listener,
+        "syscalls": [{ "names": names, "action": "SCMP_ACT_NOTIFY" }] })
+}
+
+#[test]
+fn a_filter_that_notifies_is_there_before_anybody_waits() {
+    let mut config = crate::oci_cli::sample();
+    config["linux"]["seccomp"] = notifying(&["mkdir"], Some("/a"));
+    config["process"]["noNewPrivileges"] = json!(false);
+    config["hooks"] = json!({ "startContainer": [{ "path": "/h" }] });
+    let inputs = Inputs { bundle: "/b".into(), waits_for_start: true, ..Inputs::default() };
+    let printed = plan(&serde_json::from_value(config.clone()).unwrap(), &inputs).unwrap();
+    assert!(printed.asks());
+    let after = |printed: &Plan| {
+        let lines: Vec<String> = printed.to_string().lines().map(String::from).collect();
+        let at = lines.iter().position(|line| line == "find the command").unwrap();
+        lines[at + 1..].iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(after(&printed), "seccomp capabilities wait run umask execute");
+    config["linux"]["seccomp"]["syscalls"][0]["action"] = json!("SCMP_ACT_LOG");
+    let decides = plan(&serde_json::from_value(config).unwrap(), &inputs).unwrap();
+    assert_eq!((after(&decides).as_str(), decides.asks()), ("wait run seccomp capabilities umask execute", false));
+}
+
 #[test]
 fn what_cannot_be_is_refused_by_name() {
     let mount = |destination: &str, kind: &str| json!({ "destination": destination, "type": kind, "source": "/x" });
@@ -96,6 +121,34 @@ fn what_cannot_be_is_refused_by_name() {
             "hooks.poststop[1].timeout",
         ),
         ("/hooks", json!({ "startContainer": [{ "path": "/a", "args": ["a\0"] }] }), "hooks.startContainer[0].args"),
+        (
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/a" }),
+            "linux.seccomp.defaultAction",
+        ),
+        ("/linux/seccomp", notifying(&["mkdir", "write"], Some("/a")), "linux.seccomp.syscalls[0].names"),
+        ("/linux/seccomp", notifying(&["mkdir"], None), "linux.seccomp.listenerPath"),
+        (
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1 }),
+            "linux.seccomp.defaultErrnoRet",
+        ),
+        (
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{ "names": ["a"], "action": "SCMP_ACT_TRAP", "errnoRet": 1 }] }),
+            "linux.seccomp.syscalls[0].errnoRet",
+        ),
+        (
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "m" }),
+            "linux.seccomp.listenerMetadata",
+        ),
+        (
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": [], "action": "SCMP_ACT_LOG" }] }),
+            "linux.seccomp.syscalls[0].names",
+        ),
         ("/ociVersion", json!("2.0.0"), "ociVersion"),
         ("/ociVersion", json!("0.9.0"), "ociVersion"),
         ("/ociVersion", json!("1"), "ociVersion"),
@@ -307,10 +360,9 @@ fn every_option_of_the_specification_is_known() {
             }) => Some(parameters.clone()),
             _ => None,
         });
-        let unknown = parameters
-            .into_iter()
-            .flatten()
-            .find(|(key, _)| !OF_EVERY_FILE_SYSTEM.contains(&key.as_str()) && !(option == "ro" && key == "ro"));
+        let mut parameters = parameters.into_iter().flatten();
+        let expected = |key: &str| OF_EVERY_FILE_SYSTEM.contains(&key) || (option == "ro" && key == "ro");
+        let unknown = parameters.find(|(key, _)| !expected(key));
         assert_eq!(unknown, None, "{option}");
     }
     let both = json!({ "destination": "/x", "type": "tmpfs", "options": ["size=1m", "huge", "nosuid"] });

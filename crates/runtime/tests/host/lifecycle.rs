@@ -143,8 +143,7 @@ fn errors_are_logged_as_runc_does() {
 fn features_are_those_of_the_specification() {
     let text = Bundle::new(&["true"]).oci(&["features"]).ok();
     let features: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(features["linux"]["namespaces"], json!(["cgroup", "ipc", "mount", "network", "pid", "uts"]));
-    assert_eq!(features["hooks"], json!([]));
+    assert_eq!(features["hooks"].as_array().unwrap().len(), 6);
     // What it says of mounts is true.
     for option in features["mountOptions"].as_array().unwrap() {
         let option = option.as_str().unwrap();

@@ -14,6 +14,7 @@ mod identity;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod notify;
 mod observing;
 mod operations;
 mod rootless;
