@@ -53,6 +53,10 @@ pub(super) enum CliError {
     #[error(transparent)]
     Launch(#[from] LaunchError),
     #[error(transparent)]
+    Criu(#[from] crate::criu::CriuError),
+    #[error("--{flag} cannot be honoured: {reason}")]
+    Refused { flag: &'static str, reason: &'static str },
+    #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
     #[error(transparent)]
     Call(#[from] sys::Error),
@@ -75,7 +79,8 @@ impl Classify for CliError {
             | CliError::Usage { .. }
             | CliError::Id(_)
             | CliError::Json { .. } => Kind::InvalidArgument,
-            CliError::Unsupported { .. } => Kind::Unsupported,
+            CliError::Unsupported { .. } | CliError::Refused { .. } => Kind::Unsupported,
+            CliError::Criu(error) => error.kind(),
             CliError::NotFound { .. } => Kind::NotFound,
             CliError::Exists { .. } | CliError::State { .. } => Kind::Conflict,
             CliError::StillAlive { .. } | CliError::Format(_) => Kind::Internal,
@@ -91,6 +96,7 @@ impl Classify for CliError {
             CliError::UnknownCommand { .. } | CliError::UnknownFlag { .. } => Some("see corten oci --help".into()),
             CliError::Exists { .. } => Some("choose another id, or delete that container first".into()),
             CliError::Launch(error) => error.hint(),
+            CliError::Criu(error) => error.hint(),
             CliError::Cgroup(error) => error.hint(),
             _ => None,
         }

@@ -3,7 +3,9 @@
 //!
 //! One file per command. Arguments are read by hand (`flags`): start-up time counts here, and there are few.
 
+mod checkpoint;
 mod create;
+mod criu_flags;
 mod delete;
 mod error;
 mod exec;
@@ -13,6 +15,7 @@ mod foreground;
 mod kill;
 mod list;
 mod log;
+mod restore;
 mod spec;
 #[cfg(test)]
 pub(crate) use spec::sample;
@@ -46,6 +49,8 @@ Commands:
   list      list containers
   kill      send a signal to a container's first process
   delete    remove what is left of a stopped container
+  checkpoint  save a running container's processes (by CRIU)
+  restore   start a container from a checkpoint (by CRIU)
   spec      write a sample config.json
   features  print what this runtime supports as JSON
 ";
@@ -112,6 +117,8 @@ fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
         "list" => list::list(&context, rest),
         "kill" => kill::kill(&context, rest),
         "delete" => delete::delete(&context, rest),
+        "checkpoint" => checkpoint::checkpoint(&context, rest),
+        "restore" => restore::restore(&context, rest),
         "spec" => spec::spec(rest),
         "features" => features::features(rest),
         "help" => print(HELP),

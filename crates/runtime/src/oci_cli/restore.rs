@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `restore`: a container from a checkpoint, by CRIU.
+//!
+//! Its cgroup is made anew from the bundle's configuration; its processes, their memory, and what only its namespaces
+//! held come from the images. The restored process is our child, as one that `run` makes.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use cgroup::Cgroup;
+use oci::ContainerId;
+use oci::runtime_spec::{LinuxNamespace, LinuxNamespaceType, Spec};
+
+use super::checkpoint::DESCRIPTORS;
+use super::error::CliError;
+use super::flags::{Flag, Flags};
+use super::store::{Entry, Record, process_times, replace};
+use super::{Context, create, criu_flags, delete, foreground, time};
+use crate::criu::{
+    Criu, CriuError, Directory, Layout, Notice, Options, Request, Session, Stage, Surroundings, externals, open_root,
+    succeeded,
+};
+use crate::launch::absolute;
+use crate::plan::{Inputs, plan};
+use crate::prepare;
+
+const FLAGS: [Flag; 9] = [
+    Flag::value("console-socket"),
+    Flag::value("bundle").short('b'),
+    Flag::switch("detach").short('d'),
+    Flag::value("pid-file"),
+    Flag::switch("no-subreaper"),
+    Flag::switch("no-pivot"),
+    Flag::switch("lazy-pages"),
+    Flag::value("lsm-profile"),
+    Flag::value("lsm-mount-context"),
+];
+
+const LOG: &str = "restore.log";
+
+/// The directory, below the container's own, where CRIU finds the root file system; on the host it stays empty.
+const STAGE: &str = "criu-root";
+
+/// CRIU's oldest version in which another security label than the saved one works.
+const CHANGES_LABELS: u32 = 3_16_00;
+
+pub(super) fn restore(context: &Context, args: Vec<OsString>) -> Result<u8, CliError> {
+    let known: Vec<Flag> = criu_flags::SHARED.into_iter().chain(FLAGS).collect();
+    let wish = Wish::read(&Flags::read(args, &known)?)?;
+    let criu = Criu::find()?;
+    if wish.options.lsm_profile.is_some() || wish.options.lsm_mount_context.is_some() {
+        criu.needs(CHANGES_LABELS, "--lsm-profile and --lsm-mount-context")?;
+    }
+    let foreground = (!wish.detach).then(foreground::Foreground::prepare).transpose()?;
+    let entry = context.store.reserve(&wish.id)?;
+    let made = make(&criu, &wish, &entry);
+    let restored = match made {
+        Ok(restored) => restored,
+        Err(error) => {
+            entry.remove()?;
+            return Err(error);
+        }
+    };
+    let Some(foreground) = foreground else { return Ok(0) };
+    let code = foreground.attend(restored.pidfd.as_fd(), restored.terminal)?;
+    delete::clean(&entry, &restored.cgroup)?;
+    Ok(code)
+}
+
+/// What the flags ask for.
+struct Wish {
+    id: ContainerId,
+    bundle: PathBuf,
+    spec: Spec,
+    options: Options,
+    images: Directory,
+    work: Option<Directory>,
+    console: Option<PathBuf>,
+    pid_file: Option<PathBuf>,
+    detach: bool,
+}
+
+impl Wish {
+    fn read(flags: &Flags) -> Result<Wish, CliError> {
+        if flags.switch("no-pivot") {
+            return Err(CliError::Refused { flag: "no-pivot", reason: "CRIU restores mounts by pivot_root only" });
+        }
+        let given = flags.path("bundle").filter(|path| !path.as_os_str().is_empty());
+        let bundle = absolute(&given.unwrap_or_else(|| PathBuf::from(".")))?;
+        let config = bundle.join("config.json");
+        let text = std::fs::read(&config).map_err(CliError::file("read", &config))?;
+        let spec: Spec = serde_json::from_slice(&text).map_err(|source| CliError::Json { path: config, source })?;
+        let terminal = spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false);
+        let (console, detach) = (flags.path("console-socket"), flags.switch("detach"));
+        if console.is_some() != (detach && terminal) {
+            let expected = "--console-socket exactly with --detach and process.terminal";
+            return Err(CliError::Usage { expected });
+        }
+        let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let options = Options {
+            lsm_profile: filled(flags.text("lsm-profile")?),
+            lsm_mount_context: filled(flags.text("lsm-mount-context")?),
+            log_file: LOG,
+            evasive_devices: true,
+            restore_as_sibling: true,
+            ..criu_flags::options(flags, &spec)?
+        };
+        Ok(Wish {
+            id: flags.id()?,
+            options,
+            images: Directory::open(&criu_flags::images(flags))?,
+            work: criu_flags::work(flags)?,
+            console,
+            pid_file: flags.path("pid-file"),
+            detach,
+            bundle,
+            spec,
+        })
+    }
+}
+
+/// A container that lives again.
+struct Restored {
+    pid: i32,
+    pidfd: OwnedFd,
+    terminal: Option<OwnedFd>,
+    cgroup: Cgroup,
+}
+
+/// What comes to be during the conversation.
+#[derive(Default)]
+struct Reborn {
+    process: Option<(i32, OwnedFd)>,
+    terminal: Option<OwnedFd>,
+}
+
+/// All of it, or nothing is left.
+fn make(criu: &Criu, wish: &Wish, entry: &Entry) -> Result<Restored, CliError> {
+    let console = wish.console.as_deref().map(create::connect).transpose()?;
+    let inputs =
+        Inputs { bundle: wish.bundle.clone(), hierarchies: prepare::hierarchies(&wish.spec)?, ..Inputs::default() };
+    let plan = plan(&wish.spec, &inputs).map_err(crate::LaunchError::from)?;
+    let layout = Layout::of(&wish.spec, &plan)?;
+    let cgroup = prepare::make_cgroup(&wish.spec, &wish.id)?;
+    let made = revive(criu, wish, entry, &layout, &cgroup).and_then(|reborn| {
+        let (pid, pidfd) = reborn.process.ok_or(CriuError::NoProcess)?;
+        remember(wish, entry, pid, &cgroup)?;
+        if let (Some(console), Some(terminal)) = (&console, &reborn.terminal) {
+            create::send_terminal(console, terminal)?;
+        }
+        Ok((pid, pidfd, reborn.terminal))
+    });
+    match made {
+        Ok((pid, pidfd, terminal)) => Ok(Restored { pid, pidfd, terminal, cgroup }),
+        Err(error) => {
+            cgroup.kill()?;
+            cgroup.remove()?;
+            Err(error)
+        }
+    }
+}
+
+fn revive(criu: &Criu, wish: &Wish, entry: &Entry, layout: &Layout, cgroup: &Cgroup) -> Result<Reborn, CliError> {
+    let place = entry.dir.join(STAGE);
+    std::fs::create_dir(&place).map_err(CliError::file("make the directory", &place))?;
+    let place = std::fs::canonicalize(&place).map_err(CliError::file("resolve", place))?;
+    let rootfs = open_root(&layout.root)?;
+    let (inherit, mut named) = externals::namespaces_to_restore(layout, criu)?;
+    named.extend(pipes(&wish.images)?);
+    let surroundings = Surroundings {
+        program: criu.program(),
+        tasks: cgroup.join_files()?,
+        cgroup: cgroup.clone_into(),
+        stage: Some(Stage { rootfs: layout.root.clone(), place: place.clone(), points: layout.points.clone() }),
+        inherit,
+        streams: true,
+    };
+    let session = Session::start(&surroundings)?;
+    let options = Options {
+        images_dir_fd: wish.images.number(),
+        work_dir_fd: wish.work.as_ref().map(Directory::number),
+        root: place.clone(),
+        // The stage is set: what links lead to what is settled.
+        external_mounts: externals::mounts_to_restore(layout, &rootfs, &cgroup.path().to_string())?,
+        inherit: named,
+        join: layout.entered.clone(),
+        cgroup_roots: externals::cgroup_roots(session.pid())?,
+        ..wish.options.clone()
+    };
+    let mut reborn = Reborn::default();
+    let answer = session.ask(&Request::Restore(options), &mut |notice, fds| reborn.notice(notice, fds));
+    let log = wish.work.as_ref().unwrap_or(&wish.images).path.join(LOG);
+    succeeded(answer?, "restore", log)?;
+    std::fs::remove_dir(&place).map_err(CliError::file("remove", place))?;
+    Ok(reborn)
+}
+
+impl Reborn {
+    /// A step of the restore. What is to be done once the namespaces are there and before the processes are
+    /// (hooks, a network) belongs to `setup-namespaces`.
+    fn notice(&mut self, notice: &Notice, fds: Vec<OwnedFd>) -> Result<(), CriuError> {
+        match notice.step.as_str() {
+            "orphan-pts-master" => {
+                self.terminal = Some(fds.into_iter().next().ok_or(CriuError::NoTerminal)?);
+            }
+            // It is our child, stopped: its number is its own until we have waited for it.
+            "post-restore" => self.process = Some((notice.pid, sys::process::pidfd_open(notice.pid)?)),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The standard streams that were pipes become ours, in whose place CRIU has them.
+fn pipes(images: &Directory) -> Result<Vec<(String, i32)>, CriuError> {
+    let path = images.path.join(DESCRIPTORS);
+    let text = std::fs::read(&path).map_err(CriuError::file("read", &path))?;
+    let names: Vec<String> = serde_json::from_slice(&text).map_err(|source| CriuError::Descriptors { path, source })?;
+    let streams = names.into_iter().zip(0..3).filter(|(name, _)| name.starts_with("pipe:"));
+    Ok(streams.collect())
+}
+
+fn remember(wish: &Wish, entry: &Entry, pid: i32, cgroup: &Cgroup) -> Result<(), CliError> {
+    let record = Record {
+        id: wish.id.clone(),
+        pid,
+        start_time: process_times(pid).map_or(0, |(_, start)| start),
+        bundle: wish.bundle.clone(),
+        cgroup: cgroup.path().to_string(),
+        created: time::rfc3339_now(),
+    };
+    entry.write(&record, &with_its_clocks(&wish.spec, pid)?)?;
+    wish.pid_file.as_deref().map_or(Ok(()), |path| replace(path, pid.to_string().as_bytes()))
+}
+
+/// CRIU restores into a time namespace, so that the clocks go on from where they were. Whoever joins the container
+/// must know of it.
+fn with_its_clocks(spec: &Spec, pid: i32) -> Result<Spec, CliError> {
+    let mut spec = spec.clone();
+    let inode = |path: &str| rustix::fs::stat(path).map(|metadata| metadata.st_ino);
+    let (Ok(its), Ok(ours)) = (inode(&format!("/proc/{pid}/ns/time")), inode("/proc/self/ns/time")) else {
+        // A kernel without time namespaces, or a process that has ended already.
+        return Ok(spec);
+    };
+    let linux = spec.linux_mut().as_mut().filter(|_| its != ours);
+    if let Some(namespaces) = linux.and_then(|linux| linux.namespaces_mut().as_mut())
+        && namespaces.iter().all(|namespace| namespace.typ() != LinuxNamespaceType::Time)
+    {
+        let mut time = LinuxNamespace::default();
+        time.set_typ(LinuxNamespaceType::Time).set_path(None);
+        namespaces.push(time);
+    }
+    Ok(spec)
+}
