@@ -9,6 +9,7 @@
 //! - [`layout`]: what of a container is not CRIU's to save, from the container's plan. Pure.
 //! - [`externals`]: the names under which CRIU is told of that.
 //! - [`stage`]: the root file system as CRIU wants to find it.
+//! - [`streams`]: standard input, output and error, which are the caller's.
 //! - [`log`]: the end of its log, for errors.
 
 mod error;
@@ -18,6 +19,7 @@ mod log;
 mod rpc;
 mod session;
 mod stage;
+pub(crate) mod streams;
 mod wire;
 
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -29,7 +31,7 @@ pub(crate) use error::CriuError;
 pub(crate) use layout::Layout;
 pub(crate) use rpc::{CgroupMode, Features, Notice, Options, PageServer, Request, Response};
 pub(crate) use session::{Session, Surroundings};
-pub(crate) use stage::{Stage, open_root};
+pub(crate) use stage::{OwnMounts, Stage, open_root};
 
 /// The oldest version that answers what we ask, as a number (`rpc::Response::version`).
 const OLDEST: u32 = 3_00_00;
@@ -130,10 +132,12 @@ pub(crate) fn succeeded(response: Response, action: &'static str, log: PathBuf) 
     if response.success {
         return Ok(response);
     }
-    let mut because = response.message.map(|message| format!(": {}", log::printable(&message))).unwrap_or_default();
-    if response.errno != 0 {
-        let error = std::io::Error::from_raw_os_error(response.errno);
-        because = format!("{because} ({error})");
-    }
-    Err(CriuError::Refused { action, because, lines: log::tail(&log), log })
+    let because = match response.errno {
+        0 => String::new(),
+        errno => format!(" ({})", std::io::Error::from_raw_os_error(errno)),
+    };
+    // Without a log its first complaint is all there is.
+    let complaint = || response.message.map(|message| format!("  {}", log::printable(message.trim_end())));
+    let lines = log::tail(&log).or_else(complaint).unwrap_or_else(|| "  (it says nothing)".into());
+    Err(CriuError::Refused { action, because, lines, log })
 }

@@ -2,8 +2,7 @@
 //! One conversation with CRIU: `criu swrk FD`, a request over a socket, steps it tells us of, an answer, its end.
 //!
 //! The program is started by clone3 and execve rather than by the standard library, for what it must do in between:
-//! enter the container's cgroup itself (from outside the kernel would take its time, see `apply/cgroups.rs`), and set
-//! the stage in a mount namespace of its own.
+//! enter the container's cgroup itself (from outside the kernel would take its time, see `apply/cgroups.rs`).
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -21,7 +20,6 @@ use sys::process::{Child, CloneArgs, CloneFlags};
 
 use super::CriuError;
 use super::rpc::{Kind, Notice, Request, Response};
-use super::stage::Stage;
 use crate::message::{Message, listen};
 
 /// Longest answer taken; runc's limit.
@@ -34,7 +32,6 @@ pub(crate) struct Surroundings<'a> {
     /// The cgroup to enter: v1 `tasks` files, and the directory of the unified hierarchy.
     pub(crate) tasks: Vec<OwnedFd>,
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
-    pub(crate) stage: Option<Stage>,
     /// What it inherits, under the same numbers, beside the standard streams.
     pub(crate) inherit: Vec<OwnedFd>,
     /// Whether the standard streams are the container's to be; otherwise CRIU gets none.
@@ -53,8 +50,7 @@ impl Session {
             .map_err(|errno| sys::Error::new("socketpair(AF_UNIX, SOCK_SEQPACKET|SOCK_CLOEXEC)", errno))?;
         let (status, status_inside) =
             pipe_with(PipeFlags::CLOEXEC).map_err(|errno| sys::Error::new("pipe2(O_CLOEXEC)", errno))?;
-        let namespace = if surroundings.stage.is_some() { CloneFlags::NEWNS } else { CloneFlags::empty() };
-        let args = CloneArgs { flags: namespace, cgroup: surroundings.cgroup };
+        let args = CloneArgs { flags: CloneFlags::empty(), cgroup: surroundings.cgroup };
         let child = sys::process::clone3(args, || {
             let error = become_criu(surroundings, &theirs);
             let report = Report::new(ErrorKind::Internal, error.to_string());
@@ -187,9 +183,6 @@ fn prepare(surroundings: &Surroundings<'_>, socket: &OwnedFd) -> sys::Result<()>
     for file in &surroundings.tasks {
         rustix::io::write(file, b"0")
             .map_err(|errno| sys::Error::new("write(\"0\") to the tasks of the container's cgroup", errno))?;
-    }
-    if let Some(stage) = &surroundings.stage {
-        stage.set()?;
     }
     sys::fds::cloexec_from(3)?;
     for fd in surroundings.inherit.iter().chain([socket]) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What CRIU finds when it restores a container: the root file system as a mount point, with a place for every mount.
 //!
-//! CRIU wants a root that is a mount and whose parent is not covered. The process that becomes CRIU makes both in a
-//! mount namespace of its own before its execve: nothing of it is ever seen on the host, and nothing is left there,
-//! whatever ends how.
+//! CRIU wants a root that is a mount and whose parent is not covered. Both are made in a mount namespace of our own,
+//! which CRIU inherits: nothing of it is ever seen on the host, and nothing is left there, whatever ends how. (CRIU
+//! alone in one would not do: the directories that we hand it by descriptor must be mounts it may mount on.)
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -11,42 +11,66 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, FileType, OFlags, fstat};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 use sys::mount::{Attributes, Propagation};
+use sys::process::CloneFlags;
 
 use super::layout::{Bind, Point};
 use crate::resolve::{Leaf, Root};
+use crate::{LaunchError, prepare};
+
+/// A mount namespace of our own, and the way back.
+#[derive(Debug)]
+pub(crate) struct OwnMounts {
+    before: OwnedFd,
+    directory: OwnedFd,
+}
+
+impl OwnMounts {
+    /// Copies the host's mounts. What the host mounts or unmounts from now on still arrives; what we do does not leave.
+    /// Paths and the working directory mean what they meant.
+    pub(crate) fn enter() -> Result<OwnMounts, LaunchError> {
+        let before = prepare::open_namespace(Path::new("/proc/self/ns/mnt"))?;
+        let directory = open_root(Path::new("."))?;
+        sys::namespace::unshare(CloneFlags::NEWNS)?;
+        let slave = Attributes { propagation: Some(Propagation::Slave), ..Attributes::default() };
+        sys::mount::setattr(open_root(Path::new("/"))?.as_fd(), true, &slave)?;
+        Ok(OwnMounts { before, directory })
+    }
+
+    /// Goes back: whoever stays with a container must not keep the host's mounts alive.
+    pub(crate) fn leave(self) -> sys::Result<()> {
+        sys::namespace::setns(self.before.as_fd(), CloneFlags::NEWNS)?;
+        rustix::process::fchdir(&self.directory).map_err(|errno| sys::Error::new("fchdir(working directory)", errno))
+    }
+}
 
 /// The root file system and where it is put.
 #[derive(Debug)]
-pub(crate) struct Stage {
-    pub(crate) rootfs: PathBuf,
+pub(crate) struct Stage<'a> {
+    pub(crate) rootfs: &'a Path,
     /// A directory of ours, by its real path.
-    pub(crate) place: PathBuf,
-    pub(crate) points: Vec<Point>,
+    pub(crate) place: &'a Path,
+    pub(crate) points: &'a [Point],
 }
 
-impl Stage {
-    /// Sets the stage. The calling process must have a mount namespace of its own.
+impl Stage<'_> {
+    /// Sets the stage, among [`OwnMounts`].
     pub(crate) fn set(&self) -> sys::Result<()> {
-        let host = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, 0o0.into())
-            .map_err(|errno| sys::Error::new("open(\"/\", O_PATH|O_DIRECTORY)", errno))?;
-        let slave = Attributes { propagation: Some(Propagation::Slave), ..Attributes::default() };
-        sys::mount::setattr(host.as_fd(), true, &slave)?;
         if !self.points.is_empty() {
             // A bind mount may hold the place of another below it, so each is mounted for a moment, in order.
             let rehearsal = self.attach_root()?;
             self.points.iter().try_for_each(|point| make(&Root::new(rehearsal.as_fd()), point))?;
             drop(rehearsal);
-            unmount(&self.place, UnmountFlags::DETACH)
+            unmount(self.place, UnmountFlags::DETACH)
                 .map_err(|errno| sys::Error::new(format!("umount2({:?}, MNT_DETACH)", self.place), errno))?;
         }
         self.attach_root().map(drop)
     }
 
     fn attach_root(&self) -> sys::Result<OwnedFd> {
-        let root = tree(&self.rootfs, true)?;
+        let root = tree(self.rootfs, true)?;
         let private = Attributes { propagation: Some(Propagation::Private), ..Attributes::default() };
         sys::mount::setattr(root.as_fd(), true, &private)?;
-        move_mount(&root, "", CWD, &self.place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(|errno| {
+        move_mount(&root, "", CWD, self.place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(|errno| {
             let call = format!("move_mount(rootfs, \"\", AT_FDCWD, {:?}, MOVE_MOUNT_F_EMPTY_PATH)", self.place);
             sys::Error::new(call, errno)
         })?;

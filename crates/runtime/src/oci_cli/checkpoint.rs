@@ -12,11 +12,11 @@ use rustix::fs::OFlags;
 
 use super::error::CliError;
 use super::flags::{Flag, Flags};
-use super::store::{Record, replace};
+use super::store::{Entry, Record};
 use super::{Context, criu_flags, delete};
 use crate::criu::{
     Criu, CriuError, Directory, Features, Layout, Options, PageServer, Request, Session, Surroundings, externals,
-    open_root, succeeded,
+    open_root, streams, succeeded,
 };
 use crate::plan::{Inputs, plan};
 use crate::prepare;
@@ -33,9 +33,6 @@ const FLAGS: [Flag; 8] = [
 ];
 
 const LOG: &str = "dump.log";
-
-/// What the container's standard streams were: a list of three names, in runc's file beside the images.
-pub(super) const DESCRIPTORS: &str = "descriptors.json";
 
 /// From this version on CRIU tells us when its page server is ready; before, it writes to a descriptor itself.
 const TELLS_READY: u32 = 3_15_00;
@@ -66,7 +63,7 @@ pub(super) fn checkpoint(context: &Context, args: Vec<OsString>) -> Result<u8, C
 }
 
 /// CRIU has killed what it saved.
-fn gone(id: &ContainerId, pidfd: &OwnedFd, record: &Record, entry: &super::store::Entry) -> Result<(), CliError> {
+fn gone(id: &ContainerId, pidfd: &OwnedFd, record: &Record, entry: &Entry) -> Result<(), CliError> {
     delete::await_end(id, pidfd.as_fd())?;
     match record.cgroup()? {
         Some(cgroup) => delete::clean(entry, &cgroup),
@@ -78,7 +75,7 @@ fn gone(id: &ContainerId, pidfd: &OwnedFd, record: &Record, entry: &super::store
 struct Wish {
     options: Options,
     images: PathBuf,
-    work: Option<Directory>,
+    work: Option<PathBuf>,
     pre_dump: bool,
     status_fd: Option<OwnedFd>,
 }
@@ -105,7 +102,7 @@ impl Wish {
         Ok(Wish {
             options,
             images,
-            work: criu_flags::work(flags)?,
+            work: criu_flags::work(flags),
             pre_dump: flags.switch("pre-dump"),
             status_fd: status_fd.map(writable).transpose()?,
         })
@@ -156,10 +153,11 @@ fn dump(criu: &Criu, mut wish: Wish, record: &Record, spec: &Spec) -> Result<(),
         criu.needs_features(Features { mem_track: false, lazy_pages: true })?;
     }
     let images = Directory::make(&wish.images)?;
+    let work = wish.work.as_deref().map(Directory::make).transpose()?;
     let layout = layout(record, spec)?;
     let options = &mut wish.options;
     options.images_dir_fd = images.number();
-    options.work_dir_fd = wish.work.as_ref().map(Directory::number);
+    options.work_dir_fd = work.as_ref().map(Directory::number);
     options.pid = Some(record.pid);
     options.root = layout.root.clone();
     options.external = externals::namespaces_to_dump(&layout, criu)?;
@@ -173,8 +171,9 @@ fn dump(criu: &Criu, mut wish: Wish, record: &Record, spec: &Spec) -> Result<(),
     } else {
         let root = open_root(Path::new(&format!("/proc/{}/root", record.pid)))?;
         wish.options.external_mounts = externals::mounts_to_dump(&layout, &root)?;
-        let names = serde_json::to_vec(&descriptors(record.pid)?).map_err(CliError::Format)?;
-        replace(&images.path.join(DESCRIPTORS), &names)?;
+        let names = streams::names(record.pid)?;
+        wish.options.external.extend(streams::external(&names));
+        streams::write(&images.path, &names)?;
         Request::Dump(wish.options)
     };
     let mut status_fd = wish.status_fd;
@@ -183,7 +182,7 @@ fn dump(criu: &Criu, mut wish: Wish, record: &Record, spec: &Spec) -> Result<(),
         "status-ready" => status_fd.take().map_or(Ok(()), tell_ready),
         _ => Ok(()),
     })?;
-    let log = wish.work.as_ref().unwrap_or(&images).path.join(LOG);
+    let log = work.as_ref().unwrap_or(&images).path.join(LOG);
     succeeded(response, "checkpoint", log)?;
     Ok(())
 }
@@ -217,23 +216,6 @@ fn freezer(criu: &Criu, record: &Record) -> Result<Option<PathBuf>, CliError> {
         cgroup::Mode::V1 | cgroup::Mode::Hybrid => &["freezer"],
     };
     Ok(host.place(controllers, &record.cgroup).filter(|path| path.is_dir()))
-}
-
-fn descriptors(pid: i32) -> Result<Vec<String>, CliError> {
-    let name = |number: i32| {
-        let path = format!("/proc/{pid}/fd/{number}");
-        match std::fs::read_link(&path) {
-            Ok(name) => Ok(name.to_string_lossy().into_owned()),
-            // Closed, or not to be looked at.
-            Err(error)
-                if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied) =>
-            {
-                Ok(String::new())
-            }
-            Err(error) => Err(CliError::file("read", path)(error)),
-        }
-    };
-    (0..3).map(name).collect()
 }
 
 #[cfg(test)]

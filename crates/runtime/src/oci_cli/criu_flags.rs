@@ -7,7 +7,7 @@ use oci::runtime_spec::Spec;
 
 use super::error::CliError;
 use super::flags::{Flag, Flags};
-use crate::criu::{CgroupMode, Directory, Options};
+use crate::criu::{CgroupMode, Options};
 
 /// What both commands take.
 pub(super) const SHARED: [Flag; 9] = [
@@ -38,9 +38,8 @@ pub(super) fn images(flags: &Flags) -> PathBuf {
 }
 
 /// Where the log goes: the images' directory unless `--work-path` says another.
-pub(super) fn work(flags: &Flags) -> Result<Option<Directory>, CliError> {
-    let path = flags.path("work-path").filter(|path| !path.as_os_str().is_empty());
-    Ok(path.map(|path| Directory::make(&path)).transpose()?)
+pub(super) fn work(flags: &Flags) -> Option<PathBuf> {
+    flags.path("work-path").filter(|path| !path.as_os_str().is_empty())
 }
 
 /// The options that both commands' flags mean.

@@ -6,20 +6,19 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
 use oci::ContainerId;
 use oci::runtime_spec::{LinuxNamespace, LinuxNamespaceType, Spec};
 
-use super::checkpoint::DESCRIPTORS;
 use super::error::CliError;
 use super::flags::{Flag, Flags};
 use super::store::{Entry, Record, process_times, replace};
 use super::{Context, create, criu_flags, delete, foreground, time};
 use crate::criu::{
-    Criu, CriuError, Directory, Layout, Notice, Options, Request, Session, Stage, Surroundings, externals, open_root,
-    succeeded,
+    Criu, CriuError, Directory, Layout, Notice, Options, OwnMounts, Request, Session, Stage, Surroundings, externals,
+    open_root, streams, succeeded,
 };
 use crate::launch::absolute;
 use crate::plan::{Inputs, plan};
@@ -54,7 +53,10 @@ pub(super) fn restore(context: &Context, args: Vec<OsString>) -> Result<u8, CliE
     }
     let foreground = (!wish.detach).then(foreground::Foreground::prepare).transpose()?;
     let entry = context.store.reserve(&wish.id)?;
+    let mounts = OwnMounts::enter()?;
     let made = make(&criu, &wish, &entry);
+    // First of all: as long as we see the root mounted below the container's directory, removing that would empty it.
+    mounts.leave()?;
     let restored = match made {
         Ok(restored) => restored,
         Err(error) => {
@@ -74,8 +76,8 @@ struct Wish {
     bundle: PathBuf,
     spec: Spec,
     options: Options,
-    images: Directory,
-    work: Option<Directory>,
+    images: PathBuf,
+    work: Option<PathBuf>,
     console: Option<PathBuf>,
     pid_file: Option<PathBuf>,
     detach: bool,
@@ -109,8 +111,8 @@ impl Wish {
         Ok(Wish {
             id: flags.id()?,
             options,
-            images: Directory::open(&criu_flags::images(flags))?,
-            work: criu_flags::work(flags)?,
+            images: criu_flags::images(flags),
+            work: criu_flags::work(flags),
             console,
             pid_file: flags.path("pid-file"),
             detach,
@@ -122,7 +124,6 @@ impl Wish {
 
 /// A container that lives again.
 struct Restored {
-    pid: i32,
     pidfd: OwnedFd,
     terminal: Option<OwnedFd>,
     cgroup: Cgroup,
@@ -149,39 +150,41 @@ fn make(criu: &Criu, wish: &Wish, entry: &Entry) -> Result<Restored, CliError> {
         if let (Some(console), Some(terminal)) = (&console, &reborn.terminal) {
             create::send_terminal(console, terminal)?;
         }
-        Ok((pid, pidfd, reborn.terminal))
+        Ok((pidfd, reborn.terminal))
     });
     match made {
-        Ok((pid, pidfd, terminal)) => Ok(Restored { pid, pidfd, terminal, cgroup }),
+        Ok((pidfd, terminal)) => Ok(Restored { pidfd, terminal, cgroup }),
         Err(error) => {
-            cgroup.kill()?;
-            cgroup.remove()?;
+            // The first error is the one to tell; what is left of the cgroup is found by whoever takes the id next.
+            cgroup.kill().and_then(|()| cgroup.remove()).unwrap_or_default();
             Err(error)
         }
     }
 }
 
 fn revive(criu: &Criu, wish: &Wish, entry: &Entry, layout: &Layout, cgroup: &Cgroup) -> Result<Reborn, CliError> {
+    // Opened among our own mounts: CRIU mounts things in its working directory.
+    let images = Directory::open(&wish.images)?;
+    let work = wish.work.as_deref().map(Directory::make).transpose()?;
     let place = entry.dir.join(STAGE);
     std::fs::create_dir(&place).map_err(CliError::file("make the directory", &place))?;
     let place = std::fs::canonicalize(&place).map_err(CliError::file("resolve", place))?;
-    let rootfs = open_root(&layout.root)?;
+    Stage { rootfs: &layout.root, place: &place, points: &layout.points }.set()?;
+    let rootfs = open_root(&place)?;
     let (inherit, mut named) = externals::namespaces_to_restore(layout, criu)?;
-    named.extend(pipes(&wish.images)?);
+    named.extend(streams::replaced(&images.path)?);
     let surroundings = Surroundings {
         program: criu.program(),
         tasks: cgroup.join_files()?,
         cgroup: cgroup.clone_into(),
-        stage: Some(Stage { rootfs: layout.root.clone(), place: place.clone(), points: layout.points.clone() }),
         inherit,
         streams: true,
     };
     let session = Session::start(&surroundings)?;
     let options = Options {
-        images_dir_fd: wish.images.number(),
-        work_dir_fd: wish.work.as_ref().map(Directory::number),
+        images_dir_fd: images.number(),
+        work_dir_fd: work.as_ref().map(Directory::number),
         root: place.clone(),
-        // The stage is set: what links lead to what is settled.
         external_mounts: externals::mounts_to_restore(layout, &rootfs, &cgroup.path().to_string())?,
         inherit: named,
         join: layout.entered.clone(),
@@ -190,10 +193,17 @@ fn revive(criu: &Criu, wish: &Wish, entry: &Entry, layout: &Layout, cgroup: &Cgr
     };
     let mut reborn = Reborn::default();
     let answer = session.ask(&Request::Restore(options), &mut |notice, fds| reborn.notice(notice, fds));
-    let log = wish.work.as_ref().unwrap_or(&wish.images).path.join(LOG);
+    let log = work.as_ref().unwrap_or(&images).path.join(LOG);
     succeeded(answer?, "restore", log)?;
-    std::fs::remove_dir(&place).map_err(CliError::file("remove", place))?;
+    unstage(&place)?;
     Ok(reborn)
+}
+
+/// The container has its own mount of the root by now, and the next call must find nothing here.
+fn unstage(place: &Path) -> Result<(), CliError> {
+    rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH)
+        .map_err(|errno| sys::Error::new(format!("umount2({place:?}, MNT_DETACH)"), errno))?;
+    std::fs::remove_dir(place).map_err(CliError::file("remove", place))
 }
 
 impl Reborn {
@@ -210,15 +220,6 @@ impl Reborn {
         }
         Ok(())
     }
-}
-
-/// The standard streams that were pipes become ours, in whose place CRIU has them.
-fn pipes(images: &Directory) -> Result<Vec<(String, i32)>, CriuError> {
-    let path = images.path.join(DESCRIPTORS);
-    let text = std::fs::read(&path).map_err(CriuError::file("read", &path))?;
-    let names: Vec<String> = serde_json::from_slice(&text).map_err(|source| CriuError::Descriptors { path, source })?;
-    let streams = names.into_iter().zip(0..3).filter(|(name, _)| name.starts_with("pipe:"));
-    Ok(streams.collect())
 }
 
 fn remember(wish: &Wish, entry: &Entry, pid: i32, cgroup: &Cgroup) -> Result<(), CliError> {
