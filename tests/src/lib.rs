@@ -3,6 +3,7 @@
 //!
 //! Each starts a daemon of its own, and so also proves that nothing is left when the daemon has gone.
 
+pub mod checkpoint;
 pub mod isolation;
 pub mod life;
 pub mod limits;
@@ -30,4 +31,14 @@ pub const CHECKS_ON_BOTH_CGROUP_VERSIONS: &[Check] = checks![
     limits::a_fork_bomb_stops_at_the_limit,
     network::a_container_on_the_bridge_has_an_address_and_a_gateway,
     network::a_published_port_is_reachable_from_the_host,
+];
+
+/// What needs a CRIU that knows the kernel.
+pub const CHECKS_WITH_CRIU: &[Check] = checks![
+    checkpoint::a_container_goes_on_counting_after_a_restore,
+    checkpoint::a_container_left_running_runs_on_and_is_saved_all_the_same,
+    checkpoint::a_pre_dump_is_the_parent_of_a_dump,
+    checkpoint::a_terminal_is_handed_over_again,
+    checkpoint::a_restore_in_the_foreground_has_the_containers_exit_code,
+    checkpoint::a_restore_that_fails_leaves_nothing,
 ];

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The vm lane: the release binary in QEMU, in software emulation, with a pure cgroup v2 hierarchy.
 //!
-//! The machine's first process is `vm_init` of the end-to-end tests: it mounts what a system has, runs its checks
+//! There are two machines, which differ in what is installed: the ordinary one, and one with the distribution's CRIU, so
+//! that checkpoints are tested on a kernel that this CRIU knows.
+//!
+//! A machine's first process is `vm_init` of the end-to-end tests: it mounts what a system has, runs its checks
 //! through the command line, says on the serial console how each went, and powers the machine off.
 
 mod cpio;
 mod kernel;
+mod programs;
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
@@ -45,33 +49,80 @@ const MODULES: &[&str] = &[
     "crc32c_generic",
 ];
 
+/// What CRIU asks the kernel about sockets with, and what it locks a network with.
+const CRIU_MODULES: &[&str] = &[
+    "unix_diag",
+    "inet_diag",
+    "tcp_diag",
+    "udp_diag",
+    "raw_diag",
+    "netlink_diag",
+    "af_packet_diag",
+    "nft_compat",
+    "xt_mark",
+    "nf_conntrack_netlink",
+];
+
+/// CRIU, and the programs it runs.
+const CRIU_PROGRAMS: &[&str] =
+    &["/usr/sbin/criu", "/bin/tar", "/usr/sbin/iptables-restore", "/usr/sbin/ip6tables-restore"];
+
+/// What iptables loads by name.
+const CRIU_FILES: &[&str] =
+    &["/usr/lib/x86_64-linux-gnu/xtables/libxt_mark.so", "/usr/lib/x86_64-linux-gnu/xtables/libxt_standard.so"];
+
+/// One machine: what is in it beside the product, and which of the checks run there (`vm_init` knows the names).
+struct Machine {
+    checks: &'static str,
+    modules: &'static [&'static str],
+    programs: &'static [&'static str],
+    files: &'static [&'static str],
+}
+
+const MACHINES: [Machine; 2] = [
+    Machine { checks: "both-cgroup-versions", modules: &[], programs: &[], files: &[] },
+    Machine { checks: "criu", modules: CRIU_MODULES, programs: CRIU_PROGRAMS, files: CRIU_FILES },
+];
+
 /// Software emulation on a busy machine is slow; a machine that hangs must still end.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// Boots the machine and reads its verdict.
+/// Boots the machines, one after the other, and reads their verdicts.
 pub(crate) fn test(tally: &mut Tally) -> Outcome {
     let kernel = kernel::obtain()?;
-    let initrd = initramfs(&kernel)?;
-    let lines = boot(&kernel.image, &initrd)?;
-    verdict(&lines, tally)
+    let mut failed = Vec::new();
+    for machine in &MACHINES {
+        println!("vm: the machine for {}", machine.checks);
+        let initrd = initramfs(&kernel, machine)?;
+        let lines = boot(&kernel.image, &initrd)?;
+        failed.extend(verdict(&lines, tally).err().map(|error| format!("{}: {error}", machine.checks)));
+    }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ").into()) }
 }
 
-fn initramfs(kernel: &kernel::Kernel) -> Result<PathBuf, Box<dyn Error>> {
+fn initramfs(kernel: &kernel::Kernel, machine: &Machine) -> Result<PathBuf, Box<dyn Error>> {
     let release = cargo::release_directory()?;
     let mut archive = cpio::Archive::default();
-    for directory in ["bin", "dev", "modules"] {
+    for directory in ["bin", "dev", "modules", "programs"] {
         archive.directory(directory);
     }
     archive.device("dev/console", 5, 1);
     archive.file("init", &read(&release.join("vm_init"))?);
+    archive.file("checks", machine.checks.as_bytes());
     archive.file("bin/corten", &read(&release.join("corten"))?);
     archive.file("bin/busybox", &read(Path::new("/bin/busybox"))?);
     let mut order = String::new();
-    for module in kernel.load_order(MODULES)? {
+    for module in kernel.load_order(&[MODULES, machine.modules].concat())? {
         archive.file(&format!("modules/{}.ko", module.name), &module.bytes);
         order.push_str(&format!("{}\n", module.name));
     }
     archive.file("modules/order", order.as_bytes());
+    let mut places = String::new();
+    for (number, path) in programs::with_libraries(machine.programs, machine.files)?.iter().enumerate() {
+        archive.file(&format!("programs/{number}"), &read(path)?);
+        places.push_str(&format!("{}\n", path.display()));
+    }
+    archive.file("programs/places", places.as_bytes());
     let path = cargo::root().join("target/fixtures/initramfs.cpio");
     std::fs::write(&path, archive.finish())?;
     Ok(path)

@@ -36,6 +36,9 @@ pub(crate) use stage::{OwnMounts, Stage, open_root};
 /// The oldest version that answers what we ask, as a number (`rpc::Response::version`).
 const OLDEST: u32 = 3_00_00;
 
+/// Where it is looked for without a `PATH`; it is an administrator's program.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// The CRIU of this host.
 #[derive(Debug)]
 pub(crate) struct Criu {
@@ -46,7 +49,7 @@ pub(crate) struct Criu {
 impl Criu {
     /// Finds it by `PATH` and asks for its version.
     pub(crate) fn find() -> Result<Criu, CriuError> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
         let executable = |path: &PathBuf| path.is_file() && rustix::fs::access(path, Access::EXEC_OK).is_ok();
         let absolute = std::env::split_paths(&path).filter(|directory| directory.is_absolute());
         let program =

@@ -84,7 +84,6 @@ impl Wish {
     fn read(flags: &Flags, spec: &Spec) -> Result<Wish, CliError> {
         let images = criu_flags::images(flags);
         let parent_image = flags.path("parent-path").filter(|path| !path.as_os_str().is_empty());
-        parent_image.as_deref().map(|parent| check_parent(&images, parent)).transpose()?;
         let status_fd = flags.number("status-fd")?;
         if status_fd.is_some() && !flags.switch("lazy-pages") {
             let reason = "it tells when pages can be fetched, which needs --lazy-pages";
@@ -153,6 +152,7 @@ fn dump(criu: &Criu, mut wish: Wish, record: &Record, spec: &Spec) -> Result<(),
         criu.needs_features(Features { mem_track: false, lazy_pages: true })?;
     }
     let images = Directory::make(&wish.images)?;
+    wish.options.parent_image.as_deref().map(|parent| check_parent(&images.path, parent)).transpose()?;
     let work = wish.work.as_deref().map(Directory::make).transpose()?;
     let layout = layout(record, spec)?;
     let options = &mut wish.options;
