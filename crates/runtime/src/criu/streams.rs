@@ -60,8 +60,11 @@ fn name(pid: i32, number: usize, mounts: &str) -> Result<String, CriuError> {
 }
 
 /// Those that CRIU must be told to leave alone.
-pub(crate) fn external(names: &[String; 3]) -> impl Iterator<Item = String> + '_ {
-    names.iter().filter(|name| name.starts_with("file[")).cloned()
+pub(crate) fn external(names: &[String; 3]) -> Vec<String> {
+    let mut external: Vec<String> = names.iter().filter(|name| name.starts_with("file[")).cloned().collect();
+    external.sort();
+    external.dedup();
+    external
 }
 
 pub(crate) fn write(images: &Path, names: &[String; 3]) -> Result<(), CriuError> {
@@ -81,7 +84,8 @@ pub(crate) fn replaced(images: &Path) -> Result<Vec<(String, i32)>, CriuError> {
     let names: Vec<String> = serde_json::from_slice(&text).map_err(|source| CriuError::Descriptors { path, source })?;
     let ours = |name: &String| name.starts_with("pipe:") || name.starts_with("file[");
     let mut replaced: Vec<(String, i32)> = names.into_iter().zip(0..3).filter(|(name, _)| ours(name)).collect();
-    // One file may be two streams; CRIU wants each name once.
+    // One file may be several streams; CRIU wants each name once.
+    replaced.sort();
     replaced.dedup_by(|later, earlier| later.0 == earlier.0);
     Ok(replaced)
 }
@@ -117,7 +121,7 @@ mod tests {
         let names = ["file[1b:5]", "pipe:[12]", ""].map(String::from);
         write(images.path(), &names).unwrap();
         assert_eq!(replaced(images.path()).unwrap(), [("file[1b:5]".into(), 0), ("pipe:[12]".into(), 1)]);
-        assert_eq!(external(&names).collect::<Vec<_>>(), ["file[1b:5]"]);
+        assert_eq!(external(&["file[1b:5]", "file[1b:5]", "pipe:[12]"].map(String::from)), ["file[1b:5]"]);
     }
 
     #[test]
