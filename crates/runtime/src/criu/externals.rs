@@ -71,19 +71,23 @@ pub(crate) fn namespaces_to_dump(layout: &Layout, criu: &Criu) -> Result<Vec<Str
     layout.kept.iter().map(name).collect()
 }
 
-/// The namespaces' files, for CRIU to inherit, and under which numbers and names it does.
-pub(crate) fn namespaces_to_restore(
-    layout: &Layout,
-    criu: &Criu,
-) -> Result<(Vec<OwnedFd>, Vec<(String, i32)>), CriuError> {
-    let (mut files, mut named) = (Vec::new(), Vec::new());
+/// Files for CRIU to inherit, and under which names it does; their numbers are the same there as here.
+#[derive(Debug, Default)]
+pub(crate) struct Inherited {
+    pub(crate) files: Vec<OwnedFd>,
+    pub(crate) named: Vec<(String, i32)>,
+}
+
+/// The files of the namespaces that stayed outside.
+pub(crate) fn namespaces_to_restore(layout: &Layout, criu: &Criu) -> Result<Inherited, CriuError> {
+    let mut inherited = Inherited::default();
     for (key, kind, path) in &layout.kept {
         needs(criu, kind)?;
         let file = prepare::open_namespace(path)?;
-        named.push(((*key).to_owned(), file.as_raw_fd()));
-        files.push(file);
+        inherited.named.push(((*key).to_owned(), file.as_raw_fd()));
+        inherited.files.push(file);
     }
-    Ok((files, named))
+    Ok(inherited)
 }
 
 fn needs(criu: &Criu, kind: &str) -> Result<(), CriuError> {

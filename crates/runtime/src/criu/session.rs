@@ -25,6 +25,10 @@ use crate::message::{Message, listen};
 /// Longest answer taken; runc's limit.
 const LONGEST: usize = 40 << 10;
 
+/// What is done at a step that CRIU tells of, with the descriptors that came along; CRIU waits meanwhile, and gives up
+/// when this fails.
+pub(crate) type Notified<'a> = &'a mut dyn FnMut(&Notice, Vec<OwnedFd>) -> Result<(), CriuError>;
+
 /// The program, and what it runs with.
 #[derive(Debug, Default)]
 pub(crate) struct Surroundings<'a> {
@@ -83,11 +87,7 @@ impl Session {
 
     /// Asks, answers CRIU's notifications by way of `notified`, and waits for CRIU's end. An answer that says no is
     /// an answer.
-    pub(crate) fn ask(
-        self,
-        request: &Request,
-        notified: &mut dyn FnMut(&Notice, Vec<OwnedFd>) -> Result<(), CriuError>,
-    ) -> Result<Response, CriuError> {
+    pub(crate) fn ask(self, request: &Request, notified: Notified<'_>) -> Result<Response, CriuError> {
         let talked = self.talk(request, notified);
         let status = self.end()?;
         match talked {
@@ -102,11 +102,7 @@ impl Session {
     }
 
     /// `None` when CRIU went away.
-    fn talk(
-        &self,
-        request: &Request,
-        notified: &mut dyn FnMut(&Notice, Vec<OwnedFd>) -> Result<(), CriuError>,
-    ) -> Result<Option<Response>, CriuError> {
+    fn talk(&self, request: &Request, notified: Notified<'_>) -> Result<Option<Response>, CriuError> {
         let mut failed = None;
         let mut sent = self.send(request)?;
         let mut buffer = vec![0; LONGEST];

@@ -242,7 +242,7 @@ mod tests {
             for number in 0..256_u32.pow(length) {
                 let bytes = number.to_le_bytes();
                 let mut reader = Reader::new(&bytes[..length as usize]);
-                assert!(reader.by_ref().take(8).count() <= 3, "{bytes:x?}");
+                assert!(Iterator::take(reader.by_ref(), 8).count() <= 3, "{bytes:x?}");
                 assert!(reader.next().is_none());
             }
         }

@@ -171,13 +171,13 @@ fn revive(criu: &Criu, wish: &Wish, entry: &Entry, layout: &Layout, cgroup: &Cgr
     let place = std::fs::canonicalize(&place).map_err(CliError::file("resolve", place))?;
     Stage { rootfs: &layout.root, place: &place, points: &layout.points }.set()?;
     let rootfs = open_root(&place)?;
-    let (inherit, mut named) = externals::namespaces_to_restore(layout, criu)?;
-    named.extend(streams::replaced(&images.path)?);
+    let mut inherited = externals::namespaces_to_restore(layout, criu)?;
+    inherited.named.extend(streams::replaced(&images.path)?);
     let surroundings = Surroundings {
         program: criu.program(),
         tasks: cgroup.join_files()?,
         cgroup: cgroup.clone_into(),
-        inherit,
+        inherit: inherited.files,
         streams: true,
     };
     let session = Session::start(&surroundings)?;
@@ -186,7 +186,7 @@ fn revive(criu: &Criu, wish: &Wish, entry: &Entry, layout: &Layout, cgroup: &Cgr
         work_dir_fd: work.as_ref().map(Directory::number),
         root: place.clone(),
         external_mounts: externals::mounts_to_restore(layout, &rootfs, &cgroup.path().to_string())?,
-        inherit: named,
+        inherit: inherited.named,
         join: layout.entered.clone(),
         cgroup_roots: externals::cgroup_roots(session.pid())?,
         ..wish.options.clone()
