@@ -52,8 +52,8 @@ pub(super) fn restore(context: &Context, args: Vec<OsString>) -> Result<u8, CliE
         criu.needs(CHANGES_LABELS, "--lsm-profile and --lsm-mount-context")?;
     }
     let foreground = (!wish.detach).then(foreground::Foreground::prepare).transpose()?;
-    let entry = context.store.reserve(&wish.id)?;
     let mounts = OwnMounts::enter()?;
+    let entry = context.store.reserve(&wish.id)?;
     let made = make(&criu, &wish, &entry);
     // First of all: as long as we see the root mounted below the container's directory, removing that would empty it.
     mounts.leave()?;
