@@ -4,6 +4,7 @@
 //!
 //! Each starts a daemon or a runtime of its own, and so also proves that nothing is left when that has gone.
 
+pub mod checkpoint;
 pub mod isolation;
 pub mod life;
 pub mod limits;
@@ -49,4 +50,14 @@ pub const CHECKS_OF_THE_VM: &[Check] = checks![
     oci::a_user_with_a_cgroup_limits_a_container,
     oci::roots_container_has_a_user_namespace_and_another_joins_it,
     oci::clocks_of_a_container_are_off,
+];
+
+/// What needs a CRIU that knows the kernel.
+pub const CHECKS_WITH_CRIU: &[Check] = checks![
+    checkpoint::a_container_goes_on_counting_after_a_restore,
+    checkpoint::a_container_left_running_runs_on_and_is_saved_all_the_same,
+    checkpoint::a_pre_dump_is_the_parent_of_a_dump,
+    checkpoint::a_terminal_is_handed_over_again,
+    checkpoint::a_restore_in_the_foreground_has_the_containers_exit_code,
+    checkpoint::a_restore_that_fails_leaves_nothing,
 ];

@@ -25,6 +25,8 @@ const PACKAGES: &[Package] = &[
     Package { name: "containerd", proof: "/usr/bin/containerd", services: &["containerd.service"] },
     Package { name: "docker-registry", proof: "/usr/bin/docker-registry", services: &["docker-registry.service"] },
     package("runc", "/usr/sbin/runc"),
+    package("criu", "/usr/sbin/criu"),
+    package("protobuf-compiler", "/usr/bin/protoc"),
     package("skopeo", "/usr/bin/skopeo"),
     package("umoci", "/usr/bin/umoci"),
     package("mmdebstrap", "/usr/bin/mmdebstrap"),

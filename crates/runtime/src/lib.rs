@@ -5,6 +5,7 @@
 //!   refused without asking the kernel is refused here.
 //! - `apply`: what the child does with the plan, between clone3 and execve.
 //! - [`launch()`] and [`exec()`]: what the parent does: clone, collect the child's messages, return a process.
+//! - `criu`: checkpoint and restore, by CRIU.
 //! - [`protect`]: why a container cannot reach the program that started it.
 //! - [`oci_cli`]: runc's command line over these.
 //!
@@ -12,6 +13,7 @@
 
 mod adopt;
 mod apply;
+mod criu;
 mod error;
 mod exec;
 mod executable;

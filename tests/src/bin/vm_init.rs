@@ -37,11 +37,8 @@ fn system() -> Result<(), Box<dyn Error>> {
         std::fs::copy(Path::new("/").join(file), Path::new("/root.new").join(file))?;
         std::fs::remove_file(Path::new("/").join(file))?;
     }
-    for file in std::fs::read_to_string("/extra")?.lines() {
-        let target = Path::new("/root.new").join(file);
-        std::fs::create_dir_all(target.parent().unwrap_or(&target))?;
-        std::fs::copy(Path::new("/").join(file), target)?;
-    }
+    install_programs(Path::new("/root.new"))?;
+    std::fs::copy("/checks", "/root.new/etc/checks")?;
     load_modules()?;
     std::env::set_current_dir("/root.new")?;
     mount_move("/root.new", "/")?;
@@ -72,7 +69,8 @@ fn system() -> Result<(), Box<dyn Error>> {
 
 /// Runs the checks in a process of their own and meanwhile does a first process's duty: it buries the orphans.
 fn reap_until_checked() -> Result<(), Box<dyn Error>> {
-    let checks = testkit::process::command("/proc/self/exe").arg(CHECKS).spawn()?;
+    let mut command = testkit::process::command("/proc/self/exe");
+    let checks = command.arg(CHECKS).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").spawn()?;
     let checks = i32::try_from(checks.id())?;
     loop {
         if let Some((pid, _)) = rustix::process::wait(rustix::process::WaitOptions::empty())?
@@ -81,6 +79,17 @@ fn reap_until_checked() -> Result<(), Box<dyn Error>> {
             return Ok(());
         }
     }
+}
+
+/// Puts each program and library of `/programs` in its place.
+fn install_programs(root: &Path) -> Result<(), Box<dyn Error>> {
+    for (number, place) in std::fs::read_to_string("/programs/places")?.lines().enumerate() {
+        let (from, to) = (format!("/programs/{number}"), root.join(place.trim_start_matches('/')));
+        std::fs::create_dir_all(to.parent().ok_or("a program has no directory")?)?;
+        std::fs::copy(&from, to)?;
+        std::fs::remove_file(from)?;
+    }
+    Ok(())
 }
 
 fn load_modules() -> Result<(), Box<dyn Error>> {
@@ -96,8 +105,14 @@ fn load_modules() -> Result<(), Box<dyn Error>> {
 
 fn run_checks() {
     let (mut passed, mut failed) = (0, 0);
-    let all = [end_to_end::CHECKS_OF_THE_VM, end_to_end::CHECKS_ON_BOTH_CGROUP_VERSIONS];
-    for (name, check) in all.into_iter().flatten() {
+    let wanted = std::fs::read_to_string("/etc/checks").unwrap_or_default();
+    let checks: &[&[end_to_end::Check]] = match wanted.as_str() {
+        "cgroup-v2" => &[end_to_end::CHECKS_OF_THE_VM, end_to_end::CHECKS_ON_BOTH_CGROUP_VERSIONS],
+        "criu" => &[end_to_end::CHECKS_WITH_CRIU],
+        // Nothing passes then, which fails the lane.
+        _ => &[],
+    };
+    for (name, check) in checks.iter().copied().flatten() {
         let begun = Instant::now();
         match std::panic::catch_unwind(check) {
             Ok(()) => {

@@ -66,6 +66,10 @@ pub(super) enum CliError {
     #[error(transparent)]
     Launch(#[from] LaunchError),
     #[error(transparent)]
+    Criu(#[from] crate::criu::CriuError),
+    #[error("--{flag} cannot be honoured: {reason}")]
+    Refused { flag: &'static str, reason: &'static str },
+    #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
     #[error(transparent)]
     Systemd(#[from] cgroup::systemd::SystemdError),
@@ -92,7 +96,8 @@ impl Classify for CliError {
             | CliError::Json { .. }
             | CliError::Field { .. }
             | CliError::NoDescriptor { .. } => Kind::InvalidArgument,
-            CliError::Unsupported { .. } | CliError::PsOption { .. } => Kind::Unsupported,
+            CliError::Unsupported { .. } | CliError::PsOption { .. } | CliError::Refused { .. } => Kind::Unsupported,
+            CliError::Criu(error) => error.kind(),
             CliError::NotFound { .. } => Kind::NotFound,
             CliError::Exists { .. } | CliError::State { .. } | CliError::Paused { .. } => Kind::Conflict,
             CliError::StillAlive { .. } | CliError::Format(_) => Kind::Internal,
@@ -113,6 +118,7 @@ impl Classify for CliError {
             ),
             CliError::Exists { .. } => Some("choose another id, or delete that container first".into()),
             CliError::Launch(error) => error.hint(),
+            CliError::Criu(error) => error.hint(),
             CliError::Cgroup(error) => error.hint(),
             CliError::Systemd(error) => error.hint(),
             _ => None,

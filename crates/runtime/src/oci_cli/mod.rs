@@ -3,8 +3,10 @@
 //!
 //! One file per command. Arguments are read by hand (`flags`): start-up time counts here, and there are few.
 
+mod checkpoint;
 mod config;
 mod create;
+mod criu_flags;
 mod delete;
 mod error;
 mod events;
@@ -19,6 +21,7 @@ mod list;
 mod log;
 mod pause;
 mod ps;
+mod restore;
 mod resume;
 mod size;
 mod spec;
@@ -63,6 +66,8 @@ Commands:
   events    print a container's counters, and when it runs out of memory, as JSON lines
   kill      send a signal to a container's first process
   delete    remove what is left of a stopped container
+  checkpoint  save a running container's processes (by CRIU)
+  restore   start a container from a checkpoint (by CRIU)
   spec      write a sample config.json
   features  print what this runtime supports as JSON
 ";
@@ -148,6 +153,8 @@ fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
         "events" => events::events(&context, rest),
         "kill" => kill::kill(&context, rest),
         "delete" => delete::delete(&context, rest, log),
+        "checkpoint" => checkpoint::checkpoint(&context, rest, log),
+        "restore" => restore::restore(&context, rest, log),
         "spec" => spec::spec(rest),
         "features" => features::features(rest),
         "help" => print(HELP),
