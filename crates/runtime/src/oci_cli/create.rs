@@ -142,10 +142,11 @@ fn make(request: &Request, entry: &Entry, start: Start<'_>, log: &mut Log) -> Re
             netns: None,
             stdio: request.stdio(),
             start,
-            trace: false,
+            trace: log.tells_steps(),
         },
         request.extras,
     )?;
+    launched.steps.iter().for_each(|step| log.step(&step.name));
     launched.warnings.iter().for_each(|warning| log.warning(warning));
     let remembered = remember(request, entry, &launched).and_then(|()| hand_over(&launched, console.as_ref()));
     if let Err(error) = remembered {

@@ -29,7 +29,7 @@ pub(super) enum CliError {
     NotFound { id: String },
     #[error("container {id:?} exists already")]
     Exists { id: String },
-    #[error("container {id:?} is {status}, and {action} needs one that is {expected}")]
+    #[error("{}container {id:?} is {status}, and {action} needs one that is {expected}", not_running(*status))]
     State { id: String, status: ContainerState, action: &'static str, expected: &'static str },
     #[error("container {id:?} did not end within {seconds} seconds of SIGKILL")]
     StillAlive { id: String, seconds: u64 },
@@ -56,6 +56,12 @@ pub(super) enum CliError {
     Cgroup(#[from] cgroup::CgroupError),
     #[error(transparent)]
     Call(#[from] sys::Error),
+}
+
+/// The words that containerd looks for in the answer to a kill, to tell an ended container from a failure (pkg/process,
+/// `checkKillError`); "does not exist" is the other such text.
+fn not_running(status: ContainerState) -> &'static str {
+    if status == ContainerState::Stopped { "container not running: " } else { "" }
 }
 
 impl CliError {

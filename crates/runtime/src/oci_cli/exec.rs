@@ -37,8 +37,10 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     let (id, command) = flags.id_and_more()?;
     let (entry, record) = context.store.find(&id)?;
     let status = entry.status(&record);
-    let refused = || CliError::State { id: id.to_string(), status, action: "exec", expected: "running" };
-    let pidfd = record.pidfd().filter(|_| status == ContainerState::Running).ok_or_else(refused)?;
+    let refused = || CliError::State { id: id.to_string(), status, action: "exec", expected: "created or running" };
+    // One that waits for `start` has its namespaces and its root already.
+    let enterable = matches!(status, ContainerState::Created | ContainerState::Running);
+    let pidfd = record.pidfd().filter(|_| enterable).ok_or_else(refused)?;
     let cgroup = record.cgroup()?.ok_or_else(refused)?;
     let spec = entry.spec()?;
     let process = process(&flags, &spec, command)?;
@@ -58,6 +60,7 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
         stdio: if terminal { Stdio::Terminal { size: None } } else { Stdio::Inherit },
     };
     let preserve_fds = flags.number("preserve-fds")?.unwrap_or(0);
+    log.step(&format!("enter container {id} by its process {}", record.pid));
     let executed = exec_with(request, Extras { preserve_fds, ..Extras::default() })?;
     executed.warnings.iter().for_each(|warning| log.warning(warning));
     let told = flags.path("pid-file").map_or(Ok(()), |path| replace(&path, executed.pid.to_string().as_bytes()));

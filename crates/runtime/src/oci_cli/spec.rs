@@ -6,27 +6,60 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
+
 use super::error::CliError;
 use super::features::NEWEST;
 use super::flags::{Flag, Flags};
 
 pub(super) fn spec(args: Vec<OsString>) -> Result<u8, CliError> {
     let flags = Flags::read(args, &[Flag::value("bundle").short('b'), Flag::switch("rootless")])?;
-    if flags.switch("rootless") {
-        return Err(CliError::Unsupported { what: "--rootless" });
-    }
     let path = flags.path("bundle").unwrap_or_else(|| PathBuf::from(".")).join("config.json");
-    let text = serde_json::to_vec_pretty(&sample()).map_err(CliError::Format)?;
+    let mut config = sample();
+    if flags.switch("rootless") {
+        make_rootless(&mut config, rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    }
+    let text = serde_json::to_vec_pretty(&config).map_err(CliError::Format)?;
     let mut file =
         OpenOptions::new().write(true).create_new(true).open(&path).map_err(CliError::file("create", &path))?;
     file.write_all(&text).map_err(CliError::file("write", &path))?;
     Ok(0)
 }
 
+/// Changes the sample into one for a user with one id: root inside is that user outside. Such a user may mount no sysfs
+/// without a network namespace of its own, whose interfaces it could not set up; has no group 5 for terminals; and has no
+/// cgroup to limit.
+fn make_rootless(config: &mut Value, uid: u32, gid: u32) {
+    let linux = &mut config["linux"];
+    drop_where(&mut linux["namespaces"], |namespace| namespace["type"] == "network");
+    if let Some(namespaces) = linux["namespaces"].as_array_mut() {
+        namespaces.push(json!({ "type": "user" }));
+    }
+    linux["uidMappings"] = json!([{ "containerID": 0, "hostID": uid, "size": 1 }]);
+    linux["gidMappings"] = json!([{ "containerID": 0, "hostID": gid, "size": 1 }]);
+    if let Some(linux) = linux.as_object_mut() {
+        linux.remove("resources");
+    }
+    drop_where(&mut config["mounts"], |mount| mount["destination"] == "/sys/fs/cgroup");
+    for mount in config["mounts"].as_array_mut().into_iter().flatten() {
+        if mount["destination"] == "/sys" {
+            *mount = json!({ "destination": "/sys", "type": "none", "source": "/sys",
+                "options": ["rbind", "nosuid", "noexec", "nodev", "ro"] });
+        }
+        drop_where(&mut mount["options"], |option| option == "gid=5");
+    }
+}
+
+fn drop_where(list: &mut Value, unwanted: impl Fn(&Value) -> bool) {
+    if let Some(list) = list.as_array_mut() {
+        list.retain(|item| !unwanted(item));
+    }
+}
+
 /// A shell with few rights in namespaces of its own.
-pub(crate) fn sample() -> serde_json::Value {
+pub(crate) fn sample() -> Value {
     let capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
-    serde_json::json!({
+    json!({
         "ociVersion": NEWEST,
         "process": {
             "terminal": true,
@@ -75,5 +108,17 @@ mod tests {
         let spec: oci::runtime_spec::Spec = serde_json::from_value(super::sample()).unwrap();
         let inputs = crate::plan::Inputs { bundle: "/b".into(), terminal: true, ..Default::default() };
         crate::plan::plan(&spec, &inputs).unwrap();
+    }
+
+    #[test]
+    fn the_rootless_sample_maps_its_user_and_needs_nothing_of_the_hosts() {
+        let mut config = super::sample();
+        super::make_rootless(&mut config, 1000, 100);
+        assert_eq!(config["linux"]["uidMappings"][0]["hostID"], 1000);
+        assert_eq!(config["linux"]["gidMappings"][0]["hostID"], 100);
+        let text = config.to_string();
+        assert!(!text.contains("gid=5") && !text.contains("/sys/fs/cgroup") && !text.contains("network"), "{text}");
+        let sys = config["mounts"].as_array().unwrap().iter().find(|mount| mount["destination"] == "/sys").unwrap();
+        assert_eq!(sys["options"][0], "rbind");
     }
 }
