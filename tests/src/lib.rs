@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Checks that hold on every cgroup version: the host lane runs them on this machine, the vm lane on pure v2.
 //!
-//! Each starts a daemon of its own, and so also proves that nothing is left when the daemon has gone.
+//! Each starts a daemon of its own, and so also proves that nothing is left when the daemon has gone. `docker_runtime` is
+//! no check: it is what the tests of Corten below Docker stand on.
 
+pub mod docker_runtime;
 pub mod isolation;
 pub mod life;
 pub mod limits;

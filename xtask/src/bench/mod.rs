@@ -4,7 +4,6 @@
 //! Numbers of a virtual machine are noisy: what is compared is taken in turns, and what is read is the ratio of medians.
 
 mod bundle;
-mod docker;
 mod image;
 mod memory;
 mod report;
