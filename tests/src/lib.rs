@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Checks that hold on every cgroup version: the host lane runs them on this machine, the vm lane on pure v2.
 //!
-//! Each starts a daemon of its own, and so also proves that nothing is left when the daemon has gone. `docker_runtime` is
-//! no check: it is what the tests of Corten below Docker stand on.
+//! Each starts a daemon or a runtime of its own, and so also proves that nothing is left when that has gone.
+//! `docker_runtime` is no check: it is what the tests of Corten below Docker stand on.
 
 pub mod docker_runtime;
 pub mod isolation;
 pub mod life;
 pub mod limits;
 pub mod network;
+pub mod operations;
 
 /// A check and its name.
 pub type Check = (&'static str, fn());
@@ -32,4 +33,8 @@ pub const CHECKS_ON_BOTH_CGROUP_VERSIONS: &[Check] = checks![
     limits::a_fork_bomb_stops_at_the_limit,
     network::a_container_on_the_bridge_has_an_address_and_a_gateway,
     network::a_published_port_is_reachable_from_the_host,
+    operations::a_paused_container_stands_still,
+    operations::limits_are_changed_together_or_not_at_all,
+    operations::events_tell_of_want_of_memory_and_end_with_the_container,
+    operations::a_process_is_executed_in_a_group_below,
 ];

@@ -36,6 +36,9 @@ const PACKAGES: &[Package] = &[
     package("curl", "/usr/bin/curl"),
     package("xz-utils", "/usr/bin/xz"),
     package("zstd", "/usr/bin/zstd"),
+    package("dbus-daemon", "/usr/bin/dbus-daemon"),
+    package("dbus-bin", "/usr/bin/dbus-monitor"),
+    package("procps", "/usr/bin/ps"),
     package("util-linux", "/usr/bin/setsid"),
     package("ca-certificates", "/usr/sbin/update-ca-certificates"),
 ];

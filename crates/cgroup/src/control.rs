@@ -17,6 +17,11 @@ pub(crate) fn open_dir(at: impl AsFd, path: &str) -> io::Result<OwnedFd> {
     open_below(at.as_fd(), path, flags)
 }
 
+/// Opens the control file `file` for reading.
+pub(crate) fn open_read(dir: impl AsFd, file: &str) -> io::Result<OwnedFd> {
+    open_below(dir.as_fd(), file, OFlags::RDONLY | OFlags::CLOEXEC)
+}
+
 /// Opens the control file `file` for writing. It is never created: control files exist or they do not.
 pub(crate) fn open_write(dir: impl AsFd, file: &str) -> io::Result<OwnedFd> {
     open_below(dir.as_fd(), file, OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC)
@@ -37,7 +42,7 @@ fn open_below(at: BorrowedFd<'_>, path: &str, flags: OFlags) -> io::Result<Owned
 
 /// The content of the control file `file`, without the newline at its end.
 pub(crate) fn read(dir: impl AsFd, file: &str) -> io::Result<String> {
-    let opened = open_below(dir.as_fd(), file, OFlags::RDONLY | OFlags::CLOEXEC)?;
+    let opened = open_read(dir, file)?;
     let mut text = String::new();
     File::from(opened).take(MAX_FILE).read_to_string(&mut text)?;
     text.truncate(text.trim_end().len());
@@ -66,11 +71,20 @@ pub(crate) fn remove_dir(at: impl AsFd, path: &str) -> io::Result<()> {
 
 /// The names of a cgroup's children.
 pub(crate) fn children(dir: impl AsFd) -> io::Result<Vec<String>> {
+    names(dir, FileType::Directory)
+}
+
+/// The names of a cgroup's control files.
+pub(crate) fn files(dir: impl AsFd) -> io::Result<Vec<String>> {
+    names(dir, FileType::RegularFile)
+}
+
+fn names(dir: impl AsFd, kind: FileType) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
-        if entry.file_type() == FileType::Directory && !matches!(name, b"." | b"..") {
+        if entry.file_type() == kind && !matches!(name, b"." | b"..") {
             // A name that is no text was not made by us or by anything sane; mkdir takes it, so it must be removable.
             names.push(std::str::from_utf8(name).map_err(io::Error::other)?.to_owned());
         }

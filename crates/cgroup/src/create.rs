@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::group::Member;
 use crate::host::{Hierarchy, v2_controllers};
 use crate::mounts::Version;
-use crate::{Cgroup, CgroupError, CgroupPath, Controller, Host, control};
+use crate::{Cgroup, CgroupError, CgroupPath, Controller, Host, control, limits};
 
 /// How often a parent may vanish between finding and using it (another process pruning it) before that is an error.
 const RACES: usize = 8;
@@ -28,7 +28,7 @@ impl Host {
         let mut made = Made(Vec::new());
         let result = self.create_members(path, &mut made).and_then(|cgroup| {
             if let Some(resources) = resources {
-                cgroup.update(resources)?;
+                limits::apply(&cgroup, resources)?;
             }
             Ok(cgroup)
         });
@@ -36,6 +36,42 @@ impl Host {
             made.undo();
         }
         result
+    }
+
+    /// Takes a cgroup that systemd made, and makes it in the hierarchies that systemd has left out; applies the limits.
+    ///
+    /// # Errors
+    /// As for [`Host::create`]. What was made here is removed again; what systemd made stays.
+    pub(crate) fn adopt(&self, path: &CgroupPath, resources: Option<&LinuxResources>) -> Result<Cgroup, CgroupError> {
+        let mut made = Made(Vec::new());
+        let result = self.adopt_members(path, &mut made).and_then(|cgroup| {
+            if let Some(resources) = resources {
+                limits::apply(&cgroup, resources)?;
+            }
+            Ok(cgroup)
+        });
+        if result.is_err() {
+            made.undo();
+        }
+        result
+    }
+
+    fn adopt_members(&self, path: &CgroupPath, made: &mut Made) -> Result<Cgroup, CgroupError> {
+        let relative = path.to_string()[1..].to_owned();
+        let mut members = Vec::with_capacity(self.hierarchies.len());
+        for hierarchy in &self.hierarchies {
+            let dir = match control::open_dir(&hierarchy.root, &relative) {
+                Ok(dir) => dir,
+                Err(error) if control::is_gone(&error) => make(hierarchy, path, made)?,
+                Err(source) => {
+                    let hierarchy = hierarchy.mount.label.clone();
+                    return Err(CgroupError::Open { path: path.to_string(), hierarchy, source });
+                }
+            };
+            let controllers = prepare(hierarchy, path, &dir)?;
+            members.push(Member { hierarchy: Arc::clone(hierarchy), dir, controllers });
+        }
+        Ok(Cgroup::new(path.clone(), members))
     }
 
     fn create_members(&self, path: &CgroupPath, made: &mut Made) -> Result<Cgroup, CgroupError> {

@@ -43,6 +43,12 @@ pub enum CgroupError {
         /// The cgroup.
         path: String,
     },
+    /// A v1 controller was named whose hierarchy this host does not have.
+    #[error("this host has no cgroup v1 hierarchy with the controller {name:?}")]
+    UnknownHierarchy {
+        /// The name given.
+        name: String,
+    },
     /// A limit was asked for whose controller this host does not offer.
     #[error("{limit} needs the cgroup controller `{controller}`, which this host does not offer")]
     MissingController {
@@ -193,7 +199,7 @@ impl Classify for CgroupError {
             | CgroupError::Inexpressible { .. } => Kind::Unsupported,
             CgroupError::Exists { .. } | CgroupError::BelowUsage { .. } => Kind::Conflict,
             CgroupError::NotFound { .. } => Kind::NotFound,
-            CgroupError::InvalidLimit { .. } => Kind::InvalidArgument,
+            CgroupError::InvalidLimit { .. } | CgroupError::UnknownHierarchy { .. } => Kind::InvalidArgument,
             CgroupError::DeviceProgram { source, .. } => match source.errno() {
                 rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL => Kind::Unsupported,
                 _ => kind_of_io(&source.to_io()),

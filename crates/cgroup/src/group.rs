@@ -110,13 +110,20 @@ impl Cgroup {
         control::write(&unified.dir, "cgroup.procs", "0").map_err(|e| self.write_error("cgroup.procs", "0", e))
     }
 
-    /// Applies limits: those given, leaving the others as they are.
+    /// Applies limits: those given, leaving the others as they are. When the kernel refuses one, the values written
+    /// before it are put back (device rules excepted).
     ///
     /// # Errors
     /// [`CgroupError::MissingController`], [`CgroupError::MissingFile`] or [`CgroupError::Inexpressible`] when a limit
     /// cannot be had here; [`CgroupError::InvalidLimit`] when it means nothing; [`CgroupError::Write`] when the kernel refuses.
     pub fn update(&self, resources: &LinuxResources) -> Result<(), CgroupError> {
-        limits::apply(self, resources)
+        limits::update(self, resources)
+    }
+
+    /// The limits among these that have no meaning under the host's version, in the specification's words. They are
+    /// ignored, as runc does; a caller may want to say so.
+    pub fn limits_without_meaning(&self, resources: &LinuxResources) -> Vec<&'static str> {
+        limits::without_meaning(resources, self.member(Controller::Memory).map(|m| m.hierarchy.mount.version))
     }
 
     /// The ids of all processes in the cgroup and below it, ascending, as this process's pid namespace numbers them.

@@ -63,14 +63,23 @@ impl Host {
     /// # Errors
     /// When `/proc` cannot be read, no hierarchy is mounted, or one cannot be opened.
     pub fn probe() -> Result<Host, CgroupError> {
-        const MOUNTINFO: &str = "/proc/thread-self/mountinfo";
-        let text = std::fs::read(MOUNTINFO).map_err(|source| CgroupError::Probe { path: MOUNTINFO, source })?;
-        let mounts = mounts::parse(&String::from_utf8_lossy(&text));
+        let mounts = visible_mounts()?;
         if mounts.is_empty() {
             return Err(CgroupError::NotMounted);
         }
         let hierarchies = mounts.into_iter().map(|mount| Ok(Arc::new(open_hierarchy(mount)?)));
         Ok(Host { hierarchies: hierarchies.collect::<Result<_, CgroupError>>()? })
+    }
+
+    /// Of the mounts this process sees, the one whose cgroups can be frozen, if there is one.
+    fn probe_freezer() -> Result<Option<Host>, CgroupError> {
+        let mounts = visible_mounts()?;
+        let freezer = mounts.iter().position(|mount| mount.controllers.contains(&Controller::Freezer));
+        let unified = || mounts.iter().position(|mount| mount.version == Version::V2);
+        let Some(index) = freezer.or_else(unified) else { return Ok(None) };
+        let mount = mounts.into_iter().nth(index);
+        let hierarchies = mount.into_iter().map(|mount| Ok(Arc::new(open_hierarchy(mount)?)));
+        Ok(Some(Host { hierarchies: hierarchies.collect::<Result<_, CgroupError>>()? }))
     }
 
     /// The layout.
@@ -172,6 +181,24 @@ impl Hierarchy {
 pub(crate) fn v2_controllers(dir: &OwnedFd) -> io::Result<Vec<Controller>> {
     let names = control::read(dir, "cgroup.controllers")?;
     Ok(names.split_whitespace().filter_map(Controller::from_v2_name).collect())
+}
+
+fn visible_mounts() -> Result<Vec<Mount>, CgroupError> {
+    const MOUNTINFO: &str = "/proc/thread-self/mountinfo";
+    let text = std::fs::read(MOUNTINFO).map_err(|source| CgroupError::Probe { path: MOUNTINFO, source })?;
+    Ok(mounts::parse(&String::from_utf8_lossy(&text)))
+}
+
+/// Whether the processes of a cgroup stand still, asked of the one hierarchy that knows: a fraction of the cost of
+/// opening the cgroup in all of them.
+///
+/// # Errors
+/// When that hierarchy cannot be opened or read.
+pub fn is_frozen(path: &CgroupPath) -> Result<bool, CgroupError> {
+    match Host::probe_freezer()?.map(|host| host.open(path)) {
+        None | Some(Err(CgroupError::NotFound { .. })) => Ok(false),
+        Some(cgroup) => cgroup?.is_frozen(),
+    }
 }
 
 fn open_hierarchy(mount: Mount) -> Result<Hierarchy, CgroupError> {

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::group::Member;
 use crate::mounts::Version;
@@ -16,6 +16,9 @@ use crate::{Cgroup, CgroupError, Controller, control};
 
 /// How long processes may take to stop, or to end: a process in an uninterruptible sleep does neither.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// SIGKILL.
+const KILL: i32 = 9;
 
 impl Cgroup {
     /// Stops all processes, those below the cgroup too, and returns when they stand.
@@ -37,6 +40,47 @@ impl Cgroup {
     /// As for [`Cgroup::freeze`].
     pub fn thaw(&self) -> Result<(), CgroupError> {
         self.set_frozen(false)
+    }
+
+    /// Whether all processes stand still, stopped by [`Cgroup::freeze`] or by somebody else. A host that cannot freeze has
+    /// frozen nothing.
+    ///
+    /// # Errors
+    /// When the kernel's answer cannot be read.
+    pub fn is_frozen(&self) -> Result<bool, CgroupError> {
+        match self.freezer() {
+            Ok(member) => self.reads_frozen(member),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Sends signal number `signal` to every process in the cgroup and below it, once.
+    ///
+    /// # Errors
+    /// When a process cannot be signalled. One that has ended needs no signal.
+    pub fn signal(&self, signal: i32) -> Result<(), CgroupError> {
+        for (pid, pidfd) in self.open_processes()? {
+            match sys::process::pidfd_send_signal(pidfd.as_fd(), signal) {
+                Err(error) if error.errno() != Errno::SRCH => {
+                    return Err(CgroupError::Signal { path: self.path().to_string(), pid, source: error.to_io() });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The processes in the cgroup and below it, each held by a descriptor.
+    ///
+    /// A process id may come to mean another process between the list and its use. So each is opened first and the list
+    /// read again: whoever is in both and is held by a descriptor is in the group.
+    ///
+    /// # Errors
+    /// When the kernel's lists cannot be read.
+    pub fn open_processes(&self) -> Result<Vec<(i32, OwnedFd)>, CgroupError> {
+        let open = |pid| Some((pid, pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?));
+        let mut opened: BTreeMap<i32, OwnedFd> = self.processes()?.into_iter().filter_map(open).collect();
+        Ok(self.processes()?.into_iter().filter_map(|pid| Some((pid, opened.remove(&pid)?))).collect())
     }
 
     /// Ends all processes with SIGKILL, those below the cgroup too, frozen or not, and returns when none is left.
@@ -69,7 +113,7 @@ impl Cgroup {
     fn kill_round(&self) -> Result<(), CgroupError> {
         // A group that will not freeze (a process in an uninterruptible sleep) must be killed even so.
         drop(self.write_frozen(true));
-        let result = self.signal_all();
+        let result = self.signal(KILL);
         self.thaw_for_kill();
         result
     }
@@ -77,26 +121,6 @@ impl Cgroup {
     /// A frozen process of v1 dies only once thawed. That it could not be thawed shows as a timeout.
     fn thaw_for_kill(&self) {
         drop(self.write_frozen(false));
-    }
-
-    /// A process id may come to mean another process between the list and the signal. So each is opened first and the list
-    /// read again: whoever is in both and is held by a descriptor is in the group.
-    fn signal_all(&self) -> Result<(), CgroupError> {
-        let opened: BTreeMap<i32, OwnedFd> = self
-            .processes()?
-            .into_iter()
-            .filter_map(|pid| Some((pid, pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?)))
-            .collect();
-        for pid in self.processes()? {
-            let Some(pidfd) = opened.get(&pid) else { continue };
-            match pidfd_send_signal(pidfd, Signal::KILL) {
-                Ok(()) | Err(Errno::SRCH) => {}
-                Err(errno) => {
-                    return Err(CgroupError::Signal { path: self.path().to_string(), pid, source: errno.into() });
-                }
-            }
-        }
-        Ok(())
     }
 
     fn freezer(&self) -> Result<&Member, CgroupError> {
@@ -116,8 +140,7 @@ impl Cgroup {
         control::write(&member.dir, file, value).map_err(|e| self.write_error(file, value, e))
     }
 
-    fn is_frozen(&self) -> Result<bool, CgroupError> {
-        let member = self.freezer()?;
+    fn reads_frozen(&self, member: &Member) -> Result<bool, CgroupError> {
         let (file, frozen) = match member.hierarchy.mount.version {
             Version::V1 => ("freezer.state", "FROZEN"),
             Version::V2 => ("cgroup.events", "frozen 1"),
@@ -133,7 +156,7 @@ impl Cgroup {
         loop {
             // v1 may get stuck on the way when a process forks meanwhile; writing again sets it going.
             self.write_frozen(frozen)?;
-            if self.is_frozen()? == frozen {
+            if self.reads_frozen(self.freezer()?)? == frozen {
                 return Ok(());
             }
             if Instant::now() > deadline {

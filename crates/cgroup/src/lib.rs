@@ -9,22 +9,29 @@
 //! **Architecture Invariant:** only cgroups that the caller names are ever touched, every file is opened relative to the
 //! descriptor of its directory, and what is written for a given set of limits is planned first ([`limits`] is pure).
 
+mod below;
 mod control;
 mod controller;
 mod create;
+mod detail;
 mod error;
 mod group;
 mod host;
 mod kill;
 mod limits;
 mod mounts;
+mod oom;
 mod path;
 mod remove;
 mod stats;
+pub mod systemd;
 
+pub use below::Below;
 pub use controller::Controller;
+pub use detail::{Detail, DeviceCount, HugePages, MemoryUse, Pressure, PressureLine};
 pub use error::CgroupError;
 pub use group::Cgroup;
-pub use host::{Description, Host, Mode};
+pub use host::{Description, Host, Mode, is_frozen};
+pub use oom::OomWatch;
 pub use path::{CgroupPath, PathError};
 pub use stats::{BlockIo, Stats};

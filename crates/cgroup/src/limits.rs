@@ -10,10 +10,11 @@ mod devices;
 mod plan;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod v1;
 mod v2;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use oci::runtime_spec::LinuxResources;
 use rustix::io::Errno;
@@ -22,17 +23,63 @@ use sys::bpf::{self, Instruction};
 use crate::group::Member;
 use crate::mounts::Version;
 use crate::{Cgroup, CgroupError, Controller, control};
-use plan::{Absent, Current, Setting, Target, plan};
+pub(crate) use convert::shares_to_weight;
+pub(crate) use plan::without_meaning;
+use plan::{Absent, Current, Plan, Setting, Target, plan};
+pub(crate) use v1::check_swap;
+pub(crate) use v2::swap_alone;
 
-/// Plans and carries out.
+/// Plans and carries out, in a cgroup that is thrown away when this fails.
 pub(crate) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), CgroupError> {
+    carry_out(cgroup, &planned(cgroup, resources)?, None)
+}
+
+/// Plans and carries out; when the kernel refuses a value, the values before it are put back. Device rules are applied
+/// before everything else and stay: no list of rules leads back from a list of rules.
+pub(crate) fn update(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), CgroupError> {
+    let plan = planned(cgroup, resources)?;
+    let mut changed = Vec::new();
+    let result = carry_out(cgroup, &plan, Some(&mut changed));
+    if result.is_err() {
+        for Restoring { dir, file, value } in changed.iter().rev() {
+            // The first error is the one to tell.
+            drop(control::write(dir, file, value));
+        }
+    }
+    result
+}
+
+fn planned(cgroup: &Cgroup, resources: &LinuxResources) -> Result<Plan, CgroupError> {
     let offers = |controller| cgroup.member(controller).map(|m| m.hierarchy.mount.version);
-    let plan = plan(resources, &offers, cgroup.v2().is_some(), &current(cgroup, resources)?)?;
+    plan(resources, &offers, cgroup.v2().is_some(), &current(cgroup, resources)?)
+}
+
+/// Carries a plan out, and collects what would put the old values back if somebody wants that.
+fn carry_out<'a>(
+    cgroup: &'a Cgroup,
+    plan: &Plan,
+    mut changed: Option<&mut Vec<Restoring<'a>>>,
+) -> Result<(), CgroupError> {
     if let Some(program) = &plan.device_program {
         let failed = |source| CgroupError::DeviceProgram { path: cgroup.path().to_string(), source };
         replace_device_program(cgroup, program).map_err(failed)?;
     }
-    plan.settings.iter().try_for_each(|setting| write(cgroup, setting))
+    let mut again = Vec::new();
+    for setting in &plan.settings {
+        match write(cgroup, setting, changed.as_deref_mut()) {
+            // Quota, period and burst bound each other: which order is right depends on what there was before. One
+            // that is refused for its neighbours' old values is written once more after the new ones.
+            Err(error) if setting.target == Target::Controller(Controller::Cpu) && is_refused(&error) => {
+                again.push(setting);
+            }
+            result => result?,
+        }
+    }
+    again.into_iter().try_for_each(|setting| write(cgroup, setting, changed.as_deref_mut()))
+}
+
+fn is_refused(error: &CgroupError) -> bool {
+    matches!(error, CgroupError::Write { source, .. } if control::is(source, Errno::INVAL))
 }
 
 /// Attaches the program, then detaches the ones it replaces: attached programs must all agree, so at no moment is anything
@@ -77,7 +124,11 @@ fn number(cgroup: &Cgroup, member: &Member, file: &str) -> Result<Option<u64>, C
 }
 
 /// Writes one setting to the first of its files that the kernel has.
-fn write(cgroup: &Cgroup, setting: &Setting) -> Result<(), CgroupError> {
+fn write<'a>(
+    cgroup: &'a Cgroup,
+    setting: &Setting,
+    changed: Option<&mut Vec<Restoring<'a>>>,
+) -> Result<(), CgroupError> {
     let member = match setting.target {
         Target::Controller(controller) => cgroup.member(controller),
         Target::Unified => cgroup.v2(),
@@ -85,9 +136,18 @@ fn write(cgroup: &Cgroup, setting: &Setting) -> Result<(), CgroupError> {
     for (file, value) in &setting.choices {
         // A plan names only what the group has, so a member is always found.
         let Some(member) = member else { break };
+        // Files that can only be written (v1's devices) have nothing to put back.
+        let before = changed.as_ref().and_then(|_| control::read(&member.dir, file).ok());
         match control::write(&member.dir, file, value) {
             Err(error) if control::is(&error, Errno::NOENT) => {}
-            result => return result.map_err(|e| cgroup.write_error(file, value, e)),
+            Err(error) => return Err(cgroup.write_error(file, value, error)),
+            Ok(()) => {
+                if let (Some(changed), Some(before)) = (changed, before) {
+                    let values = undo::values(file, value, &before).into_iter();
+                    changed.extend(values.map(|value| Restoring { dir: &member.dir, file: file.clone(), value }));
+                }
+                return Ok(());
+            }
         }
     }
     match setting.absent {
@@ -97,4 +157,11 @@ fn write(cgroup: &Cgroup, setting: &Setting) -> Result<(), CgroupError> {
             Err(CgroupError::MissingFile { file, limit: setting.limit })
         }
     }
+}
+
+/// What puts back a value that was replaced.
+struct Restoring<'a> {
+    dir: &'a OwnedFd,
+    file: String,
+    value: String,
 }

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use cgroup::{Cgroup, CgroupError, CgroupPath, Host, Mode};
+use cgroup::{Below, Cgroup, CgroupError, CgroupPath, Host, Mode};
 use errors::{Classify, Kind};
 use oci::runtime_spec::LinuxResources;
 
@@ -115,6 +115,156 @@ fn limits_are_read_back_from_the_kernel() {
             assert_eq!(group.file("memory.memsw.limit_in_bytes"), "134217728", "as much swap again");
         }
     }
+}
+
+/// Each limit that has a file of its own: set where this kernel has the file, and where it has not, refused by name.
+#[test]
+fn every_limit_is_set_or_refused_by_its_name() {
+    let group = Group::new("every", r#"{"cpu": {"quota": 50000, "period": 100000}}"#);
+    let disk = a_block_device();
+    // The limit, its name in messages, its file on v1 and v2, and what that holds then.
+    let cases = [
+        (r#"{"cpu": {"burst": 20000}}"#.to_owned(), "cpu.burst", ["cpu.cfs_burst_us", "cpu.max.burst"], "20000"),
+        (r#"{"cpu": {"idle": 1}}"#.to_owned(), "cpu.idle", ["cpu.idle", "cpu.idle"], "1"),
+        (r#"{"memory": {"swappiness": 7}}"#.to_owned(), "memory.swappiness", ["memory.swappiness", ""], "7"),
+        (
+            r#"{"memory": {"disableOOMKiller": true}}"#.to_owned(),
+            "memory.disable",
+            ["memory.oom_control", ""],
+            "oom_kill_disable 1",
+        ),
+        (r#"{"blockIO": {"weight": 500}}"#.to_owned(), "blockIO.weight", ["blkio.bfq.weight", "io.bfq.weight"], "500"),
+        (r#"{"blockIO": {"leafWeight": 500}}"#.to_owned(), "blockIO.leafWeight", ["blkio.leaf_weight", ""], "500"),
+        (
+            format!(r#"{{"blockIO": {{"throttleReadBpsDevice": [{disk}, "rate": 1048576}}]}}}}"#),
+            "blockIO.throttleReadBpsDevice",
+            ["blkio.throttle.read_bps_device", "io.max"],
+            "1048576",
+        ),
+        (
+            format!(r#"{{"blockIO": {{"throttleWriteIOPSDevice": [{disk}, "rate": 77}}]}}}}"#),
+            "blockIO.throttleWriteIOPSDevice",
+            ["blkio.throttle.write_iops_device", "io.max"],
+            "77",
+        ),
+        (
+            r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]}"#.to_owned(),
+            "huge",
+            ["hugetlb.2MB.limit_in_bytes", "hugetlb.2MB.max"],
+            "4194304",
+        ),
+        (r#"{"network": {"classID": 1048577}}"#.to_owned(), "network.classID", ["net_cls.classid", ""], "1048577"),
+        (r#"{"rdma": {"mlx": {"hcaHandles": 3}}}"#.to_owned(), "rdma", ["rdma.max", "rdma.max"], "mlx hca_handle=3"),
+        (
+            r#"{"unified": {"cgroup.max.depth": "5"}}"#.to_owned(),
+            "unified",
+            ["cgroup.max.depth", "cgroup.max.depth"],
+            "5",
+        ),
+        (r#"{"unified": {"no.such.file": "5"}}"#.to_owned(), "no.such.file", ["", ""], ""),
+    ];
+    let mut set = Vec::new();
+    for (json, limit, files, expected) in &cases {
+        let resources: LinuxResources = serde_json::from_str(json).unwrap();
+        let held = |file: &&&str| !file.is_empty() && group.places().iter().any(|dir| dir.join(file).exists());
+        let ignored = group.cgroup.limits_without_meaning(&resources);
+        match (group.cgroup.update(&resources), files.iter().find(held)) {
+            (Ok(()), Some(file)) => {
+                assert!(group.file(file).contains(expected), "{json}: {file} holds {:?}", group.file(file));
+                set.push(*limit);
+            }
+            (Ok(()), None) => assert!(!ignored.is_empty(), "{json} was accepted, and this kernel has no file for it"),
+            (Err(error), _) => {
+                assert_eq!(error.kind(), Kind::Unsupported, "{json}: {error}");
+                assert!(error.to_string().contains(limit), "{error}");
+            }
+        }
+    }
+    assert!(set.contains(&"cpu.burst") && set.contains(&"cpu.idle"), "only {set:?} could be set");
+}
+
+/// `{"major": …, "minor": …` of some block device that is there.
+fn a_block_device() -> String {
+    let mut devices = std::fs::read_dir("/sys/block").unwrap().map(|entry| entry.unwrap().path().join("dev"));
+    let number = devices.find_map(|file| std::fs::read_to_string(file).ok()).unwrap_or("7:0".to_owned());
+    let (major, minor) = number.trim().split_once(':').unwrap();
+    format!(r#"{{"major": {major}, "minor": {minor}"#)
+}
+
+#[test]
+fn a_refused_update_puts_back_what_it_wrote() {
+    let group =
+        Group::new("undo", r#"{"memory": {"limit": 67108864}, "pids": {"limit": 20}, "cpu": {"quota": 50000}}"#);
+    let refused = [
+        r#"{"memory": {"limit": 33554432}, "pids": {"limit": 5}, "cpu": {"cpus": "4095"}}"#,
+        r#"{"memory": {"limit": 33554432}, "pids": {"limit": 5}, "cpu": {"quota": 20000, "period": 1}}"#,
+    ];
+    for json in refused {
+        let error = group.cgroup.update(&serde_json::from_str(json).unwrap()).unwrap_err();
+        assert!(matches!(error, CgroupError::Write { .. }), "{error}");
+        let stats = group.cgroup.stats().unwrap();
+        assert_eq!((stats.memory_limit, stats.pids_limit), (Some(67_108_864), Some(20)), "{json}");
+    }
+    // Which order is right depends on the old values: both ways must do.
+    for (quota, burst) in [(90_000, 80_000), (10_000, 5_000), (60_000, 60_000)] {
+        let json = format!(r#"{{"cpu": {{"quota": {quota}, "period": 100000, "burst": {burst}}}}}"#);
+        group.cgroup.update(&serde_json::from_str(&json).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn want_of_memory_is_told_and_the_end_of_the_group_is_not() {
+    let group = Group::new("watch", r#"{"memory": {"limit": 33554432, "swap": 33554432}}"#);
+    let mut watch = group.cgroup.watch_oom().unwrap().unwrap();
+    let mut child = group.run("true");
+    child.wait().unwrap();
+    assert!(!watch.news().unwrap(), "nothing has happened yet");
+    let mut child = group.run("exec tail /dev/zero");
+    child.wait().unwrap();
+    wait_until("the kernel tells", || watch.news().unwrap());
+    group.cgroup.remove().unwrap();
+    assert!(!watch.news().unwrap_or(false), "a removed group wants no memory");
+}
+
+#[test]
+fn a_group_below_is_opened_and_never_one_beside() {
+    let group = Group::new("below", "{}");
+    for place in group.places() {
+        std::fs::create_dir(place.join("inner")).unwrap();
+        std::os::unix::fs::symlink("/", place.join("link")).unwrap_err();
+    }
+    let everywhere = |path: &str| group.cgroup.below(&Below::Everywhere(path.to_owned()));
+    assert_eq!(everywhere("/inner/").unwrap().path().components().last(), Some("inner"));
+    for bad in ["..", "inner/../..", "/no/such", "inner/../../other"] {
+        assert!(everywhere(bad).is_err(), "{bad}");
+    }
+    let named = |name: &str| group.cgroup.below(&Below::PerController(vec![(name.to_owned(), "inner".to_owned())]));
+    assert_eq!(named("nonsense").unwrap_err().kind(), Kind::InvalidArgument);
+    match group.host.mode() {
+        Mode::V2 => assert!(named("pids").is_err(), "v2 has one hierarchy, and no names in it"),
+        _ => drop(named("pids").unwrap()),
+    }
+}
+
+#[test]
+fn details_are_counted() {
+    let group = Group::new("detail", r#"{"memory": {"limit": 67108864}}"#);
+    let mut child = group.run("x=$(head -c 4000000 /dev/zero | tr '\\0' x); sleep 60");
+    wait_until("memory in use", || group.cgroup.stats().unwrap().memory_usage > Some(1_000_000));
+    let detail = group.cgroup.detail().unwrap();
+    assert_eq!(detail.memory.limit, 67_108_864);
+    assert!(detail.memory.usage > 100_000 && detail.memory_and_swap.usage >= detail.memory.usage / 2, "{detail:?}");
+    if group.host.mode() == Mode::V2 {
+        assert!(detail.per_cpu.is_empty());
+    } else {
+        assert!(detail.per_cpu.iter().sum::<u64>() > 0 && !detail.cpus.is_empty(), "{detail:?}");
+    }
+    assert!(!group.cgroup.is_frozen().unwrap() && !cgroup::is_frozen(&group.path).unwrap());
+    group.cgroup.freeze().unwrap();
+    assert!(group.cgroup.is_frozen().unwrap() && cgroup::is_frozen(&group.path).unwrap());
+    group.cgroup.signal(9).unwrap();
+    group.cgroup.thaw().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use errors::{Classify, Kind, Report, kind_of_io};
 
+use crate::hooks::HookError;
 use crate::plan::PlanError;
 
 /// Why nothing was started. Whatever had been made (process, cgroup) is gone again.
@@ -20,6 +21,9 @@ pub enum LaunchError {
     /// The container's cgroup could not be made or opened.
     #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
+    /// systemd did not make the container's scope.
+    #[error(transparent)]
+    Systemd(#[from] cgroup::systemd::SystemdError),
     /// The system call filter could not be made.
     #[error("linux.seccomp in the container's configuration")]
     Filter(#[source] seccomp::CompileError),
@@ -44,9 +48,21 @@ pub enum LaunchError {
     /// A system call of the launcher failed.
     #[error(transparent)]
     Call(#[from] sys::Error),
+    /// A hook failed. The container was stopped and taken down again.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// The child gave up, and said why.
     #[error(transparent)]
     Child(#[from] Report),
+    /// What the child may not do itself, the launcher could not do for it.
+    #[error("{operation}")]
+    Outside {
+        /// The operation of the plan.
+        operation: String,
+        /// Why.
+        #[source]
+        source: sys::Error,
+    },
     /// The child ended without saying why (it was killed, most likely for want of memory in its cgroup).
     #[error("the container's first process ended before it executed its command ({status})")]
     ChildGone {
@@ -64,6 +80,7 @@ impl Classify for LaunchError {
             LaunchError::Plan(error) => error.kind(),
             LaunchError::CgroupPath(_) | LaunchError::Filter(_) => Kind::InvalidArgument,
             LaunchError::Cgroup(error) => error.kind(),
+            LaunchError::Systemd(error) => error.kind(),
             LaunchError::Architecture => Kind::Unsupported,
             LaunchError::Exposed => Kind::Internal,
             LaunchError::Namespace { source, .. } => kind_of_io(source),
@@ -71,6 +88,8 @@ impl Classify for LaunchError {
             LaunchError::Clone(sys::process::CloneError::Call(error)) | LaunchError::Call(error) => {
                 kind_of_io(&error.to_io())
             }
+            LaunchError::Outside { source, .. } => kind_of_io(&source.to_io()),
+            LaunchError::Hook(error) => error.kind(),
             LaunchError::Child(report) => report.kind,
             LaunchError::ChildGone { .. } | LaunchError::Listen(_) => Kind::Internal,
         }
@@ -80,6 +99,7 @@ impl Classify for LaunchError {
         match self {
             LaunchError::Plan(error) => error.hint(),
             LaunchError::Cgroup(error) => error.hint(),
+            LaunchError::Systemd(error) => error.hint(),
             LaunchError::Child(report) => report.hint.clone(),
             LaunchError::Exposed => Some("runtime::protect::reexec must be the first thing such a program does".into()),
             LaunchError::ChildGone { .. } => Some("its memory limit may be too low to start anything".into()),

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Starting a container: the launcher's side.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
+use cgroup::systemd::Scope;
 use oci::ContainerId;
 use oci::runtime_spec::Spec;
 use rustix::fs::OFlags;
@@ -15,9 +17,13 @@ use sys::process::{Child, CloneArgs, CloneFlags};
 
 use crate::apply::{self, Prepared};
 use crate::error::LaunchError;
-use crate::message::{Heard, Step, listen};
+use crate::hooks::Context;
+use crate::message::{Heard, Question, Step, listen};
 use crate::namespaces::clone_in;
+use crate::outside;
 use crate::plan::{Inputs, Plan, plan};
+use crate::scope::Place;
+use crate::security_modules::security_modules;
 use crate::{prepare, protect};
 
 /// What becomes the process's standard input, output and error.
@@ -77,8 +83,11 @@ pub struct LaunchRequest<'a> {
 pub(crate) struct Extras {
     pub(crate) preserve_fds: u32,
     pub(crate) no_pivot: bool,
+    pub(crate) no_new_keyring: bool,
     /// Leave the container running when the launcher ends.
     pub(crate) outlives_launcher: bool,
+    /// Have systemd make the cgroup.
+    pub(crate) systemd_cgroup: bool,
 }
 
 /// A started container.
@@ -92,6 +101,8 @@ pub struct Launched {
     pub terminal: Option<OwnedFd>,
     /// Its cgroup.
     pub cgroup: Cgroup,
+    /// systemd's scope that has this cgroup, where systemd made it.
+    pub scope: Option<Scope>,
     /// What was done, and when, if that was asked for.
     pub steps: Vec<Step>,
     /// What was asked for and could not be had, without which it still runs; for the user to read.
@@ -106,7 +117,25 @@ pub struct Launched {
 /// [`LaunchError`]; its kind tells a missing command (`CommandNotFound`) and one that cannot be executed
 /// (`NotExecutable`) from the rest. Nothing is left behind then: no process, no cgroup.
 pub fn launch(request: LaunchRequest<'_>) -> Result<Launched, LaunchError> {
-    launch_with(request, Extras::default())
+    let (id, spec, bundle) = (request.id, request.spec, request.bundle);
+    let runs = matches!(request.start, Start::Now);
+    let launched = launch_with(request, Extras::default())?;
+    if runs && spec.hooks().is_some() {
+        let context = Context::new(id, absolute(bundle)?, spec);
+        if let Err(error) = context.run_poststart(spec, launched.pid) {
+            launched.cgroup.kill().unwrap_or_default();
+            end(&Child { pid: launched.pid, pidfd: launched.pidfd });
+            launched.cgroup.remove().unwrap_or_default();
+            drop(context.run_poststop(spec));
+            return Err(error.into());
+        }
+    }
+    Ok(launched)
+}
+
+/// What hooks are told, where there are any.
+fn hook_context(request: &LaunchRequest<'_>, inputs: &Inputs) -> Option<Context> {
+    request.spec.hooks().as_ref().map(|_| Context::new(request.id, inputs.bundle.clone(), request.spec))
 }
 
 pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<Launched, LaunchError> {
@@ -118,8 +147,12 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         }
     };
     let waits = matches!(request.start, Start::WaitFor(_));
+    let (apparmor, selinux) = security_modules(request.spec.process().as_ref(), request.spec.linux().as_ref());
     let inputs = Inputs {
         bundle: absolute(request.bundle)?,
+        apparmor,
+        selinux,
+        no_new_keyring: extras.no_new_keyring,
         rootfs: request.rootfs.is_some(),
         netns: request.netns.is_some(),
         terminal: matches!(request.stdio, Stdio::Terminal { .. }),
@@ -139,10 +172,11 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         Start::Now => None,
         Start::WaitFor(path) => Some(open_fifo(path)?),
     };
+    let context = hook_context(&request, &inputs);
     let streams = prepare::streams(request.stdio)?;
     let namespaces = prepare::namespaces(&plan)?;
-    let channel = Channel::open(streams.terminal)?;
-    let cgroup = prepare::make_cgroup(request.spec, request.id)?;
+    let channel = Channel::open(streams.terminal, plan.asks())?;
+    let place = Place::make(request.spec, request.id, extras.systemd_cgroup)?;
     step("make the cgroup");
     let prepared = Prepared {
         plan: &plan,
@@ -157,36 +191,34 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         filter,
         fifo,
         status: channel.status_inside,
+        answers: channel.answers_inside,
         namespaces,
+        hooks: context.as_ref(),
         trace: request.trace,
     };
-    match start(prepared, &cgroup, &plan, channel.status, channel.console) {
+    match start(prepared, &place.cgroup, &plan, channel.ours) {
         Ok(started) => {
             steps.extend(started.heard.steps);
             let Child { pid, pidfd } = started.child;
             let warnings = started.heard.warnings;
-            Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, steps, warnings })
+            let (cgroup, scope) = place.settle();
+            Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, scope, steps, warnings })
         }
         Err(error) => {
-            // The first error is the one to tell; what is left of the cgroup is found by the next `create`.
-            cgroup.remove().unwrap_or_default();
+            place.undo();
+            // The first error is the one to tell, not what hooks that were to clean up after it say.
+            drop(context.map(|context| context.run_poststop(request.spec)));
             Err(error)
         }
     }
 }
 
-fn start(
-    mut prepared: Prepared<'_>,
-    cgroup: &Cgroup,
-    plan: &Plan,
-    status: OwnedFd,
-    console: Option<OwnedFd>,
-) -> Result<Started, LaunchError> {
+fn start(mut prepared: Prepared<'_>, cgroup: &Cgroup, plan: &Plan, channel: Ours) -> Result<Started, LaunchError> {
     prepared.tasks = cgroup.join_files()?;
     let joined = prepared.namespaces.iter().position(|(kind, _)| *kind == CloneFlags::NEWPID);
     let pid_namespace = joined.map(|index| prepared.namespaces.swap_remove(index).1);
     let args = CloneArgs { flags: plan.create, cgroup: cgroup.clone_into() };
-    start_child(prepared, pid_namespace.as_ref().map(AsFd::as_fd), args, status, console)
+    start_child(prepared, pid_namespace.as_ref().map(AsFd::as_fd), args, channel)
 }
 
 /// A child that executed its command, or waits.
@@ -201,15 +233,26 @@ pub(crate) fn start_child(
     prepared: Prepared<'_>,
     pid_namespace: Option<BorrowedFd<'_>>,
     args: CloneArgs<'_>,
-    status: OwnedFd,
-    console: Option<OwnedFd>,
+    channel: Ours,
 ) -> Result<Started, LaunchError> {
-    let child = clone_in(pid_namespace, args, || apply::run(&prepared))?;
+    let Ours { status, answers, console } = channel;
+    let child = clone_in(pid_namespace, args, || apply::run(&prepared, answers.as_ref().map(AsFd::as_fd)))?;
+    let (plan, context) = (prepared.plan, prepared.hooks);
     // The child has its own copies; ours would keep the status pipe from ending.
     drop(prepared);
-    let result = listen(status).map_err(LaunchError::Listen).and_then(|mut heard| match heard.failed.take() {
+    let mut warnings = Vec::new();
+    let result = listen(status, answers, |Question::Outside { operation }| {
+        let operation =
+            plan.operations.get(operation).ok_or_else(|| LaunchError::Listen(ErrorKind::InvalidData.into()));
+        warnings.extend(outside::carry_out(operation?, &child, context)?);
+        Ok(())
+    });
+    let result = result.and_then(|mut heard| match heard.failed.take() {
         Some(report) => Err(LaunchError::Child(report)),
-        None => Ok(heard),
+        None => {
+            heard.warnings.extend(warnings);
+            Ok(heard)
+        }
     });
     let heard = match result {
         Ok(heard) => heard,
@@ -231,26 +274,36 @@ pub(crate) fn start_child(
     Ok(Started { child, heard, terminal })
 }
 
-/// The pipe on which the child reports, and the socket over which its terminal comes.
+/// How launcher and child talk.
 pub(crate) struct Channel {
-    pub(crate) status: OwnedFd,
+    /// The launcher's ends.
+    pub(crate) ours: Ours,
+    /// The pipe on which the child reports.
     pub(crate) status_inside: OwnedFd,
-    pub(crate) console: Option<OwnedFd>,
+    /// The pipe on which it gets answers, if it asks anything.
+    pub(crate) answers_inside: Option<OwnedFd>,
+    /// The socket over which its terminal goes.
     pub(crate) console_inside: Option<OwnedFd>,
 }
 
+/// The launcher's ends of a [`Channel`].
+pub(crate) struct Ours {
+    status: OwnedFd,
+    answers: Option<OwnedFd>,
+    console: Option<OwnedFd>,
+}
+
 impl Channel {
-    pub(crate) fn open(terminal: bool) -> Result<Channel, LaunchError> {
-        let (status, status_inside) =
-            pipe_with(PipeFlags::CLOEXEC).map_err(|errno| sys::Error::new("pipe2(O_CLOEXEC)", errno))?;
-        let mut channel = Channel { status, status_inside, console: None, console_inside: None };
-        if terminal {
-            let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-                .map_err(|errno| sys::Error::new("socketpair(AF_UNIX, SOCK_DGRAM|SOCK_CLOEXEC)", errno))?;
-            channel.console = Some(ours);
-            channel.console_inside = Some(theirs);
-        }
-        Ok(channel)
+    pub(crate) fn open(terminal: bool, asks: bool) -> Result<Channel, LaunchError> {
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|errno| sys::Error::new("pipe2(O_CLOEXEC)", errno));
+        let (status, status_inside) = pipe()?;
+        let (answers_inside, answers) = asks.then(pipe).transpose()?.unzip();
+        let pair = || {
+            socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+                .map_err(|errno| sys::Error::new("socketpair(AF_UNIX, SOCK_DGRAM|SOCK_CLOEXEC)", errno))
+        };
+        let (console, console_inside) = terminal.then(pair).transpose()?.unzip();
+        Ok(Channel { ours: Ours { status, answers, console }, status_inside, answers_inside, console_inside })
     }
 }
 

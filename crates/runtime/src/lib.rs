@@ -14,17 +14,22 @@ mod apply;
 mod error;
 mod exec;
 mod executable;
+mod hooks;
 mod launch;
 mod message;
 mod namespaces;
 pub mod oci_cli;
+mod outside;
 pub mod plan;
 mod prepare;
 pub mod protect;
 mod resolve;
+mod scope;
+mod security_modules;
 
 pub use error::LaunchError;
 pub use exec::{ContainerProcess, ExecRequest, Executed, exec};
+pub use hooks::HookError;
 pub use launch::{LaunchRequest, Launched, Start, Stdio, launch};
 pub use message::Step;
 

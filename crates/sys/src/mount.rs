@@ -66,6 +66,25 @@ impl Attributes {
     }
 }
 
+/// The attributes, as `ATTR_…`, that `mount` has and that the kernel might have locked; how access times are kept
+/// counts as one.
+pub fn locked(mount: BorrowedFd<'_>) -> Result<u64> {
+    let vfs = rustix::fs::fstatvfs(mount)
+        .map_err(|errno| crate::Error::new(format!("fstatvfs({})", mount.as_raw_fd()), errno))?;
+    // `ST_NOSYMFOLLOW` (linux/statfs.h) is not among those that the C library knows.
+    const NOSYMFOLLOW: u64 = 0x2000;
+    let flags = vfs.f_flag.bits();
+    let all = [
+        (libc::ST_RDONLY, ATTR_RDONLY),
+        (libc::ST_NOSUID, ATTR_NOSUID),
+        (libc::ST_NODEV, ATTR_NODEV),
+        (libc::ST_NOEXEC, ATTR_NOEXEC),
+        (NOSYMFOLLOW, ATTR_NOSYMFOLLOW),
+    ];
+    let found = all.iter().filter(|(flag, _)| flags & flag != 0).fold(0, |found, (_, attribute)| found | attribute);
+    Ok(found | ATTR_ATIME | ATTR_NODIRATIME)
+}
+
 #[repr(C)]
 struct MountAttr {
     attr_set: u64,

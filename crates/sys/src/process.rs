@@ -200,6 +200,48 @@ pub fn clone3(args: CloneArgs<'_>, child: impl FnOnce() -> i32) -> std::result::
     }
 }
 
+/// As [`clone3`] with no namespaces, for a process that [`clone3`] made and that has made no thread: it may have no
+/// `/proc` to count its threads in, or one that is somebody else's. Where a system call filter says that clone3(2) does
+/// not exist, by clone(2).
+///
+/// # Errors
+/// [`CloneError::Threads`] when the kernel says that there are others; its refusal otherwise.
+pub fn clone_again(child: impl FnOnce() -> i32) -> std::result::Result<Child, CloneError> {
+    // SAFETY: CLONE_THREAD changes nothing; the kernel refuses it (EINVAL) to a process with more than one thread.
+    let alone = unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_THREAD) };
+    let refused = (alone < 0).then(|| Error::last("unshare(CLONE_THREAD)").errno());
+    if refused == Some(Errno::INVAL) {
+        return Err(CloneError::Threads { flags: CloneFlags::empty(), threads: 2 });
+    }
+    let mut pidfd: libc::c_int = -1;
+    // SAFETY: all-zero is the kernel's default for this struct of integers.
+    let mut kernel_args: libc::clone_args = unsafe { std::mem::zeroed() };
+    kernel_args.flags = libc::CLONE_PIDFD as u64;
+    kernel_args.pidfd = &raw mut pidfd as u64;
+    kernel_args.exit_signal = libc::SIGCHLD as u64;
+    // SAFETY: as in `clone3`. That there is one thread the kernel has just said, or, where a filter forbids asking, the
+    // caller upholds.
+    let mut pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut kernel_args, size_of::<libc::clone_args>()) };
+    if pid < 0 && Error::last("clone3").errno() == Errno::NOSYS {
+        let flags = libc::CLONE_PIDFD | libc::SIGCHLD;
+        // SAFETY: the same by the older call: no new stack, and the descriptor where clone(2) with CLONE_PIDFD puts it.
+        pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
+    }
+    match pid {
+        0 => {
+            let code = catch_unwind(AssertUnwindSafe(child)).unwrap_or(101);
+            // SAFETY: ends the process without running exit handlers, which are not its to run.
+            unsafe { libc::_exit(code) }
+        }
+        pid if pid > 0 => {
+            // SAFETY: CLONE_PIDFD stored a new descriptor there, owned by nobody else.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Child { pid: i32::try_from(pid).unwrap_or(i32::MAX), pidfd })
+        }
+        _ => Err(Error::last("clone3({flags=CLONE_PIDFD, exit_signal=SIGCHLD})").into()),
+    }
+}
+
 /// Opens a descriptor of process `pid` (pidfd_open(2)), close-on-exec.
 pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     let call = || format!("pidfd_open({pid}, 0)");

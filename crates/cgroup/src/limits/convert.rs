@@ -7,7 +7,7 @@ pub(super) const DEFAULT_PERIOD: u64 = 100_000;
 /// CPU shares (2 to 262144, default 1024) to a weight (1 to 10000, default 100), as runc 1.4 and crun do it: a curve
 /// through both ends and through the default, so that a container with default shares weighs what its neighbours without
 /// any do.
-pub(super) fn shares_to_weight(shares: u64) -> u64 {
+pub(crate) fn shares_to_weight(shares: u64) -> u64 {
     if shares <= 2 {
         return 1;
     }

@@ -97,6 +97,22 @@ impl Planner<'_> {
     }
 }
 
+/// The limits that `version` has no notion of and that are ignored, as runc does: limits of the kernel's own memory were
+/// taken out of Linux, and v2 has neither swappiness nor a switch for the OOM killer.
+pub(crate) fn without_meaning(resources: &LinuxResources, version: Option<Version>) -> Vec<&'static str> {
+    let Some(memory) = resources.memory() else { return Vec::new() };
+    #[allow(deprecated, reason = "old configurations have it")]
+    let kernel = memory.kernel().is_some_and(|v| v != 0);
+    let v2 = version == Some(Version::V2);
+    let ignored = [
+        ("memory.kernel", kernel),
+        ("memory.kernelTCP", memory.kernel_tcp().is_some_and(|v| v != 0)),
+        ("memory.swappiness", v2 && memory.swappiness().is_some()),
+        ("memory.disableOOMKiller", v2 && memory.disable_oom_killer() == Some(true)),
+    ];
+    ignored.into_iter().filter_map(|(limit, given)| given.then_some(limit)).collect()
+}
+
 /// What to do for `resources`.
 pub(super) fn plan(
     resources: &LinuxResources,
@@ -110,7 +126,8 @@ pub(super) fn plan(
     }
     if let Some(memory) = resources.memory() {
         check_usage(memory.limit(), current)?;
-        match planner.version_if(Controller::Memory, "memory", v1::wants_memory(memory))? {
+        let version = (planner.offers)(Controller::Memory);
+        match planner.version_if(Controller::Memory, "memory", v1::wants_memory(memory, version))? {
             Some(Version::V1) => v1::memory(&mut planner, memory, current)?,
             Some(Version::V2) => v2::memory(&mut planner, memory)?,
             None => {}
@@ -118,7 +135,7 @@ pub(super) fn plan(
     }
     if let Some(cpu) = resources.cpu() {
         match planner.version_if(Controller::Cpu, "cpu", v1::wants_cpu(cpu))? {
-            Some(Version::V1) => v1::cpu(&mut planner, cpu),
+            Some(Version::V1) => v1::cpu(&mut planner, cpu)?,
             Some(Version::V2) => v2::cpu(&mut planner, cpu)?,
             None => {}
         }
@@ -204,6 +221,10 @@ fn hugepages(planner: &mut Planner<'_>, size: &str, limit: i64) -> Result<(), Cg
 
 fn rdma(planner: &mut Planner<'_>, device: &str, limit: &oci::runtime_spec::LinuxRdma) -> Result<(), CgroupError> {
     planner.version(Controller::Rdma, "rdma")?;
+    if limit.hca_handles().is_none() && limit.hca_objects().is_none() {
+        let why = "it needs hcaHandles or hcaObjects";
+        return Err(CgroupError::InvalidLimit { limit: "rdma", value: device.to_owned(), why });
+    }
     let part = |name: &str, value: Option<u32>| value.map(|v| format!(" {name}={v}")).unwrap_or_default();
     let value =
         format!("{device}{}{}", part("hca_handle", limit.hca_handles()), part("hca_object", limit.hca_objects()));

@@ -103,10 +103,10 @@ fn v1_writes_swap_first_when_memory_grows_past_it() {
 #[test]
 fn what_v2_cannot_express_is_refused() {
     for json in [
-        r#"{"memory": {"swappiness": 10}}"#,
-        r#"{"memory": {"disableOOMKiller": true}}"#,
         r#"{"cpu": {"realtimeRuntime": 1000}}"#,
+        r#"{"cpu": {"realtimePeriod": 1000}}"#,
         r#"{"blockIO": {"leafWeight": 10}}"#,
+        r#"{"blockIO": {"weightDevice": [{"major": 8, "minor": 0, "leafWeight": 10}]}}"#,
     ] {
         let error = plan_on(Version::V2, json, &Current::default()).unwrap_err();
         assert!(matches!(error, CgroupError::Inexpressible { version: "v2", .. }), "{json}: {error}");
@@ -157,4 +157,94 @@ fn weights_meet_at_both_ends_and_at_the_default() {
     }
     assert!((2..262_144).step_by(37).all(|s| shares_to_weight(s) <= shares_to_weight(s + 37)));
     assert_eq!((io_weight(10), io_weight(1000)), (1, 10_000));
+}
+
+/// Each field of config-linux.md, "Control groups", that the tests above do not have.
+#[test]
+fn every_other_limit_has_its_file_on_both_versions() {
+    let cases = [
+        (
+            r#"{"cpu": {"idle": 1, "burst": 10000, "quota": 20000}}"#,
+            "cpu.idle=1\ncpu.cfs_quota_us=20000\ncpu.cfs_burst_us=10000",
+            "cpu.idle=1\ncpu.max=20000 100000\ncpu.max.burst=10000",
+        ),
+        (r#"{"cpu": {"period": 50000}}"#, "cpu.cfs_period_us=50000", "cpu.max=max 50000"),
+        (
+            r#"{"hugepageLimits": [{"pageSize": "2MB", "limit": 4194304}]}"#,
+            "hugetlb.2MB.limit_in_bytes=4194304\nhugetlb.2MB.rsvd.limit_in_bytes=4194304",
+            "hugetlb.2MB.max=4194304\nhugetlb.2MB.rsvd.max=4194304",
+        ),
+        (
+            r#"{"blockIO": {"weightDevice": [{"major": 8, "minor": 0, "weight": 500}]}}"#,
+            "blkio.weight_device=8:0 500 | blkio.bfq.weight_device=8:0 500",
+            "io.bfq.weight=8:0 500 | io.weight=8:0 4950",
+        ),
+        (
+            r#"{"blockIO": {"throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 1}],
+                "throttleWriteBpsDevice": [{"major": 8, "minor": 16, "rate": 2}, {"major": 8, "minor": 0, "rate": 3}],
+                "throttleReadIOPSDevice": [{"major": 8, "minor": 0, "rate": 0}],
+                "throttleWriteIOPSDevice": [{"major": 8, "minor": 16, "rate": 5}]}}"#,
+            "blkio.throttle.read_bps_device=8:0 1\nblkio.throttle.write_bps_device=8:16 2\n\
+             blkio.throttle.write_bps_device=8:0 3\nblkio.throttle.read_iops_device=8:0 0\n\
+             blkio.throttle.write_iops_device=8:16 5",
+            "io.max=8:0 rbps=1 wbps=3 riops=max\nio.max=8:16 wbps=2 wiops=5",
+        ),
+        (r#"{"memory": {"kernel": 5, "kernelTCP": 5, "useHierarchy": true}}"#, "", ""),
+    ];
+    for (json, v1, v2) in cases {
+        assert_eq!(writes(Version::V1, json), v1, "{json}");
+        assert_eq!(writes(Version::V2, json), v2, "{json}");
+    }
+}
+
+#[test]
+fn what_only_v1_knows_is_set_there_and_ignored_or_refused_on_v2() {
+    let memory = r#"{"memory": {"swappiness": 10, "disableOOMKiller": true}}"#;
+    assert_eq!(writes(Version::V1, memory), "memory.swappiness=10\nmemory.oom_control=1");
+    assert_eq!(writes(Version::V2, memory), "");
+    let ignored = |version, json| super::without_meaning(&resources(json), Some(version));
+    assert_eq!(ignored(Version::V2, memory), ["memory.swappiness", "memory.disableOOMKiller"]);
+    assert!(ignored(Version::V1, memory).is_empty());
+    assert_eq!(ignored(Version::V1, r#"{"memory": {"kernel": -1}}"#), ["memory.kernel"]);
+    let cases = [
+        (r#"{"cpu": {"realtimePeriod": 9, "realtimeRuntime": 8}}"#, "cpu.rt_period_us=9\ncpu.rt_runtime_us=8"),
+        (
+            r#"{"blockIO": {"leafWeight": 20, "weightDevice": [{"major": 8, "minor": 0, "leafWeight": 30}]}}"#,
+            "blkio.leaf_weight=20\nblkio.leaf_weight_device=8:0 30",
+        ),
+        (
+            r#"{"network": {"classID": 1048577, "priorities": [{"name": "eth0", "priority": 5}]}}"#,
+            "net_cls.classid=1048577\nnet_prio.ifpriomap=eth0 5",
+        ),
+    ];
+    for (json, v1) in cases {
+        assert_eq!(writes(Version::V1, json), v1, "{json}");
+        assert_eq!(plan_on(Version::V2, json, &Current::default()).unwrap_err().kind(), Kind::Unsupported, "{json}");
+    }
+}
+
+#[test]
+fn values_that_mean_nothing_are_refused_and_named() {
+    let both = [
+        (r#"{"memory": {"limit": -5}}"#, "memory.limit"),
+        (r#"{"cpu": {"quota": 1000, "burst": 1001}}"#, "cpu.burst"),
+        (r#"{"hugepageLimits": [{"pageSize": "2Mb", "limit": 1}]}"#, "hugepageLimits"),
+        (r#"{"devices": [{"allow": true, "access": "x"}]}"#, "devices"),
+    ];
+    for (json, name) in both {
+        for version in [Version::V1, Version::V2] {
+            let error = plan_on(version, json, &Current::default()).unwrap_err();
+            assert_eq!(error.kind(), Kind::InvalidArgument, "{json}");
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+    let v2 = [
+        (r#"{"blockIO": {"weight": 9}}"#, "blockIO.weight"),
+        (r#"{"rdma": {"mlx": {}}}"#, "rdma"),
+        (r#"{"unified": {"no-file-name": "1"}}"#, "unified"),
+    ];
+    for (json, name) in v2 {
+        let error = plan_on(Version::V2, json, &Current::default()).unwrap_err();
+        assert!(matches!(error, CgroupError::InvalidLimit { limit, .. } if limit == name), "{error}");
+    }
 }

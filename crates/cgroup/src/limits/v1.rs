@@ -11,14 +11,10 @@ const MEMORY: Controller = Controller::Memory;
 const SWAP: &str = "memory.swap";
 
 /// Is there anything to set? An empty section asks for no controller.
-pub(super) fn wants_memory(memory: &LinuxMemory) -> bool {
+pub(super) fn wants_memory(memory: &LinuxMemory, version: Option<Version>) -> bool {
     let set = |v: Option<i64>| v.is_some_and(|v| v != 0);
-    set(memory.limit())
-        || set(memory.reservation())
-        || set(memory.swap())
-        || set(memory.kernel_tcp())
-        || memory.swappiness().is_some()
-        || memory.disable_oom_killer() == Some(true)
+    let only_v1 = memory.swappiness().is_some() || memory.disable_oom_killer() == Some(true);
+    set(memory.limit()) || set(memory.reservation()) || set(memory.swap()) || (only_v1 && version != Some(Version::V2))
 }
 
 pub(super) fn memory(planner: &mut Planner<'_>, memory: &LinuxMemory, current: &Current) -> Result<(), CgroupError> {
@@ -28,9 +24,6 @@ pub(super) fn memory(planner: &mut Planner<'_>, memory: &LinuxMemory, current: &
     limit_and_swap(planner, limit, swap, current);
     if let Some(reservation) = bytes("memory.reservation", memory.reservation())? {
         planner.set(MEMORY, "memory.reservation", "memory.soft_limit_in_bytes", reservation);
-    }
-    if let Some(tcp) = bytes("memory.kernelTCP", memory.kernel_tcp())? {
-        planner.set(MEMORY, "memory.kernelTCP", "memory.kmem.tcp.limit_in_bytes", tcp);
     }
     if let Some(swappiness) = memory.swappiness() {
         if swappiness > 100 {
@@ -57,7 +50,7 @@ pub(super) fn bytes(limit: &'static str, value: Option<i64>) -> Result<Option<i6
 }
 
 /// `swap` counts memory too, so it cannot be less.
-pub(super) fn check_swap(limit: Option<i64>, swap: Option<i64>) -> Result<(), CgroupError> {
+pub(crate) fn check_swap(limit: Option<i64>, swap: Option<i64>) -> Result<(), CgroupError> {
     match (limit, swap) {
         (Some(limit), Some(swap)) if swap != -1 && (limit == -1 || swap < limit) => Err(CgroupError::InvalidLimit {
             limit: SWAP,
@@ -107,8 +100,9 @@ pub(super) fn wants_cpu(cpu: &LinuxCpu) -> bool {
         || cpu.realtime_period().is_some_and(|v| v != 0)
 }
 
-pub(super) fn cpu(planner: &mut Planner<'_>, cpu: &LinuxCpu) {
+pub(super) fn cpu(planner: &mut Planner<'_>, cpu: &LinuxCpu) -> Result<(), CgroupError> {
     const CPU: Controller = Controller::Cpu;
+    check_burst(cpu)?;
     if let Some(idle) = cpu.idle() {
         planner.set(CPU, "cpu.idle", "cpu.idle", idle);
     }
@@ -130,6 +124,20 @@ pub(super) fn cpu(planner: &mut Planner<'_>, cpu: &LinuxCpu) {
     }
     if let Some(runtime) = cpu.realtime_runtime().filter(|v| *v != 0) {
         planner.set(CPU, "cpu.realtimeRuntime", "cpu.rt_runtime_us", runtime);
+    }
+    Ok(())
+}
+
+/// "If specified, this value MUST be no larger than any positive `quota`."
+pub(super) fn check_burst(cpu: &LinuxCpu) -> Result<(), CgroupError> {
+    let quota = cpu.quota().and_then(|quota| u64::try_from(quota).ok()).filter(|quota| *quota > 0);
+    match (cpu.burst(), quota) {
+        (Some(burst), Some(quota)) if burst > quota => Err(CgroupError::InvalidLimit {
+            limit: "cpu.burst",
+            value: burst.to_string(),
+            why: "it is larger than cpu.quota",
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -156,10 +164,16 @@ pub(super) fn io(planner: &mut Planner<'_>, io: &LinuxBlockIo) -> Result<(), Cgr
         planner.set(IO, "blockIO.leafWeight", "blkio.leaf_weight", weight);
     }
     for device in io.weight_device().iter().flatten() {
-        let Some(weight) = device.weight() else { continue };
-        let value = format!("{}:{} {weight}", device.major(), device.minor());
-        let files = ["blkio.weight_device", "blkio.bfq.weight_device"].map(|f| (f.to_owned(), value.clone()));
-        planner.push(IO, "blockIO.weightDevice", files.to_vec(), Absent::Fail);
+        let number = format!("{}:{}", device.major(), device.minor());
+        if let Some(weight) = device.weight().filter(|w| *w != 0) {
+            let value = format!("{number} {weight}");
+            let files = ["blkio.weight_device", "blkio.bfq.weight_device"].map(|f| (f.to_owned(), value.clone()));
+            planner.push(IO, "blockIO.weightDevice", files.to_vec(), Absent::Fail);
+        }
+        if let Some(weight) = device.leaf_weight().filter(|w| *w != 0) {
+            let value = format!("{number} {weight}");
+            planner.set(IO, "blockIO.weightDevice.leafWeight", "blkio.leaf_weight_device", value);
+        }
     }
     let throttles = [
         ("blockIO.throttleReadBpsDevice", "read_bps", io.throttle_read_bps_device()),

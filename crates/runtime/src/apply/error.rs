@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use errors::{Classify, Kind, kind_of_io};
 
 use crate::executable::ExecutableError;
+use crate::hooks::HookError;
 
 /// The operation that failed, and why.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub(crate) enum ApplyError {
         #[source]
         source: StepError,
     },
+    /// A hook failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// There is nothing to execute.
     #[error(transparent)]
     Executable(#[from] ExecutableError),
@@ -45,6 +49,9 @@ pub(crate) enum StepError {
     /// `start` cannot be waited for.
     #[error("wait for start")]
     Fifo(#[source] sys::Error),
+    /// A hook failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// A process ended up with executable questions.
     #[error(transparent)]
     Executable(#[from] ExecutableError),
@@ -53,12 +60,14 @@ pub(crate) enum StepError {
 impl Classify for ApplyError {
     fn kind(&self) -> Kind {
         match self {
+            ApplyError::Hook(error) => error.kind(),
             ApplyError::Executable(error) => error.kind(),
             ApplyError::Operation { source, .. } => match source {
                 StepError::Call(error) => kind_of_io(&error.to_io()),
                 StepError::NotExpected { .. } | StepError::LeadsIntoProc { .. } | StepError::OutsideContainer => {
                     Kind::InvalidArgument
                 }
+                StepError::Hook(error) => error.kind(),
                 StepError::Executable(error) => error.kind(),
                 StepError::ParentGone | StepError::NotProvided { .. } | StepError::Fifo(_) => Kind::Internal,
             },
@@ -68,7 +77,7 @@ impl Classify for ApplyError {
     fn hint(&self) -> Option<String> {
         match self {
             ApplyError::Executable(error) => error.hint(),
-            ApplyError::Operation { .. } => None,
+            ApplyError::Hook(_) | ApplyError::Operation { .. } => None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! nothing by name after it let go of the host's descriptors, except in the container.
 
 mod cgroups;
+mod copy_up;
 mod devices;
 mod error;
 mod files;
@@ -20,13 +21,15 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use errors::Report;
+use oci::runtime_spec::ContainerState;
 use sys::process::CloneFlags;
 
 pub(crate) use error::{ApplyError, StepError};
 use files::Files;
 
-use crate::message::{Message, Step};
-use crate::plan::{NamespaceSource, Operation, Plan};
+use crate::hooks::{self, Context, Place};
+use crate::message::{Message, Question, Step};
+use crate::plan::{Hook, HookKind, NamespaceSource, Operation, Plan};
 
 /// What the launcher made ready: everything that can be looked up, opened or computed before there is a child.
 pub(crate) struct Prepared<'a> {
@@ -49,6 +52,10 @@ pub(crate) struct Prepared<'a> {
     /// The fifo by which `start` is waited for (`O_PATH`).
     pub(crate) fifo: Option<OwnedFd>,
     pub(crate) status: OwnedFd,
+    /// Where answers come from, if the plan asks anything.
+    pub(crate) answers: Option<OwnedFd>,
+    /// What hooks are told, if the plan has any.
+    pub(crate) hooks: Option<&'a Context>,
     pub(crate) trace: bool,
 }
 
@@ -70,13 +77,24 @@ pub(crate) struct Filter {
 pub(crate) const NAME: &std::ffi::CStr = c"corten:starting";
 
 /// Applies the plan and executes the command. Returns, with an exit code, only when that failed and was reported.
-pub(crate) fn run(prepared: &Prepared<'_>) -> i32 {
+///
+/// `launchers` is the child's copy of the end at which its launcher answers: as long as the child has that, it would
+/// wait for a dead launcher's answer.
+pub(crate) fn run(prepared: &Prepared<'_>, launchers: Option<BorrowedFd<'_>>) -> i32 {
     let mut child = Child::new(prepared);
-    let Err(error) = child.apply();
+    let Err(error) = child.apply(launchers);
     child.fail(&Report::from(&error));
     // What is left of the child's descriptors may be closed already, so their owners are not dropped.
     std::mem::forget(child);
     1
+}
+
+/// An operation as an error names it: with its place in the spec, where it has one.
+fn named(operation: &Operation) -> String {
+    match operation {
+        Operation::Mount(mount) => format!("mounts[{}]: {operation}", mount.index),
+        other => other.to_string(),
+    }
 }
 
 /// Never: what an operation list that ends in an execve returns.
@@ -88,11 +106,15 @@ struct Child<'a> {
     steps: Vec<Step>,
     /// Where the status pipe is after the other descriptors were closed.
     status: Option<OwnedFd>,
+    /// Where answers come from after that.
+    answers: Option<OwnedFd>,
     /// The fifo after that, and the directory by which it is opened for writing.
     fifo: Option<(OwnedFd, OwnedFd)>,
     /// The fifo, open for writing: `start` reads from it what goes wrong from there on.
     started: Option<OwnedFd>,
     own_descriptors: Option<OwnedFd>,
+    /// `/proc/thread-self/attr` of the host's procfs, where the plan sets a label.
+    attributes: Option<OwnedFd>,
     home: Option<CString>,
     /// The working directory could not be entered as root, which need not mean that the user cannot.
     directory_pending: bool,
@@ -106,22 +128,26 @@ impl<'a> Child<'a> {
             files: Files::default(),
             steps: Vec::new(),
             status: None,
+            answers: None,
             fifo: None,
             started: None,
             own_descriptors: None,
+            attributes: None,
             home: None,
             directory_pending: false,
             executable: None,
         }
     }
 
-    fn apply(&mut self) -> Result<Never, ApplyError> {
+    fn apply(&mut self, launchers: Option<BorrowedFd<'_>>) -> Result<Never, ApplyError> {
         let first = |source| ApplyError::Operation { operation: "begin".into(), source };
+        launchers.map_or(Ok(()), sys::fds::close).map_err(|error| first(error.into()))?;
         self.begin().map_err(first)?;
-        for operation in &self.prepared.plan.operations {
-            self.step(operation).map_err(|source| match source {
+        for (index, operation) in self.prepared.plan.operations.iter().enumerate() {
+            self.step(index, operation).map_err(|source| match source {
                 StepError::Executable(error) => ApplyError::Executable(error),
-                source => ApplyError::Operation { operation: operation.to_string(), source },
+                StepError::Hook(error) => ApplyError::Hook(error),
+                source => ApplyError::Operation { operation: named(operation), source },
             })?;
             if self.prepared.trace {
                 self.steps.push(Step::now(operation.to_string()));
@@ -144,10 +170,19 @@ impl<'a> Child<'a> {
                 .map_err(|errno| sys::Error::new("open(\"/proc/self/fd\", O_PATH)", errno))?;
             self.own_descriptors = Some(opened);
         }
+        if self.prepared.plan.operations.iter().any(|operation| matches!(operation, Operation::Label { .. })) {
+            use rustix::fs::OFlags;
+            const PATH: &str = "/proc/thread-self/attr";
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let opened = rustix::fs::open(PATH, flags, rustix::fs::Mode::empty())
+                .map_err(|errno| sys::Error::new(format!("open({PATH:?}, O_PATH)"), errno))?;
+            mounts::require_procfs(opened.as_fd(), std::path::Path::new(PATH))?;
+            self.attributes = Some(opened);
+        }
         Ok(())
     }
 
-    fn step(&mut self, operation: &Operation) -> Result<(), StepError> {
+    fn step(&mut self, index: usize, operation: &Operation) -> Result<(), StepError> {
         match operation {
             Operation::JoinCgroup => cgroups::join(&self.prepared.tasks)?,
             Operation::JoinNamespace { kind, source } => self.join(*kind, source)?,
@@ -158,8 +193,11 @@ impl<'a> Child<'a> {
                 }
             }
             Operation::UnshareCgroup => sys::namespace::unshare(CloneFlags::NEWCGROUP)?,
+            Operation::Outside(_) => self.ask(Question::Outside { operation: index })?,
             Operation::NewSession => self.new_session()?,
             Operation::DetachPropagation => root::detach_propagation()?,
+            Operation::HostPropagation { propagation, recursive } => root::host_propagation(*propagation, *recursive)?,
+            Operation::AttachRootInPlace(path) => self.files.attach_root_in_place(path)?,
             Operation::AttachRoot(source) => self.files.attach_root(source, self.prepared.rootfs)?,
             Operation::Mount(mount) => self.files.mount(mount)?,
             Operation::Device(device) => self.files.make_device(device)?,
@@ -172,13 +210,36 @@ impl<'a> Child<'a> {
             Operation::Sysctl { key, value } => self.files.set_sysctl(key, value)?,
             Operation::Mask(path) => self.files.mask(path)?,
             Operation::MakeReadOnly(path) => self.files.make_read_only(path)?,
+            Operation::Hooks(hooks) => self.hooks(hooks)?,
             Operation::ReadOnlyRoot => self.files.read_only_root()?,
-            Operation::PivotRoot => self.files.pivot_root()?,
+            Operation::ReadOnlyMount(path) => self.files.read_only_mount(path)?,
+            Operation::MakeWorkingDirectory(path) => self.files.make_working_directory(path)?,
+            Operation::PivotRoot => self.files.pivot_root(false)?,
+            Operation::PivotRootFromPeers => self.files.pivot_root(true)?,
             Operation::ChangeRoot => self.files.change_root()?,
             Operation::RootPropagation { propagation, recursive } => {
                 self.files.root_propagation(*propagation, *recursive)?;
             }
-            other => self.process_step(other)?,
+            other => self.process_step(index, other)?,
+        }
+        Ok(())
+    }
+
+    /// Before the root is entered, hooks run there and with an empty environment; afterwards, as the command will.
+    fn hooks(&self, list: &[Hook]) -> Result<(), StepError> {
+        let context = self.prepared.hooks.ok_or(StepError::NotProvided { what: "what hooks are told" })?;
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        for hook in list {
+            if hook.kind == HookKind::StartContainer {
+                let mut environment = self.prepared.program.environment.clone();
+                environment.extend(self.home.clone());
+                let state = context.state(ContainerState::Created, Some(pid));
+                hooks::run(hook, &state, &environment, Place::Here)?;
+            } else {
+                let state = context.state(ContainerState::Creating, Some(pid));
+                let place = self.files.root.as_ref().map_or(Place::Here, |root| Place::Descriptor(root.as_fd()));
+                hooks::run(hook, &state, &[], place)?;
+            }
         }
         Ok(())
     }
@@ -200,6 +261,19 @@ impl<'a> Child<'a> {
     fn say(&self, message: &Message) -> io::Result<()> {
         let status = self.status.as_ref().unwrap_or(&self.prepared.status);
         message.write(&mut Writer(status.as_fd()))
+    }
+
+    /// Asks the launcher for something, and waits until it is done. A launcher that cannot do it ends this process.
+    fn ask(&self, question: Question) -> Result<(), StepError> {
+        let answers = self.answers.as_ref().or(self.prepared.answers.as_ref());
+        let answers = answers.ok_or(StepError::NotProvided { what: "answers" })?;
+        self.say(&Message::Ask(question)).map_err(|_| StepError::ParentGone)?;
+        let mut answer = [0];
+        match rustix::io::retry_on_intr(|| rustix::io::read(answers, &mut answer)) {
+            Ok(0) => Err(StepError::ParentGone),
+            Ok(_) => Ok(()),
+            Err(errno) => Err(sys::Error::new("read(answers, 1)", errno).into()),
+        }
     }
 
     /// A warning that cannot be delivered is no reason to fail: the launcher is gone, and with it who would read it.

@@ -5,59 +5,81 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use cgroup::Cgroup;
+use cgroup::systemd::Scope;
 use oci::ContainerId;
-use oci::runtime_spec::ContainerState;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::Context;
 use super::error::CliError;
 use super::flags::{Flag, Flags};
-use super::store::Entry;
+use super::log::Log;
+use super::store::{Entry, Status};
+use super::{Context, hooks, kill};
 
 /// How long a killed process may take to end; one that waits for a dead disk takes longer than anybody would.
 const PATIENCE_SECONDS: u64 = 10;
 
-pub(super) fn delete(context: &Context, args: Vec<OsString>) -> Result<u8, CliError> {
+pub(super) fn delete(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     let flags = Flags::read(args, &[Flag::switch("force").short('f')])?;
     let id = flags.id()?;
     let force = flags.switch("force");
     let (entry, record) = match context.store.find(&id) {
-        // What is to be gone is gone: as good.
-        Err(CliError::NotFound { .. }) if force => return Ok(0),
+        Err(error @ CliError::NotFound { .. }) => {
+            // What an aborted `create` left, which would keep the id from everybody.
+            context.store.forget(&id)?;
+            // What is to be gone is gone: as good.
+            return if force { Ok(0) } else { Err(error) };
+        }
         other => other?,
     };
-    let status = entry.status(&record);
-    if status != ContainerState::Stopped && !force {
+    let status = entry.phase(&record);
+    // One that was never started has nothing to lose; runc deletes it without being forced.
+    if status == Status::Running && !force {
+        let status = entry.status(&record);
         return Err(CliError::State { id: id.to_string(), status, action: "delete", expected: "stopped" });
     }
+    // What its hooks are is not known any more when its directory is gone.
+    let spec = entry.spec()?;
     let cgroup = record.cgroup()?;
     if let Some(pidfd) = record.pidfd() {
         sys::process::pidfd_send_signal(pidfd.as_fd(), 9)?;
+        if let Some(cgroup) = &cgroup {
+            kill::thaw_killed(cgroup)?;
+        }
         await_end(&id, pidfd.as_fd())?;
     }
-    match cgroup {
-        Some(cgroup) => {
-            // Without a pid namespace of its own, a container's processes outlive its first.
-            if force && !cgroup.processes()?.is_empty() {
-                cgroup.kill()?;
-            }
-            clean(&entry, &cgroup)?;
+    if let Some(cgroup) = &cgroup {
+        // Without a pid namespace of its own, a container's processes outlive its first.
+        if (force || record.shares_pids) && !cgroup.processes()?.is_empty() {
+            cgroup.kill()?;
         }
-        None => entry.remove()?,
     }
+    clean(&entry, cgroup.as_ref(), record.scope.as_ref())?;
+    hooks::poststop(&id, &record.bundle, &spec, log);
     Ok(0)
 }
 
-/// Removes the cgroup, and its parents (`/corten`) unless others use them, then the directory: while the directory is
-/// there, the cgroup can be found.
-pub(super) fn clean(entry: &Entry, cgroup: &Cgroup) -> Result<(), CliError> {
+/// Removes the cgroup, then the directory: while the directory is there, the cgroup can be found.
+pub(super) fn clean(entry: &Entry, cgroup: Option<&Cgroup>, scope: Option<&Scope>) -> Result<(), CliError> {
+    remove_cgroup(cgroup, scope)?;
+    entry.remove()
+}
+
+/// Removes a cgroup that has no processes any more, and its parents (`/corten`) unless others use them. A scope's parents
+/// are slices, and systemd's.
+pub(super) fn remove_cgroup(cgroup: Option<&Cgroup>, scope: Option<&Scope>) -> Result<(), CliError> {
+    let host = crate::prepare::cgroup_host()?;
+    if let Some(scope) = scope {
+        scope.stop(host)?;
+        return Ok(cgroup.map_or(Ok(()), Cgroup::remove)?);
+    }
+    let Some(cgroup) = cgroup else { return Ok(()) };
     cgroup.remove()?;
     let mut parent = cgroup.path().parent();
     while let Some(path) = parent {
-        crate::prepare::cgroup_host()?.prune(&path)?;
+        host.prune(&path)?;
         parent = path.parent();
     }
-    entry.remove()
+    Ok(())
 }
 
 /// Waits for a killed process to end.

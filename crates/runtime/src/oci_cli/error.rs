@@ -4,10 +4,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use errors::{Classify, Kind, kind_of_io};
-use oci::runtime_spec::ContainerState;
-
+use super::store::Status;
 use crate::LaunchError;
+use errors::{Classify, Kind, kind_of_io};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CliError {
@@ -30,7 +29,11 @@ pub(super) enum CliError {
     #[error("container {id:?} exists already")]
     Exists { id: String },
     #[error("{}container {id:?} is {status}, and {action} needs one that is {expected}", not_running(*status))]
-    State { id: String, status: ContainerState, action: &'static str, expected: &'static str },
+    State { id: String, status: Status, action: &'static str, expected: &'static str },
+    #[error("container {id:?} is paused, and {action} would wait until it is resumed")]
+    Paused { id: String, action: &'static str },
+    #[error("ps option {option:?} is not supported")]
+    PsOption { option: String },
     #[error("container {id:?} did not end within {seconds} seconds of SIGKILL")]
     StillAlive { id: String, seconds: u64 },
     #[error("{path} is not a valid file of its kind", path = path.display())]
@@ -39,6 +42,16 @@ pub(super) enum CliError {
         #[source]
         source: serde_json::Error,
     },
+    /// Like `/b/config.json: process.args`; the source says what is wrong there.
+    #[error("{path}: {field}", path = path.display(), field = if field.is_empty() { "not JSON of its kind" } else { field })]
+    Field {
+        path: PathBuf,
+        field: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("{what} needs descriptor {number}, which is not open")]
+    NoDescriptor { what: &'static str, number: u32 },
     #[error("{action} {path}", path = path.display())]
     File {
         action: &'static str,
@@ -55,13 +68,15 @@ pub(super) enum CliError {
     #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
     #[error(transparent)]
+    Systemd(#[from] cgroup::systemd::SystemdError),
+    #[error(transparent)]
     Call(#[from] sys::Error),
 }
 
 /// The words that containerd looks for in the answer to a kill, to tell an ended container from a failure (pkg/process,
 /// `checkKillError`); "does not exist" is the other such text.
-fn not_running(status: ContainerState) -> &'static str {
-    if status == ContainerState::Stopped { "container not running: " } else { "" }
+fn not_running(status: Status) -> &'static str {
+    if status == Status::Stopped { "container not running: " } else { "" }
 }
 
 impl CliError {
@@ -80,14 +95,17 @@ impl Classify for CliError {
             | CliError::InvalidValue { .. }
             | CliError::Usage { .. }
             | CliError::Id(_)
-            | CliError::Json { .. } => Kind::InvalidArgument,
-            CliError::Unsupported { .. } => Kind::Unsupported,
+            | CliError::Json { .. }
+            | CliError::Field { .. }
+            | CliError::NoDescriptor { .. } => Kind::InvalidArgument,
+            CliError::Unsupported { .. } | CliError::PsOption { .. } => Kind::Unsupported,
             CliError::NotFound { .. } => Kind::NotFound,
-            CliError::Exists { .. } | CliError::State { .. } => Kind::Conflict,
+            CliError::Exists { .. } | CliError::State { .. } | CliError::Paused { .. } => Kind::Conflict,
             CliError::StillAlive { .. } | CliError::Format(_) => Kind::Internal,
             CliError::File { source, .. } | CliError::Print(source) => kind_of_io(source),
             CliError::Launch(error) => error.kind(),
             CliError::Cgroup(error) => error.kind(),
+            CliError::Systemd(error) => error.kind(),
             CliError::Call(error) => kind_of_io(&error.to_io()),
         }
     }
@@ -95,9 +113,14 @@ impl Classify for CliError {
     fn hint(&self) -> Option<String> {
         match self {
             CliError::UnknownCommand { .. } | CliError::UnknownFlag { .. } => Some("see corten oci --help".into()),
+            CliError::Paused { .. } => Some("resume it first; exec has --ignore-paused".into()),
+            CliError::PsOption { .. } => Some(
+                "-e, -A and -f give the usual list; --format json gives the process ids for a ps of your own".into(),
+            ),
             CliError::Exists { .. } => Some("choose another id, or delete that container first".into()),
             CliError::Launch(error) => error.hint(),
             CliError::Cgroup(error) => error.hint(),
+            CliError::Systemd(error) => error.hint(),
             _ => None,
         }
     }

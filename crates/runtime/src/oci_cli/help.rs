@@ -2,7 +2,7 @@
 //! What `--help` prints, of the whole and of each command.
 
 /// A command, what follows it, and what it does.
-const COMMANDS: [(&str, &str, &str); 10] = [
+const COMMANDS: [(&str, &str, &str); 15] = [
     (
         "create",
         "[-b BUNDLE] [--console-socket PATH] [--pid-file PATH] ID",
@@ -17,6 +17,15 @@ const COMMANDS: [(&str, &str, &str); 10] = [
     ),
     ("state", "ID", "print a container's state as JSON"),
     ("list", "[-f table|json] [-q]", "list containers"),
+    ("ps", "[-f table|json] ID [PS OPTIONS]", "list the processes in a container"),
+    ("pause", "ID", "stop all processes of a container"),
+    ("resume", "ID", "let them go on"),
+    ("update", "[-r FILE] [--memory BYTES] [--pids-limit N] [--cpu-quota US] [...] ID", "change a container's limits"),
+    (
+        "events",
+        "[--stats] [--interval DURATION] ID",
+        "print a container's counters, and when it runs out of memory, as JSON lines",
+    ),
     ("kill", "[-a] ID [SIGNAL]", "send a signal to a container's first process"),
     ("delete", "[-f] ID", "remove what is left of a stopped container"),
     ("spec", "[-b BUNDLE] [--rootless]", "write a sample config.json"),
@@ -29,7 +38,7 @@ const NAME: &str = "corten-oci";
 pub(super) fn all() -> String {
     let mut text = format!(
         "NAME:\n   {NAME} - an OCI container runtime, with runc's command line (also: corten oci)\n\n\
-         USAGE:\n   {NAME} [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND\n\nCOMMANDS:\n"
+         USAGE:\n   {NAME} [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup] COMMAND\n\nCOMMANDS:\n"
     );
     for (name, _, about) in COMMANDS {
         text.push_str(&format!("   {name:11}{about}\n"));

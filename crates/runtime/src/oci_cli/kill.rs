@@ -4,11 +4,15 @@
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 
-use oci::runtime_spec::ContainerState;
+use cgroup::Cgroup;
 
 use super::Context;
 use super::error::CliError;
 use super::flags::{Flag, Flags};
+use super::store::{Record, Status};
+
+/// SIGKILL.
+const KILL: i32 = 9;
 
 /// Signal names without `SIG` (signal(7)), with the numbers that x86-64 and arm64 share.
 const NAMES: [(&str, i32); 33] = [
@@ -55,27 +59,45 @@ pub(super) fn kill(context: &Context, args: Vec<OsString>) -> Result<u8, CliErro
         [signal] => number(&signal.to_string_lossy())?,
         _ => return Err(CliError::Usage { expected: "one container id and at most one signal" }),
     };
-    let (entry, record) = context.store.find(&id)?;
-    let status = entry.status(&record);
-    if flags.switch("all") {
-        for pid in record.cgroup()?.map_or(Ok(Vec::new()), |cgroup| cgroup.processes())? {
-            // One that ended since the list was made needs no signal.
-            if let Ok(pidfd) = sys::process::pidfd_open(pid) {
-                sys::process::pidfd_send_signal(pidfd.as_fd(), signal)?;
-            }
-        }
-        return Ok(0);
+    let (_, record) = context.store.find(&id)?;
+    let all = flags.switch("all");
+    if all || (signal == KILL && record.shares_pids) {
+        return kill_all(&id.to_string(), &record, signal, all);
     }
-    match record.pidfd() {
-        Some(pidfd) if status != ContainerState::Stopped => {
-            sys::process::pidfd_send_signal(pidfd.as_fd(), signal)?;
-            Ok(0)
+    let Some(pidfd) = record.pidfd() else {
+        let (id, status) = (id.to_string(), Status::Stopped);
+        return Err(CliError::State { id, status, action: "kill", expected: "running or created" });
+    };
+    sys::process::pidfd_send_signal(pidfd.as_fd(), signal)?;
+    match record.cgroup()? {
+        Some(cgroup) if signal == KILL => thaw_killed(&cgroup)?,
+        _ => {}
+    }
+    Ok(0)
+}
+
+/// Every process in the cgroup. That there is none is an error, except with `--all`, as for runc.
+fn kill_all(id: &str, record: &Record, signal: i32, all: bool) -> Result<u8, CliError> {
+    let cgroup = record.cgroup()?;
+    if let Some(cgroup) = &cgroup {
+        if !all && cgroup.processes()?.is_empty() {
+            let (id, status) = (id.to_owned(), Status::Stopped);
+            return Err(CliError::State { id, status, action: "kill", expected: "running or created" });
         }
-        _ => {
-            let status = ContainerState::Stopped;
-            Err(CliError::State { id: id.to_string(), status, action: "kill", expected: "running or created" })
+        cgroup.signal(signal)?;
+        if signal == KILL {
+            thaw_killed(cgroup)?;
         }
     }
+    Ok(0)
+}
+
+/// A frozen process of v1 dies only once it is thawed; v2's dies at once.
+pub(super) fn thaw_killed(cgroup: &Cgroup) -> Result<(), CliError> {
+    if cgroup.is_frozen()? {
+        cgroup.thaw()?;
+    }
+    Ok(())
 }
 
 fn number(text: &str) -> Result<i32, CliError> {

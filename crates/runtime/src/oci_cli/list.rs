@@ -2,10 +2,13 @@
 //! `list`: all containers of one `--root`.
 
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 
 use super::error::CliError;
 use super::flags::{Flag, Flags};
 use super::state::State;
+use super::store::{Entry, Record};
+use super::users::Users;
 use super::{Context, print};
 
 pub(super) fn list(context: &Context, args: Vec<OsString>) -> Result<u8, CliError> {
@@ -14,7 +17,14 @@ pub(super) fn list(context: &Context, args: Vec<OsString>) -> Result<u8, CliErro
     if flags.switch("quiet") {
         return print(&all.iter().map(|(_, record)| format!("{}\n", record.id)).collect::<String>());
     }
-    let states = all.into_iter().map(|(entry, record)| State::of(&entry, record)).collect::<Result<Vec<_>, _>>()?;
+    let users = Users::of_host();
+    let state = |(entry, record): (Entry, Record)| {
+        let owner = std::fs::metadata(&entry.dir).map(|metadata| users.name(metadata.uid()));
+        let mut state = State::of(&entry, record)?;
+        state.owner = owner.unwrap_or_default();
+        Ok(state)
+    };
+    let states = all.into_iter().map(state).collect::<Result<Vec<_>, CliError>>()?;
     match flags.text("format")?.as_deref() {
         None | Some("table") => print(&table(&states)),
         Some("json") => print(&format!("{}\n", serde_json::to_string(&states).map_err(CliError::Format)?)),
@@ -28,12 +38,14 @@ pub(super) fn list(context: &Context, args: Vec<OsString>) -> Result<u8, CliErro
 fn table(states: &[State]) -> String {
     let row = |state: &State| {
         let bundle = state.bundle.display().to_string();
-        [state.id.clone(), state.pid.to_string(), state.status.to_string(), bundle, state.created.clone()]
+        let (created, owner) = (state.created.clone(), state.owner.clone());
+        [state.id.clone(), state.pid.to_string(), state.status.to_string(), bundle, created, owner]
     };
-    let heading = ["ID", "PID", "STATUS", "BUNDLE", "CREATED"].map(String::from);
-    let rows: Vec<[String; 5]> = std::iter::once(heading).chain(states.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0) + 3;
-    let widths: [usize; 5] = std::array::from_fn(width);
+    let heading = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from);
+    let rows: Vec<[String; 6]> = std::iter::once(heading).chain(states.iter().map(row)).collect();
+    // Columns as runc's: three spaces between, and none narrower than twelve.
+    let width = |column: usize| (rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0) + 3).max(12);
+    let widths: [usize; 6] = std::array::from_fn(width);
     let mut text = String::new();
     for row in &rows {
         let line: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();

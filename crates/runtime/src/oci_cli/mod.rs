@@ -3,24 +3,35 @@
 //!
 //! One file per command. Arguments are read by hand (`flags`): start-up time counts here, and there are few.
 
+mod config;
 mod create;
 mod delete;
 mod error;
+mod events;
 mod exec;
 mod features;
 mod flags;
 mod foreground;
 mod help;
+mod hooks;
+mod inherited;
 mod kill;
 mod list;
 mod log;
+mod pause;
+mod ps;
+mod resume;
+mod size;
 mod spec;
 #[cfg(test)]
 pub(crate) use spec::sample;
 mod start;
 mod state;
+mod statistics;
 mod store;
 mod time;
+mod update;
+mod users;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -49,6 +60,8 @@ const GLOBAL: &[Flag] = &[
 /// What every command gets.
 struct Context {
     store: Store,
+    /// Whether systemd makes the cgroups of new containers.
+    systemd_cgroup: bool,
 }
 
 /// Runs the OCI command line with these arguments (without the program's name and the word `oci`). Returns the exit
@@ -80,10 +93,10 @@ fn dispatch(args: Vec<OsString>, log: &mut Log, failed: &mut u8) -> Result<u8, C
         return print(&format!("corten-oci version {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), features::NEWEST));
     }
     *log = Log::open(flags.path("log"), flags.text("log-format")?, flags.switch("debug"))?;
-    if flags.switch("systemd-cgroup") {
-        return Err(CliError::Unsupported { what: "--systemd-cgroup" });
-    }
-    let context = Context { store: Store::new(flags.path("root").unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT))) };
+    let context = Context {
+        store: Store::new(flags.path("root").unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT))),
+        systemd_cgroup: flags.switch("systemd-cgroup"),
+    };
     let mut rest = flags.rest.into_iter();
     let Some(command) = rest.next() else {
         std::io::stderr().write_all(help::all().as_bytes()).map_err(CliError::Print)?;
@@ -106,8 +119,13 @@ fn dispatch(args: Vec<OsString>, log: &mut Log, failed: &mut u8) -> Result<u8, C
         "exec" => exec::exec(&context, rest, log),
         "state" => state::state(&context, rest),
         "list" => list::list(&context, rest),
+        "ps" => ps::ps(&context, rest),
+        "pause" => pause::pause(&context, rest),
+        "resume" => resume::resume(&context, rest),
+        "update" => update::update(&context, rest, log),
+        "events" => events::events(&context, rest),
         "kill" => kill::kill(&context, rest),
-        "delete" => delete::delete(&context, rest),
+        "delete" => delete::delete(&context, rest, log),
         "spec" => spec::spec(rest),
         "features" => features::features(rest),
         "help" => print(&help::all()),

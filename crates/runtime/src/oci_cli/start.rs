@@ -5,14 +5,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use oci::runtime_spec::ContainerState;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 
-use super::Context;
 use super::error::CliError;
 use super::flags::Flags;
-use super::store::Record;
+use super::store::{Record, Status};
+use super::{Context, hooks};
 use crate::LaunchError;
 use crate::message::listen;
 
@@ -20,13 +19,22 @@ pub(super) fn start(context: &Context, args: Vec<OsString>) -> Result<u8, CliErr
     let id = Flags::read(args, &[])?.id()?;
     let (entry, record) = context.store.find(&id)?;
     let status = entry.status(&record);
-    if status != ContainerState::Created {
+    if status != Status::Created {
         return Err(CliError::State { id: id.to_string(), status, action: "start", expected: "created" });
     }
     let fifo = entry.fifo();
     let released = release(&fifo, &record);
     fs::remove_file(&fifo).map_err(CliError::file("remove", &fifo))?;
-    released.map(|()| 0)
+    released?;
+    let spec = entry.spec()?;
+    if let Err(error) = hooks::poststart(&id, &record.bundle, &spec, record.pid) {
+        // The specification has the container stopped then (runtime.md, "Lifecycle"); `delete` takes it down.
+        if let Some(cgroup) = record.cgroup()? {
+            cgroup.kill()?;
+        }
+        return Err(LaunchError::Hook(error).into());
+    }
+    Ok(0)
 }
 
 /// Opens the fifo's other side, which releases the process, and listens until it executed its command.
@@ -48,7 +56,8 @@ fn release(fifo: &Path, record: &Record) -> Result<(), CliError> {
     }
     rustix::fs::fcntl_setfl(&opened, OFlags::empty())
         .map_err(|errno| sys::Error::new("fcntl(fifo, F_SETFL, 0)", errno))?;
-    let heard = listen(opened).map_err(LaunchError::Listen)?;
+    // From here on nothing of the plan asks for anything.
+    let heard = listen(opened, None, |_| Ok(()))?;
     match heard.failed {
         Some(report) => Err(LaunchError::Child(report).into()),
         None if heard.executing => Ok(()),

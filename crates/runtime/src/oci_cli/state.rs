@@ -5,12 +5,11 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use oci::runtime_spec::ContainerState;
 use serde::Serialize;
 
 use super::error::CliError;
 use super::flags::Flags;
-use super::store::{Entry, Record};
+use super::store::{Entry, Record, Status};
 use super::{Context, print};
 
 /// The specification's state, and beside it what runc adds.
@@ -20,7 +19,7 @@ pub(super) struct State {
     oci_version: String,
     pub(super) id: String,
     pub(super) pid: i32,
-    pub(super) status: ContainerState,
+    pub(super) status: Status,
     pub(super) bundle: PathBuf,
     rootfs: PathBuf,
     pub(super) created: String,
@@ -37,12 +36,13 @@ impl State {
         Ok(State {
             oci_version: spec.version().clone(),
             id: record.id.to_string(),
-            pid: if status == ContainerState::Stopped { 0 } else { record.pid },
+            pid: if status == Status::Stopped { 0 } else { record.pid },
             status,
             rootfs: root,
             bundle: record.bundle,
             created: record.created,
             annotations: spec.annotations().clone().unwrap_or_default(),
+            // Only `list` says it.
             owner: String::new(),
         })
     }

@@ -8,6 +8,7 @@
 //! ```
 //! The status is asked of the kernel each time: a file cannot know whether a process lives.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -15,8 +16,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
+use cgroup::systemd::Scope;
 use oci::ContainerId;
-use oci::runtime_spec::{ContainerState, Spec};
+use oci::runtime_spec::{LinuxNamespaceType, Spec};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +41,37 @@ pub(super) struct Record {
     pub(super) bundle: PathBuf,
     pub(super) cgroup: String,
     pub(super) created: String,
+    /// Whether its processes outlive the first, because that is not the first of a pid namespace.
+    #[serde(default)]
+    pub(super) shares_pids: bool,
+    /// systemd's scope around its cgroup, where systemd made that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) scope: Option<Scope>,
+}
+
+/// A container's status, in runc's words: the specification's, and `paused`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Status {
+    /// Its command waits for `start`.
+    Created,
+    /// Its command was executed and has not ended.
+    Running,
+    /// Created or running, and all its processes stand still.
+    Paused,
+    /// Its first process has ended.
+    Stopped,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        })
+    }
 }
 
 /// One container's directory.
@@ -71,6 +104,11 @@ impl Store {
         let entry = Entry { dir: self.root.join(id.as_str()) };
         let record = entry.record()?.ok_or_else(|| CliError::NotFound { id: id.to_string() })?;
         Ok((entry, record))
+    }
+
+    /// Removes the directory of an id that has no record.
+    pub(super) fn forget(&self, id: &ContainerId) -> Result<(), CliError> {
+        Entry { dir: self.root.join(id.as_str()) }.remove()
     }
 
     /// All containers, by id. One that vanishes meanwhile, or is still being made, is left out.
@@ -135,20 +173,39 @@ impl Entry {
         }
     }
 
-    pub(super) fn status(&self, record: &Record) -> ContainerState {
-        if !record.is_alive() {
-            ContainerState::Stopped
-        } else if self.fifo().exists() {
-            ContainerState::Created
-        } else {
-            ContainerState::Running
+    pub(super) fn status(&self, record: &Record) -> Status {
+        match self.phase(record) {
+            Status::Stopped => Status::Stopped,
+            _ if record.is_paused() => Status::Paused,
+            phase => phase,
         }
+    }
+
+    /// The status without a look at the freezer: for those who only ask whether it was started, or has ended.
+    pub(super) fn phase(&self, record: &Record) -> Status {
+        if !record.is_alive() {
+            Status::Stopped
+        } else if self.fifo().exists() {
+            Status::Created
+        } else {
+            Status::Running
+        }
+    }
+
+    /// Remembers a changed configuration.
+    pub(super) fn write_spec(&self, spec: &Spec) -> Result<(), CliError> {
+        self.replace("config.json", spec)
     }
 }
 
 impl Record {
     fn is_alive(&self) -> bool {
         process_times(self.pid).is_some_and(|(state, start)| start == self.start_time && !matches!(state, 'Z' | 'X'))
+    }
+
+    /// Whether its processes stand still. Where no freezer can be read, nothing was frozen by one.
+    fn is_paused(&self) -> bool {
+        self.cgroup.parse().is_ok_and(|path| cgroup::is_frozen(&path).unwrap_or(false))
     }
 
     /// A descriptor of the first process, if it lives. Checked after opening: the number may have been given anew.
@@ -166,6 +223,12 @@ impl Record {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether the container has no pid namespace of its own.
+pub(super) fn shares_pids(spec: &Spec) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    !namespaces.into_iter().flatten().any(|n| n.typ() == LinuxNamespaceType::Pid && n.path().is_none())
 }
 
 /// A process's state and start time (fields 3 and 22 of `/proc/<pid>/stat`, proc_pid_stat(5)). The name in field 2

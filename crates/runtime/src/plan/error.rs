@@ -23,10 +23,18 @@ pub enum PlanError {
         expected: &'static str,
     },
     /// A field that this version does not implement.
-    #[error("{field} in the container's configuration is not supported yet")]
+    #[error("{field} in the container's configuration is not supported")]
     Unsupported {
         /// The field.
         field: String,
+    },
+    /// A field for something that this kernel lacks or has not enabled.
+    #[error("{field} in the container's configuration needs {needs}, which this host has not enabled")]
+    NotOnThisHost {
+        /// The field.
+        field: String,
+        /// What it needs.
+        needs: &'static str,
     },
     /// A setting that would change the host because the container shares the namespace it belongs to.
     #[error("{field} in the container's configuration needs a {namespace} namespace of the container's own")]
@@ -41,7 +49,7 @@ pub enum PlanError {
 impl Classify for PlanError {
     fn kind(&self) -> Kind {
         match self {
-            PlanError::Unsupported { .. } => Kind::Unsupported,
+            PlanError::Unsupported { .. } | PlanError::NotOnThisHost { .. } => Kind::Unsupported,
             _ => Kind::InvalidArgument,
         }
     }

@@ -14,23 +14,31 @@
 mod capabilities;
 mod devices;
 mod error;
+mod hooks;
 mod mounts;
 mod operation;
+mod outside;
 mod process;
 mod refused;
+mod scheduling;
 mod sysctl;
 
 use std::path::{Path, PathBuf};
 
 use oci::runtime_spec::{Linux, LinuxNamespaceType, Process, Spec};
+use sys::mount::Propagation;
 use sys::process::CloneFlags;
 
 pub(crate) use capabilities::{NAMES as CAPABILITY_NAMES, SYS_ADMIN, name as capability_name};
 pub use error::PlanError;
+pub use hooks::{Hook, HookKind, hooks};
 pub use operation::{
-    Attributes, CapabilitySets, CgroupHierarchy, Device, DeviceKind, MountOperation, MountSource, NamespaceSource,
-    Operation, RootSource, mount_option_names,
+    Attributes, CapabilitySets, CgroupHierarchy, Device, DeviceKind, LabelKind, MountOperation, MountSource,
+    NamespaceSource, Operation, RootSource, mount_option_names,
 };
+pub use outside::{IdMapping, IdMaps, Outside};
+pub use scheduling::NumberSet;
+pub(crate) use scheduling::memory_policy_names;
 pub(crate) use sysctl::path as sysctl_path;
 
 /// What the plan depends on besides the spec.
@@ -52,6 +60,12 @@ pub struct Inputs {
     pub no_pivot: bool,
     /// How many descriptors from 3 on the process inherits.
     pub preserve_fds: u32,
+    /// Keep the launcher's session keyring (`--no-new-keyring`).
+    pub no_new_keyring: bool,
+    /// The kernel has AppArmor, and it is enabled.
+    pub apparmor: bool,
+    /// The kernel has SELinux, and it is enabled.
+    pub selinux: bool,
     /// The cgroup v1 hierarchies of the host; empty on a host with cgroup v2 only.
     pub hierarchies: Vec<CgroupHierarchy>,
 }
@@ -63,6 +77,18 @@ pub struct Plan {
     pub create: CloneFlags,
     /// What the process does then.
     pub operations: Vec<Operation>,
+}
+
+impl Plan {
+    /// Whether the process asks its launcher for anything while it applies the plan.
+    pub fn asks(&self) -> bool {
+        self.operations.iter().any(Operation::asks)
+    }
+
+    /// Whether it still does after the operation at `index`.
+    pub fn asks_after(&self, index: usize) -> bool {
+        self.operations.iter().skip(index + 1).any(Operation::asks)
+    }
 }
 
 impl std::fmt::Display for Plan {
@@ -85,19 +111,22 @@ pub fn plan(spec: &Spec, inputs: &Inputs) -> Result<Plan, PlanError> {
 
     let mut operations = Vec::with_capacity(64);
     namespaces.join(&mut operations);
+    operations.push(Operation::AnyCpu);
     operations.push(Operation::NewSession);
     if let Some(score) = process.oom_score_adj() {
         operations.push(Operation::OomScoreAdj(score));
     }
     if namespaces.joins(LinuxNamespaceType::Mount) {
         refused::file_system_in_joined_namespace(spec)?;
+        creation_hooks(spec, &mut operations)?;
         names_and_sysctls(spec, linux, &namespaces, &mut operations)?;
     } else if namespaces.has(LinuxNamespaceType::Mount) {
         file_system(spec, linux, inputs, &namespaces, &mut operations)?;
     } else {
         return Err(PlanError::Missing { field: "linux.namespaces[type=mount]" });
     }
-    process::operations(process, linux, inputs, &mut operations)?;
+    let before_command = hooks(spec, HookKind::StartContainer)?;
+    process::operations(process, linux, inputs, before_command, &mut operations)?;
     Ok(Plan { create: namespaces.create, operations })
 }
 
@@ -106,10 +135,13 @@ pub fn plan(spec: &Spec, inputs: &Inputs) -> Result<Plan, PlanError> {
 /// # Errors
 /// As [`plan`].
 pub fn plan_exec(spec: &Spec, process: &Process, inputs: &Inputs) -> Result<Plan, PlanError> {
-    refused::process(process)?;
     let empty = Linux::default_empty();
     let linux = spec.linux().as_ref().unwrap_or(&empty);
-    let mut operations = vec![Operation::JoinCgroup, Operation::NewSession];
+    let mut operations = Vec::with_capacity(24);
+    scheduling::initial_affinity(process, &mut operations)?;
+    operations.push(Operation::JoinCgroup);
+    scheduling::final_affinity(process, &mut operations)?;
+    operations.push(Operation::NewSession);
     if let Some(score) = process.oom_score_adj() {
         operations.push(Operation::OomScoreAdj(score));
     }
@@ -117,7 +149,7 @@ pub fn plan_exec(spec: &Spec, process: &Process, inputs: &Inputs) -> Result<Plan
     if inputs.terminal {
         operations.push(Operation::Terminal { console: false, uid: process.user().uid() });
     }
-    process::operations(process, linux, inputs, &mut operations)?;
+    process::operations(process, linux, inputs, Vec::new(), &mut operations)?;
     Ok(Plan { create: CloneFlags::empty(), operations })
 }
 
@@ -129,14 +161,23 @@ fn file_system(
     operations: &mut Vec<Operation>,
 ) -> Result<(), PlanError> {
     let propagation = linux.rootfs_propagation().as_deref().map(mounts::propagation).transpose()?.flatten();
-    operations.push(Operation::DetachPropagation);
-    operations.push(Operation::AttachRoot(root_source(spec, inputs)?));
+    attach_root(spec, propagation, inputs, operations)?;
     let mounts = spec.mounts().as_deref().unwrap_or_default();
+    let label = linux.mount_label().as_deref().filter(|label| !label.is_empty());
+    if label.is_some() && !inputs.selinux {
+        return Err(PlanError::NotOnThisHost { field: "linux.mountLabel".into(), needs: "SELinux" });
+    }
+    let around = mounts::Surroundings { inputs, cgroup_namespace: namespaces.has(LinuxNamespaceType::Cgroup), label };
+    let mut read_only = Vec::new();
     for (index, mount) in mounts.iter().enumerate() {
-        let cgroup_namespace = namespaces.has(LinuxNamespaceType::Cgroup);
-        operations.push(Operation::Mount(mounts::plan(mount, index, inputs, cgroup_namespace)?));
+        let planned = mounts::plan(mount, index, &around)?;
+        if planned.read_only_later {
+            read_only.push(Operation::ReadOnlyMount(planned.mount.destination.clone()));
+        }
+        operations.push(Operation::Mount(planned.mount));
     }
     devices::operations(mounts, linux, operations)?;
+    creation_hooks(spec, operations)?;
     if inputs.terminal {
         let uid = spec.process().as_ref().map_or(0, |process| process.user().uid());
         operations.push(Operation::Terminal { console: true, uid });
@@ -148,13 +189,79 @@ fn file_system(
     for path in linux.readonly_paths().iter().flatten() {
         operations.push(Operation::MakeReadOnly(absolute("linux.readonlyPaths", path)?));
     }
+    let cwd = spec.process().as_ref().map(|process| process.cwd().clone()).filter(|cwd| cwd.is_absolute());
+    if let Some(cwd) = cwd.filter(|cwd| cwd != Path::new("/")) {
+        operations.push(Operation::MakeWorkingDirectory(cwd));
+    }
+    operations.append(&mut read_only);
     if spec.root().as_ref().and_then(oci::runtime_spec::Root::readonly).unwrap_or(false) {
         operations.push(Operation::ReadOnlyRoot);
     }
-    operations.push(if inputs.no_pivot { Operation::ChangeRoot } else { Operation::PivotRoot });
-    if let Some((propagation, recursive)) = propagation {
-        operations.push(Operation::RootPropagation { propagation, recursive });
+    operations.push(match propagation {
+        _ if inputs.no_pivot => Operation::ChangeRoot,
+        None | Some((Propagation::Slave, true)) => Operation::PivotRoot,
+        Some(_) => Operation::PivotRootFromPeers,
+    });
+    // What a slave receives it receives through the mount that was attached.
+    if let Some((propagation, recursive)) = propagation.filter(|(propagation, _)| *propagation != Propagation::Slave) {
+        operations.push(Operation::RootPropagation { propagation: Propagation::Private, recursive: false });
+        if propagation != Propagation::Private {
+            operations.push(Operation::RootPropagation { propagation, recursive });
+        }
     }
+    Ok(())
+}
+
+/// When everything is mounted and the host's root is still there.
+fn creation_hooks(spec: &Spec, operations: &mut Vec<Operation>) -> Result<(), PlanError> {
+    let mut outside = hooks(spec, HookKind::Prestart)?;
+    outside.extend(hooks(spec, HookKind::CreateRuntime)?);
+    if !outside.is_empty() {
+        operations.push(Operation::Outside(Outside::Hooks(outside)));
+    }
+    let inside = hooks(spec, HookKind::CreateContainer)?;
+    if !inside.is_empty() {
+        operations.push(Operation::Hooks(inside));
+    }
+    // Those for later must be such that they can be run.
+    hooks(spec, HookKind::Poststart)?;
+    hooks(spec, HookKind::Poststop)?;
+    Ok(())
+}
+
+/// `rootfsPropagation` is, as in runc, first of all what becomes of the host's mounts in the new namespace: with
+/// `shared`, what is mounted in a volume that is shared with the host reaches the host.
+fn attach_root(
+    spec: &Spec,
+    propagation: Option<(Propagation, bool)>,
+    inputs: &Inputs,
+    operations: &mut Vec<Operation>,
+) -> Result<(), PlanError> {
+    match propagation {
+        None | Some((Propagation::Slave, true)) => operations.push(Operation::DetachPropagation),
+        Some((Propagation::Private, _)) if inputs.no_pivot => {
+            let expected = "anything but private with --no-pivot: it would leave the host's mounts shared";
+            return Err(PlanError::Invalid {
+                field: "linux.rootfsPropagation".into(),
+                value: "private".into(),
+                expected,
+            });
+        }
+        Some((propagation, recursive)) => operations.push(Operation::HostPropagation { propagation, recursive }),
+    }
+    let source = root_source(spec, inputs)?;
+    let spreads = matches!(propagation, Some((Propagation::Shared | Propagation::Unbindable, _)));
+    if spreads && source == RootSource::Given {
+        // Or what is put on top of it would reach the host.
+        operations.push(Operation::HostPropagation { propagation: Propagation::Slave, recursive: false });
+    }
+    // A hook that enters the mount namespace looks for the root where the bundle has it.
+    let creation = [HookKind::Prestart, HookKind::CreateRuntime, HookKind::CreateContainer];
+    let hooked = creation.into_iter().any(|kind| hooks(spec, kind).is_ok_and(|hooks| !hooks.is_empty()));
+    operations.push(match source {
+        RootSource::Path(path) if spreads || hooked => Operation::AttachRootInPlace(path),
+        source => Operation::AttachRoot(source),
+    });
     Ok(())
 }
 

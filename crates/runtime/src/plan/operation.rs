@@ -7,8 +7,11 @@ use std::path::PathBuf;
 use sys::mount::{ATTR_ATIME, Propagation};
 use sys::process::CloneFlags;
 
+use super::hooks::Hook;
 use super::mounts::ATTRIBUTE_NAMES;
 pub use super::mounts::mount_option_names;
+use super::outside::Outside;
+use super::scheduling::NumberSet;
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,14 +29,25 @@ pub enum Operation {
     JoinContainer,
     /// A cgroup namespace whose root is the container's cgroup.
     UnshareCgroup,
+    /// Have the launcher do something from outside, and wait for it.
+    Outside(Outside),
     /// A session of its own, without a terminal.
     NewSession,
     /// How likely the kernel is to kill the process when memory is short, -1000 to 1000.
     OomScoreAdj(i32),
     /// Nothing mounted in the container reaches the host.
     DetachPropagation,
+    /// How mounts spread between the new namespace and the host, where the spec says so.
+    HostPropagation {
+        /// The propagation.
+        propagation: Propagation,
+        /// For all mounts below as well.
+        recursive: bool,
+    },
     /// Put the container's root file system on top of the host's.
     AttachRoot(RootSource),
+    /// Bind the container's root file system over itself: where mounts spread to the host, nothing may lie on its root.
+    AttachRootInPlace(PathBuf),
     /// Mount something.
     Mount(MountOperation),
     /// Make a device file.
@@ -67,10 +81,14 @@ pub enum Operation {
     Mask(PathBuf),
     /// Make a path read-only, if it exists.
     MakeReadOnly(PathBuf),
+    /// Run these hooks, in the container's namespaces.
+    Hooks(Vec<Hook>),
     /// Make the root mount read-only.
     ReadOnlyRoot,
     /// Make the container's root the root, and let go of the host's.
     PivotRoot,
+    /// As [`Operation::PivotRoot`], where the host would follow when its mounts are let go of.
+    PivotRootFromPeers,
     /// Make the container's root the root, leaving the host's below it.
     ChangeRoot,
     /// How mounts spread to and from the container's root.
@@ -95,6 +113,54 @@ pub enum Operation {
     SessionKeyring,
     /// The execution domain.
     Personality(u32),
+    /// The CPUs that the process may run on.
+    CpuAffinity(NumberSet),
+    /// Any CPU, as far as the cgroup allows: the launcher's own affinity does not stick to the container.
+    AnyCpu,
+    /// The scheduling policy.
+    Scheduler {
+        /// `SCHED_…` as the spec writes it.
+        name: &'static str,
+        /// The kernel's number of it.
+        policy: u32,
+        /// `SCHED_FLAG_…`.
+        flags: u64,
+        /// The nice value.
+        nice: i32,
+        /// The static priority of the real-time policies.
+        priority: u32,
+        /// Nanoseconds of each period, within which they are to be had, and of the period: the deadline policy's.
+        deadline: [u64; 3],
+    },
+    /// The I/O priority of the process's group.
+    IoPriority {
+        /// `IOPRIO_CLASS_…` as the spec writes it.
+        name: &'static str,
+        /// The kernel's number of it.
+        class: u32,
+        /// 0 (first) to 7 (last) within the class.
+        level: u32,
+    },
+    /// Where the process's memory comes from.
+    MemoryPolicy {
+        /// `MPOL_…` as the spec writes it.
+        name: &'static str,
+        /// The mode with its flags.
+        mode: u32,
+        /// The nodes.
+        nodes: NumberSet,
+    },
+    /// What a security module knows the process by once it executes its command.
+    Label {
+        /// The module, and what of it.
+        kind: LabelKind,
+        /// The profile's name, or the context.
+        label: String,
+    },
+    /// Make the working directory, with what is missing above it.
+    MakeWorkingDirectory(PathBuf),
+    /// Make a mount read-only that had to be written to until now.
+    ReadOnlyMount(PathBuf),
     /// Close every descriptor but the standard three, this many after them, and the status pipe.
     CloseDescriptors {
         /// How many.
@@ -140,6 +206,17 @@ pub enum Operation {
     Execute(Vec<String>),
 }
 
+/// A security module's label of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelKind {
+    /// The AppArmor profile that the command is executed under.
+    AppArmor,
+    /// The SELinux context that the command is executed in.
+    Selinux,
+    /// The SELinux context of keyrings that the process makes.
+    SelinuxKeys,
+}
+
 /// Where a namespace to join is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NamespaceSource {
@@ -170,16 +247,20 @@ pub struct Attributes {
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountOperation {
+    /// Its place in the spec's `mounts`.
+    pub index: usize,
     /// Where, inside the container.
     pub destination: PathBuf,
     /// What.
     pub source: MountSource,
     /// Attributes of the mount itself.
     pub attributes: Attributes,
+    /// Attributes that are cleared only because others were named: they stay where the kernel has locked them.
+    pub implied: u64,
     /// Attributes of the mount and all below it.
     pub recursive: Attributes,
-    /// How mounts spread to and from it, and whether that holds for all below it.
-    pub propagation: Option<(Propagation, bool)>,
+    /// How mounts spread to and from it, and whether that holds for all below it; one after the other.
+    pub propagation: Vec<(Propagation, bool)>,
 }
 
 /// What is mounted.
@@ -192,6 +273,13 @@ pub enum MountSource {
         /// Its source, where that means something.
         source: Option<String>,
         /// Its parameters.
+        parameters: Vec<(String, Option<String>)>,
+        /// A tmpfs that begins with a copy of what it covers.
+        copy_up: bool,
+    },
+    /// What is mounted there already, changed.
+    Existing {
+        /// Parameters of its file system.
         parameters: Vec<(String, Option<String>)>,
     },
     /// A file or directory of the host.
@@ -275,7 +363,7 @@ pub struct CapabilitySets {
     pub ambient: u64,
 }
 
-fn limit(limit: Option<u64>) -> String {
+pub(super) fn limit(limit: Option<u64>) -> String {
     limit.map_or_else(|| "unlimited".into(), |limit| limit.to_string())
 }
 
@@ -290,17 +378,29 @@ fn attributes(f: &mut fmt::Formatter<'_>, attributes: &Attributes, prefix: &str)
     Ok(())
 }
 
+fn parameters(f: &mut fmt::Formatter<'_>, parameters: &[(String, Option<String>)]) -> fmt::Result {
+    parameters.iter().try_for_each(|(key, value)| match value {
+        Some(value) => write!(f, " {key}={value}"),
+        None => write!(f, " {key}"),
+    })
+}
+
+pub(super) fn list(f: &mut fmt::Formatter<'_>, verb: &str, hooks: &[Hook]) -> fmt::Result {
+    f.write_str(verb)?;
+    hooks.iter().try_for_each(|hook| write!(f, " {hook}"))
+}
+
 impl fmt::Display for MountOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
-            MountSource::FileSystem { kind, parameters, .. } => {
+            MountSource::FileSystem { kind, parameters: given, copy_up, .. } => {
                 write!(f, "mount {kind} on {}", self.destination.display())?;
-                for (key, value) in parameters {
-                    match value {
-                        Some(value) => write!(f, " {key}={value}")?,
-                        None => write!(f, " {key}")?,
-                    }
-                }
+                parameters(f, given)?;
+                f.write_str(if *copy_up { " tmpcopyup" } else { "" })?;
+            }
+            MountSource::Existing { parameters: given } => {
+                write!(f, "remount {}", self.destination.display())?;
+                parameters(f, given)?;
             }
             MountSource::Bind { source, recursive } => {
                 let verb = if *recursive { "rbind" } else { "bind" };
@@ -316,12 +416,12 @@ impl fmt::Display for MountOperation {
                 }
             }
         }
+        f.write_str(if self.implied == 0 { "" } else { " exactly" })?;
         attributes(f, &self.attributes, "")?;
         attributes(f, &self.recursive, "r")?;
-        if let Some((propagation, recursive)) = self.propagation {
-            write!(f, " {}", propagation_name(propagation, recursive))?;
-        }
-        Ok(())
+        self.propagation
+            .iter()
+            .try_for_each(|(propagation, recursive)| write!(f, " {}", propagation_name(*propagation, *recursive)))
     }
 }
 
@@ -345,9 +445,14 @@ impl fmt::Display for Operation {
             Operation::JoinNamespace { kind, source: NamespaceSource::Given } => write!(f, "join {kind} (prepared)"),
             Operation::JoinContainer => f.write_str("join the container's namespaces"),
             Operation::UnshareCgroup => f.write_str("unshare CLONE_NEWCGROUP"),
+            Operation::Outside(outside) => write!(f, "{outside}"),
             Operation::NewSession => f.write_str("new session"),
             Operation::OomScoreAdj(score) => write!(f, "oom score {score}"),
             Operation::DetachPropagation => f.write_str("propagation of / rslave"),
+            Operation::HostPropagation { propagation, recursive } => {
+                write!(f, "propagation of / {}", propagation_name(*propagation, *recursive))
+            }
+            Operation::AttachRootInPlace(path) => write!(f, "attach root {} in its own place", path.display()),
             Operation::AttachRoot(RootSource::Path(path)) => write!(f, "attach root {}", path.display()),
             Operation::AttachRoot(RootSource::Given) => f.write_str("attach root (prepared)"),
             Operation::Mount(mount) => write!(f, "{mount}"),
@@ -377,8 +482,12 @@ impl fmt::Display for Operation {
             Operation::Sysctl { key, value } => write!(f, "sysctl {key}={value}"),
             Operation::Mask(path) => write!(f, "mask {}", path.display()),
             Operation::MakeReadOnly(path) => write!(f, "read-only {}", path.display()),
+            Operation::Hooks(hooks) => list(f, "run", hooks),
             Operation::ReadOnlyRoot => f.write_str("read-only /"),
+            Operation::ReadOnlyMount(path) => write!(f, "read-only mount {}", path.display()),
+            Operation::MakeWorkingDirectory(path) => write!(f, "make the working directory {}", path.display()),
             Operation::PivotRoot => f.write_str("pivot root"),
+            Operation::PivotRootFromPeers => f.write_str("pivot root (the host's as rslave)"),
             Operation::ChangeRoot => f.write_str("change root"),
             Operation::RootPropagation { propagation, recursive } => {
                 write!(f, "propagation of the root {}", propagation_name(*propagation, *recursive))
@@ -389,6 +498,11 @@ impl fmt::Display for Operation {
 }
 
 impl Operation {
+    /// Whether the process that carries it out asks its launcher for something, and waits for the answer.
+    pub fn asks(&self) -> bool {
+        matches!(self, Operation::Outside(_))
+    }
+
     fn fmt_process(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Operation::Rlimit { name, soft, hard, .. } => {
@@ -397,6 +511,14 @@ impl Operation {
             Operation::SessionKeyring => f.write_str("session keyring"),
             Operation::Personality(domain) => write!(f, "personality {domain:#x}"),
             Operation::CloseDescriptors { preserve } => write!(f, "close descriptors from {} on", 3 + preserve),
+            Operation::Label { kind, label } => {
+                let kind = match kind {
+                    LabelKind::AppArmor => "AppArmor profile",
+                    LabelKind::Selinux => "SELinux context",
+                    LabelKind::SelinuxKeys => "SELinux context of keys",
+                };
+                write!(f, "{kind} {label}")
+            }
             Operation::Home => f.write_str("HOME from /etc/passwd"),
             Operation::WorkingDirectory(path) => write!(f, "working directory {}", path.display()),
             Operation::NoNewPrivileges => f.write_str("no new privileges"),
@@ -417,6 +539,22 @@ impl Operation {
             Operation::DieWithParent => f.write_str("die with the parent"),
             Operation::Umask(mask) => write!(f, "umask {mask:04o}"),
             Operation::Execute(arguments) => write!(f, "execute {arguments:?}"),
+            other => other.fmt_scheduling(f),
+        }
+    }
+
+    fn fmt_scheduling(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Operation::CpuAffinity(cpus) => write!(f, "run on CPUs {cpus}"),
+            Operation::AnyCpu => f.write_str("run on any CPU"),
+            Operation::Scheduler { name, flags, nice, priority, deadline: [runtime, deadline, period], .. } => {
+                write!(f, "scheduler {name} flags {flags:#x} nice {nice} priority {priority}")?;
+                write!(f, " runtime {runtime} deadline {deadline} period {period}")
+            }
+            Operation::IoPriority { name, level, .. } => write!(f, "I/O priority {name} {level}"),
+            Operation::MemoryPolicy { name, mode, nodes } => {
+                write!(f, "memory policy {name} {mode:#x} nodes [{nodes}]")
+            }
             // The others are printed by `Display`.
             _ => Ok(()),
         }
