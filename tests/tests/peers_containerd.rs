@@ -179,6 +179,29 @@ fn a_tasks_life() {
 }
 
 #[test]
+fn a_task_is_paused_and_its_processes_are_listed() {
+    let containerd = containerd();
+    both_show(&containerd, "a pause", "RUNNING PAUSED RUNNING", |peer| {
+        peer.run(&["-d"], "paused", &["sleep", "1000"]).ok();
+        let id = peer.id("paused");
+        let mut seen = peer.status("paused");
+        for verb in ["pause", "resume"] {
+            peer.ctr(&["task", verb, &id]).ok();
+            seen += &format!(" {}", peer.status("paused"));
+        }
+        seen
+    });
+    both_show(&containerd, "its processes", "2", |peer| {
+        peer.run(&["-d"], "family", &["sh", "-c", "sleep 1000; true"]).ok();
+        let id = peer.id("family");
+        let waiting = ["task", "exec", "--exec-id", "w", &id, "sh", "-c", "until pidof sleep; do sleep 0.1; done"];
+        peer.ctr(&waiting).ok();
+        let said = peer.ctr(&["task", "ps", &id]).ok().stdout;
+        said.lines().skip(1).count().to_string()
+    });
+}
+
+#[test]
 fn namespaces_privileges_and_limits() {
     let containerd = containerd();
     let status = "grep -E '^(Cap|NoNewPrivs|Seccomp)' /proc/self/status; ls /dev | sort; cut -d' ' -f2 /proc/mounts | sort; hostname";

@@ -6,7 +6,7 @@ use std::fs;
 use end_to_end::docker_runtime::{Peer, both_agree, both_show, daemon};
 
 /// Every container of a test that is not about networks.
-const NETWORK: [&str; 2] = ["--network", "host"];
+const NETWORK: [&str; 2] = ["--network", "none"];
 
 /// These flags and the network.
 fn with<'a>(flags: &[&'a str]) -> Vec<&'a str> {
@@ -63,7 +63,7 @@ fn streams_and_terminals() {
         peer.run(&with(&["-t"]), &["tty"]).ok().stdout
     });
     both_show(&docker, "a terminal and its size", "0", |peer| {
-        let arguments = ["run", "--rm", "-it", "--runtime", peer.runtime, "--network", "host", "busybox", "sh"];
+        let arguments = ["run", "--rm", "-it", "--runtime", peer.runtime, "--network", "none", "busybox", "sh"];
         let mut terminal = peer.docker.terminal(&arguments, 33, 77);
         terminal.expect("/ # ");
         // Docker sets the size some time after the start.
@@ -193,10 +193,11 @@ fn privileges() {
     let forbidding = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO"}]}"#;
     fs::write(&profile, forbidding).expect("a file");
     let profile = format!("seccomp={}", profile.display());
-    let cases: [&[&str]; 9] = [
+    let cases: [&[&str]; 10] = [
         &[],
         &["--cap-drop", "ALL"],
         &["--cap-drop", "ALL", "--cap-add", "NET_ADMIN", "--cap-add", "CHOWN"],
+        &["--user", "1000:1001", "--cap-add", "NET_RAW"],
         &["--user", "1234:5678", "--group-add", "99", "--group-add", "audience"],
         &["--user", "1000:1001", "--cap-add", "NET_RAW"],
         &["--security-opt", "no-new-privileges"],
@@ -375,4 +376,91 @@ fn limits_are_in_the_cgroup_and_hold() {
         let (pids, memory) = said.split_once(' ').unwrap_or_default();
         format!("{pids} {}", memory.split_once(" / ").unwrap_or_default().1)
     });
+}
+
+#[test]
+fn networks() {
+    let docker = daemon("runc");
+    let look = "ls /sys/class/net; ip -4 -o addr show | awk '{print $2}' | sort; cat /etc/resolv.conf; ip route | cut -d' ' -f1-3";
+    for (what, flags) in [("none", &["--network", "none"][..]), ("host", &["--network", "host"]), ("bridge", &[])] {
+        let seen = both_agree(&docker, what, |peer| {
+            // The bridge's cables come and go with other containers.
+            peer.script(flags, look).lines().filter(|line| !line.starts_with("veth")).collect::<Vec<_>>().join("\n")
+        });
+        assert!(seen.starts_with(if what == "none" { "lo\n" } else { "" }) && seen.contains("lo"), "{seen}");
+    }
+    docker.run(&["network", "create", "shared"]).unwrap_or_else(|error| panic!("{error}"));
+    both_show(&docker, "two containers by name, a third in the namespace of one", "hello\nhello", |peer| {
+        let script = "mkdir /www; echo hello > /www/index.html; exec httpd -f -p 80 -h /www";
+        let name = peer.start("server", &["--network", "shared"], &["sh", "-c", script]);
+        let fetch = |host: &str| format!("until wget -q -O - http://{host}/; do sleep 0.1; done");
+        let by_name = peer.script(&["--network", "shared"], &fetch(&name));
+        let within = peer.script(&["--network", &format!("container:{name}")], &fetch("127.0.0.1"));
+        format!("{by_name}\n{within}")
+    });
+    both_show(&docker, "a host name, known to itself", "named\n1", |peer| {
+        peer.script(
+            &["--hostname", "named", "--add-host", "other:10.0.0.9"],
+            "hostname; grep -c '10.0.0.9.other' /etc/hosts",
+        )
+    });
+    both_show(&docker, "a setting of the network", "1", |peer| {
+        peer.script(&["--sysctl", "net.ipv4.ip_forward=1"], "cat /proc/sys/net/ipv4/ip_forward")
+    });
+}
+
+#[test]
+fn operations_on_a_running_container() {
+    let docker = daemon("runc");
+    both_show(&docker, "a pause", "paused 1 running", |peer| {
+        let name = peer.start("worker", &with(&[]), &["sleep", "1000"]);
+        peer.ok(&["pause", &name]);
+        let paused = peer.inspect(&name, "{{.State.Status}}");
+        let refused = peer.docker(&["exec", &name, "true"]).fails(1).saying("paused").code;
+        peer.ok(&["unpause", &name]);
+        format!("{paused} {refused} {}", peer.inspect(&name, "{{.State.Status}}"))
+    });
+    both_show(&docker, "killed while it is paused", "137", |peer| {
+        let name = peer.start("frozen", &with(&[]), &["sleep", "1000"]);
+        peer.ok(&["pause", &name]);
+        peer.ok(&["kill", &name]);
+        peer.ok(&["wait", &name])
+    });
+    both_show(&docker, "its processes", "COMMAND\nsh\nsleep", |peer| {
+        let name = peer.start("family", &with(&[]), &["sh", "-c", "sleep 1000; true"]);
+        peer.ok(&["exec", &name, "sh", "-c", "until pidof sleep; do sleep 0.1; done"]);
+        peer.ok(&["top", &name, "-o", "pid,comm"])
+            .lines()
+            .filter_map(|line| line.split_whitespace().nth(1))
+            .collect::<Vec<_>>()
+            .join("\n")
+    });
+    both_show(&docker, "other limits", "104857600 30000 77 0", |peer| {
+        let name = peer.start("limited", &with(&["--memory", "50m", "--cpus", "0.5"]), &["sleep", "1000"]);
+        let new =
+            ["--memory", "100m", "--memory-swap", "200m", "--cpus", "0.3", "--pids-limit", "77", "--cpuset-cpus", "0"];
+        peer.ok(&[&["update"], &new[..], &[&name]].concat());
+        let files = "cd /sys/fs/cgroup; echo $(cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us pids/pids.max cpuset/cpuset.cpus)";
+        peer.ok(&["exec", &name, "sh", "-c", files])
+    });
+}
+
+#[test]
+fn images_are_built_with_it() {
+    let built = ["runc", "corten"].map(|runtime| {
+        let docker = daemon(runtime);
+        let context = docker.path().join("context");
+        fs::create_dir(&context).expect("a directory");
+        let recipe = "FROM busybox\nENV A=b\nRUN echo $A > /made && id -u >> /made && mkdir /work && chown worker /work\n\
+                      USER worker\nWORKDIR /work\nRUN id -un > mine && stat -c %U mine >> /work/mine\nCMD cat /made /work/mine\n";
+        fs::write(context.join("Dockerfile"), recipe).expect("a file");
+        docker.finish(&["build", "--network", "none", "-t", "built", &context.to_string_lossy()], b"").ok();
+        fs::write(context.join("Dockerfile"), "FROM busybox\nRUN exit 9\n").expect("a file");
+        let failed = docker.finish(&["build", "--network", "none", &context.to_string_lossy()], b"");
+        assert!(failed.stderr.contains("returned a non-zero code: 9"), "{failed}");
+        // Asked for its version, the runtime answered in a form that Docker reads.
+        assert!(!docker.log().contains("runtime version"), "{}", docker.log());
+        docker.finish(&["run", "--rm", "--network", "none", "built"], b"").ok().stdout
+    });
+    assert_eq!(built, ["b\n0\nworker\nworker\n"; 2]);
 }
