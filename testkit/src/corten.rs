@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! One run of the command line, with what it printed, its exit code and its time.
+//! One run of a command line, with what it printed, its exit code and its time.
 
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -87,7 +87,7 @@ impl Finished {
 impl std::fmt::Display for Finished {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Finished { arguments, code, stdout, stderr, took } = self;
-        write!(f, "corten {}: exit {code} after {took:.1?}\nstdout: {stdout}\nstderr: {stderr}", arguments.join(" "))
+        write!(f, "{}: exit {code} after {took:.1?}\nstdout: {stdout}\nstderr: {stderr}", arguments.join(" "))
     }
 }
 

@@ -289,7 +289,9 @@ impl Daemon {
 
     /// Runs `corten` in a terminal of this many rows and columns.
     pub fn terminal(&self, arguments: &[&str], rows: u16, columns: u16) -> Terminal {
-        Terminal::start(self, arguments, rows, columns)
+        let mut command = crate::process::command(binary());
+        command.args(arguments).env("CORTEN_HOST", self.host());
+        Terminal::start(&self.sandbox, &command, rows, columns)
     }
 
     /// What `corten inspect NAME` says: the one object.

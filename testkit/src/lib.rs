@@ -2,8 +2,10 @@
 //! What the end-to-end tests stand on: sandboxes, daemons, terminals, fixtures and a count of leftovers.
 
 pub mod cgroup;
+pub mod containerd;
 pub mod corten;
 pub mod daemon;
+pub mod docker;
 pub mod fixtures;
 pub mod internet;
 pub mod leftovers;

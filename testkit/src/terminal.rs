@@ -3,18 +3,18 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 
-use crate::corten::{binary, exit_code};
-use crate::daemon::Daemon;
+use crate::corten::exit_code;
+use crate::sandbox::Sandbox;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The person's side of a terminal in which `corten` runs.
+/// The person's side of a terminal in which a command runs.
 pub struct Terminal {
     keyboard: File,
     /// The command's side, held to look at its settings.
@@ -24,16 +24,18 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    pub(crate) fn start(daemon: &Daemon, arguments: &[&str], rows: u16, columns: u16) -> Terminal {
+    /// Starts `inside` in a terminal of this many rows and columns.
+    pub(crate) fn start(sandbox: &Sandbox, inside: &Command, rows: u16, columns: u16) -> Terminal {
         let pair = nix::pty::openpty(None, None).expect("a pseudo-terminal");
         let (keyboard, screen_side) = (File::from(pair.master), File::from(pair.slave));
         set_size(&keyboard, rows, columns);
         let stdio = || Stdio::from(screen_side.try_clone().expect("a descriptor"));
         // setsid gives the command this terminal as its controlling one, so that it hears of Ctrl-C and of new sizes.
         let mut command = crate::process::command("setsid");
-        command.arg("--ctty").arg("--wait").arg(binary()).args(arguments);
-        command.env("CORTEN_HOST", daemon.host()).stdin(stdio()).stdout(stdio()).stderr(stdio());
-        let child = daemon.sandbox().run(move || command.spawn().expect("setsid starts"));
+        command.arg("--ctty").arg("--wait").arg(inside.get_program()).args(inside.get_args());
+        command.envs(inside.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(stdio()).stdout(stdio()).stderr(stdio());
+        let child = sandbox.run(move || command.spawn().expect("setsid starts"));
         let shown = Arc::new(Mutex::new(String::new()));
         let mut reader = keyboard.try_clone().expect("a descriptor");
         let screen = Arc::clone(&shown);

@@ -21,25 +21,37 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 const NATIVE_MACHINE: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
 
 /// Why there is nothing to execute.
+///
+/// Engines read these texts, as runc's: Docker answers 127 to one with the command's name and "executable file not found"
+/// or "no such file or directory", and 126 to one with "permission denied" (moby, `translateContainerdStartErr`); podman
+/// looks for the same words (libpod, `getOCIRuntimeError`). They stand in every text that such an answer fits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ExecutableError {
-    #[error("command {command:?} not found in PATH ({path}) of the container")]
+    #[error("command {command:?}: executable file not found in $PATH ({path}) of the container")]
     NotInPath { command: String, path: String },
-    #[error("command {path:?} does not exist in the container")]
+    #[error("command {path:?}: no such file or directory in the container")]
     NotFound { path: PathBuf },
-    #[error("command {path:?} cannot be executed: it is a directory")]
+    #[error("command {path:?} cannot be executed: permission denied: it is a directory")]
     Directory { path: PathBuf },
-    #[error("command {path:?} cannot be executed: it is not a regular file")]
+    #[error("command {path:?} cannot be executed: permission denied: it is not a regular file")]
     NotAFile { path: PathBuf },
     #[error("command {path:?} cannot be executed: permission denied")]
     Denied { path: PathBuf },
-    #[error("command {path:?} cannot be executed: it is made for {found}, and this machine is {native}")]
+    #[error(
+        "command {path:?} cannot be executed: exec format error: it is made for {found}, and this machine is {native}"
+    )]
     WrongArchitecture { path: PathBuf, found: String, native: &'static str },
-    #[error("command {path:?} cannot be executed: it is neither a program nor a script that begins with #!")]
+    #[error(
+        "command {path:?} cannot be executed: exec format error: it is neither a program nor a script that begins with #!"
+    )]
     NoFormat { path: PathBuf },
-    #[error("command {path:?} cannot be executed: its interpreter {interpreter:?} does not exist in the container")]
+    #[error(
+        "command {path:?} cannot be executed: its interpreter {interpreter:?}: no such file or directory in the container"
+    )]
     NoInterpreter { path: PathBuf, interpreter: PathBuf },
-    #[error("command {path:?} cannot be executed: its first line ends in a carriage return (Windows line ends)")]
+    #[error(
+        "command {path:?} cannot be executed: no such file or directory: the interpreter's name in its first line ends in a carriage return (Windows line ends)"
+    )]
     CarriageReturn { path: PathBuf },
     #[error("command {path:?} cannot be executed")]
     Other {

@@ -8,7 +8,6 @@
 
 mod bundle;
 mod count;
-mod docker;
 mod floor;
 mod image;
 mod memory;

@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use testkit::Daemon;
 use testkit::corten::binary;
+use testkit::docker::Docker;
 use testkit::fixtures::registry::Registry;
 use testkit::process::command;
 use testkit::sandbox::Sandbox;
 
-use super::docker::Docker;
 use super::sample::{Row, Samples, Unit};
 use super::{bundle, image, memory};
 

@@ -98,7 +98,12 @@ impl Files {
         let target = self.root()?.ensure(&mount.destination, leaf)?;
         let target_is_directory = FileType::from_raw_mode(stat(&target)?.st_mode) == FileType::Directory;
         if is_directory != target_is_directory {
-            let expected = if is_directory { "a directory, as what is bound" } else { "a file, as what is bound" };
+            // Docker explains "not a directory" to its user (moby, `translateContainerdStartErr`).
+            let expected = if is_directory {
+                "a directory, as what is bound"
+            } else {
+                "a file, and what is bound is not a directory"
+            };
             return Err(StepError::NotExpected { path: mount.destination.clone(), expected });
         }
         if !mount.destination.starts_with("/proc") {

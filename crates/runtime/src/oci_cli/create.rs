@@ -155,10 +155,11 @@ fn make(
             stdio: request.spec.process().as_ref().map_or(Stdio::Inherit, stdio),
             start,
             filters: Some(&context.store.filters()),
-            trace: false,
+            trace: log.tells_steps(),
         },
         request.extras,
     )?;
+    launched.steps.iter().for_each(|step| log.step(&step.name));
     launched.warnings.iter().for_each(|warning| log.warning(warning));
     let (id, bundle, spec) = (&request.id, &request.bundle, &request.spec);
     let remembered = remember(request, entry, &launched).and_then(|()| hand_over(&launched, console.as_ref()));

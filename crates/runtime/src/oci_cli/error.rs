@@ -28,7 +28,7 @@ pub(super) enum CliError {
     NotFound { id: String },
     #[error("container {id:?} exists already")]
     Exists { id: String },
-    #[error("container {id:?} is {status}, and {action} needs one that is {expected}")]
+    #[error("{}container {id:?} is {status}, and {action} needs one that is {expected}", not_running(*status))]
     State { id: String, status: Status, action: &'static str, expected: &'static str },
     #[error("container {id:?} is paused, and {action} would wait until it is resumed")]
     Paused { id: String, action: &'static str },
@@ -75,6 +75,12 @@ pub(super) enum CliError {
     Systemd(#[from] cgroup::systemd::SystemdError),
     #[error(transparent)]
     Call(#[from] sys::Error),
+}
+
+/// The words that containerd looks for in the answer to a kill, to tell an ended container from a failure (pkg/process,
+/// `checkKillError`); "does not exist" is the other such text.
+fn not_running(status: Status) -> &'static str {
+    if status == Status::Stopped { "container not running: " } else { "" }
 }
 
 impl CliError {

@@ -42,11 +42,12 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     let (id, command) = flags.id_and_more()?;
     let (entry, record) = context.store.find(&id)?;
     let status = entry.status(&record);
-    let refused = || CliError::State { id: id.to_string(), status, action: "exec", expected: "running" };
+    let refused = || CliError::State { id: id.to_string(), status, action: "exec", expected: "created or running" };
     if status == Status::Paused && !flags.switch("ignore-paused") {
         return Err(CliError::Paused { id: id.to_string(), action: "exec" });
     }
-    let enterable = matches!(status, Status::Running | Status::Paused);
+    // One that waits for `start` has its namespaces and its root already.
+    let enterable = status != Status::Stopped;
     let pidfd = record.pidfd().filter(|_| enterable).ok_or_else(refused)?;
     let mut cgroup = record.cgroup_to_join()?.ok_or_else(refused)?;
     if let Some(below) = below(&flags.texts("cgroup")?)? {
@@ -72,6 +73,7 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
         filters: Some(&filters),
     };
     let preserve_fds = Inherited::preserved(flags.number("preserve-fds")?.unwrap_or(0))?.count();
+    log.step(&format!("enter container {id} by its process {}", record.pid));
     let told = crate::hooks::Context::new(&id, record.bundle.clone(), &spec);
     let executed = exec_with(request, Extras { preserve_fds, ..Extras::default() }, Some(told))?;
     executed.warnings.iter().for_each(|warning| log.warning(warning));

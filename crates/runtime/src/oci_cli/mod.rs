@@ -14,6 +14,7 @@ mod exec;
 mod features;
 mod flags;
 mod foreground;
+mod help;
 mod hooks;
 mod inherited;
 mod kill;
@@ -48,30 +49,6 @@ use store::Store;
 
 const DEFAULT_ROOT: &str = "/run/corten/oci";
 
-const HELP: &str = "\
-Usage: corten oci [--root DIR] [--rootless auto|true|false] [--log FILE] [--log-format text|json] [--debug]
-                  [--systemd-cgroup] COMMAND
-
-Commands:
-  create    prepare a container from a bundle; its command waits for `start`
-  start     execute the command of a created container
-  run       create and start
-  exec      execute another command in a running container
-  state     print a container's state as JSON
-  list      list containers
-  ps        list the processes in a container
-  pause     stop all processes of a container
-  resume    let them go on
-  update    change a container's limits
-  events    print a container's counters, and when it runs out of memory, as JSON lines
-  kill      send a signal to a container's first process
-  delete    remove what is left of a stopped container
-  checkpoint  save a running container's processes (by CRIU)
-  restore   start a container from a checkpoint (by CRIU)
-  spec      write a sample config.json
-  features  print what this runtime supports as JSON
-";
-
 const GLOBAL: &[Flag] = &[
     Flag::value("root"),
     Flag::value("log"),
@@ -93,32 +70,34 @@ struct Context {
 }
 
 /// Runs the OCI command line with these arguments (without the program's name and the word `oci`). Returns the exit
-/// code: the container's own for `run` and `exec`; 127 or 126 when their command is missing or cannot be executed; 1
-/// for any other failure, as runc does.
+/// code: the container's own for `run` and `exec`; 127 or 126 when their command is missing or cannot be executed; for
+/// any other failure 255 of `exec`, whose command may well answer 1, and 1 of the rest, as runc does.
 pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
     let mut log = Log::default();
-    match dispatch(args.collect(), &mut log) {
+    let mut failed = 1;
+    match dispatch(args.collect(), &mut log, &mut failed) {
         Ok(code) => code,
         Err(error) => {
             let report = Report::from(&error);
             log.error(&report);
             match report.kind {
                 kind @ (errors::Kind::CommandNotFound | errors::Kind::NotExecutable) => kind.run_exit_code(),
-                _ => 1,
+                _ => failed,
             }
         }
     }
 }
 
-fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
+fn dispatch(args: Vec<OsString>, log: &mut Log, failed: &mut u8) -> Result<u8, CliError> {
     let flags = Flags::read(args, GLOBAL)?;
     if flags.switch("help") {
-        return print(HELP);
+        return print(&help::all());
     }
     if flags.switch("version") {
-        return print(&format!("corten oci {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), features::NEWEST));
+        // The form that Docker reads (moby, `parseRuntimeVersion`): a name, the word, the number.
+        return print(&format!("corten-oci version {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), features::NEWEST));
     }
-    *log = Log::open(flags.path("log"), flags.text("log-format")?)?;
+    *log = Log::open(flags.path("log"), flags.text("log-format")?, flags.switch("debug"))?;
     let rootless = match flags.text("rootless")?.as_deref() {
         None | Some("auto") => None,
         Some("true") => Some(true),
@@ -135,11 +114,20 @@ fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     };
     let mut rest = flags.rest.into_iter();
     let Some(command) = rest.next() else {
-        std::io::stderr().write_all(HELP.as_bytes()).map_err(CliError::Print)?;
+        std::io::stderr().write_all(help::all().as_bytes()).map_err(CliError::Print)?;
         return Err(CliError::Usage { expected: "a command" });
     };
     let rest: Vec<OsString> = rest.collect();
-    match command.to_str().unwrap_or_default() {
+    let command = command.to_str().unwrap_or_default();
+    if rest.first().is_some_and(|first| first == "--help" || first == "-h")
+        && let Some(text) = help::of(command)
+    {
+        return print(&text);
+    }
+    if command == "exec" {
+        *failed = 255;
+    }
+    match command {
         "create" => create::create(&context, rest, log),
         "run" => create::run(&context, rest, log),
         "start" => start::start(&context, rest),
@@ -157,8 +145,8 @@ fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
         "restore" => restore::restore(&context, rest, log),
         "spec" => spec::spec(rest),
         "features" => features::features(rest),
-        "help" => print(HELP),
-        _ => Err(CliError::UnknownCommand { name: command.to_string_lossy().into_owned() }),
+        "help" => print(&help::all()),
+        _ => Err(CliError::UnknownCommand { name: command.to_owned() }),
     }
 }
 

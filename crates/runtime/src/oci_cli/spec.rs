@@ -6,6 +6,8 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
+
 use super::error::CliError;
 use super::features::NEWEST;
 use super::flags::{Flag, Flags};
@@ -22,9 +24,9 @@ pub(super) fn spec(args: Vec<OsString>) -> Result<u8, CliError> {
 }
 
 /// A shell with few rights in namespaces of its own.
-pub(crate) fn sample() -> serde_json::Value {
+pub(crate) fn sample() -> Value {
     let capabilities = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
-    serde_json::json!({
+    json!({
         "ociVersion": NEWEST,
         "process": {
             "terminal": true,
@@ -68,25 +70,25 @@ pub(crate) fn sample() -> serde_json::Value {
 
 /// The same for whoever is not root: as root of a user namespace in which there is nobody else, with the host's network
 /// and without limits.
-fn rootless_sample() -> serde_json::Value {
+fn rootless_sample() -> Value {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     with_own_ids(sample(), uid, gid)
 }
 
-fn with_own_ids(mut spec: serde_json::Value, uid: u32, gid: u32) -> serde_json::Value {
-    let own = |id: u32| serde_json::json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
+fn with_own_ids(mut spec: Value, uid: u32, gid: u32) -> Value {
+    let own = |id: u32| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
     let linux = &mut spec["linux"];
     linux["uidMappings"] = own(uid);
     linux["gidMappings"] = own(gid);
-    linux["resources"] = serde_json::Value::Null;
+    linux["resources"] = Value::Null;
     if let Some(list) = linux["namespaces"].as_array_mut() {
         list.retain(|namespace| namespace["type"] != "network");
-        list.push(serde_json::json!({ "type": "user" }));
+        list.push(json!({ "type": "user" }));
     }
     for mount in spec["mounts"].as_array_mut().into_iter().flatten() {
         if mount["destination"] == "/sys" {
             let options = ["rbind", "nosuid", "noexec", "nodev", "ro"];
-            *mount = serde_json::json!({ "destination": "/sys", "type": "none", "source": "/sys", "options": options });
+            *mount = json!({ "destination": "/sys", "type": "none", "source": "/sys", "options": options });
         }
         if let Some(options) = mount["options"].as_array_mut() {
             // Nobody but root is there to own anything.

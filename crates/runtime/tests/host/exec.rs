@@ -32,9 +32,9 @@ fn its_exit_code_is_the_commands() {
     let bundle = Bundle::new(&["sleep", "100"]).start();
     assert_eq!(bundle.exec("exit 42").code, Some(42));
     assert_eq!(bundle.exec("kill -9 $$").code, Some(137));
-    bundle.oci(&["exec", &bundle.id, "no-such-command"]).fails(127, "not found in PATH");
+    bundle.oci(&["exec", &bundle.id, "no-such-command"]).fails(127, "executable file not found in $PATH");
     bundle.oci(&["exec", &bundle.id, "/tmp"]).fails(126, "is a directory");
-    bundle.oci(&["exec", "--cwd", "/proc/self/fd/3", &bundle.id, "pwd"]).fails(1, "working directory");
+    bundle.oci(&["exec", "--cwd", "/proc/self/fd/3", &bundle.id, "pwd"]).fails(255, "working directory");
 }
 
 #[test]
@@ -46,11 +46,17 @@ fn user_directory_and_environment_can_be_others() {
 }
 
 #[test]
-fn it_needs_a_running_container() {
+fn it_needs_a_container_that_has_not_ended() {
     let bundle = Bundle::new(&["true"]);
-    bundle.exec("true").fails(1, "does not exist");
+    bundle.exec("true").fails(255, "does not exist");
     bundle.oci(&["create", &bundle.id]).ok();
-    bundle.exec("true").fails(1, "created");
+    assert_eq!(bundle.exec("echo $$; ls -d /proc/1").ok(), "2\n/proc/1\n");
+    bundle.oci(&["kill", &bundle.id, "KILL"]).ok();
+    while bundle.state()["status"] != "stopped" {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    bundle.exec("true").fails(255, "container not running");
+    bundle.oci(&["kill", &bundle.id]).fails(1, "container not running");
 }
 
 #[test]

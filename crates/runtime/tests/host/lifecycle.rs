@@ -66,13 +66,13 @@ fn commands_that_cannot_be_executed_are_explained() {
     // e_machine (elf(5)): an architecture that no machine of ours is.
     foreign[18..20].copy_from_slice(&22_u16.to_le_bytes());
     let cases = [
-        (Bundle::new(&["no-such-command"]), 127, "not found in PATH"),
-        (Bundle::new(&["/no/such"]), 127, "does not exist"),
+        (Bundle::new(&["no-such-command"]), 127, "executable file not found in $PATH"),
+        (Bundle::new(&["/no/such"]), 127, "no such file or directory"),
         (Bundle::new(&["/tmp"]), 126, "is a directory"),
         (file(b"x", 0o644), 126, "permission denied"),
         (file(&foreign, 0o755), 126, "made for s390x"),
         (file(b"no program", 0o755), 126, "neither a program nor a script"),
-        (file(b"#!/no/interpreter\n", 0o755), 127, "\"/no/interpreter\" does not exist"),
+        (file(b"#!/no/interpreter\n", 0o755), 127, "no/interpreter\": no such file"),
         (file(b"#!/bin/sh\r\n", 0o755), 126, "carriage return"),
     ];
     for (bundle, code, text) in cases {
@@ -167,4 +167,19 @@ fn features_are_those_of_the_specification() {
             Bundle::new(&["true"]).set("/mounts/-", mount(options)).run().ok();
         }
     }
+}
+
+#[test]
+fn with_a_log_file_the_containers_standard_error_has_errors_only() {
+    let bundle = Bundle::script("echo mine >&2").set("/process/capabilities/ambient", json!(["CAP_CHOWN"]));
+    let warned = bundle.run();
+    assert!(warned.err.contains("warning: not in the ambient set") && warned.err.contains("mine\n"), "{}", warned.err);
+    let logged = bundle.oci(&["--log", "log", "--log-format", "json", "--debug", "run", &bundle.id]);
+    assert_eq!(logged.err, "mine\n");
+    let log = fs::read_to_string(bundle.path().join("log")).unwrap();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let has = |level: &str, text: &str| {
+        lines.iter().any(|line| line["level"] == level && line["msg"].as_str().unwrap().contains(text))
+    };
+    assert!(has("warning", "CAP_CHOWN") && has("debug", "mount proc on /proc"), "{log}");
 }

@@ -68,6 +68,12 @@ fn exec_gets_one_too() {
 }
 
 #[test]
+fn in_the_foreground_lines_end_as_the_command_wrote_them() {
+    let bundle = Bundle::script("tty; echo two").set("/process/terminal", json!(true));
+    assert_eq!(bundle.run().ok(), "/dev/pts/0\ntwo\n");
+}
+
+#[test]
 fn an_image_cannot_pass_off_something_else_as_the_multiplexer() {
     let bundle = Bundle::new(&["true"]).set("/process/terminal", json!(true));
     // Without a devpts of its own, what the image has at that place is not taken.

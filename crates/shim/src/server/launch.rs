@@ -192,7 +192,8 @@ fn launch_in(
         trace: request.trace,
     })?;
     drop(netns);
-    let Launched { pid, pidfd, terminal, cgroup, steps: launch_steps, warnings } = launched;
+    // Nobody asked systemd for a scope.
+    let Launched { pid, pidfd, terminal, cgroup, steps: launch_steps, warnings, scope: _ } = launched;
     if request.trace {
         steps.extend(launch_steps);
     }
