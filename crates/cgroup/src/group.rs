@@ -10,6 +10,7 @@ use std::sync::Arc;
 use oci::runtime_spec::LinuxResources;
 use rustix::io::Errno;
 
+use crate::create::Made;
 use crate::host::{Hierarchy, v2_controllers};
 use crate::mounts::Version;
 use crate::{CgroupError, CgroupPath, Controller, Host, control, limits};
@@ -28,6 +29,8 @@ pub(crate) struct Member {
 pub struct Cgroup {
     path: CgroupPath,
     pub(crate) members: Vec<Member>,
+    /// What was made with it; nothing when it was there before.
+    pub(crate) made: Made,
 }
 
 impl Cgroup {
@@ -38,7 +41,7 @@ impl Cgroup {
             let has = |controller| m.controllers.contains(&controller);
             if has(Controller::Freezer) { 2 } else { i32::from(!has(Controller::Memory)) }
         });
-        Cgroup { path, members }
+        Cgroup { path, members, made: Made::default() }
     }
 
     pub(crate) fn open(host: &Host, path: &CgroupPath) -> Result<Cgroup, CgroupError> {

@@ -19,6 +19,7 @@ mod kill;
 mod limits;
 mod mounts;
 mod path;
+mod preview;
 mod remove;
 mod stats;
 
@@ -27,4 +28,5 @@ pub use error::CgroupError;
 pub use group::Cgroup;
 pub use host::{Description, Host, Mode};
 pub use path::{CgroupPath, PathError};
+pub use preview::{LimitWrite, Preview};
 pub use stats::{BlockIo, Stats};

@@ -22,7 +22,8 @@ use sys::bpf::{self, Instruction};
 use crate::group::Member;
 use crate::mounts::Version;
 use crate::{Cgroup, CgroupError, Controller, control};
-use plan::{Absent, Current, Setting, Target, plan};
+use plan::{Absent, Setting};
+pub(crate) use plan::{Current, Target, plan};
 
 /// Plans and carries out.
 pub(crate) fn apply(cgroup: &Cgroup, resources: &LinuxResources) -> Result<(), CgroupError> {

@@ -53,6 +53,14 @@ pub enum LaunchError {
         /// How it ended.
         status: String,
     },
+    /// It failed, and what had been made before could not all be removed.
+    #[error("{}; and it could not be undone: {}", errors::chain(error.as_ref()), errors::chain(undo.as_ref()))]
+    LeftBehind {
+        /// What failed first.
+        error: Box<LaunchError>,
+        /// What failed when it was undone.
+        undo: Box<LaunchError>,
+    },
     /// What the child said could not be read.
     #[error("read what the container's first process says")]
     Listen(#[source] io::Error),
@@ -72,6 +80,7 @@ impl Classify for LaunchError {
                 kind_of_io(&error.to_io())
             }
             LaunchError::Child(report) => report.kind,
+            LaunchError::LeftBehind { error, .. } => error.kind(),
             LaunchError::ChildGone { .. } | LaunchError::Listen(_) => Kind::Internal,
         }
     }
@@ -81,6 +90,7 @@ impl Classify for LaunchError {
             LaunchError::Plan(error) => error.hint(),
             LaunchError::Cgroup(error) => error.hint(),
             LaunchError::Child(report) => report.hint.clone(),
+            LaunchError::LeftBehind { error, .. } => error.hint(),
             LaunchError::Exposed => Some("runtime::protect::reexec must be the first thing such a program does".into()),
             LaunchError::ChildGone { .. } => Some("its memory limit may be too low to start anything".into()),
             _ => None,

@@ -117,18 +117,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
             steps.push(Step::now(name));
         }
     };
-    let waits = matches!(request.start, Start::WaitFor(_));
-    let inputs = Inputs {
-        bundle: absolute(request.bundle)?,
-        rootfs: request.rootfs.is_some(),
-        netns: request.netns.is_some(),
-        terminal: matches!(request.stdio, Stdio::Terminal { .. }),
-        waits_for_start: waits,
-        dies_with_parent: !waits && !extras.outlives_launcher,
-        no_pivot: extras.no_pivot,
-        preserve_fds: extras.preserve_fds,
-        hierarchies: prepare::hierarchies(request.spec)?,
-    };
+    let inputs = inputs(&request, extras)?;
     let plan = plan(request.spec, &inputs)?;
     step("plan");
     let filter = prepare::filter(request.spec)?;
@@ -167,12 +156,27 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
             let warnings = started.heard.warnings;
             Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, steps, warnings })
         }
-        Err(error) => {
-            // The first error is the one to tell; what is left of the cgroup is found by the next `create`.
-            cgroup.remove().unwrap_or_default();
-            Err(error)
-        }
+        Err(error) => Err(match cgroup.undo() {
+            Ok(()) => error,
+            Err(undo) => LaunchError::LeftBehind { error: Box::new(error), undo: Box::new(undo.into()) },
+        }),
     }
+}
+
+/// What the plan of this launch depends on besides its spec.
+pub(crate) fn inputs(request: &LaunchRequest<'_>, extras: Extras) -> Result<Inputs, LaunchError> {
+    let waits = matches!(request.start, Start::WaitFor(_));
+    Ok(Inputs {
+        bundle: absolute(request.bundle)?,
+        rootfs: request.rootfs.is_some(),
+        netns: request.netns.is_some(),
+        terminal: matches!(request.stdio, Stdio::Terminal { .. }),
+        waits_for_start: waits,
+        dies_with_parent: !waits && !extras.outlives_launcher,
+        no_pivot: extras.no_pivot,
+        preserve_fds: extras.preserve_fds,
+        hierarchies: prepare::hierarchies(request.spec)?,
+    })
 }
 
 fn start(

@@ -5,6 +5,7 @@
 //!   refused without asking the kernel is refused here.
 //! - `apply`: what the child does with the plan, between clone3 and execve.
 //! - [`launch()`] and [`exec()`]: what the parent does: clone, collect the child's messages, return a process.
+//! - [`preview`]: what a launch would do, printed; nothing is done.
 //! - [`protect`]: why a container cannot reach the program that started it.
 //! - [`oci_cli`]: runc's command line over these.
 //!
@@ -20,6 +21,7 @@ mod namespaces;
 pub mod oci_cli;
 pub mod plan;
 mod prepare;
+pub mod preview;
 pub mod protect;
 mod resolve;
 

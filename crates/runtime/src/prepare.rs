@@ -41,8 +41,16 @@ pub(crate) fn cgroup_path(spec: &Spec, id: &ContainerId) -> Result<CgroupPath, L
 
 /// Makes the container's cgroup with its limits.
 pub(crate) fn make_cgroup(spec: &Spec, id: &ContainerId) -> Result<Cgroup, LaunchError> {
-    let resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone()).map(with_default_devices);
-    Ok(cgroup_host()?.create(&cgroup_path(spec, id)?, resources.as_ref())?)
+    Ok(cgroup_host()?.create(&cgroup_path(spec, id)?, resources(spec).as_ref())?)
+}
+
+/// What [`make_cgroup`] would do.
+pub(crate) fn preview_cgroup(spec: &Spec, id: &ContainerId) -> Result<cgroup::Preview, LaunchError> {
+    Ok(cgroup_host()?.preview(&cgroup_path(spec, id)?, resources(spec).as_ref())?)
+}
+
+fn resources(spec: &Spec) -> Option<LinuxResources> {
+    spec.linux().as_ref().and_then(|linux| linux.resources().clone()).map(with_default_devices)
 }
 
 /// Every container may use the devices it is given by default, whatever the rules before say (runtime specification,

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs, mkdirat, symlinkat};
+use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen, open_tree, unmount,
@@ -49,9 +50,13 @@ impl Files {
         let mode;
         let target = if matches!(kind, "proc" | "sysfs") {
             // The kernel's own interfaces are where they are expected, or nowhere.
-            root.ensure_no_links(&mount.destination)?
+            root.ensure_no_links(&mount.destination, Leaf::Directory)?
         } else {
-            let existing = root.open(&mount.destination, OFlags::PATH | OFlags::DIRECTORY).ok();
+            let existing = match root.open(&mount.destination, OFlags::PATH | OFlags::DIRECTORY) {
+                Ok(existing) => Some(existing),
+                Err(error) if error.errno() == Errno::NOENT => None,
+                Err(error) => return Err(error.into()),
+            };
             if let (Some(existing), "tmpfs") = (&existing, kind)
                 && !parameters.iter().any(|(key, _)| *key == "mode")
             {
@@ -114,7 +119,7 @@ impl Files {
         namespace: bool,
     ) -> Result<OwnedFd, StepError> {
         let root = self.root()?;
-        let target = root.ensure_no_links(&mount.destination)?;
+        let target = root.ensure_no_links(&mount.destination, Leaf::Directory)?;
         let attributes = mount.attributes.set;
         let top = new_mount("tmpfs", Some("cgroup"), &[("mode", Some("755"))], attributes & !ATTR_RDONLY)?;
         attach(&top, &target)?;
@@ -176,7 +181,7 @@ fn show_only(root: &crate::resolve::Root<'_>, place: &Path, whole: &OwnedFd, own
 
 fn own_cgroups() -> Result<Vec<(CgroupHierarchy, String)>, StepError> {
     let text = std::fs::read_to_string("/proc/self/cgroup").map_err(|error| {
-        let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
         sys::Error::new("read(\"/proc/self/cgroup\")", errno)
     })?;
     Ok(prepare::parse_hierarchies(&text))
@@ -231,7 +236,7 @@ pub(super) fn new_mount(
 
 /// Nothing may be mounted over the kernel's own interface by way of a link: it could hide from the container's
 /// programs, and from its masks, what they rely on.
-fn refuse_procfs(target: BorrowedFd<'_>, destination: &Path) -> Result<(), StepError> {
+pub(super) fn refuse_procfs(target: BorrowedFd<'_>, destination: &Path) -> Result<(), StepError> {
     let statfs = fstatfs(target).map_err(|errno| sys::Error::new(format!("fstatfs({})", target.as_raw_fd()), errno))?;
     if statfs.f_type == PROC_SUPER_MAGIC {
         return Err(StepError::LeadsIntoProc { path: destination.to_owned() });

@@ -12,9 +12,10 @@ use oci::runtime_spec::Spec;
 use super::error::CliError;
 use super::flags::{Flag, Flags};
 use super::log::Log;
-use super::store::{Entry, Record, process_times, replace};
-use super::{Context, delete, foreground, time};
+use super::store::{Entry, Record, replace, start_time};
+use super::{Context, delete, foreground, print, time};
 use crate::launch::{Extras, absolute, launch_with};
+use crate::preview::preview_with;
 use crate::{LaunchRequest, Launched, Start, Stdio, protect};
 
 const FLAGS: &[Flag] = &[
@@ -27,6 +28,8 @@ const FLAGS: &[Flag] = &[
     Flag::switch("detach").short('d'),
     Flag::switch("keep"),
     Flag::switch("no-subreaper"),
+    Flag::switch("dry-run"),
+    Flag::value("format"),
 ];
 
 /// What the flags say.
@@ -68,6 +71,19 @@ impl Request {
         })
     }
 
+    fn launch<'a>(&'a self, start: Start<'a>) -> LaunchRequest<'a> {
+        LaunchRequest {
+            id: &self.id,
+            spec: &self.spec,
+            bundle: &self.bundle,
+            rootfs: None,
+            netns: None,
+            stdio: self.stdio(),
+            start,
+            trace: false,
+        }
+    }
+
     fn wants_terminal(&self) -> bool {
         self.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false)
     }
@@ -82,7 +98,34 @@ impl Request {
     }
 }
 
+/// Whether the set-up is only to be printed: asked first, because printing needs none of what launching needs.
+fn is_dry_run(args: &[OsString]) -> Result<bool, CliError> {
+    let flags = Flags::read(args.to_vec(), FLAGS)?;
+    if !flags.switch("dry-run") && flags.text("format")?.is_some() {
+        return Err(CliError::Usage { expected: "--format only with --dry-run" });
+    }
+    Ok(flags.switch("dry-run"))
+}
+
+/// Prints what would be done. Nothing is: the id is not even reserved.
+fn dry_run(args: Vec<OsString>, start: Start<'_>) -> Result<u8, CliError> {
+    let format = Flags::read(args.clone(), FLAGS)?.text("format")?;
+    let request = Request::read(args)?;
+    let preview = preview_with(&request.launch(start), request.extras)?;
+    match format.as_deref() {
+        None | Some("text") => print(&preview.to_string()),
+        Some("json") => print(&format!("{}\n", serde_json::to_string_pretty(&preview).map_err(CliError::Format)?)),
+        Some(other) => {
+            let value = other.to_owned();
+            Err(CliError::InvalidValue { flag: "format", value, expected: "text or json" })
+        }
+    }
+}
+
 pub(super) fn create(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
+    if is_dry_run(&args)? {
+        return dry_run(args, Start::WaitFor(Path::new("exec.fifo")));
+    }
     protect::reexec()?;
     let request = Request::read(args)?;
     match (request.wants_terminal(), &request.console) {
@@ -96,14 +139,14 @@ pub(super) fn create(context: &Context, args: Vec<OsString>, log: &mut Log) -> R
     let made = entry.make_fifo().and_then(|fifo| make(&request, &entry, Start::WaitFor(&fifo), log));
     match made {
         Ok(_) => Ok(0),
-        Err(error) => {
-            entry.remove()?;
-            Err(error)
-        }
+        Err(error) => Err(error.undone([entry.remove()])),
     }
 }
 
 pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
+    if is_dry_run(&args)? {
+        return dry_run(args, Start::Now);
+    }
     protect::reexec()?;
     let request = Request::read(args)?;
     let terminal = request.wants_terminal();
@@ -117,13 +160,17 @@ pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Resu
     let entry = context.store.reserve(&request.id)?;
     let launched = match make(&request, &entry, Start::Now, log) {
         Ok(launched) => launched,
-        Err(error) => {
-            entry.remove()?;
-            return Err(error);
-        }
+        Err(error) => return Err(error.undone([entry.remove()])),
     };
     let Some(foreground) = foreground else { return Ok(0) };
-    let code = foreground.attend(launched.pidfd.as_fd(), launched.terminal)?;
+    let code = match foreground.attend(launched.pidfd.as_fd(), launched.terminal.as_ref()) {
+        Ok(code) => code,
+        // Nobody would know of a container that runs on after this.
+        Err(error) => {
+            let end = [end(&request, &launched), remove_pid_file(&request), delete::clean(&entry, &launched.cgroup)];
+            return Err(error.undone(end));
+        }
+    };
     if !request.keep {
         delete::clean(&entry, &launched.cgroup)?;
     }
@@ -133,28 +180,32 @@ pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Resu
 /// Launches, and remembers what was launched; what cannot be remembered is ended.
 fn make(request: &Request, entry: &Entry, start: Start<'_>, log: &mut Log) -> Result<Launched, CliError> {
     let console = request.console.as_deref().map(connect).transpose()?;
-    let launched = launch_with(
-        LaunchRequest {
-            id: &request.id,
-            spec: &request.spec,
-            bundle: &request.bundle,
-            rootfs: None,
-            netns: None,
-            stdio: request.stdio(),
-            start,
-            trace: false,
-        },
-        request.extras,
-    )?;
+    let launched = launch_with(request.launch(start), request.extras)?;
     launched.warnings.iter().for_each(|warning| log.warning(warning));
     let remembered = remember(request, entry, &launched).and_then(|()| hand_over(&launched, console.as_ref()));
-    if let Err(error) = remembered {
-        launched.cgroup.kill()?;
-        delete::await_end(&request.id, launched.pidfd.as_fd())?;
-        launched.cgroup.remove()?;
-        return Err(error);
+    match remembered {
+        Ok(()) => Ok(launched),
+        Err(error) => {
+            let undone = [end(request, &launched), remove_pid_file(request), launched.cgroup.undo().map_err(Into::into)];
+            Err(error.undone(undone))
+        }
     }
-    Ok(launched)
+}
+
+/// Ends what was launched: all of it, and if the kernel's list of that cannot be had, at least its first process.
+fn end(request: &Request, launched: &Launched) -> Result<(), CliError> {
+    let killed = launched.cgroup.kill();
+    sys::process::pidfd_send_signal(launched.pidfd.as_fd(), 9)?;
+    delete::await_end(&request.id, launched.pidfd.as_fd())?;
+    Ok(killed?)
+}
+
+fn remove_pid_file(request: &Request) -> Result<(), CliError> {
+    let Some(path) = &request.pid_file else { return Ok(()) };
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(CliError::file("remove", path)(error)),
+        _ => Ok(()),
+    }
 }
 
 fn remember(request: &Request, entry: &Entry, launched: &Launched) -> Result<(), CliError> {
@@ -162,7 +213,7 @@ fn remember(request: &Request, entry: &Entry, launched: &Launched) -> Result<(),
         id: request.id.clone(),
         pid: launched.pid,
         // One that has ended already, and is not collected, still has its entry.
-        start_time: process_times(launched.pid).map_or(0, |(_, start)| start),
+        start_time: start_time(launched.pid)?,
         bundle: request.bundle.clone(),
         cgroup: launched.cgroup.path().to_string(),
         created: time::rfc3339_now(),

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use cgroup::Cgroup;
+use cgroup::{Cgroup, CgroupPath};
 use oci::ContainerId;
 use oci::runtime_spec::ContainerState;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -23,7 +23,11 @@ pub(super) fn delete(context: &Context, args: Vec<OsString>) -> Result<u8, CliEr
     let force = flags.switch("force");
     let (entry, record) = match context.store.find(&id) {
         // What is to be gone is gone: as good.
-        Err(CliError::NotFound { .. }) if force => return Ok(0),
+        Err(CliError::NotFound { .. }) if force => {
+            // What an aborted `create` left, which would keep the id from everybody.
+            context.store.forget(&id)?;
+            return Ok(0);
+        }
         other => other?,
     };
     let status = entry.status(&record);
@@ -43,7 +47,10 @@ pub(super) fn delete(context: &Context, args: Vec<OsString>) -> Result<u8, CliEr
             }
             clean(&entry, &cgroup)?;
         }
-        None => entry.remove()?,
+        None => {
+            prune_parents(&record.cgroup_path()?)?;
+            entry.remove()?;
+        }
     }
     Ok(0)
 }
@@ -52,12 +59,17 @@ pub(super) fn delete(context: &Context, args: Vec<OsString>) -> Result<u8, CliEr
 /// there, the cgroup can be found.
 pub(super) fn clean(entry: &Entry, cgroup: &Cgroup) -> Result<(), CliError> {
     cgroup.remove()?;
-    let mut parent = cgroup.path().parent();
+    prune_parents(cgroup.path())?;
+    entry.remove()
+}
+
+fn prune_parents(path: &CgroupPath) -> Result<(), CliError> {
+    let mut parent = path.parent();
     while let Some(path) = parent {
         crate::prepare::cgroup_host()?.prune(&path)?;
         parent = path.parent();
     }
-    entry.remove()
+    Ok(())
 }
 
 /// Waits for a killed process to end.

@@ -31,6 +31,8 @@ pub(super) enum CliError {
     Exists { id: String },
     #[error("container {id:?} is {status}, and {action} needs one that is {expected}")]
     State { id: String, status: ContainerState, action: &'static str, expected: &'static str },
+    #[error("{}; and it could not be undone: {}", errors::chain(error.as_ref()), errors::chain(undo.as_ref()))]
+    LeftBehind { error: Box<CliError>, undo: Box<CliError> },
     #[error("container {id:?} did not end within {seconds} seconds of SIGKILL")]
     StillAlive { id: String, seconds: u64 },
     #[error("{path} is not a valid file of its kind", path = path.display())]
@@ -65,6 +67,16 @@ impl CliError {
     }
 }
 
+impl CliError {
+    /// This error, after what was done before was undone: with every failure of that.
+    pub(super) fn undone(self, steps: impl IntoIterator<Item = Result<(), CliError>>) -> CliError {
+        let failed: Vec<CliError> = steps.into_iter().filter_map(Result::err).collect();
+        failed
+            .into_iter()
+            .fold(self, |error, undo| CliError::LeftBehind { error: Box::new(error), undo: Box::new(undo) })
+    }
+}
+
 impl Classify for CliError {
     fn kind(&self) -> Kind {
         match self {
@@ -80,6 +92,7 @@ impl Classify for CliError {
             CliError::Exists { .. } | CliError::State { .. } => Kind::Conflict,
             CliError::StillAlive { .. } | CliError::Format(_) => Kind::Internal,
             CliError::File { source, .. } | CliError::Print(source) => kind_of_io(source),
+            CliError::LeftBehind { error, .. } => error.kind(),
             CliError::Launch(error) => error.kind(),
             CliError::Cgroup(error) => error.kind(),
             CliError::Call(error) => kind_of_io(&error.to_io()),
@@ -90,6 +103,7 @@ impl Classify for CliError {
         match self {
             CliError::UnknownCommand { .. } | CliError::UnknownFlag { .. } => Some("see corten oci --help".into()),
             CliError::Exists { .. } => Some("choose another id, or delete that container first".into()),
+            CliError::LeftBehind { error, .. } => error.hint(),
             CliError::Launch(error) => error.hint(),
             CliError::Cgroup(error) => error.hint(),
             _ => None,

@@ -70,7 +70,7 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
         return Err(error);
     }
     match foreground {
-        Some(foreground) => foreground.attend(executed.pidfd.as_fd(), executed.terminal),
+        Some(foreground) => foreground.attend(executed.pidfd.as_fd(), executed.terminal.as_ref()),
         None => Ok(0),
     }
 }

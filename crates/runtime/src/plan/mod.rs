@@ -19,6 +19,7 @@ mod operation;
 mod process;
 mod refused;
 mod sysctl;
+pub(crate) mod view;
 
 use std::path::{Path, PathBuf};
 

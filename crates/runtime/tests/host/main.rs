@@ -6,8 +6,11 @@
 mod bundle;
 mod escape;
 mod exec;
+mod faults;
 mod files;
+mod hostile;
 mod identity;
 mod lifecycle;
 mod namespaces;
 mod terminal;
+mod tracer;

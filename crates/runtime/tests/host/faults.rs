@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Every system call of a start is made to fail in turn. Each time the error names what was being done, the call with
+//! its arguments and the kernel's answer, and nothing is left behind; or the container runs all the same, for a reason
+//! that stands in `judge`.
+
+mod bundles;
+mod judge;
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+
+use runtime::plan::{Inputs, plan_exec};
+
+use crate::bundle::{Bundle, Ran};
+use crate::tracer::{Call, Fault, Traced, Who, trace};
+
+const EIO: i32 = 5;
+
+/// A command that starts a process, and what it does.
+struct Case {
+    bundle: Bundle,
+    args: Vec<String>,
+    /// The operations of its plan, as printed, in order.
+    operations: Vec<String>,
+    /// What the process prints.
+    says: &'static str,
+    /// The container was running before, and is to run on.
+    joins: bool,
+    /// Where terminals are sent; nobody takes them.
+    console: Option<UnixListener>,
+    /// Another container, whose network it uses.
+    _neighbour: Option<Bundle>,
+}
+
+/// What a run of a case gave.
+struct Outcome {
+    traced: Traced,
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Case {
+    fn new(bundle: Bundle, args: &[&str], says: &'static str) -> Case {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).into()).chain([bundle.id.clone()]).collect();
+        let mut dry: Vec<&str> = args.iter().map(String::as_str).collect();
+        dry.insert(1, "--dry-run");
+        let printed = bundle.oci(&dry).ok();
+        let operations = printed.lines().skip_while(|line| !line.starts_with("clone ")).skip(1);
+        let operations = ["begin"].into_iter().chain(operations).map(String::from).collect();
+        Case { bundle, args, operations, says, joins: false, console: None, _neighbour: None }
+    }
+
+    /// Another process in a running container.
+    fn exec() -> Case {
+        let bundle = bundles::running();
+        let words = ["exec", "--user", "1000:1000", "--cwd", "/tmp", &bundle.id, "echo", bundles::SAID.trim_end()];
+        let args = words.map(String::from).to_vec();
+        let mut process = bundle.config["process"].clone();
+        process["user"] = serde_json::json!({ "uid": 1000, "gid": 1000 });
+        process["cwd"] = serde_json::json!("/tmp");
+        process["args"] = serde_json::json!(words[6..]);
+        let (spec, process) = (bundle.config.clone(), serde_json::from_value(process).unwrap());
+        let plan = plan_exec(&serde_json::from_value(spec).unwrap(), &process, &Inputs::default()).unwrap();
+        let operations = plan.operations.iter().map(ToString::to_string);
+        let operations = ["begin".into()].into_iter().chain(operations).collect();
+        Case { bundle, args, operations, says: bundles::SAID, joins: true, console: None, _neighbour: None }
+    }
+
+    fn run(&self, fault: Option<Fault>) -> Outcome {
+        let command = self.bundle.command(&self.args.iter().map(String::as_str).collect::<Vec<_>>());
+        let mut started: Option<Ran> = None;
+        std::thread::scope(|scope| {
+            let mut start = None;
+            // In a thread of its own, whose child this thread does not wait for.
+            let traced = trace(&command, fault, || {
+                start = Some(scope.spawn(|| {
+                    let mut command = self.bundle.command(&["start", &self.bundle.id]);
+                    let output = command.output().unwrap();
+                    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                    Ran { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+                }));
+            });
+            started = start.map(|start| start.join().unwrap());
+            let read = |name: &str| fs::read_to_string(self.bundle.path().join(name)).unwrap();
+            let mut outcome = Outcome { code: traced.code, out: read("out"), err: read("err"), traced };
+            if let Some(started) = &started {
+                outcome.code = started.code;
+                outcome.err.push_str(&started.err);
+            }
+            outcome
+        })
+    }
+
+    /// As it was before.
+    fn clean(&self) {
+        if !self.joins {
+            self.bundle.oci(&["delete", "--force", &self.bundle.id]).ok();
+        }
+        if let Some(console) = &self.console {
+            while console.accept().is_ok() {}
+        }
+        fs::remove_file(self.bundle.path().join("pid")).unwrap_or_default();
+    }
+
+    /// What is left that should not be; `None` when nothing is.
+    fn left(&self) -> Option<String> {
+        let bundle = &self.bundle;
+        let stray = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("pid");
+        if fs::read_dir(bundle.path()).unwrap().any(|entry| stray(entry.unwrap())) {
+            return Some("a pid file is left".into());
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        if mounts.contains(&*bundle.path().to_string_lossy()) {
+            return Some("a mount is left".into());
+        }
+        if self.joins {
+            let lists = bundle.cgroups().into_iter().map(|group| fs::read_to_string(group.join("cgroup.procs")).unwrap());
+            let pid = bundle.state()["pid"].to_string();
+            let strangers = |list: &String| list.lines().any(|line| line != pid);
+            return lists.into_iter().any(|list| strangers(&list)).then(|| "a process is left".into());
+        }
+        let state = bundle.path().join("state").join(&bundle.id);
+        if state.exists() {
+            return Some("the state directory is left".into());
+        }
+        let path = bundle.config["linux"]["cgroupsPath"].as_str().unwrap().trim_start_matches('/').to_owned();
+        let top = path.split('/').next().unwrap().to_owned();
+        let tops = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path().join(&top));
+        tops.into_iter().find(|path| path.exists()).map(|path| format!("{} is left", path.display()))
+    }
+
+    /// Whether what followed the failed call is as it should be.
+    fn judge(&self, who: Who, hit: &Call, outcome: &Outcome, last: &mut usize) -> Result<(), String> {
+        let Outcome { traced, code, err, out } = outcome;
+        if traced.stuck {
+            return Err("somebody waited forever".into());
+        }
+        if *code == Some(0) {
+            let reason = judge::tolerated(who, hit);
+            if reason.is_none() {
+                return Err("the error was swallowed".into());
+            }
+            return if traced.executed && out == self.says { Ok(()) } else { Err(format!("it said {out:?}")) };
+        }
+        if !matches!(code, Some(1 | 126 | 127)) {
+            return Err(format!("exit code {code:?}"));
+        }
+        if self.joins && judge::looks_whether_it_runs(who, hit) {
+            return if err.contains("exec needs one that is running") { Ok(()) } else { Err("no refusal".into()) };
+        }
+        if traced.code == Some(0) && judge::tolerated(who, hit).is_some() {
+            // `create` could not know; `start` finds out, before or while it opens its side.
+            let told = ["start needs one that is created", "ended before it executed its command"];
+            return if told.iter().any(|told| err.contains(told)) { Ok(()) } else { Err("no refusal".into()) };
+        }
+        if !err.contains("= -1 EIO (") && !(who == Who::Launcher && err.contains("(os error 5)")) {
+            return Err("the kernel's answer is not told".into());
+        }
+        if who == Who::Child {
+            if !judge::spoken(hit).iter().any(|name| err.contains(&format!("{name}("))) {
+                return Err("the call is not told".into());
+            }
+            let told = |operation: &String| err.contains(&format!("corten oci: {operation}: "));
+            let position = (*last..self.operations.len()).find(|index| told(&self.operations[*index]));
+            match position {
+                Some(position) => *last = position,
+                None if err.contains("corten oci: command \"") => {}
+                None => return Err(format!("no operation from {:?} on is told", self.operations[*last])),
+            }
+        }
+        let state = self.bundle.path().join("state").join(&self.bundle.id);
+        if (traced.executed || traced.code == Some(0)) && !self.joins && state.exists() {
+            // It ran and ended, and only removing what is left of it failed, or it failed to start after `create` had
+            // done its part: it can be deleted.
+            let force: &[&str] = if state.join("state.json").exists() { &[] } else { &["--force"] };
+            self.bundle.oci(&[&["delete"], force, &[&self.bundle.id]].concat()).ok();
+            fs::remove_file(self.bundle.path().join("pid")).unwrap_or_default();
+        }
+        self.left().map_or(Ok(()), Err)
+    }
+
+    /// Runs without a fault, then once for each call of `who`.
+    fn every_call_fails(&self, who: Who) {
+        let clean = self.run(None);
+        assert_eq!((clean.code, clean.out.as_str()), (Some(0), self.says), "{}", clean.err);
+        assert!(clean.traced.executed && !clean.traced.stuck, "{}", clean.err);
+        self.clean();
+        let calls = if who == Who::Launcher { &clean.traced.launcher } else { &clean.traced.child };
+        assert!(calls.len() > 20, "only {} calls were seen", calls.len());
+        let mut last = 0;
+        let mut wrong = Vec::new();
+        for (index, call) in calls.iter().enumerate().filter(|(_, call)| judge::category(call).is_none()) {
+            let outcome = self.run(Some(Fault { who, index, errno: EIO }));
+            let hit = outcome.traced.hit.as_ref().unwrap_or(call);
+            if judge::category(hit).is_some() {
+                // A run that waited more, or less, than the first made its calls in another place.
+                assert_eq!(who, Who::Launcher, "a container's process makes its calls in a fixed order");
+            } else if let Err(why) = self.judge(who, hit, &outcome, &mut last) {
+                wrong.push(format!("{index}: {}({:x?}) {:?}: {why}\n{}", hit.name, hit.arguments, hit.path, outcome.err));
+            }
+            self.clean();
+        }
+        assert!(wrong.is_empty(), "{} of {} calls:\n{}", wrong.len(), calls.len(), wrong.join("\n"));
+    }
+}
+
+#[test]
+fn every_call_of_a_containers_process() {
+    Case::new(bundles::full(), &["run", "--pid-file", "pid"], bundles::SAID).every_call_fails(Who::Child);
+}
+
+#[test]
+fn every_call_of_a_launcher() {
+    Case::new(bundles::full(), &["run", "--pid-file", "pid"], bundles::SAID).every_call_fails(Who::Launcher);
+}
+
+fn with_terminal() -> Case {
+    let neighbour = bundles::running();
+    let bundle = bundles::terminal(&neighbour);
+    let console = UnixListener::bind(bundle.path().join("socket")).unwrap();
+    console.set_nonblocking(true).unwrap();
+    let args = ["create", "--console-socket", "socket", "--pid-file", "pid", "--no-pivot"];
+    Case { console: Some(console), _neighbour: Some(neighbour), ..Case::new(bundle, &args, "") }
+}
+
+#[test]
+fn every_call_of_a_process_that_waits_and_has_a_terminal() {
+    with_terminal().every_call_fails(Who::Child);
+}
+
+#[test]
+fn every_call_of_a_launcher_that_does_not_wait() {
+    with_terminal().every_call_fails(Who::Launcher);
+}
+
+#[test]
+fn every_call_of_a_process_that_joins() {
+    Case::exec().every_call_fails(Who::Child);
+}
+
+#[test]
+fn every_call_of_a_launcher_that_joins() {
+    Case::exec().every_call_fails(Who::Launcher);
+}
+
+/// Where there is another way, or doing without: told as a warning, and the container runs.
+#[test]
+fn what_can_be_done_without() {
+    let case = Case::new(bundles::full(), &["run"], bundles::SAID);
+    let calls = case.run(None).traced.child;
+    for (name, errno, warning) in [
+        ("keyctl", nix::libc::ENOSYS, ""),
+        ("prlimit64", nix::libc::EPERM, "RLIMIT_NOFILE is not raised: prlimit64("),
+    ] {
+        let index = calls.iter().position(|call| call.name == name).unwrap();
+        let outcome = case.run(Some(Fault { who: Who::Child, index, errno }));
+        assert_eq!((outcome.code, outcome.out.as_str()), (Some(0), bundles::SAID), "{name}: {}", outcome.err);
+        assert_eq!(outcome.traced.hit.map(|call| call.name), Some(name));
+        assert!(outcome.err.contains(warning), "{name}: {}", outcome.err);
+        assert_eq!(warning.is_empty(), outcome.err.is_empty(), "{name}: {}", outcome.err);
+    }
+    let score = calls.iter().position(|call| call.path.as_deref() == Some("/proc/self/oom_score_adj")).unwrap();
+    let outcome = case.run(Some(Fault { who: Who::Child, index: score, errno: nix::libc::EACCES }));
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    assert!(outcome.err.contains("the OOM score stays as it is: openat("), "{}", outcome.err);
+    case.bundle.left_nothing();
+}
