@@ -35,7 +35,8 @@ impl Host {
         });
         match result {
             Ok(mut cgroup) => {
-                cgroup.made = made;
+                made.0.retain(|(_, made)| *made != path.to_string()[1..]);
+                cgroup.parents = made;
                 Ok(cgroup)
             }
             Err(error) => Err(match made.undo() {

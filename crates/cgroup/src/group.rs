@@ -29,8 +29,8 @@ pub(crate) struct Member {
 pub struct Cgroup {
     path: CgroupPath,
     pub(crate) members: Vec<Member>,
-    /// What was made with it; nothing when it was there before.
-    pub(crate) made: Made,
+    /// The cgroups above it that were made for it; none when it was there before.
+    pub(crate) parents: Made,
 }
 
 impl Cgroup {
@@ -41,7 +41,7 @@ impl Cgroup {
             let has = |controller| m.controllers.contains(&controller);
             if has(Controller::Freezer) { 2 } else { i32::from(!has(Controller::Memory)) }
         });
-        Cgroup { path, members, made: Made::default() }
+        Cgroup { path, members, parents: Made::default() }
     }
 
     pub(crate) fn open(host: &Host, path: &CgroupPath) -> Result<Cgroup, CgroupError> {

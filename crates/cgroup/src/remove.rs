@@ -44,7 +44,8 @@ impl Cgroup {
     /// The first failure; the rest is tried all the same.
     pub fn undo(&self) -> Result<(), CgroupError> {
         let removed = self.remove();
-        removed.and(self.made.undo())
+        let parents = self.parents.undo();
+        removed.and(parents)
     }
 }
 

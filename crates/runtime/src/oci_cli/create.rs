@@ -186,7 +186,8 @@ fn make(request: &Request, entry: &Entry, start: Start<'_>, log: &mut Log) -> Re
     match remembered {
         Ok(()) => Ok(launched),
         Err(error) => {
-            let undone = [end(request, &launched), remove_pid_file(request), launched.cgroup.undo().map_err(Into::into)];
+            let undone =
+                [end(request, &launched), remove_pid_file(request), launched.cgroup.undo().map_err(Into::into)];
             Err(error.undone(undone))
         }
     }

@@ -296,4 +296,6 @@ impl EmptyLinux for Linux {
 }
 
 #[cfg(test)]
+mod mutated;
+#[cfg(test)]
 mod tests;

@@ -9,8 +9,8 @@ use sys::mount::{ATTR_ATIME, Propagation};
 use sys::process::CloneFlags;
 
 use super::mounts::ATTRIBUTE_NAMES;
-use super::view;
 pub use super::mounts::mount_option_names;
+use super::view;
 
 /// One step. As JSON: its name in `operation`, what it needs in `arguments`; the names of variants and fields are what
 /// programs read, so they stay.

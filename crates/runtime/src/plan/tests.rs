@@ -79,7 +79,6 @@ const ENGINES: &[&str] = &[
     "docker-user",
     "nginx",
     "podman-default",
-    "podman-hardened",
     "podman-privileged",
     "podman-terminal",
     "postgres",

@@ -8,6 +8,7 @@ mod judge;
 
 use std::fs;
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 
 use runtime::plan::{Inputs, plan_exec};
 
@@ -67,13 +68,13 @@ impl Case {
         Case { bundle, args, operations, says: bundles::SAID, joins: true, console: None, _neighbour: None }
     }
 
-    fn run(&self, fault: Option<Fault>) -> Outcome {
+    fn run(&self, faults: &[Fault]) -> Outcome {
         let command = self.bundle.command(&self.args.iter().map(String::as_str).collect::<Vec<_>>());
         let mut started: Option<Ran> = None;
         std::thread::scope(|scope| {
             let mut start = None;
             // In a thread of its own, whose child this thread does not wait for.
-            let traced = trace(&command, fault, || {
+            let traced = trace(&command, faults, || {
                 start = Some(scope.spawn(|| {
                     let mut command = self.bundle.command(&["start", &self.bundle.id]);
                     let output = command.output().unwrap();
@@ -115,7 +116,8 @@ impl Case {
             return Some("a mount is left".into());
         }
         if self.joins {
-            let lists = bundle.cgroups().into_iter().map(|group| fs::read_to_string(group.join("cgroup.procs")).unwrap());
+            let lists =
+                bundle.cgroups().into_iter().map(|group| fs::read_to_string(group.join("cgroup.procs")).unwrap());
             let pid = bundle.state()["pid"].to_string();
             let strangers = |list: &String| list.lines().any(|line| line != pid);
             return lists.into_iter().any(|list| strangers(&list)).then(|| "a process is left".into());
@@ -124,10 +126,15 @@ impl Case {
         if state.exists() {
             return Some("the state directory is left".into());
         }
-        let path = bundle.config["linux"]["cgroupsPath"].as_str().unwrap().trim_start_matches('/').to_owned();
-        let top = path.split('/').next().unwrap().to_owned();
-        let tops = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path().join(&top));
-        tops.into_iter().find(|path| path.exists()).map(|path| format!("{} is left", path.display()))
+        self.left_groups().first().map(|path| format!("{} is left", path.display()))
+    }
+
+    /// The cgroups that exist, by their topmost directory.
+    fn left_groups(&self) -> Vec<PathBuf> {
+        let path = self.bundle.config["linux"]["cgroupsPath"].as_str().unwrap();
+        let top = path.split('/').nth(1).unwrap();
+        let tops = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path().join(top));
+        tops.filter(|path| path.exists()).collect()
     }
 
     /// Whether what followed the failed call is as it should be.
@@ -180,24 +187,35 @@ impl Case {
         self.left().map_or(Ok(()), Err)
     }
 
-    /// Runs without a fault, then once for each call of `who`.
-    fn every_call_fails(&self, who: Who) {
-        let clean = self.run(None);
+    /// The calls of a run without a fault: of the second, because the first makes some directories that stay.
+    fn calls(&self) -> Traced {
+        self.run(&[]);
+        self.clean();
+        let clean = self.run(&[]);
         assert_eq!((clean.code, clean.out.as_str()), (Some(0), self.says), "{}", clean.err);
         assert!(clean.traced.executed && !clean.traced.stuck, "{}", clean.err);
         self.clean();
-        let calls = if who == Who::Launcher { &clean.traced.launcher } else { &clean.traced.child };
+        clean.traced
+    }
+
+    /// Runs once for each call of `who`, which fails.
+    fn every_call_fails(&self, who: Who) {
+        let clean = self.calls();
+        let calls = if who == Who::Launcher { &clean.launcher } else { &clean.child };
         assert!(calls.len() > 20, "only {} calls were seen", calls.len());
         let mut last = 0;
         let mut wrong = Vec::new();
         for (index, call) in calls.iter().enumerate().filter(|(_, call)| judge::category(call).is_none()) {
-            let outcome = self.run(Some(Fault { who, index, errno: EIO }));
+            let outcome = self.run(&[Fault { who, index, errno: EIO }]);
             let hit = outcome.traced.hit.as_ref().unwrap_or(call);
             if judge::category(hit).is_some() {
                 // A run that waited more, or less, than the first made its calls in another place.
                 assert_eq!(who, Who::Launcher, "a container's process makes its calls in a fixed order");
             } else if let Err(why) = self.judge(who, hit, &outcome, &mut last) {
-                wrong.push(format!("{index}: {}({:x?}) {:?}: {why}\n{}", hit.name, hit.arguments, hit.path, outcome.err));
+                wrong.push(format!(
+                    "{index}: {}({:x?}) {:?}: {why}\n{}",
+                    hit.name, hit.arguments, hit.path, outcome.err
+                ));
             }
             self.clean();
         }
@@ -248,21 +266,76 @@ fn every_call_of_a_launcher_that_joins() {
 #[test]
 fn what_can_be_done_without() {
     let case = Case::new(bundles::full(), &["run"], bundles::SAID);
-    let calls = case.run(None).traced.child;
-    for (name, errno, warning) in [
-        ("keyctl", nix::libc::ENOSYS, ""),
-        ("prlimit64", nix::libc::EPERM, "RLIMIT_NOFILE is not raised: prlimit64("),
-    ] {
+    let calls = case.calls().child;
+    for (name, errno, warning) in
+        [("keyctl", nix::libc::ENOSYS, ""), ("prlimit64", nix::libc::EPERM, "RLIMIT_NOFILE is not raised: prlimit64(")]
+    {
         let index = calls.iter().position(|call| call.name == name).unwrap();
-        let outcome = case.run(Some(Fault { who: Who::Child, index, errno }));
+        let outcome = case.run(&[Fault { who: Who::Child, index, errno }]);
         assert_eq!((outcome.code, outcome.out.as_str()), (Some(0), bundles::SAID), "{name}: {}", outcome.err);
         assert_eq!(outcome.traced.hit.map(|call| call.name), Some(name));
         assert!(outcome.err.contains(warning), "{name}: {}", outcome.err);
         assert_eq!(warning.is_empty(), outcome.err.is_empty(), "{name}: {}", outcome.err);
     }
     let score = calls.iter().position(|call| call.path.as_deref() == Some("/proc/self/oom_score_adj")).unwrap();
-    let outcome = case.run(Some(Fault { who: Who::Child, index: score, errno: nix::libc::EACCES }));
+    let outcome = case.run(&[Fault { who: Who::Child, index: score, errno: nix::libc::EACCES }]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.err);
     assert!(outcome.err.contains("the OOM score stays as it is: openat("), "{}", outcome.err);
     case.bundle.left_nothing();
+}
+
+/// What was made before a failure is taken back in the opposite order.
+#[test]
+fn what_was_made_is_taken_back_last_first() {
+    let case = Case::new(bundles::full(), &["run"], bundles::SAID);
+    let calls = case.calls().launcher;
+    let index = calls.iter().position(|call| call.name == "clone3").unwrap();
+    let outcome = case.run(&[Fault { who: Who::Launcher, index, errno: EIO }]);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.err);
+    let groups = |name: &str, calls: &[Call]| -> Vec<(u64, Option<String>)> {
+        let ours = |call: &&Call| call.path.as_deref().is_some_and(|path| path.starts_with("corten-rt-"));
+        let found = calls.iter().filter(|call| call.name == name).filter(ours);
+        found.map(|call| (call.arguments[0], call.path.clone())).collect()
+    };
+    // Parents: of those that failed for want of a parent, only the second attempt made something.
+    let parent = |(_, path): &(u64, Option<String>)| path.as_ref().is_some_and(|path| !path.contains('/'));
+    let made: Vec<_> = groups("mkdirat", &outcome.traced.launcher[..index]).into_iter().filter(parent).collect();
+    let removed: Vec<_> = groups("unlinkat", &outcome.traced.launcher[index..]).into_iter().filter(parent).collect();
+    assert!(made.len() > 1);
+    assert_eq!(removed, made.into_iter().rev().collect::<Vec<_>>());
+    case.bundle.left_nothing();
+}
+
+/// A failure while something is taken back is told beside the first one, and the rest is taken back all the same.
+#[test]
+fn a_failure_of_taking_back_is_told_beside_the_first() {
+    let case = Case::new(bundles::full(), &["run"], bundles::SAID);
+    let clean = case.calls();
+    let clone = clean.launcher.iter().position(|call| call.name == "clone3").unwrap();
+    let mkdir = clean.launcher.iter().rposition(|call| call.name == "mkdirat").unwrap();
+    let hostname = clean.child.iter().position(|call| call.name == "sethostname").unwrap();
+    for (who, index, told) in [
+        (Who::Launcher, clone, "clone3("),
+        (Who::Launcher, mkdir, "mkdir cgroup"),
+        (Who::Child, hostname, "sethostname(\"corten\") = -1 EIO"),
+    ] {
+        let first = Fault { who, index, errno: EIO };
+        let once = case.run(&[first]).traced;
+        // In the second run a removal fails as well: the first one after that.
+        let from = if who == Who::Launcher { index } else { clone };
+        let removal = once.launcher.iter().skip(from).position(|call| call.name == "unlinkat").unwrap() + from;
+        let kept = once.launcher[removal].clone();
+        let outcome = case.run(&[first, Fault { who: Who::Launcher, index: removal, errno: EIO }]);
+        assert_eq!(outcome.code, Some(1), "{}", outcome.err);
+        let (before, after) = outcome.err.split_once("; and it could not be undone: ").unwrap();
+        assert!(before.contains(told), "{}", outcome.err);
+        assert!(after.contains("rmdir cgroup"), "{}", outcome.err);
+        // One directory stayed, with those above it; not those of the other hierarchies.
+        let left: Vec<_> = case.left_groups();
+        assert_eq!(left.len(), 1, "{left:?} after {kept:?} failed");
+        // The next start replaces it.
+        assert_eq!(case.run(&[]).code, Some(0));
+        case.clean();
+        case.bundle.left_nothing();
+    }
 }

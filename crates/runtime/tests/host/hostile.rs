@@ -73,7 +73,8 @@ fn cve_2019_5736_an_entry_point_interpreted_by_our_program_cannot_overwrite_it()
     let ran = bundle.exec("echo overwritten > /proc/1/exe");
     assert!(ran.err.contains("Read-only file system"), "{ran:?}");
     // And not when it has ended, by a descriptor opened before.
-    let ran = bundle.exec("exec 5</proc/1/exe; cat /log >/dev/null & echo x > /log; sleep 1; echo overwritten > /proc/self/fd/5");
+    let ran = bundle
+        .exec("exec 5</proc/1/exe; cat /log >/dev/null & echo x > /log; sleep 1; echo overwritten > /proc/self/fd/5");
     assert_ne!(ran.code, Some(0), "{ran:?}");
     assert_eq!(fs::read(example("oci")).unwrap(), before);
 }
@@ -127,11 +128,14 @@ fn cve_2021_30465_a_directory_swapped_during_mounting_leads_nowhere_else() {
     let race = json!({ "destination": "/vol/dir/deep/m", "type": "tmpfs", "source": "race" });
     let over = bind(&victim.path().join("rootfs/etc"), "/vol/dir/deep/e");
     let victim = victim.set("/mounts", json!([mounts, vec![bind(&volume, "/vol"), race, over]].concat()));
-    let swap = format!("rm -rf dir; ln -s {} dir; rm dir; ln -s ../../../../../..{} dir; rm dir; mkdir -p dir/deep/m",
-        outside.display(), outside.display());
+    let swap = format!(
+        "rm -rf dir; ln -s {} dir; rm dir; ln -s ../../../../../..{} dir; rm dir; mkdir -p dir/deep/m",
+        outside.display(),
+        outside.display()
+    );
     let attacker = attacker(&volume, &swap);
     let before = host_mounts();
-    let (mut started, mut refused) = (0, 0);
+    let (mut started, mut refused, mut seen) = (0, 0, 0);
     let deadline = Instant::now() + Duration::from_secs(4);
     while Instant::now() < deadline {
         let ran = victim.run();
@@ -140,9 +144,10 @@ fn cve_2021_30465_a_directory_swapped_during_mounting_leads_nowhere_else() {
                 started += 1;
                 // Wherever the link led, it led there inside of the root.
                 let places: Vec<&str> = ran.out.lines().collect();
-                assert!(places.len() == 1 && places[0].starts_with('/'), "{ran:?}");
-                let known = places[0].starts_with("/vol/dir/") || Path::new(places[0]).starts_with(&outside);
-                assert!(known || places[0].ends_with("deleted"), "{ran:?}");
+                // None at all when the directory it was mounted on was removed meanwhile.
+                let inside = |place: &&str| place.starts_with("/vol/dir/") || Path::new(place).starts_with(&outside);
+                assert!(places.len() <= 1 && places.iter().all(inside), "{ran:?}");
+                seen += places.len();
             }
             _ => refused += 1,
         }
@@ -150,7 +155,8 @@ fn cve_2021_30465_a_directory_swapped_during_mounting_leads_nowhere_else() {
         assert_eq!(host_mounts(), before, "a mount reached the host");
         victim.left_nothing();
     }
-    assert!(started > 10 && started + refused > 50, "{started} started, {refused} refused: no race took place");
+    let raced = started > 10 && seen > 0 && started + refused > 50;
+    assert!(raced, "{started} started, {seen} with the mount, {refused} refused: no race took place");
     drop(attacker);
 }
 
@@ -173,13 +179,13 @@ fn cve_2019_19921_proc_is_mounted_where_it_belongs_or_nowhere() {
     // A volume over the place itself, before or after the real one: what lies there in the end must not hide that the
     // masks are missing.
     for first in [true, false] {
-        let bundle = Bundle::script("cat /proc/kcore; echo over").set("/root/readonly", json!(false));
+        let bundle = Bundle::script("cat /proc/timer_list; echo over").set("/root/readonly", json!(false));
         let volume = volume(&bundle);
-        fs::write(volume.join("kcore"), "fake\n").unwrap();
+        fs::write(volume.join("timer_list"), "fake\n").unwrap();
         let mut mounts = bundle.config["mounts"].as_array().unwrap().clone();
         let at = if first { 0 } else { mounts.len() };
         mounts.insert(at, bind(&volume, "/proc"));
-        let bundle = bundle.set("/mounts", json!(mounts)).set("/linux/maskedPaths", json!(["/proc/kcore"]));
+        let bundle = bundle.set("/mounts", json!(mounts)).set("/linux/maskedPaths", json!(["/proc/timer_list"]));
         let ran = bundle.run();
         if first {
             assert_eq!(ran.ok(), "over\n");
@@ -193,8 +199,8 @@ fn cve_2019_19921_proc_is_mounted_where_it_belongs_or_nowhere() {
 /// CVE-2025-31133: what masks a file is the host's null device, whatever the container's `/dev/null` is or becomes.
 #[test]
 fn cve_2025_31133_masks_do_not_come_from_the_containers_dev() {
-    let script = "stat -c '%t:%T' /proc/kcore; [ -s /proc/timer_list ] && echo leaked; true";
-    let bundle = Bundle::script(script).set("/linux/maskedPaths", json!(["/proc/kcore", "/proc/timer_list"]));
+    let script = "stat -c '%t:%T' /proc/keys; [ -s /proc/timer_list ] && echo leaked; true";
+    let bundle = Bundle::script(script).set("/linux/maskedPaths", json!(["/proc/keys", "/proc/timer_list"]));
     let volume = volume(&bundle);
     fs::write(volume.join("target"), "the attacker's\n").unwrap();
     symlink("target", volume.join("null")).unwrap();
@@ -315,7 +321,8 @@ fn a_process_joins_a_hostile_container_unharmed() {
 /// A container that has moved itself below its own cgroup is found, joined and removed all the same.
 #[test]
 fn a_container_that_moves_in_its_cgroup_is_not_lost() {
-    let script = "mkdir /sys/fs/cgroup/pids/below && echo 0 > /sys/fs/cgroup/pids/below/tasks; touch /tmp/ready; exec sleep 100";
+    let script =
+        "mkdir /sys/fs/cgroup/pids/below && echo 0 > /sys/fs/cgroup/pids/below/tasks; touch /tmp/ready; exec sleep 100";
     let bundle = Bundle::script(script).set("/root/readonly", json!(false));
     let index = bundle.config["mounts"].as_array().unwrap().len() - 1;
     let bundle = bundle.set(&format!("/mounts/{index}/options"), json!(["nosuid", "noexec", "nodev"]));

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its fixtures too")]
 
 mod bundle;
+mod dry_run;
 mod escape;
 mod exec;
 mod faults;

@@ -46,7 +46,7 @@ pub(crate) struct Fault {
 pub(crate) struct Traced {
     pub(crate) launcher: Vec<Call>,
     pub(crate) child: Vec<Call>,
-    /// The call that was made to fail.
+    /// The last call that was made to fail.
     pub(crate) hit: Option<Call>,
     /// The command's exit code; `None` when a signal ended it.
     pub(crate) code: Option<i32>,
@@ -70,7 +70,7 @@ struct Tracee {
 }
 
 struct Tracer<'a> {
-    fault: Option<Fault>,
+    faults: &'a [Fault],
     tracees: HashMap<Pid, Tracee>,
     launcher: Pid,
     traced: Traced,
@@ -82,7 +82,7 @@ struct Tracer<'a> {
 
 /// Runs `command` to its end. When it ends well while its child has not executed anything yet (`create`), `release`
 /// is called, and the child followed further.
-pub(crate) fn trace<'a>(command: &Command, fault: Option<Fault>, release: impl FnOnce() + 'a) -> Traced {
+pub(crate) fn trace<'a>(command: &Command, faults: &'a [Fault], release: impl FnOnce() + 'a) -> Traced {
     let mut stopped = Command::new("sh");
     stopped.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
     if let Some(directory) = command.get_current_dir() {
@@ -101,7 +101,7 @@ pub(crate) fn trace<'a>(command: &Command, fault: Option<Fault>, release: impl F
     ptrace::seize(launcher, options).unwrap();
     kill(launcher, Signal::SIGCONT).unwrap();
     let mut tracer = Tracer {
-        fault,
+        faults,
         tracees: HashMap::new(),
         launcher,
         traced: Traced::default(),
@@ -221,7 +221,7 @@ impl Tracer<'_> {
         }
         let who = tracee.who;
         let calls = if who == Who::Launcher { &mut self.traced.launcher } else { &mut self.traced.child };
-        let fault = self.fault.filter(|fault| fault.who == who && fault.index == calls.len());
+        let fault = self.faults.iter().find(|fault| fault.who == who && fault.index == calls.len());
         if let Some(fault) = fault {
             self.traced.hit = Some(call.clone());
             tracee.answer = Some(fault.errno);
@@ -249,7 +249,8 @@ fn read_call(pid: Pid, registers: &libc::user_regs_struct) -> Call {
         | "open_tree" | "fchmodat" | "statx" | "write" => Some(1),
         _ => None,
     };
-    let described = matches!(name, "read" | "pread64" | "fstat" | "fstatfs" | "getdents64" | "waitid" | "statx" | "unlinkat");
+    let described =
+        matches!(name, "read" | "pread64" | "fstat" | "fstatfs" | "getdents64" | "waitid" | "statx" | "unlinkat");
     let descriptor = || std::fs::read_link(format!("/proc/{pid}/fd/{}", arguments[0])).ok();
     let path = path.and_then(|index: usize| read_text(pid, arguments[index])).filter(|path| !path.is_empty());
     let of_descriptor = descriptor().filter(|_| described).map(|path| path.to_string_lossy().into_owned());

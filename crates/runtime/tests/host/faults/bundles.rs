@@ -23,9 +23,7 @@ fn mounts(bundle: &Bundle) -> Vec<Value> {
     let file = bundle.path().join("given");
     std::fs::write(&file, "given\n").unwrap();
     std::fs::create_dir(bundle.path().join("shared")).unwrap();
-    let bind = |source: &str, destination: &str, options: &[&str]| {
-        json!({ "destination": destination, "type": "bind", "source": source, "options": options })
-    };
+    let bind = |source: &str, destination: &str, options: &[&str]| json!({ "destination": destination, "type": "bind", "source": source, "options": options });
     let mut mounts = bundle.config["mounts"].as_array().unwrap().clone();
     mounts.extend([
         json!({ "destination": "/tmp", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "size=1m", "rprivate"] }),
@@ -53,12 +51,18 @@ pub(super) fn full() -> Bundle {
         .set("/linux/personality", json!({ "domain": "LINUX" }))
         .set("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1", "kernel.msgmax": "65536" }))
         .set("/linux/rootfsPropagation", json!("rslave"))
-        .set("/linux/devices", json!([
-            { "path": "/dev/extra/fuse", "type": "c", "major": 10, "minor": 229, "uid": 1, "gid": 2 },
-            { "path": "/dev/fifo", "type": "p", "major": 0, "minor": 0 }
-        ]))
-        .set("/linux/resources", json!({ "devices": [{ "allow": false, "access": "rwm" }],
-            "memory": { "limit": 64 << 20 }, "pids": { "limit": 50 }, "cpu": { "shares": 512, "cpus": "0" } }))
+        .set(
+            "/linux/devices",
+            json!([
+                { "path": "/dev/extra/fuse", "type": "c", "major": 10, "minor": 229, "uid": 1, "gid": 2 },
+                { "path": "/dev/fifo", "type": "p", "major": 0, "minor": 0 }
+            ]),
+        )
+        .set(
+            "/linux/resources",
+            json!({ "devices": [{ "allow": false, "access": "rwm" }],
+            "memory": { "limit": 64 << 20 }, "pids": { "limit": 50 }, "cpu": { "shares": 512, "cpus": "0" } }),
+        )
         .set("/linux/cgroupsPath", json!(format!("/{id}-parent/{id}")))
 }
 

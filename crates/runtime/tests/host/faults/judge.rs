@@ -6,7 +6,9 @@ use crate::tracer::{Call, Who};
 /// Calls that are not made to fail one by one, and why.
 pub(super) fn category(call: &Call) -> Option<&'static str> {
     Some(match call.name {
-        "mmap" | "brk" | "munmap" | "mremap" | "madvise" | "mprotect" => "the allocator: out of memory aborts the process",
+        "mmap" | "brk" | "munmap" | "mremap" | "madvise" | "mprotect" => {
+            "the allocator: out of memory aborts the process"
+        }
         "sigaltstack" => "Rust's runtime, for the message of a stack overflow",
         "futex" | "sched_yield" | "restart_syscall" => "locks of the C library; nobody contends for them here",
         "exit" | "exit_group" => "does not return",
@@ -22,7 +24,9 @@ pub(super) fn tolerated(who: Who, call: &Call) -> Option<&'static str> {
     let path = call.path.as_deref().unwrap_or_default();
     Some(match (who, call.name) {
         (Who::Child, "rt_sigaction") => "two signals refuse it always, and what is not ignored needs no reset",
-        (Who::Child, "openat2" | "read") if path.ends_with("/etc/passwd") => "a list of users that cannot be read is none",
+        (Who::Child, "openat2" | "read") if path.ends_with("/etc/passwd") => {
+            "a list of users that cannot be read is none"
+        }
         (Who::Child, "openat") if path.parse::<u32>().is_ok() => {
             "a process that cannot wait for `start` ends: `create` has returned by then, and `start` finds it stopped"
         }
