@@ -161,7 +161,8 @@ impl Case {
             let told = ["start needs one that is created", "ended before it executed its command"];
             return if told.iter().any(|told| err.contains(told)) { Ok(()) } else { Err("no refusal".into()) };
         }
-        if !err.contains("= -1 EIO (") && !(who == Who::Launcher && err.contains("(os error 5)")) {
+        let answered = err.contains("= -1 EIO (") || who == Who::Launcher && err.contains("(os error 5)");
+        if !answered {
             return Err("the kernel's answer is not told".into());
         }
         if who == Who::Child {

@@ -90,6 +90,7 @@ pub(crate) fn trace<'a>(command: &Command, faults: &'a [Fault], release: impl Fn
         let file = |name: &str| Stdio::from(std::fs::File::create(directory.join(name)).unwrap());
         stopped.stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
     }
+    #[expect(clippy::zombie_processes, reason = "waited for by its number, with what it leaves behind")]
     let child = stopped.spawn().unwrap();
     let launcher = Pid::from_raw(i32::try_from(child.id()).unwrap());
     waitpid(launcher, Some(WaitPidFlag::WUNTRACED)).unwrap();
