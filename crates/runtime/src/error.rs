@@ -66,6 +66,16 @@ pub enum LaunchError {
     Listen(#[source] io::Error),
 }
 
+impl LaunchError {
+    /// This error, after what was done before was undone: with the failure of that, if it failed.
+    pub(crate) fn undone<T, E: Into<LaunchError>>(self, undo: Result<T, E>) -> LaunchError {
+        match undo {
+            Ok(_) => self,
+            Err(undo) => LaunchError::LeftBehind { error: Box::new(self), undo: Box::new(undo.into()) },
+        }
+    }
+}
+
 impl Classify for LaunchError {
     fn kind(&self) -> Kind {
         match self {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Starting a container: the launcher's side.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
@@ -156,10 +156,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
             let warnings = started.heard.warnings;
             Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, steps, warnings })
         }
-        Err(error) => Err(match cgroup.undo() {
-            Ok(()) => error,
-            Err(undo) => LaunchError::LeftBehind { error: Box::new(error), undo: Box::new(undo.into()) },
-        }),
+        Err(error) => Err(error.undone(cgroup.undo())),
     }
 }
 
@@ -217,20 +214,15 @@ pub(crate) fn start_child(
     });
     let heard = match result {
         Ok(heard) => heard,
-        Err(error) => {
-            end(&child);
-            return Err(error);
-        }
+        Err(error) => return Err(error.undone(end(&child))),
     };
     if !heard.ready && !heard.executing {
-        return Err(LaunchError::ChildGone { status: end(&child) });
+        let gone = |status| LaunchError::ChildGone { status };
+        return Err(end(&child).map_or_else(|undo| gone("nobody knows how".into()).undone(Err::<(), _>(undo)), gone));
     }
     let terminal = match console.map(receive_terminal).transpose() {
         Ok(terminal) => terminal,
-        Err(error) => {
-            end(&child);
-            return Err(error);
-        }
+        Err(error) => return Err(error.undone(end(&child))),
     };
     Ok(Started { child, heard, terminal })
 }
@@ -268,14 +260,16 @@ fn receive_terminal(socket: OwnedFd) -> Result<OwnedFd, LaunchError> {
 }
 
 /// Kills the child, waits for it, and says how it ended (it may have before that).
-pub(crate) fn end(child: &Child) -> String {
-    sys::process::pidfd_send_signal(child.pidfd.as_fd(), 9).unwrap_or_default();
-    let waited = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED));
-    match waited.ok().flatten().map(|status| (status.terminating_signal(), status.exit_status())) {
+pub(crate) fn end(child: &Child) -> Result<String, LaunchError> {
+    // Whoever is not killed would be waited for in vain.
+    sys::process::pidfd_send_signal(child.pidfd.as_fd(), 9)?;
+    let waited = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED))
+        .map_err(|errno| sys::Error::new(format!("waitid(P_PIDFD, {}, WEXITED)", child.pidfd.as_raw_fd()), errno))?;
+    Ok(match waited.map(|status| (status.terminating_signal(), status.exit_status())) {
         Some((Some(signal), _)) => format!("signal {signal}"),
         Some((_, Some(code))) => format!("exit code {code}"),
         _ => "nobody knows how".into(),
-    }
+    })
 }
 
 fn open_fifo(path: &Path) -> Result<OwnedFd, LaunchError> {

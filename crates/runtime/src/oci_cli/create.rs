@@ -12,7 +12,7 @@ use oci::runtime_spec::Spec;
 use super::error::CliError;
 use super::flags::{Flag, Flags};
 use super::log::Log;
-use super::store::{Entry, Record, replace, start_time};
+use super::store::{Entry, Record, remove, replace, start_time};
 use super::{Context, delete, foreground, print, time};
 use crate::launch::{Extras, absolute, launch_with};
 use crate::preview::preview_with;
@@ -202,11 +202,7 @@ fn end(request: &Request, launched: &Launched) -> Result<(), CliError> {
 }
 
 fn remove_pid_file(request: &Request) -> Result<(), CliError> {
-    let Some(path) = &request.pid_file else { return Ok(()) };
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(CliError::file("remove", path)(error)),
-        _ => Ok(()),
-    }
+    request.pid_file.as_deref().map_or(Ok(()), remove)
 }
 
 fn remember(request: &Request, entry: &Entry, launched: &Launched) -> Result<(), CliError> {

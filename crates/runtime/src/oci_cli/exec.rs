@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use std::os::fd::AsFd;
 
 use oci::runtime_spec::{Capabilities, Capability, ContainerState, LinuxCapabilities, Process, Spec, User};
+use sys::process::Child;
 
 use super::error::CliError;
 use super::flags::{Flag, Flags};
 use super::log::Log;
-use super::store::replace;
+use super::store::{remove, replace};
 use super::{Context, create, foreground};
 use crate::exec::exec_with;
 use crate::launch::{Extras, end};
@@ -65,14 +66,16 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
         (Some(console), Some(terminal)) => create::send_terminal(console, terminal),
         _ => Ok(()),
     });
-    if let Err(error) = told {
-        end(&sys::process::Child { pid: executed.pid, pidfd: executed.pidfd });
-        return Err(error);
-    }
-    match foreground {
+    let attended = told.and_then(|()| match foreground {
         Some(foreground) => foreground.attend(executed.pidfd.as_fd(), executed.terminal.as_ref()),
         None => Ok(0),
-    }
+    });
+    // Nobody would know of a process that runs on after this.
+    attended.map_err(|error| {
+        let ended = end(&Child { pid: executed.pid, pidfd: executed.pidfd });
+        let forgotten = flags.path("pid-file").map_or(Ok(()), |path| remove(&path));
+        error.undone([ended.map(drop).map_err(CliError::from), forgotten])
+    })
 }
 
 /// What to execute: the file that `--process` names, or the container's own process with other words and what the

@@ -231,6 +231,14 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), CliError> {
     })
 }
 
+/// Removes a file that [`replace`] may have written.
+pub(super) fn remove(path: &Path) -> Result<(), CliError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(CliError::file("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Makes a new file, in place of what somebody else left under that name: never through a link.
 fn create(path: &Path) -> std::io::Result<File> {
     match File::create_new(path) {

@@ -80,8 +80,9 @@ fn apply(value: &mut Value, place: prop::sample::Index, change: Change) {
         (Change::Replace(new), _) => *value.pointer_mut(&place).unwrap() = new,
         (Change::Remove, Some(Value::Object(fields))) => drop(fields.remove(&key.replace("~1", "/"))),
         (Change::Repeat, Some(Value::Array(items))) => {
-            let item = items[key.parse::<usize>().unwrap()].clone();
-            items.push(item);
+            // The whole has no place in a list, even if it is one by now.
+            let item = key.parse::<usize>().ok().and_then(|index| items.get(index)).cloned();
+            items.extend(item);
         }
         _ => {}
     }

@@ -56,6 +56,8 @@ fn engine() -> Inputs {
 /// Configurations as engines wrote them on a cgroup v1 host; only ids and paths were shortened.
 const ENGINES: &[&str] = &[
     "buildah",
+    "cri-container",
+    "cri-pause",
     "ctr-default",
     "ctr-net-host",
     "ctr-privileged",

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use runtime::plan::{Inputs, plan_exec};
 
 use crate::bundle::{Bundle, Ran};
-use crate::tracer::{Call, Fault, Traced, Who, trace};
+use crate::tracer::{At, Call, Fault, Traced, Who, trace};
 
 const EIO: i32 = 5;
 
@@ -207,7 +207,7 @@ impl Case {
         let mut last = 0;
         let mut wrong = Vec::new();
         for (index, call) in calls.iter().enumerate().filter(|(_, call)| judge::category(call).is_none()) {
-            let outcome = self.run(&[Fault { who, index, errno: EIO }]);
+            let outcome = self.run(&[Fault { who, at: At::Index(index), errno: EIO }]);
             let hit = outcome.traced.hit.as_ref().unwrap_or(call);
             if judge::category(hit).is_some() {
                 // A run that waited more, or less, than the first made its calls in another place.
@@ -272,14 +272,14 @@ fn what_can_be_done_without() {
         [("keyctl", nix::libc::ENOSYS, ""), ("prlimit64", nix::libc::EPERM, "RLIMIT_NOFILE is not raised: prlimit64(")]
     {
         let index = calls.iter().position(|call| call.name == name).unwrap();
-        let outcome = case.run(&[Fault { who: Who::Child, index, errno }]);
+        let outcome = case.run(&[Fault { who: Who::Child, at: At::Index(index), errno }]);
         assert_eq!((outcome.code, outcome.out.as_str()), (Some(0), bundles::SAID), "{name}: {}", outcome.err);
         assert_eq!(outcome.traced.hit.map(|call| call.name), Some(name));
         assert!(outcome.err.contains(warning), "{name}: {}", outcome.err);
         assert_eq!(warning.is_empty(), outcome.err.is_empty(), "{name}: {}", outcome.err);
     }
     let score = calls.iter().position(|call| call.path.as_deref() == Some("/proc/self/oom_score_adj")).unwrap();
-    let outcome = case.run(&[Fault { who: Who::Child, index: score, errno: nix::libc::EACCES }]);
+    let outcome = case.run(&[Fault { who: Who::Child, at: At::Index(score), errno: nix::libc::EACCES }]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.err);
     assert!(outcome.err.contains("the OOM score stays as it is: openat("), "{}", outcome.err);
     case.bundle.left_nothing();
@@ -291,7 +291,7 @@ fn what_was_made_is_taken_back_last_first() {
     let case = Case::new(bundles::full(), &["run"], bundles::SAID);
     let calls = case.calls().launcher;
     let index = calls.iter().position(|call| call.name == "clone3").unwrap();
-    let outcome = case.run(&[Fault { who: Who::Launcher, index, errno: EIO }]);
+    let outcome = case.run(&[Fault { who: Who::Launcher, at: At::Index(index), errno: EIO }]);
     assert_eq!(outcome.code, Some(1), "{}", outcome.err);
     let groups = |name: &str, calls: &[Call]| -> Vec<(u64, Option<String>)> {
         let ours = |call: &&Call| call.path.as_deref().is_some_and(|path| path.starts_with("corten-rt-"));
@@ -320,13 +320,13 @@ fn a_failure_of_taking_back_is_told_beside_the_first() {
         (Who::Launcher, mkdir, "mkdir cgroup"),
         (Who::Child, hostname, "sethostname(\"corten\") = -1 EIO"),
     ] {
-        let first = Fault { who, index, errno: EIO };
+        let first = Fault { who, at: At::Index(index), errno: EIO };
         let once = case.run(&[first]).traced;
         // In the second run a removal fails as well: the first one after that.
         let from = if who == Who::Launcher { index } else { clone };
         let removal = once.launcher.iter().skip(from).position(|call| call.name == "unlinkat").unwrap() + from;
         let kept = once.launcher[removal].clone();
-        let outcome = case.run(&[first, Fault { who: Who::Launcher, index: removal, errno: EIO }]);
+        let outcome = case.run(&[first, Fault { who: Who::Launcher, at: At::Index(removal), errno: EIO }]);
         assert_eq!(outcome.code, Some(1), "{}", outcome.err);
         let (before, after) = outcome.err.split_once("; and it could not be undone: ").unwrap();
         assert!(before.contains(told), "{}", outcome.err);
@@ -338,5 +338,24 @@ fn a_failure_of_taking_back_is_told_beside_the_first() {
         assert_eq!(case.run(&[]).code, Some(0));
         case.clean();
         case.bundle.left_nothing();
+    }
+}
+
+/// A launcher that fails once its process runs ends it: nobody would know of one that runs on.
+#[test]
+fn a_process_that_nobody_attends_is_ended() {
+    let launcher = |name, nth| [Fault { who: Who::Launcher, at: At::Named(name, nth), errno: EIO }];
+    let bundle = bundles::full().set("/process/args", serde_json::json!(["sleep", "1000"]));
+    let run = Case::new(bundle, &["run", "--pid-file", "pid"], "");
+    let outcome = run.run(&launcher("ppoll", 0));
+    assert!(outcome.err.contains("poll(signals, process, terminal) = -1 EIO"), "{}", outcome.err);
+    assert_eq!((outcome.code, run.left()), (Some(1), None));
+    let exec = Case::exec();
+    let words = [&exec.args[..exec.args.len() - 2], &["sleep".into(), "1000".into()]].concat();
+    let exec = Case { args: words, ..exec };
+    for (fault, told) in [(launcher("ppoll", 0), "poll("), (launcher("setns", 1), "setns(")] {
+        let outcome = exec.run(&fault);
+        assert!(outcome.err.contains(told), "{}", outcome.err);
+        assert_eq!((outcome.code, exec.left()), (Some(1), None));
     }
 }

@@ -310,7 +310,12 @@ fn a_process_joins_a_hostile_container_unharmed() {
         assert!(Instant::now() < deadline, "not ready: {}", fs::read_to_string(bundle.path().join("err")).unwrap());
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(bundle.exec("echo $HOME; ls /proc").ok(), "/\n");
+    // Who waited for somebody to write to the pipe would wait for ever.
+    let oci = bundle.command(&["exec", &bundle.id, "sh", "-c", "echo $HOME; ls /proc"]);
+    let mut limited = Command::new("timeout");
+    limited.args(["--signal=KILL", "10"]).arg(oci.get_program()).args(oci.get_args());
+    limited.current_dir(bundle.path());
+    assert_eq!(bundle.finish(limited).ok(), "/\n");
     let _listener = std::os::unix::net::UnixListener::bind(bundle.path().join("socket")).unwrap();
     let args = ["exec", "--tty", "--detach", "--console-socket", "socket", &bundle.id, "true"];
     bundle.oci(&args).fails(1, "/dev/pts/ptmx");

@@ -33,12 +33,30 @@ pub(crate) enum Who {
     Child,
 }
 
-/// The call that fails: whose, the how manieth (from 0), and with what.
+/// The call that fails: whose, which, and with what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fault {
     pub(crate) who: Who,
-    pub(crate) index: usize,
+    pub(crate) at: At,
     pub(crate) errno: i32,
+}
+
+/// Which call it is, counted from 0: among all, or among those of a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    Index(usize),
+    Named(&'static str, usize),
+}
+
+impl At {
+    fn is(self, call: &Call, before: &[Call]) -> bool {
+        match self {
+            At::Index(index) => index == before.len(),
+            At::Named(name, nth) => {
+                call.name == name && before.iter().filter(|earlier| earlier.name == name).count() == nth
+            }
+        }
+    }
 }
 
 /// What happened.
@@ -222,7 +240,7 @@ impl Tracer<'_> {
         }
         let who = tracee.who;
         let calls = if who == Who::Launcher { &mut self.traced.launcher } else { &mut self.traced.child };
-        let fault = self.faults.iter().find(|fault| fault.who == who && fault.index == calls.len());
+        let fault = self.faults.iter().find(|fault| fault.who == who && fault.at.is(&call, calls));
         if let Some(fault) = fault {
             self.traced.hit = Some(call.clone());
             tracee.answer = Some(fault.errno);
@@ -261,9 +279,8 @@ fn read_call(pid: Pid, registers: &libc::user_regs_struct) -> Call {
 fn read_text(pid: Pid, address: u64) -> Option<String> {
     let memory = std::fs::File::open(format!("/proc/{pid}/mem")).ok()?;
     let mut bytes = [0; 256];
-    // A string near the end of its page is shorter than that.
-    let page_end = 4096 - usize::try_from(address % 4096).ok()?;
-    let length = memory.read_at(&mut bytes[..page_end.min(256)], address).ok()?;
+    // Where the memory ends before that, less is read.
+    let length = memory.read_at(&mut bytes, address).ok()?;
     let text = bytes[..length].split(|byte| *byte == 0).next()?;
     Some(String::from_utf8_lossy(text).into_owned())
 }
