@@ -188,6 +188,14 @@ pub enum CgroupError {
         /// How long was waited, in seconds.
         seconds: u64,
     },
+    /// Something failed, and what had been made before could not all be removed.
+    #[error("{}; and it could not be undone: {}", errors::chain(error.as_ref()), errors::chain(undo.as_ref()))]
+    LeftBehind {
+        /// What failed first.
+        error: Box<CgroupError>,
+        /// What failed when it was undone.
+        undo: Box<CgroupError>,
+    },
     /// A cgroup's directory could not be removed.
     #[error("rmdir cgroup {path} in {hierarchy}")]
     Remove {
@@ -215,6 +223,7 @@ impl Classify for CgroupError {
                 rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL => Kind::Unsupported,
                 _ => kind_of_io(&source.to_io()),
             },
+            CgroupError::LeftBehind { error, .. } => error.kind(),
             CgroupError::Content { .. } | CgroupError::Timeout { .. } => Kind::Internal,
             // The kernel answers a value it does not like with one of these two.
             CgroupError::Write { source, .. }
@@ -239,6 +248,7 @@ impl Classify for CgroupError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            CgroupError::LeftBehind { error, .. } => error.hint(),
             CgroupError::NotMounted => {
                 Some("mount one: `mount -t cgroup2 none /sys/fs/cgroup`, or boot with systemd".to_owned())
             }

@@ -158,12 +158,11 @@ impl Host {
     /// that nothing uses any more. One that is in use, not there, or somebody else's, is left as it is.
     ///
     /// # Errors
-    /// When the kernel refuses for another reason than use.
+    /// When the kernel refuses for another reason than use: the first refusal; the other hierarchies are tried all the
+    /// same.
     pub fn prune(&self, path: &CgroupPath) -> Result<(), CgroupError> {
-        for hierarchy in &self.hierarchies {
-            crate::remove::prune(hierarchy, path)?;
-        }
-        Ok(())
+        let pruned: Vec<_> = self.hierarchies.iter().map(|hierarchy| crate::remove::prune(hierarchy, path)).collect();
+        pruned.into_iter().collect()
     }
 }
 

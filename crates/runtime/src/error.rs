@@ -129,9 +129,27 @@ pub enum LaunchError {
         /// How it ended.
         status: String,
     },
+    /// It failed, and what had been made before could not all be removed.
+    #[error("{}; and it could not be undone: {}", errors::chain(error.as_ref()), errors::chain(undo.as_ref()))]
+    LeftBehind {
+        /// What failed first.
+        error: Box<LaunchError>,
+        /// What failed when it was undone.
+        undo: Box<LaunchError>,
+    },
     /// What the child said could not be read.
     #[error("read what the container's first process says")]
     Listen(#[source] io::Error),
+}
+
+impl LaunchError {
+    /// This error, after what was done before was undone: with the failure of that, if it failed.
+    pub(crate) fn undone<T, E: Into<LaunchError>>(self, undo: Result<T, E>) -> LaunchError {
+        match undo {
+            Ok(_) => self,
+            Err(undo) => LaunchError::LeftBehind { error: Box::new(self), undo: Box::new(undo.into()) },
+        }
+    }
 }
 
 impl Classify for LaunchError {
@@ -157,6 +175,7 @@ impl Classify for LaunchError {
             LaunchError::NoListener => Kind::Unsupported,
             LaunchError::Hook(error) => error.kind(),
             LaunchError::Child(report) => report.kind,
+            LaunchError::LeftBehind { error, .. } => error.kind(),
             LaunchError::ChildGone { .. } | LaunchError::Listen(_) => Kind::Internal,
         }
     }
@@ -167,6 +186,7 @@ impl Classify for LaunchError {
             LaunchError::Cgroup(error) => error.hint(),
             LaunchError::Systemd(error) => error.hint(),
             LaunchError::Child(report) => report.hint.clone(),
+            LaunchError::LeftBehind { error, .. } => error.hint(),
             LaunchError::Exposed => Some("runtime::protect::reexec must be the first thing such a program does".into()),
             LaunchError::NoIdMap { .. } => Some(
                 "the file system, or the kernel's support for it, has no id-mapped mounts, or it has one already"

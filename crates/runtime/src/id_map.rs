@@ -42,8 +42,11 @@ fn namespace(maps: &IdMaps) -> Result<OwnedFd, LaunchError> {
         let file = openat(outside::directory(&child)?, "ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         Ok(file.map_err(|errno| sys::Error::new("openat(/proc/PID, \"ns/user\", O_RDONLY)", errno))?)
     });
-    end(&child);
-    made
+    let ended = end(&child);
+    match made {
+        Ok(file) => ended.map(|_| file),
+        Err(error) => Err(error.undone(ended)),
+    }
 }
 
 /// The type of the file system, for a reader; its number where this does not know the name.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Starting a container: the launcher's side.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
@@ -127,11 +127,11 @@ pub fn launch(request: LaunchRequest<'_>) -> Result<Launched, LaunchError> {
     if runs && spec.hooks().is_some() {
         let context = Context::new(id, absolute(bundle)?, spec);
         if let Err(error) = context.run_poststart(spec, launched.pid) {
-            launched.cgroup.kill().unwrap_or_default();
-            end(&Child { pid: launched.pid, pidfd: launched.pidfd });
-            launched.cgroup.remove().unwrap_or_default();
+            let killed = launched.cgroup.kill();
+            let ended = end(&Child { pid: launched.pid, pidfd: launched.pidfd });
+            let error = LaunchError::from(error).undone(killed).undone(ended).undone(launched.cgroup.undo());
             drop(context.run_poststop(spec));
-            return Err(error.into());
+            return Err(error);
         }
     }
     Ok(launched)
@@ -150,23 +150,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
             steps.push(Step::now(name));
         }
     };
-    let waits = matches!(request.start, Start::WaitFor(_));
-    let (apparmor, selinux) = security_modules(request.spec.process().as_ref(), request.spec.linux().as_ref());
-    let inputs = Inputs {
-        bundle: absolute(request.bundle)?,
-        apparmor,
-        selinux,
-        no_new_keyring: extras.no_new_keyring,
-        rootfs: request.rootfs.is_some(),
-        netns: request.netns.is_some(),
-        terminal: matches!(request.stdio, Stdio::Terminal { .. }),
-        waits_for_start: waits,
-        dies_with_parent: !waits && !extras.outlives_launcher,
-        no_pivot: extras.no_pivot,
-        preserve_fds: extras.preserve_fds,
-        caller: prepare::caller()?,
-        hierarchies: prepare::hierarchies(request.spec)?,
-    };
+    let inputs = inputs(&request, extras)?;
     let plan = plan(request.spec, &inputs)?;
     step("plan");
     let filter = prepare::filter(request.spec, request.filters)?;
@@ -218,12 +202,33 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
             Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, scope, steps, warnings })
         }
         Err(error) => {
-            place.undo();
+            let error = error.undone(place.undo());
             // The first error is the one to tell, not what hooks that were to clean up after it say.
             drop(context.map(|context| context.run_poststop(request.spec)));
             Err(error)
         }
     }
+}
+
+/// What the plan of this launch depends on besides its spec.
+pub(crate) fn inputs(request: &LaunchRequest<'_>, extras: Extras) -> Result<Inputs, LaunchError> {
+    let waits = matches!(request.start, Start::WaitFor(_));
+    let (apparmor, selinux) = security_modules(request.spec.process().as_ref(), request.spec.linux().as_ref());
+    Ok(Inputs {
+        bundle: absolute(request.bundle)?,
+        apparmor,
+        selinux,
+        no_new_keyring: extras.no_new_keyring,
+        rootfs: request.rootfs.is_some(),
+        netns: request.netns.is_some(),
+        terminal: matches!(request.stdio, Stdio::Terminal { .. }),
+        waits_for_start: waits,
+        dies_with_parent: !waits && !extras.outlives_launcher,
+        no_pivot: extras.no_pivot,
+        preserve_fds: extras.preserve_fds,
+        caller: prepare::caller()?,
+        hierarchies: prepare::hierarchies(request.spec)?,
+    })
 }
 
 fn start(mut prepared: Prepared<'_>, cgroup: &Cgroup, plan: &Plan, channel: Ours) -> Result<Started, LaunchError> {
@@ -268,20 +273,15 @@ pub(crate) fn start_child(
     });
     let heard = match result {
         Ok(heard) => heard,
-        Err(error) => {
-            end(&child);
-            return Err(error);
-        }
+        Err(error) => return Err(error.undone(end(&child))),
     };
     if !heard.ready && !heard.executing {
-        return Err(LaunchError::ChildGone { status: end(&child) });
+        let gone = |status| LaunchError::ChildGone { status };
+        return Err(end(&child).map_or_else(|undo| gone("nobody knows how".into()).undone(Err::<(), _>(undo)), gone));
     }
     let terminal = match console.map(receive_terminal).transpose() {
         Ok(terminal) => terminal,
-        Err(error) => {
-            end(&child);
-            return Err(error);
-        }
+        Err(error) => return Err(error.undone(end(&child))),
     };
     Ok(Started { child, heard, terminal })
 }
@@ -329,14 +329,16 @@ fn receive_terminal(socket: OwnedFd) -> Result<OwnedFd, LaunchError> {
 }
 
 /// Kills the child, waits for it, and says how it ended (it may have before that).
-pub(crate) fn end(child: &Child) -> String {
-    sys::process::pidfd_send_signal(child.pidfd.as_fd(), 9).unwrap_or_default();
-    let waited = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED));
-    match waited.ok().flatten().map(|status| (status.terminating_signal(), status.exit_status())) {
+pub(crate) fn end(child: &Child) -> Result<String, LaunchError> {
+    // Whoever is not killed would be waited for in vain.
+    sys::process::pidfd_send_signal(child.pidfd.as_fd(), 9)?;
+    let waited = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED))
+        .map_err(|errno| sys::Error::new(format!("waitid(P_PIDFD, {}, WEXITED)", child.pidfd.as_raw_fd()), errno))?;
+    Ok(match waited.map(|status| (status.terminating_signal(), status.exit_status())) {
         Some((Some(signal), _)) => format!("signal {signal}"),
         Some((_, Some(code))) => format!("exit code {code}"),
         _ => "nobody knows how".into(),
-    }
+    })
 }
 
 fn open_fifo(path: &Path) -> Result<OwnedFd, LaunchError> {

@@ -6,6 +6,7 @@
 //! - `apply`: what the child does with the plan, between clone3 and execve.
 //! - [`launch()`] and [`exec()`]: what the parent does: clone, collect the child's messages, return a process.
 //! - `criu`: checkpoint and restore, by CRIU.
+//! - [`preview`]: what a launch would do, printed; nothing is done.
 //! - [`protect`]: why a container cannot reach the program that started it.
 //! - [`oci_cli`]: runc's command line over these.
 //!
@@ -29,6 +30,7 @@ pub mod oci_cli;
 mod outside;
 pub mod plan;
 mod prepare;
+pub mod preview;
 pub mod protect;
 mod resolve;
 mod rootless;

@@ -49,6 +49,11 @@ pub(crate) fn make_cgroup(spec: &Spec, id: &ContainerId) -> Result<Cgroup, Launc
     Ok(cgroup_host()?.create(&cgroup_path(spec, id)?, resources(spec).as_ref())?)
 }
 
+/// What [`make_cgroup`] would do.
+pub(crate) fn preview_cgroup(spec: &Spec, id: &ContainerId) -> Result<cgroup::Preview, LaunchError> {
+    Ok(cgroup_host()?.preview(&cgroup_path(spec, id)?, resources(spec).as_ref())?)
+}
+
 /// The container's limits.
 pub(crate) fn resources(spec: &Spec) -> Option<LinuxResources> {
     spec.linux().as_ref().and_then(|linux| linux.resources().clone()).map(with_default_devices)

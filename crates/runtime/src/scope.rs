@@ -48,8 +48,7 @@ impl Place {
         };
         let given = owner(spec).map_or(Ok(()), |uid| place.cgroup.give_to(uid));
         if let Err(error) = given {
-            place.undo();
-            return Err(error.into());
+            return Err(LaunchError::Cgroup(error).undone(place.undo()));
         }
         Ok(place)
     }
@@ -73,14 +72,15 @@ impl Place {
         (self.cgroup, self.scope, self.warning)
     }
 
-    /// There will be no process. The error that led here is the one to tell; what is left of the cgroup is found by the
-    /// next `create`.
-    pub(crate) fn undo(self) {
+    /// There will be no process.
+    pub(crate) fn undo(self) -> Result<(), LaunchError> {
         drop(self.placeholder);
-        if let (Some(scope), Ok(host)) = (&self.scope, cgroup_host()) {
-            scope.stop(host).unwrap_or_default();
-        }
-        self.cgroup.remove().unwrap_or_default();
+        let stopped = match &self.scope {
+            Some(scope) => cgroup_host().and_then(|host| Ok(scope.stop(host)?)),
+            None => Ok(()),
+        };
+        let removed = self.cgroup.undo().map_err(LaunchError::Cgroup);
+        stopped.and(removed)
     }
 }
 

@@ -370,6 +370,23 @@ impl<'a> Child<'a> {
         }
     }
 
+    /// Says that the next thing is execve: whoever waits must hear it, or would take the pipe's end for a failure.
+    /// A launcher that has gone its way (`create`) listens no more, and need not.
+    fn announce(&self) -> Result<(), StepError> {
+        let call = |error: io::Error| {
+            let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+            sys::Error::new("write(status, \"executing\")", errno)
+        };
+        match &self.started {
+            Some(started) => Message::Executing.write(&mut Writer(started.as_fd())).map_err(call)?,
+            None => match self.say(&Message::Executing).map_err(call) {
+                Err(error) if error.errno() != rustix::io::Errno::PIPE => return Err(error.into()),
+                _ => {}
+            },
+        }
+        Ok(())
+    }
+
     /// Tells the launcher, and whoever called `start`. There is nobody else when neither is listening any more.
     fn tell(&self, message: &Message) {
         self.say(message).unwrap_or_default();

@@ -53,9 +53,13 @@ impl Files {
         let mode;
         let target = if matches!(kind, "proc" | "sysfs") {
             // The kernel's own interfaces are where they are expected, or nowhere.
-            root.ensure_no_links(&mount.destination)?
+            root.ensure_no_links(&mount.destination, Leaf::Directory)?
         } else {
-            let existing = root.open(&mount.destination, OFlags::PATH | OFlags::DIRECTORY).ok();
+            let existing = match root.open(&mount.destination, OFlags::PATH | OFlags::DIRECTORY) {
+                Ok(existing) => Some(existing),
+                Err(error) if error.errno() == Errno::NOENT => None,
+                Err(error) => return Err(error.into()),
+            };
             if let (Some(existing), "tmpfs") = (&existing, kind)
                 && !parameters.iter().any(|(key, _)| *key == "mode")
             {
@@ -142,7 +146,7 @@ impl Files {
         namespace: bool,
     ) -> Result<OwnedFd, StepError> {
         let root = self.root()?;
-        let target = root.ensure_no_links(&mount.destination)?;
+        let target = root.ensure_no_links(&mount.destination, Leaf::Directory)?;
         let attributes = mount.attributes.set;
         let top = new_mount("tmpfs", Some("cgroup"), &[("mode", Some("755"))], attributes & !ATTR_RDONLY)?;
         attach(&top, &target)?;
@@ -292,7 +296,7 @@ fn set_attributes(tree: BorrowedFd<'_>, mount: &MountOperation) -> Result<(), St
 
 /// Nothing may be mounted over the kernel's own interface by way of a link: it could hide from the container's
 /// programs, and from its masks, what they rely on.
-fn refuse_procfs(target: BorrowedFd<'_>, destination: &Path) -> Result<(), StepError> {
+pub(super) fn refuse_procfs(target: BorrowedFd<'_>, destination: &Path) -> Result<(), StepError> {
     let statfs = fstatfs(target).map_err(|errno| sys::Error::new(format!("fstatfs({})", target.as_raw_fd()), errno))?;
     if statfs.f_type == PROC_SUPER_MAGIC {
         return Err(StepError::LeadsIntoProc { path: destination.to_owned() });

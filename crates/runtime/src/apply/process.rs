@@ -158,19 +158,22 @@ impl Child<'_> {
 
     fn oom_score(&self, score: i32) -> Result<(), StepError> {
         const PATH: &str = "/proc/self/oom_score_adj";
-        let file = openat(CWD, PATH, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-        if let Ok(file) = &file {
+        let opened = openat(CWD, PATH, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| sys::Error::new(format!("openat(AT_FDCWD, {PATH:?}, O_WRONLY|O_CLOEXEC)"), errno));
+        if let Ok(file) = &opened {
             super::mounts::require_procfs(file.as_fd(), Path::new(PATH))?;
         }
-        let written = file.and_then(|file| rustix::io::write(&file, score.to_string().as_bytes()));
+        let written = opened.and_then(|file| {
+            let written = rustix::io::write(&file, score.to_string().as_bytes());
+            written.map_err(|errno| sys::Error::new(format!("write({PATH:?}, \"{score}\")"), errno))
+        });
         match written {
             Ok(_) => Ok(()),
-            Err(errno @ (Errno::ACCESS | Errno::PERM)) => {
-                let error = sys::Error::new(format!("write({PATH:?}, \"{score}\")"), errno);
+            Err(error) if matches!(error.errno(), Errno::ACCESS | Errno::PERM) => {
                 self.warn(format!("the OOM score stays as it is: {error}"));
                 Ok(())
             }
-            Err(errno) => Err(sys::Error::new(format!("write({PATH:?}, \"{score}\")"), errno).into()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -304,7 +307,10 @@ impl Child<'_> {
     fn wait_for_start(&mut self) -> Result<(), StepError> {
         let (fifo, own) = self.fifo.take().ok_or(StepError::NotProvided { what: "a fifo" })?;
         self.flush_steps();
-        self.say(&Message::Ready).map_err(|_| StepError::ParentGone)?;
+        self.say(&Message::Ready).map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::PIPE) | None => StepError::ParentGone,
+            Some(errno) => sys::Error::new("write(status, \"ready\")", errno).into(),
+        })?;
         // The fifo is known by descriptor only; opening it for writing goes through the process's own list of them,
         // opened while procfs was the host's. It blocks until somebody reads.
         let name = fifo.as_raw_fd().to_string();
@@ -338,7 +344,7 @@ impl Child<'_> {
             self.steps.push(crate::Step::now("execve"));
         }
         self.flush_steps();
-        self.tell(&Message::Executing);
+        self.announce()?;
         sys::signal::reset_ignored();
         sys::signal::unblock_all()?;
         let error = sys::exec::execve(&path, &program.arguments, &environment);

@@ -81,7 +81,7 @@ impl Stage<'_> {
 fn make(root: &Root<'_>, point: &Point) -> sys::Result<()> {
     match point {
         Point::Directory(path) => root.ensure(path, Leaf::Directory).map(drop),
-        Point::KernelDirectory(path) => root.ensure_no_links(path).map(drop),
+        Point::KernelDirectory(path) => root.ensure_no_links(path, Leaf::Directory).map(drop),
         Point::Bind(Bind { destination, source, recursive }) => {
             let tree = tree(source, *recursive)?;
             let leaf = if is_directory(&tree)? { Leaf::Directory } else { Leaf::File };

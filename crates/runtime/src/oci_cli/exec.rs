@@ -6,12 +6,13 @@ use std::os::fd::AsFd;
 
 use cgroup::Below;
 use oci::runtime_spec::{Capabilities, Capability, LinuxCapabilities, Process, Spec, User};
+use sys::process::Child;
 
 use super::error::CliError;
 use super::flags::{Flag, Flags};
 use super::inherited::Inherited;
 use super::log::Log;
-use super::store::{Status, replace};
+use super::store::{Status, remove, replace};
 use super::{Context, config, create, foreground};
 use crate::exec::exec_with;
 use crate::launch::{Extras, end};
@@ -82,14 +83,16 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
         (Some(console), Some(terminal)) => create::send_terminal(console, terminal),
         _ => Ok(()),
     });
-    if let Err(error) = told {
-        end(&sys::process::Child { pid: executed.pid, pidfd: executed.pidfd });
-        return Err(error);
-    }
-    match foreground {
-        Some(foreground) => foreground.attend(executed.pidfd.as_fd(), executed.terminal),
+    let attended = told.and_then(|()| match foreground {
+        Some(foreground) => foreground.attend(executed.pidfd.as_fd(), executed.terminal.as_ref()),
         None => Ok(0),
-    }
+    });
+    // Nobody would know of a process that runs on after this.
+    attended.map_err(|error| {
+        let ended = end(&Child { pid: executed.pid, pidfd: executed.pidfd });
+        let forgotten = flags.path("pid-file").map_or(Ok(()), |path| remove(&path));
+        error.undone([ended.map(drop).map_err(CliError::from), forgotten])
+    })
 }
 
 /// What to execute: the file that `--process` names, or the container's own process with other words and what the

@@ -68,7 +68,7 @@ pub(super) fn restore(context: &Context, args: Vec<OsString>, log: &mut Log) -> 
         }
     };
     let Some(foreground) = foreground else { return Ok(0) };
-    let code = foreground.attend(restored.pidfd.as_fd(), restored.terminal)?;
+    let code = foreground.attend(restored.pidfd.as_fd(), restored.terminal.as_ref())?;
     delete::clean(&entry, Some(&restored.cgroup), None)?;
     hooks::poststop(&wish.id, &wish.bundle, &wish.spec, log);
     Ok(code)

@@ -41,6 +41,9 @@ pub(super) fn operations(
         return Ok(());
     }
     let given = linux.devices().iter().flatten().map(device).collect::<Result<Vec<_>, _>>()?;
+    // Engines list the host's with all others for a privileged container; it is the container's own multiplexer
+    // (runtime specification, "Default Devices").
+    let given: Vec<Device> = given.into_iter().filter(|device| device.path != Path::new("/dev/ptmx")).collect();
     for (path, major, minor) in DEFAULT_DEVICES {
         if !given.iter().any(|device| device.path == Path::new(path)) {
             let path = PathBuf::from(path);

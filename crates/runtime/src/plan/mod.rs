@@ -24,6 +24,7 @@ mod refused;
 mod scheduling;
 mod seccomp;
 mod sysctl;
+pub(crate) mod view;
 
 use std::path::{Path, PathBuf};
 
@@ -368,5 +369,7 @@ impl EmptyLinux for Linux {
     }
 }
 
+#[cfg(test)]
+mod mutated;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use serde::Serialize;
 use sys::mount::{ATTR_ATIME, Propagation};
 use sys::process::CloneFlags;
 
@@ -12,15 +13,19 @@ use super::mounts::ATTRIBUTE_NAMES;
 pub use super::mounts::mount_option_names;
 use super::outside::{IdMaps, Outside};
 use super::scheduling::NumberSet;
+use super::view;
 
-/// One step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One step. As JSON: its name in `operation`, what it needs in `arguments`; the names of variants and fields are what
+/// programs read, so they stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "operation", content = "arguments", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Operation {
     /// Enter the container's cgroup: on v1 by writing to its `tasks` files; on v2 the process was born in it.
     JoinCgroup,
     /// Enter a namespace.
     JoinNamespace {
         /// Its kind.
+        #[serde(serialize_with = "view::text")]
         kind: CloneFlags,
         /// Where it is.
         source: NamespaceSource,
@@ -55,6 +60,7 @@ pub enum Operation {
     /// How mounts spread between the new namespace and the host, where the spec says so.
     HostPropagation {
         /// The propagation.
+        #[serde(serialize_with = "view::propagation")]
         propagation: Propagation,
         /// For all mounts below as well.
         recursive: bool,
@@ -109,6 +115,7 @@ pub enum Operation {
     /// How mounts spread to and from the container's root.
     RootPropagation {
         /// The propagation.
+        #[serde(serialize_with = "view::propagation")]
         propagation: Propagation,
         /// For all mounts below as well.
         recursive: bool,
@@ -118,6 +125,7 @@ pub enum Operation {
         /// `RLIMIT_…` as the spec writes it.
         name: &'static str,
         /// The resource.
+        #[serde(skip)]
         resource: rustix::process::Resource,
         /// The limit that applies.
         soft: Option<u64>,
@@ -188,7 +196,7 @@ pub enum Operation {
     /// Give up gaining privileges by execve.
     NoNewPrivileges,
     /// Drop all capabilities but these from the bounding set.
-    BoundingSet(u64),
+    BoundingSet(#[serde(serialize_with = "view::capabilities")] u64),
     /// Become a user, keeping permitted capabilities for the moment.
     User {
         /// The user id.
@@ -214,7 +222,7 @@ pub enum Operation {
     /// Install the system call filter, and have its listener handed over.
     SeccompListener,
     /// Fill the ambient set.
-    Ambient(u64),
+    Ambient(#[serde(serialize_with = "view::capabilities")] u64),
     /// Die with the process that launched the container.
     DieWithParent,
     /// The file mode creation mask.
@@ -224,7 +232,8 @@ pub enum Operation {
 }
 
 /// A security module's label of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum LabelKind {
     /// The AppArmor profile that the command is executed under.
     AppArmor,
@@ -235,7 +244,8 @@ pub enum LabelKind {
 }
 
 /// Where a namespace to join is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum NamespaceSource {
     /// A file.
     Path(PathBuf),
@@ -244,7 +254,8 @@ pub enum NamespaceSource {
 }
 
 /// Where the root file system is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum RootSource {
     /// A directory.
     Path(PathBuf),
@@ -255,16 +266,19 @@ pub enum RootSource {
 }
 
 /// Attributes of a mount: `MOUNT_ATTR_…` flags to set and to clear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Attributes {
     /// Flags to set.
+    #[serde(serialize_with = "view::attributes")]
     pub set: u64,
     /// Flags to clear.
+    #[serde(serialize_with = "view::attributes")]
     pub clear: u64,
 }
 
 /// One mount.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct MountOperation {
     /// Its place in the spec's `mounts`.
     pub index: usize,
@@ -275,15 +289,18 @@ pub struct MountOperation {
     /// Attributes of the mount itself.
     pub attributes: Attributes,
     /// Attributes that are cleared only because others were named: they stay where the kernel has locked them.
+    #[serde(serialize_with = "view::attributes")]
     pub implied: u64,
     /// Attributes of the mount and all below it.
     pub recursive: Attributes,
     /// How mounts spread to and from it, and whether that holds for all below it; one after the other.
+    #[serde(serialize_with = "view::propagations")]
     pub propagation: Vec<(Propagation, bool)>,
 }
 
 /// What is mounted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum MountSource {
     /// A new instance of a file system.
     FileSystem {
@@ -325,7 +342,7 @@ pub enum MountSource {
 }
 
 /// The ids of an id-mapped mount.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MountIds {
     /// Which.
     pub source: MountIdSource,
@@ -334,7 +351,8 @@ pub struct MountIds {
 }
 
 /// Where the ids of an id-mapped mount come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum MountIdSource {
     /// These.
     Maps(IdMaps),
@@ -343,7 +361,7 @@ pub enum MountIdSource {
 }
 
 /// How far a clock of a time namespace is off (time_namespaces(7)).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct TimeOffset {
     /// `monotonic` or `boottime`.
     pub clock: &'static str,
@@ -354,7 +372,7 @@ pub struct TimeOffset {
 }
 
 /// A cgroup v1 hierarchy (or, with no controllers and no name, the v2 hierarchy of a hybrid host).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct CgroupHierarchy {
     /// Its controllers, in the kernel's order.
     pub controllers: Vec<String>,
@@ -374,7 +392,8 @@ impl CgroupHierarchy {
 }
 
 /// A device file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Device {
     /// Where.
     pub path: PathBuf,
@@ -395,7 +414,8 @@ pub struct Device {
 }
 
 /// The type of a device file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum DeviceKind {
     /// A character device.
     Character,
@@ -406,17 +426,22 @@ pub enum DeviceKind {
 }
 
 /// The five capability sets (capabilities(7)), bit n for capability number n.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct CapabilitySets {
     /// What may ever be gained.
+    #[serde(serialize_with = "view::capabilities")]
     pub bounding: u64,
     /// What the kernel checks.
+    #[serde(serialize_with = "view::capabilities")]
     pub effective: u64,
     /// What may be made effective.
+    #[serde(serialize_with = "view::capabilities")]
     pub permitted: u64,
     /// What files may pass on.
+    #[serde(serialize_with = "view::capabilities")]
     pub inheritable: u64,
     /// What programs without file capabilities keep.
+    #[serde(serialize_with = "view::capabilities")]
     pub ambient: u64,
 }
 
@@ -493,7 +518,7 @@ impl fmt::Display for MountOperation {
     }
 }
 
-fn propagation_name(propagation: Propagation, recursive: bool) -> String {
+pub(super) fn propagation_name(propagation: Propagation, recursive: bool) -> String {
     let name = match propagation {
         Propagation::Shared => "shared",
         Propagation::Slave => "slave",

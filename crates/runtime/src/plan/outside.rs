@@ -4,11 +4,13 @@
 use std::fmt;
 
 use rustix::process::Resource;
+use serde::Serialize;
 
 use super::hooks::Hook;
 
 /// One such thing. The process asks for it when its turn comes, and waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Outside {
     /// Run these hooks.
     Hooks(Vec<Hook>),
@@ -28,6 +30,7 @@ pub enum Outside {
         /// `RLIMIT_…` as the spec writes it.
         name: &'static str,
         /// The resource.
+        #[serde(skip)]
         resource: Resource,
         /// The limit that applies.
         soft: Option<u64>,
@@ -37,7 +40,8 @@ pub enum Outside {
 }
 
 /// Who may tell the kernel about a mapping (user_namespaces(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum MapMethod {
     /// The launcher, which has the rights over the ids.
     Written,
@@ -48,7 +52,7 @@ pub enum MapMethod {
 }
 
 /// A run of ids in a user namespace (user_namespaces(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct IdMapping {
     /// The first id inside.
     pub inside: u32,
@@ -59,7 +63,7 @@ pub struct IdMapping {
 }
 
 /// The ids of a user namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct IdMaps {
     /// User ids.
     pub uids: Vec<IdMapping>,

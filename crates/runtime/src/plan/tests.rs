@@ -48,6 +48,62 @@ fn privileged_in_a_joined_network_waiting_for_start() {
     golden("privileged-joined-network", &inputs);
 }
 
+/// Where a container comes from, as far as the plan depends on it: engines use `create`, a v1 host has its hierarchies.
+fn engine() -> Inputs {
+    Inputs { bundle: "/bundle".into(), hierarchies: hybrid(), waits_for_start: true, ..Inputs::default() }
+}
+
+/// Configurations as engines wrote them on a cgroup v1 host; only ids and paths were shortened.
+const ENGINES: &[&str] = &[
+    "buildah",
+    "cri-container",
+    "cri-pause",
+    "ctr-default",
+    "ctr-net-host",
+    "ctr-privileged",
+    "ctr-read-only",
+    "docker-binds",
+    "docker-caps",
+    "docker-cgroupns-host",
+    "docker-default",
+    "docker-device",
+    "docker-host-namespaces",
+    "docker-init",
+    "docker-limits",
+    "docker-names",
+    "docker-no-new-privileges",
+    "docker-privileged",
+    "docker-read-only",
+    "docker-seccomp-unconfined",
+    "docker-shm-size",
+    "docker-sysctl",
+    "docker-terminal",
+    "docker-user",
+    "nginx",
+    "podman-default",
+    "podman-privileged",
+    "podman-terminal",
+    "postgres",
+    "runc-spec",
+];
+
+#[test]
+fn containers_of_engines() {
+    for name in ENGINES {
+        let terminal = name.ends_with("terminal");
+        golden(name, &Inputs { terminal, ..engine() });
+    }
+}
+
+#[test]
+fn no_golden_file_is_forgotten() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plan/golden");
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let specs = files.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    // The three above have tests of their own.
+    assert_eq!(specs.count(), ENGINES.len() + 3);
+}
+
 /// The sample configuration with `change` at `pointer`.
 fn changed(pointer: &str, change: Value) -> Result<Plan, PlanError> {
     let mut config = crate::oci_cli::sample();

@@ -5,11 +5,14 @@
 
 mod attributes;
 mod bundle;
+mod dry_run;
 mod escape;
 mod exec;
 mod fake_systemd;
+mod faults;
 mod files;
 mod hooks;
+mod hostile;
 mod identity;
 mod lifecycle;
 mod mounts;
@@ -21,5 +24,6 @@ mod rootless;
 mod systemd;
 mod terminal;
 mod time_namespace;
+mod tracer;
 mod update;
 mod user_namespace;
