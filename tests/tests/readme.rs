@@ -27,6 +27,25 @@ fn the_binary_is_static() {
     assert!(text.contains("not a dynamic executable") || text.contains("statically linked"), "{text}");
 }
 
+/// `sys::early` spares a container's launcher the C library's first start: the executable's entry is its, which keeps the
+/// stack pointer before anything else.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_binary_begins_before_the_c_library() {
+    let program = std::fs::read(binary()).unwrap();
+    let number = |at: usize, size: usize| {
+        let bytes = program[at..at + size].iter().rev();
+        bytes.fold(0_usize, |number, byte| number << 8 | usize::from(*byte))
+    };
+    // elf(5): the entry's address, and of each program header the file offset, address and size.
+    let (entry, table, size, count) = (number(24, 8), number(32, 8), number(54, 2), number(56, 2));
+    let headers = (0..count).map(|index| table + index * size);
+    let segments = headers.map(|at| (number(at + 8, 8), number(at + 16, 8), number(at + 32, 8)));
+    let (offset, address, _) = { segments }.find(|(_, start, size)| (*start..start + size).contains(&entry)).unwrap();
+    let first = &program[entry - address + offset..];
+    assert!(first.starts_with(&[0x31, 0xed, 0x48, 0x89, 0xe3]), "{:x?}", &first[..16]);
+}
+
 /// In its own namespaces and directories, with no daemon there yet and no other program to be found.
 fn corten(sandbox: &Sandbox, directory: &Path, arguments: &'static [&'static str]) -> Output {
     let directory = directory.to_owned();

@@ -4,7 +4,8 @@
 //! - `build`: the release binary.
 //! - `test [pure|host|peers|vm|all]`: installs what the tests need from the distribution's packages, then checks style
 //!   and runs the lanes.
-//! - `bench [run]`: measures side by side with Docker and runc, and rewrites `docs/benchmarks.md`. Never part of a test.
+//! - `bench [run|runtime]`: measures side by side with Docker, or runc alone, and rewrites that page of `docs/benchmarks/`.
+//!   Never part of a test.
 //! - `tidy`: the repository's own rules, as tests.
 //! - `boot`: the vm lane with the release binary as it is, without building: for those who work on it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line for developers")]
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 /// What a task answers: nothing, or why it failed.
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-const USAGE: &str = "usage: cargo xtask build | test [pure|host|peers|vm|all] | bench [run] | tidy | boot";
+const USAGE: &str = "usage: cargo xtask build | test [pure|host|peers|vm|all] | bench [run|runtime] | tidy | boot";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
         ["build"] => cargo::build_release(),
         ["test"] => lanes::test(lanes::Lane::All),
         ["test", lane] => lane.parse().map_err(Into::into).and_then(lanes::test),
-        ["bench"] | ["bench", "run"] => bench::run(),
+        ["bench"] => bench::run("run"),
+        ["bench", group] => bench::run(group),
         ["tidy"] => tidy::run(),
         ["boot"] => vm::test(&mut summary::Tally::default()),
         _ => Err(USAGE.into()),

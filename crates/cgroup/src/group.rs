@@ -67,6 +67,17 @@ impl Cgroup {
         Ok(Cgroup::new(path.clone(), members))
     }
 
+    /// A cgroup that is in no hierarchy, in the place of one that could not be made: what is done with it concerns no
+    /// process.
+    pub fn absent(path: CgroupPath) -> Cgroup {
+        Cgroup { path, members: Vec::new() }
+    }
+
+    /// Whether it is in no hierarchy.
+    pub fn is_absent(&self) -> bool {
+        self.members.is_empty()
+    }
+
     /// Its path below the hierarchies' roots.
     pub fn path(&self) -> &CgroupPath {
         &self.path

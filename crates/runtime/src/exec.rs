@@ -13,6 +13,7 @@ use crate::error::LaunchError;
 use crate::launch::{Channel, Extras, Stdio, start_child};
 use crate::message::Step;
 use crate::plan::{Inputs, plan_exec};
+use crate::security_modules::security_modules;
 use crate::{prepare, protect};
 
 /// A running container, known by its first process.
@@ -68,24 +69,31 @@ pub fn exec(request: ExecRequest<'_>) -> Result<Executed, LaunchError> {
 
 pub(crate) fn exec_with(request: ExecRequest<'_>, extras: Extras) -> Result<Executed, LaunchError> {
     protect::verify()?;
+    let (apparmor, selinux) = security_modules(Some(request.process), None);
     let inputs = Inputs {
+        apparmor,
+        selinux,
         bundle: PathBuf::from("/"),
         terminal: matches!(request.stdio, Stdio::Terminal { .. }),
         preserve_fds: extras.preserve_fds,
+        caller: prepare::caller()?,
         ..Inputs::default()
     };
     let plan = plan_exec(request.spec, request.process, &inputs)?;
     let filter = prepare::filter(request.spec)?;
     let streams = prepare::streams(request.stdio)?;
-    let channel = Channel::open(streams.terminal)?;
-    let (kinds, own_pids) = namespaces(request.spec);
+    let channel = Channel::open(streams.terminal, plan.asks())?;
+    let (mut kinds, own_pids) = namespaces(request.spec);
+    if own_pids && plan.staged() {
+        kinds |= CloneFlags::NEWPID;
+    }
     let pidfd = request.container.pidfd.as_fd();
     let prepared = Prepared {
         plan: &plan,
         rootfs: None,
         netns: None,
         container: Some((pidfd, kinds)),
-        tasks: request.cgroup.join_files()?,
+        tasks: prepare::cgroup_files(request.cgroup, &plan)?,
         stdio: streams.stdio,
         console: channel.console_inside,
         size: streams.size,
@@ -93,11 +101,18 @@ pub(crate) fn exec_with(request: ExecRequest<'_>, extras: Extras) -> Result<Exec
         filter,
         fifo: None,
         status: channel.status_inside,
+        answers: channel.answers_inside,
+        trees: Vec::new(),
         namespaces: Vec::new(),
+        hooks: None,
         trace: false,
     };
-    let args = CloneArgs { flags: CloneFlags::empty(), cgroup: request.cgroup.clone_into() };
-    let started = start_child(prepared, own_pids.then_some(pidfd), args, channel.status, channel.console)?;
+    let started = if plan.staged() {
+        start_child(prepared, None, CloneArgs::default(), channel.ours)?
+    } else {
+        let args = CloneArgs { flags: CloneFlags::empty(), cgroup: request.cgroup.clone_into() };
+        start_child(prepared, own_pids.then_some(pidfd), args, channel.ours)?
+    };
     let Child { pid, pidfd } = started.child;
     let heard = started.heard;
     Ok(Executed { pid, pidfd, terminal: started.terminal, steps: heard.steps, warnings: heard.warnings })
@@ -119,8 +134,8 @@ fn namespaces(spec: &Spec) -> (CloneFlags, bool) {
                 own_pids = true;
                 CloneFlags::empty()
             }
-            // No container has one yet: the plan refuses them.
-            LinuxNamespaceType::User | LinuxNamespaceType::Time => CloneFlags::empty(),
+            LinuxNamespaceType::User => CloneFlags::NEWUSER,
+            LinuxNamespaceType::Time => CloneFlags::NEWTIME,
         };
     }
     (kinds, own_pids)

@@ -14,12 +14,15 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use sys::process::{Child, CloneArgs, CloneFlags};
 
+use crate::adopt::Ward;
 use crate::apply::{self, Prepared};
 use crate::error::LaunchError;
+use crate::hooks::Context;
 use crate::message::{Heard, Step, listen};
 use crate::namespaces::clone_in;
-use crate::plan::{Inputs, Plan, plan};
+use crate::plan::{Caller, Inputs, Plan, plan};
 use crate::scope::Place;
+use crate::security_modules::security_modules;
 use crate::{prepare, protect};
 
 /// What becomes the process's standard input, output and error.
@@ -79,10 +82,13 @@ pub struct LaunchRequest<'a> {
 pub(crate) struct Extras {
     pub(crate) preserve_fds: u32,
     pub(crate) no_pivot: bool,
+    pub(crate) no_new_keyring: bool,
     /// Leave the container running when the launcher ends.
     pub(crate) outlives_launcher: bool,
     /// Have systemd make the cgroup.
     pub(crate) systemd_cgroup: bool,
+    /// Whether doing without a cgroup is acceptable; by default, for whoever is not the host's root.
+    pub(crate) rootless: Option<bool>,
 }
 
 /// A started container.
@@ -112,7 +118,25 @@ pub struct Launched {
 /// [`LaunchError`]; its kind tells a missing command (`CommandNotFound`) and one that cannot be executed
 /// (`NotExecutable`) from the rest. Nothing is left behind then: no process, no cgroup.
 pub fn launch(request: LaunchRequest<'_>) -> Result<Launched, LaunchError> {
-    launch_with(request, Extras::default())
+    let (id, spec, bundle) = (request.id, request.spec, request.bundle);
+    let runs = matches!(request.start, Start::Now);
+    let launched = launch_with(request, Extras::default())?;
+    if runs && spec.hooks().is_some() {
+        let context = Context::new(id, absolute(bundle)?, spec);
+        if let Err(error) = context.run_poststart(spec, launched.pid) {
+            launched.cgroup.kill().unwrap_or_default();
+            end(&Child { pid: launched.pid, pidfd: launched.pidfd });
+            launched.cgroup.remove().unwrap_or_default();
+            drop(context.run_poststop(spec));
+            return Err(error.into());
+        }
+    }
+    Ok(launched)
+}
+
+/// What hooks are told, where there are any.
+fn hook_context(request: &LaunchRequest<'_>, inputs: &Inputs) -> Option<Context> {
+    request.spec.hooks().as_ref().map(|_| Context::new(request.id, inputs.bundle.clone(), request.spec))
 }
 
 pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<Launched, LaunchError> {
@@ -124,8 +148,12 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         }
     };
     let waits = matches!(request.start, Start::WaitFor(_));
+    let (apparmor, selinux) = security_modules(request.spec.process().as_ref(), request.spec.linux().as_ref());
     let inputs = Inputs {
         bundle: absolute(request.bundle)?,
+        apparmor,
+        selinux,
+        no_new_keyring: extras.no_new_keyring,
         rootfs: request.rootfs.is_some(),
         netns: request.netns.is_some(),
         terminal: matches!(request.stdio, Stdio::Terminal { .. }),
@@ -133,6 +161,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         dies_with_parent: !waits && !extras.outlives_launcher,
         no_pivot: extras.no_pivot,
         preserve_fds: extras.preserve_fds,
+        caller: prepare::caller()?,
         hierarchies: prepare::hierarchies(request.spec)?,
     };
     let plan = plan(request.spec, &inputs)?;
@@ -145,10 +174,13 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         Start::Now => None,
         Start::WaitFor(path) => Some(open_fifo(path)?),
     };
+    let context = hook_context(&request, &inputs);
     let streams = prepare::streams(request.stdio)?;
     let namespaces = prepare::namespaces(&plan)?;
-    let channel = Channel::open(streams.terminal)?;
-    let place = Place::make(request.spec, request.id, extras.systemd_cgroup)?;
+    let trees = prepare::trees(&plan)?;
+    let channel = Channel::open(streams.terminal, plan.asks())?;
+    let rootless = extras.rootless.unwrap_or(inputs.caller != Caller::Root);
+    let place = Place::make(request.spec, request.id, extras.systemd_cgroup, rootless)?;
     step("make the cgroup");
     let prepared = Prepared {
         plan: &plan,
@@ -163,36 +195,38 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         filter,
         fifo,
         status: channel.status_inside,
+        answers: channel.answers_inside,
+        trees,
         namespaces,
+        hooks: context.as_ref(),
         trace: request.trace,
     };
-    match start(prepared, &place.cgroup, &plan, channel.status, channel.console) {
+    match start(prepared, &place.cgroup, &plan, channel.ours) {
         Ok(started) => {
             steps.extend(started.heard.steps);
             let Child { pid, pidfd } = started.child;
-            let warnings = started.heard.warnings;
-            let (cgroup, scope) = place.settle();
+            let (cgroup, scope, without_cgroup) = place.settle();
+            let warnings = without_cgroup.into_iter().chain(started.heard.warnings).collect();
             Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, scope, steps, warnings })
         }
         Err(error) => {
             place.undo();
+            // The first error is the one to tell, not what hooks that were to clean up after it say.
+            drop(context.map(|context| context.run_poststop(request.spec)));
             Err(error)
         }
     }
 }
 
-fn start(
-    mut prepared: Prepared<'_>,
-    cgroup: &Cgroup,
-    plan: &Plan,
-    status: OwnedFd,
-    console: Option<OwnedFd>,
-) -> Result<Started, LaunchError> {
-    prepared.tasks = cgroup.join_files()?;
+fn start(mut prepared: Prepared<'_>, cgroup: &Cgroup, plan: &Plan, channel: Ours) -> Result<Started, LaunchError> {
+    prepared.tasks = prepare::cgroup_files(cgroup, plan)?;
+    if plan.staged() {
+        return start_child(prepared, None, CloneArgs::default(), channel);
+    }
     let joined = prepared.namespaces.iter().position(|(kind, _)| *kind == CloneFlags::NEWPID);
     let pid_namespace = joined.map(|index| prepared.namespaces.swap_remove(index).1);
     let args = CloneArgs { flags: plan.create, cgroup: cgroup.clone_into() };
-    start_child(prepared, pid_namespace.as_ref().map(AsFd::as_fd), args, status, console)
+    start_child(prepared, pid_namespace.as_ref().map(AsFd::as_fd), args, channel)
 }
 
 /// A child that executed its command, or waits.
@@ -207,15 +241,22 @@ pub(crate) fn start_child(
     prepared: Prepared<'_>,
     pid_namespace: Option<BorrowedFd<'_>>,
     args: CloneArgs<'_>,
-    status: OwnedFd,
-    console: Option<OwnedFd>,
+    channel: Ours,
 ) -> Result<Started, LaunchError> {
-    let child = clone_in(pid_namespace, args, || apply::run(&prepared))?;
+    let Ours { status, answers, console } = channel;
+    let child = clone_in(pid_namespace, args, || apply::run(&prepared, answers.as_ref().map(AsFd::as_fd)))?;
+    let (plan, context) = (prepared.plan, prepared.hooks);
     // The child has its own copies; ours would keep the status pipe from ending.
     drop(prepared);
-    let result = listen(status).map_err(LaunchError::Listen).and_then(|mut heard| match heard.failed.take() {
+    let mut ward = Ward::new(plan, context, child);
+    let result = listen(status, answers, |question| ward.answer(question));
+    let Ward { child, warnings, .. } = ward;
+    let result = result.and_then(|mut heard| match heard.failed.take() {
         Some(report) => Err(LaunchError::Child(report)),
-        None => Ok(heard),
+        None => {
+            heard.warnings.extend(warnings);
+            Ok(heard)
+        }
     });
     let heard = match result {
         Ok(heard) => heard,
@@ -237,26 +278,36 @@ pub(crate) fn start_child(
     Ok(Started { child, heard, terminal })
 }
 
-/// The pipe on which the child reports, and the socket over which its terminal comes.
+/// How launcher and child talk.
 pub(crate) struct Channel {
-    pub(crate) status: OwnedFd,
+    /// The launcher's ends.
+    pub(crate) ours: Ours,
+    /// The pipe on which the child reports.
     pub(crate) status_inside: OwnedFd,
-    pub(crate) console: Option<OwnedFd>,
+    /// The pipe on which it gets answers, if it asks anything.
+    pub(crate) answers_inside: Option<OwnedFd>,
+    /// The socket over which its terminal goes.
     pub(crate) console_inside: Option<OwnedFd>,
 }
 
+/// The launcher's ends of a [`Channel`].
+pub(crate) struct Ours {
+    status: OwnedFd,
+    answers: Option<OwnedFd>,
+    console: Option<OwnedFd>,
+}
+
 impl Channel {
-    pub(crate) fn open(terminal: bool) -> Result<Channel, LaunchError> {
-        let (status, status_inside) =
-            pipe_with(PipeFlags::CLOEXEC).map_err(|errno| sys::Error::new("pipe2(O_CLOEXEC)", errno))?;
-        let mut channel = Channel { status, status_inside, console: None, console_inside: None };
-        if terminal {
-            let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
-                .map_err(|errno| sys::Error::new("socketpair(AF_UNIX, SOCK_DGRAM|SOCK_CLOEXEC)", errno))?;
-            channel.console = Some(ours);
-            channel.console_inside = Some(theirs);
-        }
-        Ok(channel)
+    pub(crate) fn open(terminal: bool, asks: bool) -> Result<Channel, LaunchError> {
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|errno| sys::Error::new("pipe2(O_CLOEXEC)", errno));
+        let (status, status_inside) = pipe()?;
+        let (answers_inside, answers) = asks.then(pipe).transpose()?.unzip();
+        let pair = || {
+            socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+                .map_err(|errno| sys::Error::new("socketpair(AF_UNIX, SOCK_DGRAM|SOCK_CLOEXEC)", errno))
+        };
+        let (console, console_inside) = terminal.then(pair).transpose()?.unzip();
+        Ok(Channel { ours: Ours { status, answers, console }, status_inside, answers_inside, console_inside })
     }
 }
 

@@ -10,22 +10,30 @@
 //!
 //! **Architecture Invariant:** no async runtime, no threads; `launch` and `exec` refuse a caller that has threads.
 
+mod adopt;
 mod apply;
 mod error;
 mod exec;
 mod executable;
+mod hooks;
+mod id_helpers;
+mod id_map;
 mod launch;
 mod message;
 mod namespaces;
 pub mod oci_cli;
+mod outside;
 pub mod plan;
 mod prepare;
 pub mod protect;
 mod resolve;
+mod rootless;
 mod scope;
+mod security_modules;
 
 pub use error::LaunchError;
 pub use exec::{ContainerProcess, ExecRequest, Executed, exec};
+pub use hooks::HookError;
 pub use launch::{LaunchRequest, Launched, Start, Stdio, launch};
 pub use message::Step;
 

@@ -2,12 +2,19 @@
 //! What the child tells its launcher: one JSON object per line over a close-on-exec pipe. The pipe's end after
 //! [`Message::Executing`], without a [`Message::Failed`], means that execve happened; without either, that the child was
 //! killed before it came to that.
+//!
+//! Some plans have operations for which the child lacks the rights, or which must be done outside. The child then says
+//! [`Message::Ask`] and waits for the answer: one byte on a second pipe, which exists only for such plans
+//! ([`crate::plan::Plan::asks`]). Its end, without a byte, means that the launcher is gone. A launcher that cannot do
+//! what it is asked for ends the child. Nobody answers after [`Message::Ready`]: the launcher may be gone by then.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 
 use errors::Report;
 use serde::{Deserialize, Serialize};
+
+use crate::error::LaunchError;
 
 /// A step of a start, with its time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,12 +40,32 @@ pub(crate) enum Message {
     Steps(Vec<Step>),
     /// Something that was asked for and could not be, without which the container still runs.
     Warning(String),
+    /// The child waits until the launcher has done this.
+    Ask(Question),
     /// All is set up; the child waits for `start`.
     Ready,
     /// The next thing is execve.
     Executing,
     /// The child gives up.
     Failed(Report),
+}
+
+/// What a child asks of its launcher.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Question {
+    /// Carry out an operation of the plan: the one at this place in its list, an [`crate::plan::Outside`].
+    Outside {
+        /// Whether that is the list of the intermediate process.
+        stage: bool,
+        /// Its place.
+        operation: usize,
+    },
+    /// From the intermediate process, which ends now: take this process as the container's.
+    Adopt {
+        /// Its pid, as the launcher sees it.
+        pid: i32,
+    },
 }
 
 impl Message {
@@ -65,15 +92,24 @@ pub(crate) struct Heard {
     pub(crate) failed: Option<Report>,
 }
 
-/// Listens until the child executed its command, waits, or gave up.
-pub(crate) fn listen(pipe: OwnedFd) -> io::Result<Heard> {
+/// Listens until the child executed its command, waits, or gave up. What it asks for, `answer` does; then the child
+/// is let on by a byte into `answers`.
+pub(crate) fn listen(
+    pipe: OwnedFd,
+    answers: Option<OwnedFd>,
+    mut answer: impl FnMut(Question) -> Result<(), LaunchError>,
+) -> Result<Heard, LaunchError> {
     let mut heard = Heard::default();
     let mut reader = BufReader::with_capacity(4096, std::fs::File::from(pipe));
     let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        match serde_json::from_slice(&line)? {
+    while reader.read_until(b'\n', &mut line).map_err(LaunchError::Listen)? > 0 {
+        match serde_json::from_slice(&line).map_err(|error| LaunchError::Listen(error.into()))? {
             Message::Steps(steps) => heard.steps.extend(steps),
             Message::Warning(warning) => heard.warnings.push(warning),
+            Message::Ask(question) => {
+                answer(question)?;
+                let_on(answers.as_ref())?;
+            }
             Message::Ready => {
                 heard.ready = true;
                 break;
@@ -84,6 +120,17 @@ pub(crate) fn listen(pipe: OwnedFd) -> io::Result<Heard> {
         line.clear();
     }
     Ok(heard)
+}
+
+/// Answers. A child that died meanwhile needs no answer: the status pipe ends, and that tells.
+fn let_on(answers: Option<&OwnedFd>) -> Result<(), LaunchError> {
+    let Some(answers) = answers else {
+        return Err(LaunchError::Listen(io::Error::other("the child asks for something its plan does not have")));
+    };
+    match rustix::io::retry_on_intr(|| rustix::io::write(answers, b"1")) {
+        Ok(_) | Err(rustix::io::Errno::PIPE) => Ok(()),
+        Err(errno) => Err(sys::Error::new("write(answers, \"1\")", errno).into()),
+    }
 }
 
 #[cfg(test)]
@@ -98,8 +145,32 @@ mod tests {
         Message::Warning("w".into()).write(&mut writer).unwrap();
         Message::Failed(Report::new(Kind::CommandNotFound, "no\nsuch")).write(&mut writer).unwrap();
         drop(writer);
-        let heard = listen(reader.into()).unwrap();
+        let heard = listen(reader.into(), None, |question| panic!("{question:?}")).unwrap();
         assert_eq!((heard.steps.len(), heard.warnings.len(), heard.ready), (1, 1, false));
         assert_eq!(heard.failed.unwrap(), Report::new(Kind::CommandNotFound, "no\nsuch"));
+    }
+    #[test]
+    fn a_question_is_answered_by_a_byte_or_ends_the_listening() {
+        let outside = |operation| Question::Outside { stage: false, operation };
+        let ((status, mut says), (mut reads, answers)) = (io::pipe().unwrap(), io::pipe().unwrap());
+        Message::Ask(outside(3)).write(&mut says).unwrap();
+        Message::Ask(outside(4)).write(&mut says).unwrap();
+        let mut asked = Vec::new();
+        let refused = listen(status.into(), Some(answers.into()), |question| {
+            asked.push(question);
+            if asked.len() < 2 { Ok(()) } else { Err(LaunchError::Exposed) }
+        });
+        assert!(matches!(refused, Err(LaunchError::Exposed)));
+        assert_eq!(asked, [3, 4].map(outside));
+        let mut answered = Vec::new();
+        io::Read::read_to_end(&mut reads, &mut answered).unwrap();
+        assert_eq!(answered, b"1");
+    }
+
+    #[test]
+    fn a_question_that_the_plan_does_not_have_is_an_error() {
+        let (status, mut says) = io::pipe().unwrap();
+        Message::Ask(Question::Adopt { pid: 1 }).write(&mut says).unwrap();
+        assert!(matches!(listen(status.into(), None, |_| Ok(())), Err(LaunchError::Listen(_))));
     }
 }

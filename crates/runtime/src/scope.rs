@@ -17,6 +17,7 @@ use sys::process::{Child, CloneArgs, clone3};
 
 use crate::error::LaunchError;
 use crate::prepare::{cgroup_host, make_cgroup, resources};
+use crate::rootless;
 
 /// SIGKILL.
 const KILL: i32 = 9;
@@ -30,15 +31,20 @@ pub(crate) struct Place {
     pub(crate) cgroup: Cgroup,
     pub(crate) scope: Option<Scope>,
     placeholder: Option<Placeholder>,
+    /// Why there is none, where that is acceptable.
+    warning: Option<String>,
 }
 
 impl Place {
-    /// Makes the cgroup with its limits; by way of systemd where `systemd` says so.
-    pub(crate) fn make(spec: &Spec, id: &ContainerId, systemd: bool) -> Result<Place, LaunchError> {
+    /// Makes the cgroup with its limits; by way of systemd where `systemd` says so. With `rootless`, not being allowed to
+    /// is a warning, unless a limit is asked for.
+    pub(crate) fn make(spec: &Spec, id: &ContainerId, systemd: bool, rootless: bool) -> Result<Place, LaunchError> {
         let place = if systemd {
             Place::make_scope(spec, id)?
         } else {
-            Place { cgroup: make_cgroup(spec, id)?, scope: None, placeholder: None }
+            let (cgroup, warning) =
+                if rootless { rootless::make_cgroup(spec, id)? } else { (make_cgroup(spec, id)?, None) };
+            Place { cgroup, scope: None, placeholder: None, warning }
         };
         let given = owner(spec).map_or(Ok(()), |uid| place.cgroup.give_to(uid));
         if let Err(error) = given {
@@ -57,13 +63,14 @@ impl Place {
         let resources = resources(spec);
         let wish = Wish { id: id.as_str(), resources: resources.as_ref(), annotations: spec.annotations().as_ref() };
         let cgroup = scope.start(host, &wish, placeholder.0.pid.unsigned_abs())?;
-        Ok(Place { cgroup, scope: Some(scope), placeholder: Some(placeholder) })
+        Ok(Place { cgroup, scope: Some(scope), placeholder: Some(placeholder), warning: None })
     }
 
-    /// The container's process is inside: the placeholder has done its work.
-    pub(crate) fn settle(self) -> (Cgroup, Option<Scope>) {
+    /// The container's process is inside: the placeholder has done its work. What there is, and a warning when there is
+    /// no cgroup.
+    pub(crate) fn settle(self) -> (Cgroup, Option<Scope>, Option<String>) {
         drop(self.placeholder);
-        (self.cgroup, self.scope)
+        (self.cgroup, self.scope, self.warning)
     }
 
     /// There will be no process. The error that led here is the one to tell; what is left of the cgroup is found by the

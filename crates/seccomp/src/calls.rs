@@ -24,6 +24,13 @@ impl Call {
     }
 }
 
+/// The name of a call by its number on the architecture this program was built for; `None` when it has no such call.
+pub fn call_name(number: u64) -> Option<&'static str> {
+    let column = Table::of(crate::native_arch()?)?.column();
+    let number = i32::try_from(number).ok()?;
+    CALLS.iter().find(|(_, numbers)| numbers[column] == number).map(|(name, _)| *name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,6 +76,7 @@ mod tests {
             };
             let (Some(name), Ok(number)) = (name.strip_prefix("__NR_"), number.parse::<u32>()) else { continue };
             assert_eq!(Call::named(name).and_then(|c| c.number(Table::X86_64)), Some(number), "{name}");
+            assert_eq!(call_name(u64::from(number)), Some(name));
             seen += 1;
         }
         assert!(seen > 350);

@@ -28,6 +28,7 @@ mod tree;
 mod tests;
 
 pub use arch::native_arch;
+pub use calls::call_name;
 pub use compile::{CompileError, Instruction, MAX_INSTRUCTIONS, Program, compile};
 pub use default::{default_profile, default_profile_for};
 pub use docker::{ProfileError, parse_docker_profile, parse_docker_profile_for};

@@ -79,6 +79,14 @@ pub fn close_from(first: u32) -> Result<()> {
     check(returned, || format!("close_range({first}, ~0, 0)")).map(drop)
 }
 
+/// Closes the calling process's copy of a descriptor. For a child between clone and execve that must not keep its
+/// maker's end of a pipe open; whatever owned the descriptor must be forgotten, not dropped.
+pub fn close(fd: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: as for `close_from`: the caller is a child about to execve or _exit, which neither uses nor drops it.
+    let returned = unsafe { libc::close(fd.as_raw_fd()) };
+    check(libc::c_long::from(returned), || format!("close({})", fd.as_raw_fd())).map(drop)
+}
+
 /// Makes number `at` a close-on-exec duplicate of `fd` (dup3(2)); what `at` was before is closed. For a child between
 /// clone and execve that arranges its descriptors; whatever owned `at` must be forgotten.
 pub fn place(fd: BorrowedFd<'_>, at: u32) -> Result<OwnedFd> {

@@ -11,6 +11,8 @@
 pub mod bpf;
 pub mod capability;
 pub mod clock;
+#[cfg(target_arch = "x86_64")]
+pub mod early;
 mod error;
 pub mod exec;
 pub mod fds;
@@ -21,6 +23,7 @@ pub mod netlink;
 pub mod personality;
 pub mod prctl;
 pub mod process;
+pub mod scheduling;
 pub mod seccomp;
 pub mod signal;
 

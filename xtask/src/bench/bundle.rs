@@ -7,8 +7,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 use testkit::process::command;
 
-/// A bundle whose command is `/bin/true`: the configuration `runc spec` writes, with a cgroup, and with Docker's own
-/// seccomp profile, taken from a container that Docker runs.
+/// The capabilities that `runc spec` gives.
+pub(super) const CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"];
+
+/// A bundle whose command is `/bin/true`: the configuration `runc spec` writes, with a cgroup, and with a
+/// seccomp profile.
 pub(super) fn write(directory: &Path, seccomp: Value) -> Result<(), Box<dyn Error>> {
     let root = directory.join("rootfs");
     for part in ["bin", "proc", "sys", "dev", "tmp", "etc"] {
@@ -25,6 +28,8 @@ pub(super) fn write(directory: &Path, seccomp: Value) -> Result<(), Box<dyn Erro
     config["process"]["args"] = json!(["/bin/true"]);
     // Raising limits needs a capability that not every machine gives.
     config["process"]["rlimits"] = json!([]);
+    config["process"]["capabilities"] =
+        json!({"bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES});
     config["linux"]["seccomp"] = seccomp;
     config["linux"]["cgroupsPath"] = "/corten-test-bench".into();
     config["linux"]["resources"] =

@@ -10,6 +10,15 @@ pub(super) fn proportional(pid: i32) -> f64 {
     kib.unwrap_or(0.0) * 1024.0
 }
 
+/// What is a process's alone: the pages that nobody else has mapped, in bytes (proc(5), smaps_rollup). Zero when it has
+/// ended.
+pub(super) fn private(pid: i32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let lines = text.lines().filter(|line| line.starts_with("Private_Clean:") || line.starts_with("Private_Dirty:"));
+    let kib = lines.filter_map(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
+    kib.sum::<f64>() * 1024.0
+}
+
 /// Every process below `ancestor`, itself included.
 pub(super) fn family(ancestor: i32) -> Vec<i32> {
     let all: Vec<(i32, i32)> = fs::read_dir("/proc")

@@ -1,27 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask bench run`: Corten beside Docker and runc, in one call, alternating, on this machine.
+//! `cargo xtask bench`: Corten beside its peers, in one call, alternating, on this machine.
+//!
+//! - `run`: the engine's way of running containers, beside Docker.
+//! - `runtime`: the OCI runtime alone, beside runc (crun and youki where they run) and beside the kernel's own floor.
 //!
 //! Numbers of a virtual machine are noisy: what is compared is taken in turns, and what is read is the ratio of medians.
 
 mod bundle;
+mod count;
 mod docker;
+mod floor;
 mod image;
 mod memory;
 mod report;
 mod run;
+mod runtime;
 mod sample;
 
 use crate::{Outcome, cargo, packages};
 
-/// Builds the release binary, measures, and rewrites `docs/benchmarks.md`.
-pub(crate) fn run() -> Outcome {
+/// Builds the release binary, measures a group, and rewrites its page below `docs/benchmarks/`.
+pub(crate) fn run(group: &str) -> Outcome {
     packages::ensure()?;
     cargo::build_release()?;
-    let rows = run::measure()?;
-    let text = report::markdown(&report::Machine::here()?, &rows);
+    let page = match group {
+        "run" => report::Page { group: "run", rows: run::measure()?, notes: String::new() },
+        "runtime" => {
+            let (rows, notes) = runtime::measure()?;
+            report::Page { group: "runtime", rows, notes }
+        }
+        other => return Err(format!("no benchmark {other:?}: there are run and runtime").into()),
+    };
+    let text = page.markdown(&report::Machine::here()?);
     print!("{text}");
-    let path = cargo::root().join("docs/benchmarks.md");
-    std::fs::create_dir_all(cargo::root().join("docs"))?;
+    let directory = cargo::root().join("docs/benchmarks");
+    std::fs::create_dir_all(&directory)?;
+    let path = directory.join(format!("{group}.md"));
     std::fs::write(&path, text)?;
     println!("written to {}", path.display());
     Ok(())

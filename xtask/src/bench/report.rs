@@ -41,12 +41,26 @@ impl Machine {
     }
 }
 
-/// The page.
-pub(super) fn markdown(machine: &Machine, rows: &[Row]) -> String {
-    let mut text = String::from(
-        "# Benchmarks\n\nWritten by `cargo xtask bench run`. Both sides are measured in one call and take turns; a virtual \
-         machine's times are\nnoisy, so read the ratios. Times are wall time of the whole command, as a user waits for it: \
-         median (least–most).\nMemory is the proportional set size (PSS).\n\n| | |\n|---|---|\n",
+/// One group's page.
+pub(super) struct Page {
+    pub(super) group: &'static str,
+    pub(super) rows: Vec<Row>,
+    /// Markdown that follows the table.
+    pub(super) notes: String,
+}
+
+impl Page {
+    /// The page as text.
+    pub(super) fn markdown(&self, machine: &Machine) -> String {
+        markdown(self.group, machine, &self.rows) + &self.notes
+    }
+}
+
+fn markdown(group: &str, machine: &Machine, rows: &[Row]) -> String {
+    let mut text = format!(
+        "# Benchmarks: {group}\n\nWritten by `cargo xtask bench {group}`. All sides are measured in one call and take turns; \
+         a virtual machine's times are\nnoisy, so read the ratios. Times are wall time of the whole command, as a user waits \
+         for it: median (least–most).\nMemory is the proportional set size (PSS) where nothing else is said.\n\n| | |\n|---|---|\n",
     );
     for (name, value) in &machine.facts {
         let _ = writeln!(text, "| {name} | {value} |");
@@ -84,7 +98,7 @@ mod tests {
     #[test]
     fn a_goal_that_was_missed_is_said_so() {
         let machine = Machine { facts: vec![("Kernel", "6.18".into())] };
-        assert!(markdown(&machine, &[row(0.02, 0.1)]).contains("| 0.200 | ≤ 0.100 **missed** |"));
-        assert!(markdown(&machine, &[row(0.002, 0.1)]).contains("| 0.020 | ≤ 0.100 reached |"));
+        assert!(markdown("run", &machine, &[row(0.02, 0.1)]).contains("| 0.200 | ≤ 0.100 **missed** |"));
+        assert!(markdown("run", &machine, &[row(0.002, 0.1)]).contains("| 0.020 | ≤ 0.100 reached |"));
     }
 }

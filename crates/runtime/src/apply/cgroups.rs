@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Entering a v1 cgroup: the process itself writes to each hierarchy's `tasks`. From outside, or through
-//! `cgroup.procs`, the kernel would wait for a grace period of many milliseconds (docs/benchmarks.md).
+//! `cgroup.procs`, the kernel would wait for a grace period of many milliseconds.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 

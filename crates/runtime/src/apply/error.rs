@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use errors::{Classify, Kind, kind_of_io};
 
 use crate::executable::ExecutableError;
+use crate::hooks::HookError;
 
 /// The operation that failed, and why.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub(crate) enum ApplyError {
         #[source]
         source: StepError,
     },
+    /// A hook failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// There is nothing to execute.
     #[error(transparent)]
     Executable(#[from] ExecutableError),
@@ -42,9 +46,15 @@ pub(crate) enum StepError {
     /// The plan asks for what the launcher did not hand over: a bug.
     #[error("the launcher did not provide {what}")]
     NotProvided { what: &'static str },
+    /// The intermediate process could not make the container's.
+    #[error(transparent)]
+    Clone(#[from] sys::process::CloneError),
     /// `start` cannot be waited for.
     #[error("wait for start")]
     Fifo(#[source] sys::Error),
+    /// A hook failed.
+    #[error(transparent)]
+    Hook(#[from] HookError),
     /// A process ended up with executable questions.
     #[error(transparent)]
     Executable(#[from] ExecutableError),
@@ -53,13 +63,17 @@ pub(crate) enum StepError {
 impl Classify for ApplyError {
     fn kind(&self) -> Kind {
         match self {
+            ApplyError::Hook(error) => error.kind(),
             ApplyError::Executable(error) => error.kind(),
             ApplyError::Operation { source, .. } => match source {
                 StepError::Call(error) => kind_of_io(&error.to_io()),
                 StepError::NotExpected { .. } | StepError::LeadsIntoProc { .. } | StepError::OutsideContainer => {
                     Kind::InvalidArgument
                 }
+                StepError::Hook(error) => error.kind(),
                 StepError::Executable(error) => error.kind(),
+                StepError::Clone(sys::process::CloneError::Call(error)) => kind_of_io(&error.to_io()),
+                StepError::Clone(sys::process::CloneError::Threads { .. }) => Kind::Internal,
                 StepError::ParentGone | StepError::NotProvided { .. } | StepError::Fifo(_) => Kind::Internal,
             },
         }
@@ -68,7 +82,7 @@ impl Classify for ApplyError {
     fn hint(&self) -> Option<String> {
         match self {
             ApplyError::Executable(error) => error.hint(),
-            ApplyError::Operation { .. } => None,
+            ApplyError::Hook(_) | ApplyError::Operation { .. } => None,
         }
     }
 }

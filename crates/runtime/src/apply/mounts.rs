@@ -5,14 +5,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs, mkdirat, symlinkat};
+use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+    fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, open_tree, unmount,
 };
 use sys::mount::{ATTR_RDONLY, Attributes, Propagation};
 
-use super::StepError;
 use super::files::{Files, attach};
+use super::{StepError, copy_up};
 use crate::plan::{self, CgroupHierarchy, MountOperation, MountSource};
 use crate::prepare;
 use crate::resolve::Leaf;
@@ -20,29 +21,32 @@ use crate::resolve::Leaf;
 type Parameter<'a> = (&'a str, Option<&'a str>);
 
 impl Files {
-    pub(super) fn mount(&mut self, mount: &MountOperation) -> Result<(), StepError> {
+    pub(super) fn mount(&mut self, mount: &MountOperation, opened: Option<BorrowedFd<'_>>) -> Result<(), StepError> {
         self.forget_directory();
         let attached = match &mount.source {
-            MountSource::FileSystem { kind, source, parameters } => {
-                self.new_file_system(mount, kind, source.as_deref(), parameters)?
+            MountSource::FileSystem { .. } => self.new_file_system(mount)?,
+            MountSource::Existing { parameters } => self.remount(mount, parameters)?,
+            MountSource::Bind { opened: true, .. } => {
+                let opened = opened.ok_or(StepError::NotProvided { what: "what is bound" })?;
+                let tree = rustix::io::fcntl_dupfd_cloexec(opened, 3)
+                    .map_err(|errno| sys::Error::new("fcntl(what is bound, F_DUPFD_CLOEXEC, 3)", errno))?;
+                self.bind(mount, tree)?
             }
-            MountSource::Bind { source, recursive } => self.bind(mount, source, *recursive)?,
+            MountSource::Bind { source, recursive, .. } => self.bind(mount, host_tree(source, *recursive)?)?,
             MountSource::Cgroup1 { hierarchies, namespace } => self.cgroup1(mount, hierarchies, *namespace)?,
         };
-        if let Some((propagation, recursive)) = mount.propagation {
-            let attributes = Attributes { propagation: Some(propagation), ..Attributes::default() };
-            sys::mount::setattr(attached.as_fd(), recursive, &attributes)?;
+        for (propagation, recursive) in &mount.propagation {
+            let attributes = Attributes { propagation: Some(*propagation), ..Attributes::default() };
+            sys::mount::setattr(attached.as_fd(), *recursive, &attributes)?;
         }
         Ok(())
     }
 
-    fn new_file_system(
-        &mut self,
-        mount: &MountOperation,
-        kind: &str,
-        source: Option<&str>,
-        parameters: &[(String, Option<String>)],
-    ) -> Result<OwnedFd, StepError> {
+    fn new_file_system(&mut self, mount: &MountOperation) -> Result<OwnedFd, StepError> {
+        let MountSource::FileSystem { kind, source, parameters, copy_up, otherwise } = &mount.source else {
+            return Err(StepError::NotProvided { what: "a file system" });
+        };
+        let (kind, source) = (kind.as_str(), source.as_deref());
         let root = self.root()?;
         let mut parameters: Vec<Parameter<'_>> =
             parameters.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
@@ -67,7 +71,19 @@ impl Files {
         if kind != "proc" {
             refuse_procfs(target.as_fd(), &mount.destination)?;
         }
-        let made = new_mount(kind, source, &parameters, mount.attributes.set)?;
+        let made = match (new_mount(kind, source, &parameters, mount.attributes.set), otherwise) {
+            (Err(StepError::Call(error)), Some(path)) if error.errno() == Errno::PERM => {
+                let tree = host_tree(path, true)?;
+                let attributes = Attributes { set: mount.attributes.set, ..Attributes::default() };
+                sys::mount::setattr(tree.as_fd(), true, &attributes)?;
+                tree
+            }
+            (made, _) => made?,
+        };
+        if *copy_up {
+            let owned = !parameters.iter().any(|(key, _)| matches!(*key, "uid" | "gid"));
+            copy_up::copy_up(target.as_fd(), made.as_fd(), owned)?;
+        }
         attach(&made, &target)?;
         if kind == "proc" && mount.destination == Path::new("/proc") {
             self.proc_mounted = true;
@@ -75,22 +91,8 @@ impl Files {
         Ok(made)
     }
 
-    fn bind(&mut self, mount: &MountOperation, source: &Path, recursive: bool) -> Result<OwnedFd, StepError> {
-        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        if recursive {
-            flags |= OpenTreeFlags::AT_RECURSIVE;
-        }
-        let tree = open_tree(CWD, source, flags).map_err(|errno| {
-            let recursive = if recursive { "|AT_RECURSIVE" } else { "" };
-            let flags = format!("OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC{recursive}");
-            sys::Error::new(format!("open_tree(AT_FDCWD, {source:?}, {flags})"), errno)
-        })?;
-        for (attributes, recursive) in [(&mount.recursive, true), (&mount.attributes, false)] {
-            if *attributes != plan::Attributes::default() {
-                let plan::Attributes { set, clear } = *attributes;
-                sys::mount::setattr(tree.as_fd(), recursive, &Attributes { set, clear, propagation: None })?;
-            }
-        }
+    fn bind(&mut self, mount: &MountOperation, tree: OwnedFd) -> Result<OwnedFd, StepError> {
+        set_attributes(tree.as_fd(), mount)?;
         let is_directory = FileType::from_raw_mode(stat(&tree)?.st_mode) == FileType::Directory;
         let leaf = if is_directory { Leaf::Directory } else { Leaf::File };
         let target = self.root()?.ensure(&mount.destination, leaf)?;
@@ -104,6 +106,27 @@ impl Files {
         }
         attach(&tree, &target)?;
         Ok(tree)
+    }
+
+    /// Changes what is mounted at the destination.
+    fn remount(
+        &mut self,
+        mount: &MountOperation,
+        parameters: &[(String, Option<String>)],
+    ) -> Result<OwnedFd, StepError> {
+        let existing = self.root()?.open(&mount.destination, OFlags::PATH)?;
+        if !parameters.is_empty() {
+            let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
+            let call = || format!("fspick({}, \"\", FSPICK_CLOEXEC|FSPICK_EMPTY_PATH)", existing.as_raw_fd());
+            let context = fspick(&existing, "", flags).map_err(|errno| sys::Error::new(call(), errno))?;
+            for (key, value) in parameters {
+                configure(&context, "remount", key, value.as_deref())?;
+            }
+            fsconfig_reconfigure(&context)
+                .map_err(|errno| sys::Error::new("fsconfig(remount, FSCONFIG_CMD_RECONFIGURE)", errno))?;
+        }
+        set_attributes(existing.as_fd(), mount)?;
+        Ok(existing)
     }
 
     /// The v1 hierarchies as directories of a tmpfs, which is read-only in the end if the mount is.
@@ -149,6 +172,19 @@ impl Files {
     }
 }
 
+/// A detached clone of a file or directory of the host, with all that is mounted below it when `recursive`.
+pub(crate) fn host_tree(source: &Path, recursive: bool) -> sys::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    open_tree(CWD, source, flags).map_err(|errno| {
+        let recursive = if recursive { "|AT_RECURSIVE" } else { "" };
+        let flags = format!("OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC{recursive}");
+        sys::Error::new(format!("open_tree(AT_FDCWD, {source:?}, {flags})"), errno)
+    })
+}
+
 /// A bind mount of a cgroup's directory on the host.
 fn part_of_host(place: &Path, attributes: u64) -> Result<OwnedFd, StepError> {
     let part = open_tree(CWD, place, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
@@ -176,7 +212,7 @@ fn show_only(root: &crate::resolve::Root<'_>, place: &Path, whole: &OwnedFd, own
 
 fn own_cgroups() -> Result<Vec<(CgroupHierarchy, String)>, StepError> {
     let text = std::fs::read_to_string("/proc/self/cgroup").map_err(|error| {
-        let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
         sys::Error::new("read(\"/proc/self/cgroup\")", errno)
     })?;
     Ok(prepare::parse_hierarchies(&text))
@@ -205,20 +241,8 @@ pub(super) fn new_mount(
 ) -> Result<OwnedFd, StepError> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)
         .map_err(|errno| sys::Error::new(format!("fsopen({kind:?}, FSOPEN_CLOEXEC)"), errno))?;
-    let string = |key: &str, value: &str| {
-        fsconfig_set_string(&context, key, value).map_err(|errno| {
-            sys::Error::new(format!("fsconfig({kind}, FSCONFIG_SET_STRING, {key:?}, {value:?})"), errno)
-        })
-    };
-    if let Some(source) = source {
-        string("source", source)?;
-    }
-    for (key, value) in parameters {
-        match value {
-            Some(value) => string(key, value)?,
-            None => fsconfig_set_flag(&context, *key)
-                .map_err(|errno| sys::Error::new(format!("fsconfig({kind}, FSCONFIG_SET_FLAG, {key:?})"), errno))?,
-        }
+    for (key, value) in source.map(|source| ("source", Some(source))).iter().chain(parameters) {
+        configure(&context, kind, key, *value)?;
     }
     fsconfig_create(&context)
         .map_err(|errno| sys::Error::new(format!("fsconfig({kind}, FSCONFIG_CMD_CREATE)"), errno))?;
@@ -229,6 +253,38 @@ pub(super) fn new_mount(
     Ok(made)
 }
 
+fn configure(context: &OwnedFd, kind: &str, key: &str, value: Option<&str>) -> Result<(), StepError> {
+    let (done, call) = match value {
+        Some(value) => (
+            fsconfig_set_string(context, key, value),
+            format!("fsconfig({kind}, FSCONFIG_SET_STRING, {key:?}, {value:?})"),
+        ),
+        None => (fsconfig_set_flag(context, key), format!("fsconfig({kind}, FSCONFIG_SET_FLAG, {key:?})")),
+    };
+    Ok(done.map_err(|errno| sys::Error::new(call, errno))?)
+}
+
+/// Gives a bind mount the attributes that its options say. Those that they only imply to be absent stay when the kernel
+/// has locked them: a user namespace must not lose what whoever made it has set.
+fn set_attributes(tree: BorrowedFd<'_>, mount: &MountOperation) -> Result<(), StepError> {
+    let plan::Attributes { set, clear } = mount.recursive;
+    if (set, clear) != (0, 0) {
+        sys::mount::setattr(tree, true, &Attributes { set, clear, propagation: None })?;
+    }
+    let plan::Attributes { set, clear } = mount.attributes;
+    if (set, clear, mount.implied) == (0, 0, 0) {
+        return Ok(());
+    }
+    let with =
+        |implied: u64| sys::mount::setattr(tree, false, &Attributes { set, clear: clear | implied, propagation: None });
+    match with(mount.implied) {
+        Err(error) if error.errno() == Errno::PERM && mount.implied != 0 => {
+            Ok(with(mount.implied & !sys::mount::locked(tree)?)?)
+        }
+        other => Ok(other?),
+    }
+}
+
 /// Nothing may be mounted over the kernel's own interface by way of a link: it could hide from the container's
 /// programs, and from its masks, what they rely on.
 fn refuse_procfs(target: BorrowedFd<'_>, destination: &Path) -> Result<(), StepError> {
@@ -237,6 +293,15 @@ fn refuse_procfs(target: BorrowedFd<'_>, destination: &Path) -> Result<(), StepE
         return Err(StepError::LeadsIntoProc { path: destination.to_owned() });
     }
     Ok(())
+}
+
+/// What is written to the kernel's own interface must be: anybody's file system may be mounted where it is expected.
+pub(super) fn require_procfs(file: BorrowedFd<'_>, path: &Path) -> Result<(), StepError> {
+    let statfs = fstatfs(file).map_err(|errno| sys::Error::new(format!("fstatfs({path:?})"), errno))?;
+    if statfs.f_type == PROC_SUPER_MAGIC {
+        return Ok(());
+    }
+    Err(StepError::NotExpected { path: path.to_owned(), expected: "on procfs" })
 }
 
 pub(super) fn stat(fd: impl AsFd) -> sys::Result<rustix::fs::Stat> {

@@ -15,13 +15,17 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sys::capability::{self, Sets};
 
 use super::mounts::stat;
+use super::stage::set_groups;
 use super::{Child, StepError, abandon};
 use crate::executable;
 use crate::message::Message;
-use crate::plan::{CapabilitySets, Operation, SYS_ADMIN, capability_name};
+use crate::plan::{CapabilitySets, LabelKind, Operation, SYS_ADMIN, capability_name};
+
+/// More CPUs than any kernel is built for.
+const ANY_CPU: &[u64] = &[u64::MAX; 128];
 
 impl Child<'_> {
-    pub(super) fn process_step(&mut self, operation: &Operation) -> Result<(), StepError> {
+    pub(super) fn process_step(&mut self, index: usize, operation: &Operation) -> Result<(), StepError> {
         match operation {
             Operation::OomScoreAdj(score) => self.oom_score(*score)?,
             Operation::Rlimit { name, resource, soft, hard } => self.rlimit(name, *resource, *soft, *hard)?,
@@ -31,7 +35,10 @@ impl Child<'_> {
                 other => other?,
             },
             Operation::Personality(domain) => sys::personality::set(*domain)?,
-            Operation::CloseDescriptors { preserve } => self.close_descriptors(*preserve)?,
+            Operation::Label { kind, label } => self.label(*kind, label)?,
+            Operation::CloseDescriptors { preserve } => {
+                self.close_descriptors(*preserve, self.asks_after(index))?;
+            }
             Operation::Home => self.home = home(self.home_uid())?,
             Operation::WorkingDirectory(path) => self.working_directory(path)?,
             Operation::NoNewPrivileges => sys::prctl::set_no_new_privs()?,
@@ -53,10 +60,14 @@ impl Child<'_> {
                 rustix::process::umask(Mode::from_raw_mode(*mask));
             }
             Operation::Execute(_) => match self.execute()? {},
-            // The others are steps of files and namespaces.
-            _ => return Err(StepError::NotProvided { what: "this step" }),
+            other => self.scheduling_step(other)?,
         }
         Ok(())
+    }
+
+    /// Whether something is asked of the launcher after the operation at this place.
+    fn asks_after(&self, index: usize) -> bool {
+        self.prepared.plan.operations.iter().skip(index + 1).any(Operation::asks)
     }
 
     pub(super) fn new_session(&mut self) -> Result<(), StepError> {
@@ -84,10 +95,68 @@ impl Child<'_> {
         Ok(())
     }
 
+    fn scheduling_step(&self, operation: &Operation) -> Result<(), StepError> {
+        match operation {
+            Operation::CpuAffinity(cpus) => sys::scheduling::set_affinity(cpus.words())?,
+            Operation::AnyCpu => {
+                if let Err(error) = sys::scheduling::set_affinity(ANY_CPU) {
+                    self.warn(format!("the CPU affinity stays as it is: {error}"));
+                }
+            }
+            Operation::Scheduler { policy, flags, nice, priority, deadline: [runtime, deadline, period], .. } => {
+                sys::scheduling::set_scheduler(&sys::scheduling::Scheduler {
+                    policy: *policy,
+                    flags: *flags,
+                    nice: *nice,
+                    priority: *priority,
+                    runtime: *runtime,
+                    deadline: *deadline,
+                    period: *period,
+                })?;
+            }
+            Operation::IoPriority { class, level, .. } => {
+                sys::scheduling::set_io_priority_of_group(*class, *level)?;
+            }
+            Operation::MemoryPolicy { mode, nodes, .. } => sys::scheduling::set_memory_policy(*mode, nodes.words())?,
+            // The others are steps of files and namespaces.
+            _ => return Err(StepError::NotProvided { what: "this step" }),
+        }
+        Ok(())
+    }
+
+    /// Writes what a security module is to know this process by, through the directory of a procfs that is the
+    /// host's: it was opened before anything was entered.
+    fn label(&self, kind: LabelKind, label: &str) -> Result<(), StepError> {
+        let attributes = self.attributes.as_ref().ok_or(StepError::NotProvided { what: "procfs" })?;
+        let (names, text) = match kind {
+            // The second name is that of kernels before 5.1, where one module at a time had the directory.
+            LabelKind::AppArmor => (&["apparmor/exec", "exec"][..], format!("exec {label}")),
+            LabelKind::Selinux => (&["exec"][..], label.to_owned()),
+            LabelKind::SelinuxKeys => (&["keycreate"][..], label.to_owned()),
+        };
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+        let open = |name: &str| {
+            openat2(attributes, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve).map_err(|errno| {
+                sys::Error::new(format!("openat2(\"/proc/thread-self/attr\", {name:?}, O_WRONLY)"), errno)
+            })
+        };
+        let file = match open(names[0]) {
+            Err(error) if error.errno() == Errno::NOENT && names.len() > 1 => open(names[1])?,
+            other => other?,
+        };
+        rustix::io::write(&file, text.as_bytes()).map_err(|errno| {
+            sys::Error::new(format!("write(\"/proc/thread-self/attr/{}\", {text:?})", names[0]), errno)
+        })?;
+        Ok(())
+    }
+
     fn oom_score(&self, score: i32) -> Result<(), StepError> {
         const PATH: &str = "/proc/self/oom_score_adj";
-        let written = openat(CWD, PATH, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
-            .and_then(|file| rustix::io::write(&file, score.to_string().as_bytes()));
+        let file = openat(CWD, PATH, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        if let Ok(file) = &file {
+            super::mounts::require_procfs(file.as_fd(), Path::new(PATH))?;
+        }
+        let written = file.and_then(|file| rustix::io::write(&file, score.to_string().as_bytes()));
         match written {
             Ok(_) => Ok(()),
             Err(errno @ (Errno::ACCESS | Errno::PERM)) => {
@@ -123,19 +192,20 @@ impl Child<'_> {
 
     /// Closes everything but the standard three, what the container is to inherit, and what is still needed here,
     /// which comes right after. From here on no descriptor leads to the host.
-    fn close_descriptors(&mut self, preserve: u32) -> Result<(), StepError> {
+    fn close_descriptors(&mut self, preserve: u32, asks: bool) -> Result<(), StepError> {
         let first = 3 + preserve;
         // Out of the way first, so that none is overwritten by another's new place.
         let aside = |fd: BorrowedFd<'_>| {
-            rustix::io::fcntl_dupfd_cloexec(fd, i32::try_from(first + 3).unwrap_or(i32::MAX)).map_err(|errno| {
-                sys::Error::new(format!("fcntl({}, F_DUPFD_CLOEXEC, {})", fd.as_raw_fd(), first + 3), errno)
+            rustix::io::fcntl_dupfd_cloexec(fd, i32::try_from(first + 4).unwrap_or(i32::MAX)).map_err(|errno| {
+                sys::Error::new(format!("fcntl({}, F_DUPFD_CLOEXEC, {})", fd.as_raw_fd(), first + 4), errno)
             })
         };
         let status = aside(self.prepared.status.as_fd())?;
         let fifo = self.prepared.fifo.as_ref().map(|fd| aside(fd.as_fd())).transpose()?;
         let own = self.own_descriptors.as_ref().map(|fd| aside(fd.as_fd())).transpose()?;
+        let answers = self.prepared.answers.as_ref().filter(|_| asks).map(|fd| aside(fd.as_fd())).transpose()?;
         self.files.abandon();
-        abandon(self.own_descriptors.take());
+        abandon((self.own_descriptors.take(), self.attributes.take(), std::mem::take(&mut self.trees)));
         self.status = Some(sys::fds::place(status.as_fd(), first)?);
         let mut next = first + 1;
         if let (Some(fifo), Some(own)) = (&fifo, &own) {
@@ -143,7 +213,11 @@ impl Child<'_> {
             self.fifo = Some((fifo, sys::fds::place(own.as_fd(), next + 1)?));
             next += 2;
         }
-        abandon((status, fifo, own));
+        if let Some(answers) = &answers {
+            self.answers = Some(sys::fds::place(answers.as_fd(), next)?);
+            next += 1;
+        }
+        abandon((status, fifo, own, answers));
         sys::fds::close_from(next)?;
         Ok(())
     }
@@ -173,16 +247,20 @@ impl Child<'_> {
             // Who reopens its own standard output (/dev/stdout) must own the pipe behind it.
             let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
             for fd in standard.into_iter().filter(|_| self.prepared.stdio.is_some()) {
-                if FileType::from_raw_mode(stat(fd)?.st_mode) == FileType::Fifo {
-                    fchown(fd, Some(Uid::from_raw(uid)), None)
-                        .map_err(|errno| sys::Error::new(format!("fchown({}, {uid}, -1)", fd.as_raw_fd()), errno))?;
+                if FileType::from_raw_mode(stat(fd)?.st_mode) != FileType::Fifo {
+                    continue;
+                }
+                match fchown(fd, Some(Uid::from_raw(uid)), None) {
+                    // A pipe of somebody who is nobody in this user namespace is not ours to give away.
+                    Ok(()) | Err(Errno::PERM) => {}
+                    Err(errno) => {
+                        return Err(sys::Error::new(format!("fchown({}, {uid}, -1)", fd.as_raw_fd()), errno).into());
+                    }
                 }
             }
             sys::prctl::set_keep_capabilities(true)?;
         }
-        let list: Vec<Gid> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
-        rustix::thread::set_thread_groups(&list)
-            .map_err(|errno| sys::Error::new(format!("setgroups({groups:?})"), errno))?;
+        set_groups(groups)?;
         let group = Gid::from_raw(gid);
         rustix::thread::set_thread_res_gid(group, group, group)
             .map_err(|errno| sys::Error::new(format!("setresgid({gid}, {gid}, {gid})"), errno))?;

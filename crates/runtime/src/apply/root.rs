@@ -3,48 +3,85 @@
 //!
 //! It is mounted over `/`, not over a directory of the host: that needs no directory, and lookups of the host's paths
 //! still start at the host's root, which is below. `pivot_root(".", ".")` then exchanges the two.
+//! Where the host's root is a peer of the host's own (`rootfsPropagation` of `shared`), whatever is mounted over it would
+//! arrive there: then it is bound over its own directory, whose mount is made private first, as runc does it.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use rustix::fs::{CWD, OFlags};
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
+use rustix::io::Errno;
+use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 use sys::mount::{ATTR_RDONLY, Attributes, Propagation};
 
 use super::files::Files;
+use super::mounts::host_tree;
 use super::{StepError, abandon};
 use crate::plan::RootSource;
+use crate::resolve::Leaf;
 
 /// Makes every mount of the new namespace a slave of the host's: what the host mounts still arrives until its root is
 /// let go of, what the container mounts does not leave.
 pub(super) fn detach_propagation() -> Result<(), StepError> {
+    host_propagation(Propagation::Slave, true)
+}
+
+pub(super) fn host_propagation(propagation: Propagation, recursive: bool) -> Result<(), StepError> {
     let root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
         .map_err(|errno| sys::Error::new("open(\"/\", O_PATH)", errno))?;
-    let slave = Attributes { propagation: Some(Propagation::Slave), ..Attributes::default() };
-    sys::mount::setattr(root.as_fd(), true, &slave)?;
+    Ok(sys::mount::setattr(root.as_fd(), recursive, &spread(propagation))?)
+}
+
+fn spread(propagation: Propagation) -> Attributes {
+    Attributes { propagation: Some(propagation), ..Attributes::default() }
+}
+
+/// Makes the mount that `path` is on private: what is mounted there then stays in this namespace.
+fn make_private(path: &Path) -> Result<(), StepError> {
+    for place in path.ancestors() {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let mount = rustix::fs::open(place, flags, rustix::fs::Mode::empty())
+            .map_err(|errno| sys::Error::new(format!("open({place:?}, O_PATH)"), errno))?;
+        match sys::mount::setattr(mount.as_fd(), false, &spread(Propagation::Private)) {
+            // Not the root of a mount: that is further up.
+            Err(error) if error.errno() == Errno::INVAL && place != Path::new("/") => {}
+            other => return Ok(other?),
+        }
+    }
     Ok(())
 }
 
 impl Files {
-    pub(super) fn attach_root(&mut self, source: &RootSource, given: Option<BorrowedFd<'_>>) -> Result<(), StepError> {
+    pub(super) fn attach_root(
+        &mut self,
+        source: &RootSource,
+        given: Option<BorrowedFd<'_>>,
+        opened: Option<BorrowedFd<'_>>,
+    ) -> Result<(), StepError> {
         let root = match source {
-            RootSource::Given => {
+            RootSource::Given | RootSource::Opened(_) => {
+                let given = if *source == RootSource::Given { given } else { opened };
                 let given = given.ok_or(StepError::NotProvided { what: "a root file system" })?;
                 rustix::io::fcntl_dupfd_cloexec(given, 3)
                     .map_err(|errno| sys::Error::new("fcntl(rootfs, F_DUPFD_CLOEXEC, 3)", errno))?
             }
-            RootSource::Path(path) => {
-                let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-                open_tree(CWD, path, flags | OpenTreeFlags::AT_RECURSIVE).map_err(|errno| {
-                    let flags = "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_RECURSIVE";
-                    sys::Error::new(format!("open_tree(AT_FDCWD, {path:?}, {flags})"), errno)
-                })?
-            }
+            RootSource::Path(path) => host_tree(path, true)?,
         };
-        let private = Attributes { propagation: Some(Propagation::Private), ..Attributes::default() };
-        // pivot_root wants a root that is not shared; below it, what the host's directory carried stays a slave.
-        sys::mount::setattr(root.as_fd(), false, &private)?;
+        // pivot_root wants a root that is not shared. One that is a slave still receives what is mounted in it outside.
+        sys::mount::setattr(root.as_fd(), false, &spread(Propagation::Slave))?;
         move_mount(&root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(|errno| {
             sys::Error::new("move_mount(rootfs, \"\", AT_FDCWD, \"/\", MOVE_MOUNT_F_EMPTY_PATH)", errno)
+        })?;
+        self.root = Some(root);
+        Ok(())
+    }
+
+    pub(super) fn attach_root_in_place(&mut self, path: &Path) -> Result<(), StepError> {
+        make_private(path)?;
+        let root = host_tree(path, true)?;
+        sys::mount::setattr(root.as_fd(), false, &spread(Propagation::Private))?;
+        move_mount(&root, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(|errno| {
+            sys::Error::new(format!("move_mount(rootfs, \"\", AT_FDCWD, {path:?}, MOVE_MOUNT_F_EMPTY_PATH)"), errno)
         })?;
         self.root = Some(root);
         Ok(())
@@ -56,9 +93,30 @@ impl Files {
         Ok(())
     }
 
-    pub(super) fn pivot_root(&mut self) -> Result<(), StepError> {
+    pub(super) fn read_only_mount(&self, path: &Path) -> Result<(), StepError> {
+        let mount = self.root()?.open(path, OFlags::PATH)?;
+        sys::mount::setattr(mount.as_fd(), false, &Attributes { set: ATTR_RDONLY, ..Attributes::default() })?;
+        Ok(())
+    }
+
+    pub(super) fn make_working_directory(&self, path: &Path) -> Result<(), StepError> {
+        match self.root()?.ensure(path, Leaf::Directory) {
+            // Root may be forbidden what the user is not (NFS). Entering it will tell.
+            Err(error) if error.errno() == Errno::ACCESS => Ok(()),
+            other => Ok(other.map(drop)?),
+        }
+    }
+
+    /// With `peers`, the host's mounts still are its peers: what is done to them here would be done to it.
+    pub(super) fn pivot_root(&mut self, peers: bool) -> Result<(), StepError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let host = peers.then(|| rustix::fs::open("/", flags, rustix::fs::Mode::empty())).transpose();
+        let host = host.map_err(|errno| sys::Error::new("open(\"/\", O_PATH)", errno))?;
         self.enter_root()?;
         rustix::process::pivot_root(".", ".").map_err(|errno| sys::Error::new("pivot_root(\".\", \".\")", errno))?;
+        if let Some(host) = host {
+            sys::mount::setattr(host.as_fd(), true, &spread(Propagation::Slave))?;
+        }
         // The old root now lies on top of the new one, which is still the working directory.
         unmount(".", UnmountFlags::DETACH).map_err(|errno| sys::Error::new("umount2(\".\", MNT_DETACH)", errno))?;
         rustix::process::chdir("/").map_err(|errno| sys::Error::new("chdir(\"/\")", errno))?;
@@ -74,8 +132,7 @@ impl Files {
 
     pub(super) fn root_propagation(&self, propagation: Propagation, recursive: bool) -> Result<(), StepError> {
         let root = self.root.as_ref().ok_or(StepError::NotProvided { what: "a root" })?;
-        let attributes = Attributes { propagation: Some(propagation), ..Attributes::default() };
-        sys::mount::setattr(root.as_fd(), recursive, &attributes)?;
+        sys::mount::setattr(root.as_fd(), recursive, &spread(propagation))?;
         Ok(())
     }
 

@@ -7,15 +7,16 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use oci::ContainerId;
-use oci::runtime_spec::Spec;
+use oci::runtime_spec::{Process, Spec};
 
 use super::error::CliError;
 use super::flags::{Flag, Flags};
+use super::inherited::Inherited;
 use super::log::Log;
 use super::store::{Entry, Record, process_times, replace, shares_pids};
-use super::{Context, delete, foreground, time};
+use super::{Context, config, delete, foreground, hooks, time};
 use crate::launch::{Extras, absolute, launch_with};
-use crate::{LaunchRequest, Launched, Start, Stdio, protect};
+use crate::{LaunchError, LaunchRequest, Launched, Start, Stdio, protect};
 
 const FLAGS: &[Flag] = &[
     Flag::value("bundle").short('b'),
@@ -42,20 +43,23 @@ struct Request {
 }
 
 impl Request {
-    fn read(context: &Context, args: Vec<OsString>) -> Result<Request, CliError> {
+    fn read(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<Request, CliError> {
         let flags = Flags::read(args, FLAGS)?;
-        if flags.switch("no-new-keyring") {
-            return Err(CliError::Unsupported { what: "--no-new-keyring" });
-        }
         let bundle = absolute(&flags.path("bundle").unwrap_or_else(|| PathBuf::from(".")))?;
-        let config = bundle.join("config.json");
-        let text = std::fs::read(&config).map_err(CliError::file("read", &config))?;
-        let spec = serde_json::from_slice(&text).map_err(|source| CliError::Json { path: config, source })?;
+        let config::Read { value: mut spec, warnings } =
+            config::read::<Spec>(&bundle.join("config.json"), config::Process::Within)?;
+        warnings.iter().for_each(|warning| log.warning(warning));
+        let inherited = Inherited::find(flags.number("preserve-fds")?.unwrap_or(0))?;
+        if let Some(process) = spec.process_mut() {
+            inherited.tell(process);
+        }
         let extras = Extras {
-            preserve_fds: flags.number("preserve-fds")?.unwrap_or(0),
+            preserve_fds: inherited.count(),
             no_pivot: flags.switch("no-pivot"),
+            no_new_keyring: flags.switch("no-new-keyring"),
             outlives_launcher: true,
             systemd_cgroup: context.systemd_cgroup,
+            rootless: context.rootless,
         };
         Ok(Request {
             id: flags.id()?,
@@ -72,20 +76,20 @@ impl Request {
     fn wants_terminal(&self) -> bool {
         self.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or(false)
     }
+}
 
-    fn stdio(&self) -> Stdio {
-        if !self.wants_terminal() {
-            return Stdio::Inherit;
-        }
-        let size = self.spec.process().as_ref().and_then(|process| process.console_size());
-        let number = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
-        Stdio::Terminal { size: size.map(|size| (number(size.height()), number(size.width()))) }
+/// What the standard streams of a process are: a terminal of the size it says, or ours.
+pub(super) fn stdio(process: &Process) -> Stdio {
+    if !process.terminal().unwrap_or(false) {
+        return Stdio::Inherit;
     }
+    let number = |value: u64| u16::try_from(value).unwrap_or(u16::MAX);
+    Stdio::Terminal { size: process.console_size().map(|size| (number(size.height()), number(size.width()))) }
 }
 
 pub(super) fn create(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     protect::reexec()?;
-    let request = Request::read(context, args)?;
+    let request = Request::read(context, args, log)?;
     match (request.wants_terminal(), &request.console) {
         (true, None) => return Err(CliError::Usage { expected: "--console-socket, because process.terminal is true" }),
         (false, Some(_)) => {
@@ -106,7 +110,7 @@ pub(super) fn create(context: &Context, args: Vec<OsString>, log: &mut Log) -> R
 
 pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     protect::reexec()?;
-    let request = Request::read(context, args)?;
+    let request = Request::read(context, args, log)?;
     let terminal = request.wants_terminal();
     if request.console.is_some() && !(request.detach && terminal) {
         return Err(CliError::Usage { expected: "--console-socket only with --detach and process.terminal" });
@@ -127,6 +131,7 @@ pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Resu
     let code = foreground.attend(launched.pidfd.as_fd(), launched.terminal)?;
     if !request.keep {
         delete::clean(&entry, Some(&launched.cgroup), launched.scope.as_ref())?;
+        hooks::poststop(&request.id, &request.bundle, &request.spec, log);
     }
     Ok(code)
 }
@@ -141,18 +146,25 @@ fn make(request: &Request, entry: &Entry, start: Start<'_>, log: &mut Log) -> Re
             bundle: &request.bundle,
             rootfs: None,
             netns: None,
-            stdio: request.stdio(),
+            stdio: request.spec.process().as_ref().map_or(Stdio::Inherit, stdio),
             start,
             trace: false,
         },
         request.extras,
     )?;
     launched.warnings.iter().for_each(|warning| log.warning(warning));
+    let (id, bundle, spec) = (&request.id, &request.bundle, &request.spec);
     let remembered = remember(request, entry, &launched).and_then(|()| hand_over(&launched, console.as_ref()));
-    if let Err(error) = remembered {
+    let done = remembered.and_then(|()| match start {
+        Start::Now => Ok(hooks::poststart(id, bundle, spec, launched.pid).map_err(LaunchError::Hook)?),
+        Start::WaitFor(_) => Ok(()),
+    });
+    if let Err(error) = done {
+        sys::process::pidfd_send_signal(launched.pidfd.as_fd(), 9)?;
         launched.cgroup.kill()?;
         delete::await_end(&request.id, launched.pidfd.as_fd())?;
         delete::remove_cgroup(Some(&launched.cgroup), launched.scope.as_ref())?;
+        hooks::poststop(id, bundle, spec, log);
         return Err(error);
     }
     Ok(launched)
@@ -165,7 +177,7 @@ fn remember(request: &Request, entry: &Entry, launched: &Launched) -> Result<(),
         // One that has ended already, and is not collected, still has its entry.
         start_time: process_times(launched.pid).map_or(0, |(_, start)| start),
         bundle: request.bundle.clone(),
-        cgroup: launched.cgroup.path().to_string(),
+        cgroup: Some(&launched.cgroup).filter(|c| !c.is_absent()).map_or_else(String::new, |c| c.path().to_string()),
         created: time::rfc3339_now(),
         shares_pids: shares_pids(&request.spec),
         scope: launched.scope.clone(),

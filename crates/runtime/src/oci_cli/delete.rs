@@ -11,13 +11,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::error::CliError;
 use super::flags::{Flag, Flags};
+use super::log::Log;
 use super::store::{Entry, Status};
-use super::{Context, kill};
+use super::{Context, hooks, kill};
 
 /// How long a killed process may take to end; one that waits for a dead disk takes longer than anybody would.
 const PATIENCE_SECONDS: u64 = 10;
 
-pub(super) fn delete(context: &Context, args: Vec<OsString>) -> Result<u8, CliError> {
+pub(super) fn delete(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     let flags = Flags::read(args, &[Flag::switch("force").short('f')])?;
     let id = flags.id()?;
     let force = flags.switch("force");
@@ -36,6 +37,8 @@ pub(super) fn delete(context: &Context, args: Vec<OsString>) -> Result<u8, CliEr
         let status = entry.status(&record);
         return Err(CliError::State { id: id.to_string(), status, action: "delete", expected: "stopped" });
     }
+    // What its hooks are is not known any more when its directory is gone.
+    let spec = entry.spec()?;
     let cgroup = record.cgroup()?;
     if let Some(pidfd) = record.pidfd() {
         sys::process::pidfd_send_signal(pidfd.as_fd(), 9)?;
@@ -49,6 +52,7 @@ pub(super) fn delete(context: &Context, args: Vec<OsString>) -> Result<u8, CliEr
         }
     }
     clean(&entry, cgroup.as_ref(), record.scope.as_ref())?;
+    hooks::poststop(&id, &record.bundle, &spec, log);
     Ok(0)
 }
 

@@ -42,6 +42,16 @@ pub(super) enum CliError {
         #[source]
         source: serde_json::Error,
     },
+    /// Like `/b/config.json: process.args`; the source says what is wrong there.
+    #[error("{path}: {field}", path = path.display(), field = if field.is_empty() { "not JSON of its kind" } else { field })]
+    Field {
+        path: PathBuf,
+        field: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("{what} needs descriptor {number}, which is not open")]
+    NoDescriptor { what: &'static str, number: u32 },
     #[error("{action} {path}", path = path.display())]
     File {
         action: &'static str,
@@ -79,7 +89,9 @@ impl Classify for CliError {
             | CliError::InvalidValue { .. }
             | CliError::Usage { .. }
             | CliError::Id(_)
-            | CliError::Json { .. } => Kind::InvalidArgument,
+            | CliError::Json { .. }
+            | CliError::Field { .. }
+            | CliError::NoDescriptor { .. } => Kind::InvalidArgument,
             CliError::Unsupported { .. } | CliError::PsOption { .. } => Kind::Unsupported,
             CliError::NotFound { .. } => Kind::NotFound,
             CliError::Exists { .. } | CliError::State { .. } | CliError::Paused { .. } => Kind::Conflict,

@@ -9,12 +9,13 @@ use oci::runtime_spec::{Capabilities, Capability, LinuxCapabilities, Process, Sp
 
 use super::error::CliError;
 use super::flags::{Flag, Flags};
+use super::inherited::Inherited;
 use super::log::Log;
 use super::store::{Status, replace};
-use super::{Context, create, foreground};
+use super::{Context, config, create, foreground};
 use crate::exec::exec_with;
 use crate::launch::{Extras, end};
-use crate::{ContainerProcess, ExecRequest, Stdio, protect};
+use crate::{ContainerProcess, ExecRequest, protect};
 
 const FLAGS: &[Flag] = &[
     Flag::value("console-socket"),
@@ -26,6 +27,8 @@ const FLAGS: &[Flag] = &[
     Flag::value("process").short('p'),
     Flag::switch("detach").short('d'),
     Flag::value("pid-file"),
+    Flag::value("process-label"),
+    Flag::value("apparmor"),
     Flag::switch("no-new-privs"),
     Flag::value("cap").short('c'),
     Flag::value("preserve-fds"),
@@ -45,12 +48,12 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     }
     let enterable = matches!(status, Status::Running | Status::Paused);
     let pidfd = record.pidfd().filter(|_| enterable).ok_or_else(refused)?;
-    let mut cgroup = record.cgroup()?.ok_or_else(refused)?;
+    let mut cgroup = record.cgroup_to_join()?.ok_or_else(refused)?;
     if let Some(below) = below(&flags.texts("cgroup")?)? {
         cgroup = cgroup.below(&below)?;
     }
     let spec = entry.spec()?;
-    let process = process(&flags, &spec, command)?;
+    let process = process(&flags, &spec, command, log)?;
     let (detach, console) = (flags.switch("detach"), flags.path("console-socket"));
     let terminal = process.terminal().unwrap_or(false);
     if console.is_some() != (detach && terminal) {
@@ -64,9 +67,9 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
         spec: &spec,
         process: &process,
         cgroup: &cgroup,
-        stdio: if terminal { Stdio::Terminal { size: None } } else { Stdio::Inherit },
+        stdio: create::stdio(&process),
     };
-    let preserve_fds = flags.number("preserve-fds")?.unwrap_or(0);
+    let preserve_fds = Inherited::preserved(flags.number("preserve-fds")?.unwrap_or(0))?.count();
     let executed = exec_with(request, Extras { preserve_fds, ..Extras::default() })?;
     executed.warnings.iter().for_each(|warning| log.warning(warning));
     let told = flags.path("pid-file").map_or(Ok(()), |path| replace(&path, executed.pid.to_string().as_bytes()));
@@ -86,11 +89,12 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
 
 /// What to execute: the file that `--process` names, or the container's own process with other words and what the
 /// flags change.
-fn process(flags: &Flags, spec: &Spec, command: &[OsString]) -> Result<Process, CliError> {
+fn process(flags: &Flags, spec: &Spec, command: &[OsString], log: &mut Log) -> Result<Process, CliError> {
     let mut process: Process = match flags.path("process") {
         Some(path) => {
-            let text = std::fs::read(&path).map_err(CliError::file("read", &path))?;
-            serde_json::from_slice(&text).map_err(|source| CliError::Json { path, source })?
+            let read = config::read(&path, config::Process::Whole)?;
+            read.warnings.iter().for_each(|warning| log.warning(warning));
+            read.value
         }
         None => {
             let mut process = spec.process().clone().unwrap_or_default();
@@ -110,8 +114,14 @@ fn process(flags: &Flags, spec: &Spec, command: &[OsString]) -> Result<Process, 
     if flags.switch("tty") {
         process.set_terminal(Some(true));
     }
-    if flags.switch("no-new-privs") {
-        process.set_no_new_privileges(Some(true));
+    if flags.given("no-new-privs") {
+        process.set_no_new_privileges(Some(flags.switch("no-new-privs")));
+    }
+    if let Some(label) = flags.text("process-label")? {
+        process.set_selinux_label(Some(label));
+    }
+    if let Some(profile) = flags.text("apparmor")? {
+        process.set_apparmor_profile(Some(profile));
     }
     if let Some(cwd) = flags.path("cwd") {
         process.set_cwd(cwd);
@@ -120,14 +130,14 @@ fn process(flags: &Flags, spec: &Spec, command: &[OsString]) -> Result<Process, 
     environment.extend(flags.texts("env")?);
     process.set_env(Some(environment));
     if let Some(user) = flags.text("user")? {
-        process.set_user(read_user(&user)?);
+        change_user(process.user_mut(), &user)?;
     }
-    let groups = flags.texts("additional-gids")?;
-    if !groups.is_empty() {
-        let groups = groups.iter().map(|group| id_number("additional-gids", group)).collect::<Result<Vec<_>, _>>()?;
-        process.user_mut().set_additional_gids(Some(groups));
+    let mut groups = process.user().additional_gids().clone().unwrap_or_default();
+    for group in flags.texts("additional-gids")? {
+        groups.push(id_number("additional-gids", &group)?);
     }
-    add_capabilities(&mut process, &flags.texts("cap")?)?;
+    process.user_mut().set_additional_gids(Some(groups));
+    add_capabilities(&mut process, &flags.texts("cap")?, log);
     Ok(process)
 }
 
@@ -157,29 +167,40 @@ fn id_number(flag: &'static str, text: &str) -> Result<u32, CliError> {
     text.parse().map_err(|_| CliError::InvalidValue { flag, value: text.into(), expected: "a number" })
 }
 
-fn read_user(text: &str) -> Result<User, CliError> {
-    let (uid, gid) = text.split_once(':').unwrap_or((text, "0"));
-    let mut user = User::default();
-    user.set_uid(id_number("user", uid)?).set_gid(id_number("user", gid)?);
-    Ok(user)
+/// `UID` or `UID:GID`; what is not given stays as the container's process has it.
+fn change_user(user: &mut User, text: &str) -> Result<(), CliError> {
+    let (uid, gid) = match text.split_once(':') {
+        Some((uid, gid)) => (uid, Some(gid)),
+        None => (text, None),
+    };
+    user.set_uid(id_number("user", uid)?);
+    if let Some(gid) = gid {
+        user.set_gid(id_number("user", gid)?);
+    }
+    Ok(())
 }
 
-fn add_capabilities(process: &mut Process, names: &[String]) -> Result<(), CliError> {
-    if names.is_empty() {
-        return Ok(());
+/// Adds to all sets but the inheritable one; to the ambient one only what may be in it.
+fn add_capabilities(process: &mut Process, names: &[String], log: &mut Log) {
+    let mut added = Capabilities::new();
+    for name in names {
+        match serde_json::from_value::<Capability>(serde_json::Value::String(name.clone())) {
+            Ok(capability) if config::is_capability(name) => drop(added.insert(capability)),
+            _ => log.warning(&format!("--cap {name:?} is no capability, and left out")),
+        }
     }
-    let read = |name: &String| {
-        let known: Result<Capability, _> = serde_json::from_value(serde_json::Value::String(name.clone()));
-        let expected = "a capability such as CAP_NET_ADMIN";
-        known.map_err(|_| CliError::InvalidValue { flag: "cap", value: name.clone(), expected })
-    };
-    let added: Capabilities = names.iter().map(read).collect::<Result<_, _>>()?;
+    if added.is_empty() {
+        return;
+    }
     let mut sets = process.capabilities().clone().unwrap_or_else(no_capabilities);
     let with = |set: &Option<Capabilities>| Some(set.iter().flatten().chain(&added).copied().collect());
     let (bounding, effective, permitted) = (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
     sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
+    if sets.inheritable().is_some() {
+        let ambient = with(sets.ambient());
+        sets.set_ambient(ambient);
+    }
     process.set_capabilities(Some(sets));
-    Ok(())
 }
 
 fn no_capabilities() -> LinuxCapabilities {

@@ -82,6 +82,11 @@ impl Flags {
         self.given.iter().rev().find(|(name, _)| *name == flag).map(|(_, value)| value)
     }
 
+    /// Whether the flag was given at all.
+    pub(super) fn given(&self, flag: &str) -> bool {
+        self.last(flag).is_some()
+    }
+
     pub(super) fn switch(&self, flag: &str) -> bool {
         self.last(flag).is_some_and(|value| value == "true")
     }

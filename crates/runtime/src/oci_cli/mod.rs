@@ -3,6 +3,7 @@
 //!
 //! One file per command. Arguments are read by hand (`flags`): start-up time counts here, and there are few.
 
+mod config;
 mod create;
 mod delete;
 mod error;
@@ -11,6 +12,8 @@ mod exec;
 mod features;
 mod flags;
 mod foreground;
+mod hooks;
+mod inherited;
 mod kill;
 mod list;
 mod log;
@@ -43,7 +46,8 @@ use store::Store;
 const DEFAULT_ROOT: &str = "/run/corten/oci";
 
 const HELP: &str = "\
-Usage: corten oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup] COMMAND
+Usage: corten oci [--root DIR] [--rootless auto|true|false] [--log FILE] [--log-format text|json] [--debug]
+                  [--systemd-cgroup] COMMAND
 
 Commands:
   create    prepare a container from a bundle; its command waits for `start`
@@ -79,6 +83,8 @@ struct Context {
     store: Store,
     /// Whether systemd makes the cgroups of new containers.
     systemd_cgroup: bool,
+    /// `--rootless`: whether the caller may be without cgroups; `None` finds out.
+    rootless: Option<bool>,
 }
 
 /// Runs the OCI command line with these arguments (without the program's name and the word `oci`). Returns the exit
@@ -108,9 +114,19 @@ fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
         return print(&format!("corten oci {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), features::NEWEST));
     }
     *log = Log::open(flags.path("log"), flags.text("log-format")?)?;
+    let rootless = match flags.text("rootless")?.as_deref() {
+        None | Some("auto") => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        Some(value) => {
+            let (value, expected) = (value.to_owned(), "auto, true or false");
+            return Err(CliError::InvalidValue { flag: "rootless", value, expected });
+        }
+    };
     let context = Context {
-        store: Store::new(flags.path("root").unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT))),
+        store: Store::new(flags.path("root").unwrap_or_else(default_root)),
         systemd_cgroup: flags.switch("systemd-cgroup"),
+        rootless,
     };
     let mut rest = flags.rest.into_iter();
     let Some(command) = rest.next() else {
@@ -131,11 +147,20 @@ fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
         "update" => update::update(&context, rest, log),
         "events" => events::events(&context, rest),
         "kill" => kill::kill(&context, rest),
-        "delete" => delete::delete(&context, rest),
+        "delete" => delete::delete(&context, rest, log),
         "spec" => spec::spec(rest),
         "features" => features::features(rest),
         "help" => print(HELP),
         _ => Err(CliError::UnknownCommand { name: command.to_string_lossy().into_owned() }),
+    }
+}
+
+/// Where containers are remembered: in the user's runtime directory for whoever is not root.
+fn default_root() -> PathBuf {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    match own.filter(|_| !rustix::process::geteuid().is_root()) {
+        Some(dir) => PathBuf::from(dir).join("corten/oci"),
+        None => PathBuf::from(DEFAULT_ROOT),
     }
 }
 

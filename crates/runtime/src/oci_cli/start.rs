@@ -8,10 +8,10 @@ use std::path::Path;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 
-use super::Context;
 use super::error::CliError;
 use super::flags::Flags;
 use super::store::{Record, Status};
+use super::{Context, hooks};
 use crate::LaunchError;
 use crate::message::listen;
 
@@ -25,7 +25,16 @@ pub(super) fn start(context: &Context, args: Vec<OsString>) -> Result<u8, CliErr
     let fifo = entry.fifo();
     let released = release(&fifo, &record);
     fs::remove_file(&fifo).map_err(CliError::file("remove", &fifo))?;
-    released.map(|()| 0)
+    released?;
+    let spec = entry.spec()?;
+    if let Err(error) = hooks::poststart(&id, &record.bundle, &spec, record.pid) {
+        // The specification has the container stopped then (runtime.md, "Lifecycle"); `delete` takes it down.
+        if let Some(cgroup) = record.cgroup()? {
+            cgroup.kill()?;
+        }
+        return Err(LaunchError::Hook(error).into());
+    }
+    Ok(0)
 }
 
 /// Opens the fifo's other side, which releases the process, and listens until it executed its command.
@@ -47,7 +56,8 @@ fn release(fifo: &Path, record: &Record) -> Result<(), CliError> {
     }
     rustix::fs::fcntl_setfl(&opened, OFlags::empty())
         .map_err(|errno| sys::Error::new("fcntl(fifo, F_SETFL, 0)", errno))?;
-    let heard = listen(opened).map_err(LaunchError::Listen)?;
+    // From here on nothing of the plan asks for anything.
+    let heard = listen(opened, None, |_| Ok(()))?;
     match heard.failed {
         Some(report) => Err(LaunchError::Child(report).into()),
         None if heard.executing => Ok(()),

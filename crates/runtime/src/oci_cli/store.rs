@@ -15,8 +15,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use cgroup::Cgroup;
 use cgroup::systemd::Scope;
+use cgroup::{Cgroup, CgroupPath};
 use oci::ContainerId;
 use oci::runtime_spec::{LinuxNamespaceType, Spec};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -39,6 +39,7 @@ pub(super) struct Record {
     /// When it was made, in clock ticks since the machine started.
     pub(super) start_time: u64,
     pub(super) bundle: PathBuf,
+    /// Its cgroup's path; empty when it has none.
     pub(super) cgroup: String,
     pub(super) created: String,
     /// Whether its processes outlive the first, because that is not the first of a pid namespace.
@@ -214,8 +215,20 @@ impl Record {
         self.is_alive().then_some(pidfd)
     }
 
+    /// The cgroup that another process of the container joins; `None` when it should be there and is not.
+    pub(super) fn cgroup_to_join(&self) -> Result<Option<Cgroup>, CliError> {
+        if !self.cgroup.is_empty() {
+            return self.cgroup();
+        }
+        let path: CgroupPath = format!("/{}", self.id).parse().map_err(crate::LaunchError::CgroupPath)?;
+        Ok(Some(Cgroup::absent(path)))
+    }
+
     /// Its cgroup, if it is still there.
     pub(super) fn cgroup(&self) -> Result<Option<Cgroup>, CliError> {
+        if self.cgroup.is_empty() {
+            return Ok(None);
+        }
         let path = self.cgroup.parse().map_err(crate::LaunchError::CgroupPath)?;
         match crate::prepare::cgroup_host()?.open(&path) {
             Ok(cgroup) => Ok(Some(cgroup)),

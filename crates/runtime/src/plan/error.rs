@@ -23,8 +23,25 @@ pub enum PlanError {
         expected: &'static str,
     },
     /// A field that this version does not implement.
-    #[error("{field} in the container's configuration is not supported yet")]
+    #[error("{field} in the container's configuration is not supported")]
     Unsupported {
+        /// The field.
+        field: String,
+    },
+    /// A field for something that this kernel lacks or has not enabled.
+    #[error("{field} in the container's configuration needs {needs}, which this host has not enabled")]
+    NotOnThisHost {
+        /// The field.
+        field: String,
+        /// What it needs.
+        needs: &'static str,
+    },
+    /// The one who launches is not root, and the container has no user namespace in which it would be.
+    #[error("linux.namespaces in the container's configuration has no user namespace, and only root can do without")]
+    NotRoot,
+    /// A setting for which the launcher needs rights over the host.
+    #[error("{field} in the container's configuration needs a runtime that is started by root")]
+    NeedsRoot {
         /// The field.
         field: String,
     },
@@ -41,8 +58,17 @@ pub enum PlanError {
 impl Classify for PlanError {
     fn kind(&self) -> Kind {
         match self {
-            PlanError::Unsupported { .. } => Kind::Unsupported,
+            PlanError::Unsupported { .. } | PlanError::NotOnThisHost { .. } => Kind::Unsupported,
             _ => Kind::InvalidArgument,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            PlanError::NotRoot => Some(
+                "add one, with linux.uidMappings and linux.gidMappings (`spec --rootless` writes an example)".into(),
+            ),
+            _ => None,
         }
     }
 }

@@ -3,11 +3,13 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use oci::runtime_spec::Mount;
+use oci::runtime_spec::{LinuxNamespaceType, Mount};
 use sys::mount as attr;
 use sys::mount::Propagation;
 
-use super::operation::{Attributes, MountOperation, MountSource};
+use super::namespaces::{Namespaces, mappings};
+use super::operation::{Attributes, MountIdSource, MountIds, MountOperation, MountSource};
+use super::outside::IdMaps;
 use super::{Inputs, PlanError};
 
 /// Attributes as they are printed.
@@ -23,8 +25,8 @@ pub(super) const ATTRIBUTE_NAMES: [(&str, u64); 8] = [
 ];
 
 /// Options that set or clear attributes: name, flags set, flags cleared. With an `r` before the name they hold for
-/// all mounts below as well.
-const ATTRIBUTE_OPTIONS: [(&str, u64, u64); 16] = [
+/// all mounts below as well. `norelatime` and `nostrictatime` leave what the kernel does by itself.
+const ATTRIBUTE_OPTIONS: [(&str, u64, u64); 18] = [
     ("ro", attr::ATTR_RDONLY, 0),
     ("rw", 0, attr::ATTR_RDONLY),
     ("nosuid", attr::ATTR_NOSUID, 0),
@@ -36,12 +38,28 @@ const ATTRIBUTE_OPTIONS: [(&str, u64, u64); 16] = [
     ("noatime", attr::ATTR_NOATIME, attr::ATTR_ATIME),
     ("atime", 0, attr::ATTR_ATIME),
     ("strictatime", attr::ATTR_STRICTATIME, attr::ATTR_ATIME),
+    ("nostrictatime", 0, 0),
     ("relatime", 0, attr::ATTR_ATIME),
+    ("norelatime", 0, 0),
     ("nodiratime", attr::ATTR_NODIRATIME, 0),
     ("diratime", 0, attr::ATTR_NODIRATIME),
     ("nosymfollow", attr::ATTR_NOSYMFOLLOW, 0),
     ("symfollow", 0, attr::ATTR_NOSYMFOLLOW),
 ];
+
+/// What a bind mount has none of when its options say anything about it, as with mount(8)'s `bind,remount`. How access
+/// times are kept stays, unless that is what they say.
+const EXACT: u64 =
+    attr::ATTR_RDONLY | attr::ATTR_NOSUID | attr::ATTR_NODEV | attr::ATTR_NOEXEC | attr::ATTR_NOSYMFOLLOW;
+
+/// Options of the file system itself that every file system takes, for a new one. A bind mount shares its file system
+/// with its source, so they mean nothing for it.
+const FILE_SYSTEM_OPTIONS: [&str; 8] =
+    ["sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "defaults"];
+
+/// What only mount(2) can say, and no file system needs said: whether the kernel logs, and a counter of changes that
+/// those which have one keep anyway.
+const WITHOUT_EFFECT: [&str; 4] = ["silent", "loud", "iversion", "noiversion"];
 
 const PROPAGATION_OPTIONS: [(&str, Propagation); 4] = [
     ("shared", Propagation::Shared),
@@ -50,12 +68,8 @@ const PROPAGATION_OPTIONS: [(&str, Propagation); 4] = [
     ("unbindable", Propagation::Unbindable),
 ];
 
-/// Options without meaning for a mount that is made once.
-const IGNORED: [&str; 8] =
-    ["defaults", "remount", "norelatime", "nostrictatime", "async", "loud", "nolazytime", "noiversion"];
-
-/// Options that mean something this version does not do.
-const REFUSED: [&str; 4] = ["tmpcopyup", "idmap", "ridmap", "mand"];
+/// Where a host with cgroup v2 only has its hierarchy.
+const CGROUP2: &str = "/sys/fs/cgroup";
 
 /// What runc lets be mounted below `/proc`: files that tools such as lxcfs replace. Anything else there could turn
 /// the kernel's interface into something of the image's making.
@@ -83,8 +97,9 @@ pub fn mount_option_names() -> Vec<String> {
         names.push(name.into());
         names.push(format!("r{name}"));
     }
-    names.extend(IGNORED.map(String::from));
-    names.extend(["bind", "rbind", "sync", "dirsync", "lazytime", "iversion", "silent"].map(String::from));
+    names.extend(FILE_SYSTEM_OPTIONS.map(String::from));
+    names.extend(WITHOUT_EFFECT.map(String::from));
+    names.extend(["bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"].map(String::from));
     names.sort();
     names
 }
@@ -117,8 +132,14 @@ fn apply_attribute(attributes: &mut Attributes, (_, set, clear): &(&str, u64, u6
 struct Options {
     attributes: Attributes,
     recursive: Attributes,
-    propagation: Option<(Propagation, bool)>,
+    /// Whether anything is said about the mount's own attributes, if only that they are not set.
+    says: bool,
+    propagation: Vec<(Propagation, bool)>,
     bind: Option<bool>,
+    remount: bool,
+    copy_up: bool,
+    /// Whether the mount is id-mapped, and whether that holds for all below it.
+    idmap: Option<bool>,
     parameters: Vec<(String, Option<String>)>,
 }
 
@@ -128,16 +149,19 @@ impl Options {
         for option in options.iter().map(String::as_str).filter(|option| !option.is_empty()) {
             let known = |name: &str| ATTRIBUTE_OPTIONS.iter().find(|(option, ..)| *option == name);
             if let Some(found) = known(option) {
+                read.says = true;
                 apply_attribute(&mut read.attributes, found);
             } else if let Some(found) = option.strip_prefix('r').and_then(known) {
                 apply_attribute(&mut read.recursive, found);
             } else if let Some(found) = find_propagation(option) {
-                read.propagation = Some(found);
-            } else if option == "bind" || option == "rbind" {
-                read.bind = Some(option == "rbind");
-            } else if REFUSED.contains(&option) || option.starts_with("idmap=") || option.starts_with("ridmap=") {
-                return Err(PlanError::Unsupported { field: format!("{field}.options[{option}]") });
-            } else if !IGNORED.contains(&option) {
+                read.propagation.push(found);
+            } else if !read.read_other(option) {
+                if option.starts_with("idmap=") || option.starts_with("ridmap=") {
+                    return Err(PlanError::Unsupported { field: format!("{field}.options[{option}]") });
+                }
+                if option.contains('\0') {
+                    return Err(invalid(format!("{field}.options"), option, "text without NUL bytes"));
+                }
                 let (key, value) = match option.split_once('=') {
                     Some((key, value)) => (key, Some(value.to_owned())),
                     None => (option, None),
@@ -147,55 +171,217 @@ impl Options {
         }
         Ok(read)
     }
+
+    /// The options that are neither attributes nor the file system's own.
+    fn read_other(&mut self, option: &str) -> bool {
+        match option {
+            "bind" | "rbind" => self.bind = Some(option == "rbind"),
+            "remount" => self.remount = true,
+            "tmpcopyup" => self.copy_up = true,
+            "idmap" | "ridmap" => self.idmap = Some(option == "ridmap"),
+            "defaults" => {}
+            option => return WITHOUT_EFFECT.contains(&option),
+        }
+        true
+    }
+
+    /// A bind mount has exactly the attributes that its options say, once they say any.
+    fn exactly(&mut self) -> u64 {
+        if !self.says {
+            return 0;
+        }
+        let said = self.attributes.set | self.attributes.clear;
+        let mut implied = EXACT & !said;
+        let times = [attr::ATTR_ATIME, attr::ATTR_NODIRATIME];
+        if times.iter().any(|field| said & field != 0) {
+            implied |= times.iter().filter(|field| said & *field == 0).fold(0, |fields, field| fields | field);
+        }
+        implied
+    }
+}
+
+/// One entry of `mounts`, and whether it becomes read-only only when everything in it is in its place.
+pub(super) struct Planned {
+    pub(super) mount: MountOperation,
+    pub(super) read_only_later: bool,
+}
+
+/// What planning a mount depends on besides the mount.
+pub(super) struct Surroundings<'a> {
+    pub(super) inputs: &'a Inputs,
+    pub(super) namespaces: &'a Namespaces,
+    /// `linux.mountLabel`.
+    pub(super) label: Option<&'a str>,
 }
 
 /// Plans one entry of `mounts`.
-pub(super) fn plan(
-    mount: &Mount,
-    index: usize,
-    inputs: &Inputs,
-    cgroup_namespace: bool,
-) -> Result<MountOperation, PlanError> {
+pub(super) fn plan(mount: &Mount, index: usize, around: &Surroundings<'_>) -> Result<Planned, PlanError> {
     let field = format!("mounts[{index}]");
     let destination = destination(mount, &field)?;
-    let mapped = mount.uid_mappings().is_some() || mount.gid_mappings().is_some();
-    if mapped {
-        return Err(PlanError::Unsupported { field: format!("{field}.uidMappings") });
-    }
     let mut options = Options::read(mount.options().as_deref().unwrap_or_default(), &field)?;
     let kind = mount.typ().clone().unwrap_or_default();
     let bind = options.bind.or((kind == "bind").then_some(false));
-    let source = match (bind, kind.as_str()) {
-        (Some(recursive), _) => {
-            // What a bind mount has of the host's flags it keeps; `rw` does not open what the host made read-only.
-            options.attributes.clear &= attr::ATTR_ATIME;
-            let source =
-                mount.source().as_ref().ok_or_else(|| invalid(format!("{field}.source"), "", "a path of the host"))?;
-            MountSource::Bind { source: inputs.bundle.join(source), recursive }
+    check_options(mount, &options, &kind, bind.is_some(), &field)?;
+    let mut implied = 0;
+    let source = if options.remount {
+        implied = options.exactly();
+        let parameters = if bind.is_some() { Vec::new() } else { std::mem::take(&mut options.parameters) };
+        MountSource::Existing { parameters }
+    } else {
+        match (bind, kind.as_str()) {
+            (Some(recursive), _) => {
+                implied = options.exactly();
+                let source = mount.source().as_ref();
+                let source = source.ok_or_else(|| invalid(format!("{field}.source"), "", "a path of the host"))?;
+                let ids = ids(mount, &options, around.namespaces, &field)?;
+                let opened = around.namespaces.opens_before() || ids.is_some();
+                MountSource::Bind { source: around.inputs.bundle.join(source), recursive, opened, ids }
+            }
+            (None, "") => return Err(invalid(format!("{field}.type"), "", "a file system type, or the option bind")),
+            (None, kind) => {
+                let source = new_mount(mount, kind, &mut options, around, &field)?;
+                if matches!(source, MountSource::Bind { .. }) {
+                    implied = options.exactly();
+                }
+                source
+            }
         }
-        (None, "") => return Err(invalid(format!("{field}.type"), "", "a file system type, or the option bind")),
-        (None, "cgroup") if !inputs.hierarchies.is_empty() => {
-            MountSource::Cgroup1 { hierarchies: inputs.hierarchies.clone(), namespace: cgroup_namespace }
-        }
-        (None, kind) => MountSource::FileSystem {
-            kind: if kind == "cgroup" { "cgroup2" } else { kind }.to_owned(),
-            source: mount.source().as_ref().map(|source| source.to_string_lossy().into_owned()),
-            parameters: std::mem::take(&mut options.parameters),
-        },
     };
-    if bind.is_none() {
+    let new = matches!(source, MountSource::FileSystem { .. } | MountSource::Cgroup1 { .. });
+    if new {
         // A new mount has nothing to clear but what was set before; all below it is itself.
         options.attributes =
             Attributes { set: (options.attributes.set & !options.recursive.clear) | options.recursive.set, clear: 0 };
         options.recursive = Attributes::default();
     }
-    Ok(MountOperation {
+    let filled = new && (kind == "tmpfs" || destination == Path::new("/dev"));
+    let read_only_later = filled && options.attributes.set & attr::ATTR_RDONLY != 0;
+    if read_only_later {
+        options.attributes.set &= !attr::ATTR_RDONLY;
+    }
+    let mount = MountOperation {
+        index,
         destination,
         source,
         attributes: options.attributes,
+        implied,
         recursive: options.recursive,
         propagation: options.propagation,
-    })
+    };
+    Ok(Planned { mount, read_only_later })
+}
+
+/// What cannot be asked of such a mount.
+fn check_options(mount: &Mount, options: &Options, kind: &str, bind: bool, field: &str) -> Result<(), PlanError> {
+    if options.copy_up && (bind || kind != "tmpfs") {
+        return Err(invalid(format!("{field}.options"), "tmpcopyup", "that option on a tmpfs only"));
+    }
+    let mapped = options.idmap.is_some() || mount.uid_mappings().is_some() || mount.gid_mappings().is_some();
+    if mapped && (!bind || options.remount) {
+        return Err(invalid(format!("{field}.type"), kind, "a bind mount, because only these are id-mapped"));
+    }
+    // What a bind mount shares with its source cannot be set for it alone.
+    let strange = options.parameters.iter().find(|(key, _)| !FILE_SYSTEM_OPTIONS.contains(&key.as_str()));
+    match strange.filter(|_| bind) {
+        Some((option, _)) => {
+            Err(invalid(format!("{field}.options"), option, "no option of a file system on a bind mount"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A new instance of a file system, or what stands for one.
+fn new_mount(
+    mount: &Mount,
+    kind: &str,
+    options: &mut Options,
+    around: &Surroundings<'_>,
+    field: &str,
+) -> Result<MountSource, PlanError> {
+    let cgroup_namespace = around.namespaces.has(LinuxNamespaceType::Cgroup);
+    if kind == "cgroup" && !around.inputs.hierarchies.is_empty() {
+        let hierarchies = around.inputs.hierarchies.clone();
+        return Ok(MountSource::Cgroup1 { hierarchies, namespace: cgroup_namespace });
+    }
+    if kind == "cgroup" && !cgroup_namespace {
+        // Mounted anew from the host's cgroup namespace, its options would be those of the whole machine's hierarchy.
+        let opened = around.namespaces.opens_before();
+        return Ok(MountSource::Bind { source: CGROUP2.into(), recursive: false, opened, ids: None });
+    }
+    let source = mount.source().as_ref().map(|source| source.to_string_lossy().into_owned());
+    let mut parameters = mapped_parameters(std::mem::take(&mut options.parameters), around.namespaces, field)?;
+    let on_device = source.as_ref().is_some_and(|source| source.starts_with('/'));
+    if on_device && options.attributes.set & attr::ATTR_RDONLY != 0 {
+        // Not only the mount: a device may be one that cannot be written to.
+        parameters.push(("ro".into(), None));
+    }
+    // The kernel's own interfaces label themselves.
+    if let Some(label) = around.label.filter(|_| !matches!(kind, "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2")) {
+        parameters.push(("context".into(), Some(label.into())));
+    }
+    let otherwise = otherwise(kind, around.namespaces);
+    let kind = if kind == "cgroup" { "cgroup2" } else { kind }.to_owned();
+    Ok(MountSource::FileSystem { kind, source, parameters, copy_up: options.copy_up, otherwise })
+}
+
+/// The ids of an id-mapped mount: its own, or those of the container's user namespace.
+fn ids(mount: &Mount, options: &Options, namespaces: &Namespaces, field: &str) -> Result<Option<MountIds>, PlanError> {
+    let own = match (mount.uid_mappings(), mount.gid_mappings()) {
+        (None, None) if options.idmap.is_none() => return Ok(None),
+        (None, None) => None,
+        (uids, gids) => Some(IdMaps {
+            uids: mappings(&format!("{field}.uidMappings"), uids)?,
+            gids: mappings(&format!("{field}.gidMappings"), gids)?,
+        }),
+    };
+    if !namespaces.may_map_mounts() {
+        return Err(PlanError::NeedsRoot { field: format!("{field}.options[idmap]") });
+    }
+    let source = match (own, namespaces.maps(), namespaces.user_path()) {
+        (Some(maps), ..) => MountIdSource::Maps(maps),
+        (None, Some(maps), _) => MountIdSource::Maps(maps.clone()),
+        (None, None, Some(path)) => MountIdSource::Namespace(path.to_owned()),
+        (None, None, None) => {
+            let expected = "uidMappings and gidMappings of the mount, or a user namespace whose mappings it gets";
+            return Err(invalid(format!("{field}.options"), "idmap", expected));
+        }
+    };
+    Ok(Some(MountIds { source, recursive: options.idmap == Some(true) }))
+}
+
+/// A file system's `uid=` and `gid=` mean ids of the container's user namespace, and must be some.
+fn mapped_parameters(
+    parameters: Vec<(String, Option<String>)>,
+    namespaces: &Namespaces,
+    field: &str,
+) -> Result<Vec<(String, Option<String>)>, PlanError> {
+    let Some(maps) = namespaces.maps() else { return Ok(parameters) };
+    for (key, value) in &parameters {
+        let Some(id) = value.as_deref().and_then(|value| value.parse().ok()) else { continue };
+        let mapped = match key.as_str() {
+            "uid" => maps.has_uid(id),
+            "gid" => maps.has_gid(id),
+            _ => true,
+        };
+        if !mapped {
+            let expected = "an id that linux.uidMappings or linux.gidMappings maps";
+            return Err(invalid(format!("{field}.options[{key}]"), &id.to_string(), expected));
+        }
+    }
+    Ok(parameters)
+}
+
+/// What of the host's takes the place of a kernel interface of which a user namespace may have no instance of its own,
+/// because the namespace that it shows belongs to others.
+fn otherwise(kind: &str, namespaces: &Namespaces) -> Option<PathBuf> {
+    let (namespace, path) = match kind {
+        "proc" if !namespaces.joins(LinuxNamespaceType::Pid) => (LinuxNamespaceType::Pid, "/proc"),
+        "sysfs" => (LinuxNamespaceType::Network, "/sys"),
+        "mqueue" => (LinuxNamespaceType::Ipc, "/dev/mqueue"),
+        "cgroup" | "cgroup2" => (LinuxNamespaceType::Cgroup, "/sys/fs/cgroup"),
+        _ => return None,
+    };
+    (namespaces.confined() && !namespaces.belongs(namespace)).then(|| path.into())
 }
 
 fn invalid(field: String, value: &str, expected: &'static str) -> PlanError {

@@ -7,8 +7,11 @@ use std::path::PathBuf;
 use sys::mount::{ATTR_ATIME, Propagation};
 use sys::process::CloneFlags;
 
+use super::hooks::Hook;
 use super::mounts::ATTRIBUTE_NAMES;
 pub use super::mounts::mount_option_names;
+use super::outside::{IdMaps, Outside};
+use super::scheduling::NumberSet;
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,16 +27,42 @@ pub enum Operation {
     },
     /// Enter all namespaces of a running container at once.
     JoinContainer,
+    /// A new user namespace.
+    UnshareUser,
+    /// Let nobody who is not root over the host look into the process.
+    Hide,
+    /// Become this user and group of the user namespace, and keep all rights in it.
+    TakeIds {
+        /// The user id.
+        uid: u32,
+        /// The group id.
+        gid: u32,
+    },
+    /// Open what operations of this list want opened before, with the rights that the process has now.
+    OpenTrees,
+    /// A new time namespace for whoever is made next, with its clocks set off.
+    TimeOffsets(Vec<TimeOffset>),
     /// A cgroup namespace whose root is the container's cgroup.
     UnshareCgroup,
+    /// Have the launcher do something from outside, and wait for it.
+    Outside(Outside),
     /// A session of its own, without a terminal.
     NewSession,
     /// How likely the kernel is to kill the process when memory is short, -1000 to 1000.
     OomScoreAdj(i32),
     /// Nothing mounted in the container reaches the host.
     DetachPropagation,
+    /// How mounts spread between the new namespace and the host, where the spec says so.
+    HostPropagation {
+        /// The propagation.
+        propagation: Propagation,
+        /// For all mounts below as well.
+        recursive: bool,
+    },
     /// Put the container's root file system on top of the host's.
     AttachRoot(RootSource),
+    /// Bind the container's root file system over itself: where mounts spread to the host, nothing may lie on its root.
+    AttachRootInPlace(PathBuf),
     /// Mount something.
     Mount(MountOperation),
     /// Make a device file.
@@ -67,10 +96,14 @@ pub enum Operation {
     Mask(PathBuf),
     /// Make a path read-only, if it exists.
     MakeReadOnly(PathBuf),
+    /// Run these hooks, in the container's namespaces.
+    Hooks(Vec<Hook>),
     /// Make the root mount read-only.
     ReadOnlyRoot,
     /// Make the container's root the root, and let go of the host's.
     PivotRoot,
+    /// As [`Operation::PivotRoot`], where the host would follow when its mounts are let go of.
+    PivotRootFromPeers,
     /// Make the container's root the root, leaving the host's below it.
     ChangeRoot,
     /// How mounts spread to and from the container's root.
@@ -95,6 +128,54 @@ pub enum Operation {
     SessionKeyring,
     /// The execution domain.
     Personality(u32),
+    /// The CPUs that the process may run on.
+    CpuAffinity(NumberSet),
+    /// Any CPU, as far as the cgroup allows: the launcher's own affinity does not stick to the container.
+    AnyCpu,
+    /// The scheduling policy.
+    Scheduler {
+        /// `SCHED_…` as the spec writes it.
+        name: &'static str,
+        /// The kernel's number of it.
+        policy: u32,
+        /// `SCHED_FLAG_…`.
+        flags: u64,
+        /// The nice value.
+        nice: i32,
+        /// The static priority of the real-time policies.
+        priority: u32,
+        /// Nanoseconds of each period, within which they are to be had, and of the period: the deadline policy's.
+        deadline: [u64; 3],
+    },
+    /// The I/O priority of the process's group.
+    IoPriority {
+        /// `IOPRIO_CLASS_…` as the spec writes it.
+        name: &'static str,
+        /// The kernel's number of it.
+        class: u32,
+        /// 0 (first) to 7 (last) within the class.
+        level: u32,
+    },
+    /// Where the process's memory comes from.
+    MemoryPolicy {
+        /// `MPOL_…` as the spec writes it.
+        name: &'static str,
+        /// The mode with its flags.
+        mode: u32,
+        /// The nodes.
+        nodes: NumberSet,
+    },
+    /// What a security module knows the process by once it executes its command.
+    Label {
+        /// The module, and what of it.
+        kind: LabelKind,
+        /// The profile's name, or the context.
+        label: String,
+    },
+    /// Make the working directory, with what is missing above it.
+    MakeWorkingDirectory(PathBuf),
+    /// Make a mount read-only that had to be written to until now.
+    ReadOnlyMount(PathBuf),
     /// Close every descriptor but the standard three, this many after them, and the status pipe.
     CloseDescriptors {
         /// How many.
@@ -140,6 +221,17 @@ pub enum Operation {
     Execute(Vec<String>),
 }
 
+/// A security module's label of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelKind {
+    /// The AppArmor profile that the command is executed under.
+    AppArmor,
+    /// The SELinux context that the command is executed in.
+    Selinux,
+    /// The SELinux context of keyrings that the process makes.
+    SelinuxKeys,
+}
+
 /// Where a namespace to join is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NamespaceSource {
@@ -154,6 +246,8 @@ pub enum NamespaceSource {
 pub enum RootSource {
     /// A directory.
     Path(PathBuf),
+    /// A directory that was opened before: by the launcher, or by [`Operation::OpenTrees`].
+    Opened(PathBuf),
     /// A detached mount that the launcher was given.
     Given,
 }
@@ -170,16 +264,20 @@ pub struct Attributes {
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountOperation {
+    /// Its place in the spec's `mounts`.
+    pub index: usize,
     /// Where, inside the container.
     pub destination: PathBuf,
     /// What.
     pub source: MountSource,
     /// Attributes of the mount itself.
     pub attributes: Attributes,
+    /// Attributes that are cleared only because others were named: they stay where the kernel has locked them.
+    pub implied: u64,
     /// Attributes of the mount and all below it.
     pub recursive: Attributes,
-    /// How mounts spread to and from it, and whether that holds for all below it.
-    pub propagation: Option<(Propagation, bool)>,
+    /// How mounts spread to and from it, and whether that holds for all below it; one after the other.
+    pub propagation: Vec<(Propagation, bool)>,
 }
 
 /// What is mounted.
@@ -193,6 +291,16 @@ pub enum MountSource {
         source: Option<String>,
         /// Its parameters.
         parameters: Vec<(String, Option<String>)>,
+        /// A tmpfs that begins with a copy of what it covers.
+        copy_up: bool,
+        /// What of the host's is bound instead, with all below it, where the kernel does not let the container's user
+        /// namespace have an instance of its own.
+        otherwise: Option<PathBuf>,
+    },
+    /// What is mounted there already, changed.
+    Existing {
+        /// Parameters of its file system.
+        parameters: Vec<(String, Option<String>)>,
     },
     /// A file or directory of the host.
     Bind {
@@ -200,6 +308,10 @@ pub enum MountSource {
         source: PathBuf,
         /// With what is mounted below it.
         recursive: bool,
+        /// Whether it was opened before: by the launcher, or by [`Operation::OpenTrees`].
+        opened: bool,
+        /// Whose ids its files show instead of their owners'.
+        ids: Option<MountIds>,
     },
     /// The cgroup v1 hierarchies, each in its directory of one small tmpfs.
     Cgroup1 {
@@ -208,6 +320,35 @@ pub enum MountSource {
         /// Whether the container has its own cgroup namespace; otherwise only its own cgroup is bound.
         namespace: bool,
     },
+}
+
+/// The ids of an id-mapped mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountIds {
+    /// Which.
+    pub source: MountIdSource,
+    /// For all mounts below as well.
+    pub recursive: bool,
+}
+
+/// Where the ids of an id-mapped mount come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountIdSource {
+    /// These.
+    Maps(IdMaps),
+    /// Those of the user namespace that this file is.
+    Namespace(PathBuf),
+}
+
+/// How far a clock of a time namespace is off (time_namespaces(7)).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimeOffset {
+    /// `monotonic` or `boottime`.
+    pub clock: &'static str,
+    /// Seconds.
+    pub seconds: i64,
+    /// Nanoseconds, less than a second of them.
+    pub nanoseconds: u32,
 }
 
 /// A cgroup v1 hierarchy (or, with no controllers and no name, the v2 hierarchy of a hybrid host).
@@ -241,6 +382,8 @@ pub struct Device {
     pub major: u32,
     /// The device.
     pub minor: u32,
+    /// Whether the host's own is bound, as it is, because device files cannot be made.
+    pub bind: bool,
     /// Permissions.
     pub mode: u32,
     /// Owner.
@@ -275,7 +418,7 @@ pub struct CapabilitySets {
     pub ambient: u64,
 }
 
-fn limit(limit: Option<u64>) -> String {
+pub(super) fn limit(limit: Option<u64>) -> String {
     limit.map_or_else(|| "unlimited".into(), |limit| limit.to_string())
 }
 
@@ -290,21 +433,44 @@ fn attributes(f: &mut fmt::Formatter<'_>, attributes: &Attributes, prefix: &str)
     Ok(())
 }
 
+fn parameters(f: &mut fmt::Formatter<'_>, parameters: &[(String, Option<String>)]) -> fmt::Result {
+    parameters.iter().try_for_each(|(key, value)| match value {
+        Some(value) => write!(f, " {key}={value}"),
+        None => write!(f, " {key}"),
+    })
+}
+
+pub(super) fn list(f: &mut fmt::Formatter<'_>, verb: &str, hooks: &[Hook]) -> fmt::Result {
+    f.write_str(verb)?;
+    hooks.iter().try_for_each(|hook| write!(f, " {hook}"))
+}
+
 impl fmt::Display for MountOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
-            MountSource::FileSystem { kind, parameters, .. } => {
+            MountSource::FileSystem { kind, parameters: given, copy_up, otherwise, .. } => {
                 write!(f, "mount {kind} on {}", self.destination.display())?;
-                for (key, value) in parameters {
-                    match value {
-                        Some(value) => write!(f, " {key}={value}")?,
-                        None => write!(f, " {key}")?,
-                    }
+                parameters(f, given)?;
+                f.write_str(if *copy_up { " tmpcopyup" } else { "" })?;
+                if let Some(otherwise) = otherwise {
+                    write!(f, " (or rbind {})", otherwise.display())?;
                 }
             }
-            MountSource::Bind { source, recursive } => {
+            MountSource::Existing { parameters: given } => {
+                write!(f, "remount {}", self.destination.display())?;
+                parameters(f, given)?;
+            }
+            MountSource::Bind { source, recursive, opened, ids } => {
                 let verb = if *recursive { "rbind" } else { "bind" };
-                write!(f, "{verb} {} on {}", source.display(), self.destination.display())?;
+                let opened = if *opened { " (opened before)" } else { "" };
+                write!(f, "{verb} {}{opened} on {}", source.display(), self.destination.display())?;
+                if let Some(MountIds { source, recursive }) = ids {
+                    f.write_str(if *recursive { " ridmap" } else { " idmap" })?;
+                    match source {
+                        MountIdSource::Maps(maps) => write!(f, " {maps}")?,
+                        MountIdSource::Namespace(path) => write!(f, " of {}", path.display())?,
+                    }
+                }
             }
             MountSource::Cgroup1 { hierarchies, namespace } => {
                 write!(f, "mount cgroup on {}", self.destination.display())?;
@@ -316,12 +482,12 @@ impl fmt::Display for MountOperation {
                 }
             }
         }
+        f.write_str(if self.implied == 0 { "" } else { " exactly" })?;
         attributes(f, &self.attributes, "")?;
         attributes(f, &self.recursive, "r")?;
-        if let Some((propagation, recursive)) = self.propagation {
-            write!(f, " {}", propagation_name(propagation, recursive))?;
-        }
-        Ok(())
+        self.propagation
+            .iter()
+            .try_for_each(|(propagation, recursive)| write!(f, " {}", propagation_name(*propagation, *recursive)))
     }
 }
 
@@ -344,11 +510,28 @@ impl fmt::Display for Operation {
             }
             Operation::JoinNamespace { kind, source: NamespaceSource::Given } => write!(f, "join {kind} (prepared)"),
             Operation::JoinContainer => f.write_str("join the container's namespaces"),
+            Operation::UnshareUser => f.write_str("unshare CLONE_NEWUSER"),
+            Operation::Hide => f.write_str("hide from other users"),
+            Operation::TakeIds { uid, gid } => write!(f, "become {uid}:{gid} of the user namespace"),
+            Operation::OpenTrees => f.write_str("open the root and what is bound"),
+            Operation::TimeOffsets(offsets) => {
+                f.write_str("unshare CLONE_NEWTIME with")?;
+                let mut offsets = offsets.iter();
+                offsets.try_for_each(|o| write!(f, " {}{:+}.{:09}", o.clock, o.seconds, o.nanoseconds))
+            }
             Operation::UnshareCgroup => f.write_str("unshare CLONE_NEWCGROUP"),
+            Operation::Outside(outside) => write!(f, "{outside}"),
             Operation::NewSession => f.write_str("new session"),
             Operation::OomScoreAdj(score) => write!(f, "oom score {score}"),
             Operation::DetachPropagation => f.write_str("propagation of / rslave"),
+            Operation::HostPropagation { propagation, recursive } => {
+                write!(f, "propagation of / {}", propagation_name(*propagation, *recursive))
+            }
+            Operation::AttachRootInPlace(path) => write!(f, "attach root {} in its own place", path.display()),
             Operation::AttachRoot(RootSource::Path(path)) => write!(f, "attach root {}", path.display()),
+            Operation::AttachRoot(RootSource::Opened(path)) => {
+                write!(f, "attach root {} (opened before)", path.display())
+            }
             Operation::AttachRoot(RootSource::Given) => f.write_str("attach root (prepared)"),
             Operation::Mount(mount) => write!(f, "{mount}"),
             Operation::Device(device) => {
@@ -357,9 +540,10 @@ impl fmt::Display for Operation {
                     DeviceKind::Block => 'b',
                     DeviceKind::Fifo => 'p',
                 };
+                let verb = if device.bind { "bind device" } else { "device" };
                 write!(
                     f,
-                    "device {} {kind} {}:{} {:04o} {}:{}",
+                    "{verb} {} {kind} {}:{} {:04o} {}:{}",
                     device.path.display(),
                     device.major,
                     device.minor,
@@ -377,8 +561,12 @@ impl fmt::Display for Operation {
             Operation::Sysctl { key, value } => write!(f, "sysctl {key}={value}"),
             Operation::Mask(path) => write!(f, "mask {}", path.display()),
             Operation::MakeReadOnly(path) => write!(f, "read-only {}", path.display()),
+            Operation::Hooks(hooks) => list(f, "run", hooks),
             Operation::ReadOnlyRoot => f.write_str("read-only /"),
+            Operation::ReadOnlyMount(path) => write!(f, "read-only mount {}", path.display()),
+            Operation::MakeWorkingDirectory(path) => write!(f, "make the working directory {}", path.display()),
             Operation::PivotRoot => f.write_str("pivot root"),
+            Operation::PivotRootFromPeers => f.write_str("pivot root (the host's as rslave)"),
             Operation::ChangeRoot => f.write_str("change root"),
             Operation::RootPropagation { propagation, recursive } => {
                 write!(f, "propagation of the root {}", propagation_name(*propagation, *recursive))
@@ -389,6 +577,11 @@ impl fmt::Display for Operation {
 }
 
 impl Operation {
+    /// Whether the process that carries it out asks its launcher for something, and waits for the answer.
+    pub fn asks(&self) -> bool {
+        matches!(self, Operation::Outside(_))
+    }
+
     fn fmt_process(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Operation::Rlimit { name, soft, hard, .. } => {
@@ -397,6 +590,14 @@ impl Operation {
             Operation::SessionKeyring => f.write_str("session keyring"),
             Operation::Personality(domain) => write!(f, "personality {domain:#x}"),
             Operation::CloseDescriptors { preserve } => write!(f, "close descriptors from {} on", 3 + preserve),
+            Operation::Label { kind, label } => {
+                let kind = match kind {
+                    LabelKind::AppArmor => "AppArmor profile",
+                    LabelKind::Selinux => "SELinux context",
+                    LabelKind::SelinuxKeys => "SELinux context of keys",
+                };
+                write!(f, "{kind} {label}")
+            }
             Operation::Home => f.write_str("HOME from /etc/passwd"),
             Operation::WorkingDirectory(path) => write!(f, "working directory {}", path.display()),
             Operation::NoNewPrivileges => f.write_str("no new privileges"),
@@ -417,6 +618,22 @@ impl Operation {
             Operation::DieWithParent => f.write_str("die with the parent"),
             Operation::Umask(mask) => write!(f, "umask {mask:04o}"),
             Operation::Execute(arguments) => write!(f, "execute {arguments:?}"),
+            other => other.fmt_scheduling(f),
+        }
+    }
+
+    fn fmt_scheduling(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Operation::CpuAffinity(cpus) => write!(f, "run on CPUs {cpus}"),
+            Operation::AnyCpu => f.write_str("run on any CPU"),
+            Operation::Scheduler { name, flags, nice, priority, deadline: [runtime, deadline, period], .. } => {
+                write!(f, "scheduler {name} flags {flags:#x} nice {nice} priority {priority}")?;
+                write!(f, " runtime {runtime} deadline {deadline} period {period}")
+            }
+            Operation::IoPriority { name, level, .. } => write!(f, "I/O priority {name} {level}"),
+            Operation::MemoryPolicy { name, mode, nodes } => {
+                write!(f, "memory policy {name} {mode:#x} nodes [{nodes}]")
+            }
             // The others are printed by `Display`.
             _ => Ok(()),
         }

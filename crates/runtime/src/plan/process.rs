@@ -9,17 +9,24 @@ use oci::runtime_spec::{Linux, LinuxPersonalityDomain, PosixRlimit, PosixRlimitT
 use rustix::process::Resource;
 
 use super::capabilities;
+use super::hooks::Hook;
+use super::operation::LabelKind;
 use super::operation::Operation;
+use super::scheduling;
 use super::{Inputs, PlanError};
 
 pub(super) fn operations(
     process: &Process,
     linux: &Linux,
     inputs: &Inputs,
+    before_command: Vec<Hook>,
     operations: &mut Vec<Operation>,
 ) -> Result<(), PlanError> {
     let arguments = command(process)?;
-    operations.push(Operation::SessionKeyring);
+    labels(process, inputs, operations)?;
+    if !inputs.no_new_keyring {
+        operations.push(Operation::SessionKeyring);
+    }
     if let Some(personality) = linux.personality() {
         if personality.flags().as_ref().is_some_and(|flags| !flags.is_empty()) {
             return Err(PlanError::Unsupported { field: "linux.personality.flags".into() });
@@ -28,6 +35,10 @@ pub(super) fn operations(
             LinuxPersonalityDomain::PerLinux => sys::personality::LINUX,
             LinuxPersonalityDomain::PerLinux32 => sys::personality::LINUX32,
         }));
+    }
+    scheduling::operations(process, operations)?;
+    if let Some(policy) = linux.memory_policy() {
+        operations.push(scheduling::memory_policy(policy)?);
     }
     operations.push(Operation::CloseDescriptors { preserve: inputs.preserve_fds });
     if !process.env().iter().flatten().any(|variable| variable.starts_with("HOME=")) {
@@ -39,14 +50,59 @@ pub(super) fn operations(
         return Err(PlanError::Invalid { field: "process.cwd".into(), value, expected: "an absolute path" });
     }
     operations.push(Operation::WorkingDirectory(cwd.clone()));
-    operations.extend(process.rlimits().iter().flatten().map(rlimit));
-    privileges(process, linux, inputs, operations);
+    rlimits(process, operations)?;
+    privileges(process, linux, inputs, before_command, operations);
     operations.push(Operation::Umask(process.user().umask().unwrap_or(0o022) & 0o7777));
     operations.push(Operation::Execute(arguments));
     Ok(())
 }
 
-fn privileges(process: &Process, linux: &Linux, inputs: &Inputs, operations: &mut Vec<Operation>) {
+/// What the security modules are to know the process by. Written before the descriptors of the host are closed: it
+/// goes through the host's procfs.
+fn labels(process: &Process, inputs: &Inputs, operations: &mut Vec<Operation>) -> Result<(), PlanError> {
+    for (field, given, enabled, module, kinds) in [
+        (
+            "process.selinuxLabel",
+            process.selinux_label(),
+            inputs.selinux,
+            "SELinux",
+            &[LabelKind::SelinuxKeys, LabelKind::Selinux][..],
+        ),
+        ("process.apparmorProfile", process.apparmor_profile(), inputs.apparmor, "AppArmor", &[LabelKind::AppArmor]),
+    ] {
+        let Some(label) = given.as_ref().filter(|label| !label.is_empty()) else { continue };
+        if !enabled {
+            return Err(PlanError::NotOnThisHost { field: field.into(), needs: module });
+        }
+        if label.contains(['\0', '\n']) {
+            let expected = "text on one line";
+            return Err(PlanError::Invalid { field: field.into(), value: label.clone(), expected });
+        }
+        operations.extend(kinds.iter().map(|kind| Operation::Label { kind: *kind, label: label.clone() }));
+    }
+    Ok(())
+}
+
+fn rlimits(process: &Process, operations: &mut Vec<Operation>) -> Result<(), PlanError> {
+    let limits = process.rlimits().as_deref().unwrap_or_default();
+    for (index, limit) in limits.iter().enumerate() {
+        if limits[..index].iter().any(|before| before.typ() == limit.typ()) {
+            let field = format!("process.rlimits[{index}].type");
+            let value = limit.typ().to_string();
+            return Err(PlanError::Invalid { field, value, expected: "each type at most once" });
+        }
+        operations.push(rlimit(limit));
+    }
+    Ok(())
+}
+
+fn privileges(
+    process: &Process,
+    linux: &Linux,
+    inputs: &Inputs,
+    before_command: Vec<Hook>,
+    operations: &mut Vec<Operation>,
+) {
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
     let filtered = linux.seccomp().is_some();
     let sets = capabilities::sets(process.capabilities().as_ref());
@@ -70,6 +126,9 @@ fn privileges(process: &Process, linux: &Linux, inputs: &Inputs, operations: &mu
     operations.push(Operation::FindCommand);
     if inputs.waits_for_start {
         operations.push(Operation::WaitForStart);
+    }
+    if !before_command.is_empty() {
+        operations.push(Operation::Hooks(before_command));
     }
     if filtered {
         operations.push(Operation::Seccomp);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The fields of a spec that are refused rather than ignored: each of them means something to whoever wrote it.
 
-use oci::runtime_spec::{Process, Spec};
+use oci::runtime_spec::Spec;
 
 use super::PlanError;
 
@@ -9,41 +9,25 @@ fn unsupported(present: bool, field: &str) -> Result<(), PlanError> {
     if present { Err(PlanError::Unsupported { field: field.into() }) } else { Ok(()) }
 }
 
-fn given(text: &Option<String>) -> bool {
-    text.as_ref().is_some_and(|text| !text.is_empty())
-}
-
 pub(super) fn spec(spec: &Spec) -> Result<(), PlanError> {
-    if let Some(hooks) = spec.hooks() {
-        #[allow(deprecated)]
-        let prestart = hooks.prestart();
-        for (field, list) in [
-            ("hooks.prestart", prestart),
-            ("hooks.createRuntime", hooks.create_runtime()),
-            ("hooks.createContainer", hooks.create_container()),
-            ("hooks.startContainer", hooks.start_container()),
-            ("hooks.poststart", hooks.poststart()),
-            ("hooks.poststop", hooks.poststop()),
-        ] {
-            unsupported(list.as_ref().is_some_and(|list| !list.is_empty()), field)?;
-        }
-    }
+    version(spec.version())?;
     if let Some(linux) = spec.linux() {
         unsupported(linux.intel_rdt().is_some(), "linux.intelRdt")?;
         unsupported(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices")?;
-        unsupported(linux.memory_policy().is_some(), "linux.memoryPolicy")?;
-        unsupported(given(linux.mount_label()), "linux.mountLabel")?;
-        unsupported(linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()), "linux.timeOffsets")?;
     }
-    spec.process().as_ref().map_or(Ok(()), process)
+    Ok(())
 }
 
-pub(super) fn process(process: &Process) -> Result<(), PlanError> {
-    unsupported(given(process.apparmor_profile()), "process.apparmorProfile")?;
-    unsupported(given(process.selinux_label()), "process.selinuxLabel")?;
-    unsupported(process.io_priority().is_some(), "process.ioPriority")?;
-    unsupported(process.scheduler().is_some(), "process.scheduler")?;
-    unsupported(process.exec_cpu_affinity().is_some(), "process.execCPUAffinity")
+/// Every version 1 is compatible with the first (Semantic Versioning, which the specification keeps to).
+fn version(version: &str) -> Result<(), PlanError> {
+    let numbers = version.split(['-', '+']).next().unwrap_or_default();
+    let parts: Vec<&str> = numbers.split('.').collect();
+    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if parts.len() == 3 && parts.iter().all(is_number) && parts[0] == "1" {
+        return Ok(());
+    }
+    let expected = "a version 1.x.y of the runtime specification";
+    Err(PlanError::Invalid { field: "ociVersion".into(), value: version.into(), expected })
 }
 
 /// A mount namespace that is joined is used as it is: mounting in it would change it for all who are in it.

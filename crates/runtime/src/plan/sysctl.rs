@@ -30,29 +30,67 @@ pub(super) fn operations(
     sorted.sort();
     for (key, value) in sorted {
         let field = format!("linux.sysctl[{key}]");
-        let dotted = if key.contains('/') { key.replace('/', ".") } else { key.clone() };
-        let (kind, name) = if IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
+        let invalid = |expected| PlanError::Invalid { field: "linux.sysctl".into(), value: key.clone(), expected };
+        if key.split(['.', '/']).any(str::is_empty) || key.contains('\0') {
+            return Err(invalid("a name like net.ipv4.ip_forward"));
+        }
+        let dotted = dotted(key);
+        let (kind, namespace) = if IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
             (LinuxNamespaceType::Ipc, "ipc")
         } else if dotted.starts_with("net.") {
             (LinuxNamespaceType::Network, "network")
-        } else if dotted == "kernel.domainname" || dotted == "kernel.hostname" {
+        } else if dotted == "kernel.domainname" {
             (LinuxNamespaceType::Uts, "uts")
+        } else if dotted == "kernel.hostname" {
+            return Err(invalid("the field hostname for it"));
+        } else if dotted.starts_with("user.") {
+            (LinuxNamespaceType::User, "user")
         } else {
-            let expected = "a parameter that belongs to a namespace";
-            return Err(PlanError::Invalid { field: "linux.sysctl".into(), value: key.clone(), expected });
+            return Err(invalid("a parameter that belongs to a namespace"));
         };
         if !namespaces.has(kind) {
-            return Err(PlanError::NeedsNamespace { field, namespace: name });
-        }
-        if key.split(['.', '/']).any(str::is_empty) || key.contains('\0') {
-            return Err(PlanError::Invalid { field, value: key.clone(), expected: "a name like net.ipv4.ip_forward" });
+            return Err(PlanError::NeedsNamespace { field, namespace });
         }
         operations.push(Operation::Sysctl { key: key.clone(), value: value.clone() });
     }
     Ok(())
 }
 
-/// Where a parameter is, below `/proc/sys`. With slashes in its name, its dots are part of a name (of an interface).
+/// A name with dots between its parts. As sysctl(8) reads it, the separator that comes first separates, and the other
+/// stands for it within a part (the name of an interface such as `eno2.100`).
+fn dotted(key: &str) -> String {
+    match key.find(['.', '/']).map(|at| key.as_bytes()[at]) {
+        Some(b'/') => exchanged(key),
+        _ => key.to_owned(),
+    }
+}
+
+fn exchanged(key: &str) -> String {
+    let exchange = |character| match character {
+        '.' => '/',
+        '/' => '.',
+        other => other,
+    };
+    key.chars().map(exchange).collect()
+}
+
+/// Where a parameter is, below `/proc/sys`.
 pub(crate) fn path(key: &str) -> PathBuf {
-    if key.contains('/') { key.into() } else { key.replace('.', "/").into() }
+    exchanged(&dotted(key)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn dots_and_slashes_are_read_as_sysctl_does() {
+        for (key, path) in [
+            ("net.ipv4.ip_forward", "net/ipv4/ip_forward"),
+            ("net/ipv4/ip_forward", "net/ipv4/ip_forward"),
+            ("net/ipv4/conf/eno2.100/rp_filter", "net/ipv4/conf/eno2.100/rp_filter"),
+            ("net.ipv4.conf.eno2/100.rp_filter", "net/ipv4/conf/eno2.100/rp_filter"),
+            ("kernel.shmmax", "kernel/shmmax"),
+        ] {
+            assert_eq!(super::path(key), std::path::Path::new(path), "{key}");
+        }
+    }
 }

@@ -85,11 +85,14 @@ fn limits_are_lowered_and_those_that_cannot_be_raised_are_told() {
 }
 
 #[test]
-fn the_working_directory_is_entered_and_must_exist() {
+fn the_working_directory_is_entered_and_made_when_missing() {
     assert_eq!(Bundle::new(&["pwd"]).set("/process/cwd", json!("/tmp")).run().ok(), "/tmp\n");
     let missing = Bundle::new(&["pwd"]).set("/process/cwd", json!("/no/such"));
-    missing.run().fails(1, "working directory /no/such");
-    missing.left_nothing();
+    assert_eq!(missing.run().ok(), "/no/such\n");
+    assert!(missing.rootfs("no/such").is_dir());
+    let file = Bundle::new(&["pwd"]).set("/process/cwd", json!("/bin/busybox"));
+    file.run().fails(1, "working directory /bin/busybox");
+    file.left_nothing();
 }
 
 #[test]

@@ -106,9 +106,8 @@ fn starting_what_was_killed_while_it_waited_does_not_hang() {
 
 #[test]
 fn what_is_not_supported_is_refused_before_anything_is_made() {
-    let hooks = json!({ "prestart": [{ "path": "/bin/true" }] });
-    let bundle = Bundle::new(&["true"]).set("/hooks", hooks);
-    bundle.run().fails(1, "hooks.prestart");
+    let bundle = Bundle::new(&["true"]).set("/linux/intelRdt", json!({ "closID": "x" }));
+    bundle.run().fails(1, "linux.intelRdt");
     bundle.left_nothing();
     bundle.oci(&["run", "--no-such-flag", "x"]).fails(1, "--no-such-flag");
     bundle.oci(&["frobnicate"]).fails(1, "frobnicate");
@@ -148,9 +147,25 @@ fn features_are_those_of_the_specification() {
     assert_eq!(features["hooks"], json!([]));
     // What it says of mounts is true.
     for option in features["mountOptions"].as_array().unwrap() {
-        let bundle = Bundle::new(&["true"]);
-        let source = bundle.path().join("rootfs/tmp");
-        let mount = json!({ "destination": "/tmp", "type": "bind", "source": source, "options": ["bind", option] });
-        bundle.set("/mounts/-", mount).run().ok();
+        let option = option.as_str().unwrap();
+        let mount = |options: &[&str]| match option {
+            // Something must be there already.
+            "remount" => json!({ "destination": "/dev/shm", "options": options }),
+            "idmap" | "ridmap" => {
+                let maps = json!([{ "containerID": 0, "hostID": 0, "size": 1000 }]);
+                json!({ "destination": "/tmp", "source": "rootfs/tmp", "options": options,
+                    "uidMappings": maps, "gidMappings": maps })
+            }
+            _ if options[0] == "bind" => json!({ "destination": "/tmp", "source": "rootfs/tmp", "options": options }),
+            _ => json!({ "destination": "/tmp", "type": "tmpfs", "source": "rootfs/tmp", "options": options }),
+        };
+        let both: &[&[&str]] = match option {
+            "tmpcopyup" => &[&["tmpcopyup"]],
+            "idmap" | "ridmap" => &[&["bind", option]],
+            _ => &[&[option], &["bind", option]],
+        };
+        for options in both {
+            Bundle::new(&["true"]).set("/mounts/-", mount(options)).run().ok();
+        }
     }
 }

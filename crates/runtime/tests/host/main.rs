@@ -3,16 +3,22 @@
 #![allow(clippy::disallowed_methods, reason = "tests start processes")]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, in its fixtures too")]
 
+mod attributes;
 mod bundle;
 mod escape;
 mod exec;
 mod fake_systemd;
 mod files;
+mod hooks;
 mod identity;
 mod lifecycle;
+mod mounts;
 mod namespaces;
 mod observing;
 mod operations;
+mod rootless;
 mod systemd;
 mod terminal;
+mod time_namespace;
 mod update;
+mod user_namespace;

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a command costs in numbers that repeat: system calls, instructions of its own, and the most memory it had. It is
+//! traced (ptrace(2)) with all its children, each until it executes another program than its parent's: what the
+//! container's own command does is not counted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::process::{Command, Stdio};
+
+use nix::sys::ptrace::{self, Event, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use testkit::process::command;
+
+/// What was counted.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    /// System calls by number.
+    pub(super) calls: BTreeMap<u64, u64>,
+    /// Instructions in user space.
+    pub(super) instructions: u64,
+    /// The most memory that the first process had after its last execve, in bytes (`VmHWM`, proc_pid_status(5)).
+    pub(super) peak: u64,
+}
+
+impl Counts {
+    /// All system calls.
+    pub(super) fn total_calls(&self) -> u64 {
+        self.calls.values().sum()
+    }
+}
+
+/// How tracees go on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// To the end; children are left alone.
+    End,
+    /// From system call to system call.
+    Calls,
+    /// Instruction by instruction: some microseconds each.
+    Instructions,
+}
+
+/// Counts a command's system calls in one run, its instructions in another.
+pub(super) fn count(mut make: impl FnMut() -> Command) -> Result<Counts, Box<dyn Error>> {
+    let mut counts = Counts::default();
+    trace(&make(), Pace::Calls, &mut counts)?;
+    trace(&make(), Pace::Instructions, &mut counts)?;
+    Ok(counts)
+}
+
+/// The most memory that the command's first process has.
+pub(super) fn peak(what: &Command) -> Result<u64, Box<dyn Error>> {
+    let mut counts = Counts::default();
+    trace(what, Pace::End, &mut counts)?;
+    Ok(counts.peak)
+}
+
+fn trace(what: &Command, pace: Pace, counts: &mut Counts) -> Result<(), Box<dyn Error>> {
+    // A shell that stops itself before it becomes the command: tracing begins with that execve.
+    let mut shell = command("/bin/sh");
+    shell.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).arg(what.get_program()).args(what.get_args());
+    if let Some(directory) = what.get_current_dir() {
+        shell.current_dir(directory);
+    }
+    let mut child = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let first = Pid::from_raw(i32::try_from(child.id())?);
+    waitpid(first, Some(WaitPidFlag::WUNTRACED))?;
+    let follow = match pace {
+        Pace::End => Options::empty(),
+        _ => Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK | Options::PTRACE_O_TRACECLONE,
+    };
+    let tell = Options::PTRACE_O_TRACEEXEC | Options::PTRACE_O_TRACEEXIT | Options::PTRACE_O_TRACESYSGOOD;
+    ptrace::seize(first, follow | tell)?;
+    kill(first, Signal::SIGCONT)?;
+    let outcome = Tracer { first, pace, counts, begun: false, inside: BTreeSet::new() }.follow();
+    if outcome.is_err() {
+        child.kill()?;
+    }
+    outcome
+}
+
+struct Tracer<'a> {
+    first: Pid,
+    pace: Pace,
+    counts: &'a mut Counts,
+    /// The command has been executed; before that it is the shell.
+    begun: bool,
+    /// Tracees that are inside a system call.
+    inside: BTreeSet<Pid>,
+}
+
+impl Tracer<'_> {
+    fn follow(mut self) -> Result<(), Box<dyn Error>> {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::__WALL))? {
+                WaitStatus::Exited(pid, code) if pid == self.first => {
+                    return if code == 0 {
+                        Ok(())
+                    } else {
+                        Err(format!("the traced command ended with {code}").into())
+                    };
+                }
+                WaitStatus::Signaled(pid, signal, _) if pid == self.first => {
+                    return Err(format!("the traced command was ended by {signal}").into());
+                }
+                WaitStatus::PtraceSyscall(pid) => {
+                    if self.inside.remove(&pid) {
+                        self.go_on(pid, None)?;
+                    } else {
+                        self.inside.insert(pid);
+                        let number = ptrace::getregs(pid)?.orig_rax;
+                        *self.counts.calls.entry(number).or_default() += u64::from(self.begun);
+                        self.go_on(pid, None)?;
+                    }
+                }
+                WaitStatus::PtraceEvent(pid, _, event) => self.event(pid, event)?,
+                WaitStatus::Stopped(pid, Signal::SIGTRAP) if self.pace == Pace::Instructions => {
+                    self.counts.instructions += u64::from(self.begun);
+                    self.go_on(pid, None)?;
+                }
+                WaitStatus::Stopped(pid, Signal::SIGSTOP | Signal::SIGTRAP) => self.go_on(pid, None)?,
+                WaitStatus::Stopped(pid, signal) => self.go_on(pid, Some(signal))?,
+                _ => {}
+            }
+        }
+    }
+
+    fn event(&mut self, pid: Pid, event: i32) -> Result<(), Box<dyn Error>> {
+        if event == Event::PTRACE_EVENT_EXEC as i32 {
+            self.begun = true;
+            if pid != self.first {
+                return Ok(ptrace::detach(pid, None)?);
+            }
+        } else if event == Event::PTRACE_EVENT_EXIT as i32 && pid == self.first {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib: u64 = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmHWM")?.parse()?;
+            self.counts.peak = kib * 1024;
+        }
+        self.go_on(pid, None)
+    }
+
+    fn go_on(&self, pid: Pid, signal: Option<Signal>) -> Result<(), Box<dyn Error>> {
+        let gone_on = match self.pace {
+            Pace::Instructions if self.begun => ptrace::step(pid, signal),
+            Pace::Instructions | Pace::End => ptrace::cont(pid, signal),
+            Pace::Calls => ptrace::syscall(pid, signal),
+        };
+        match gone_on {
+            // It was killed meanwhile: its end is reported next.
+            Err(nix::errno::Errno::ESRCH) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_and_instructions_are_counted_and_repeat() {
+        let busybox = || {
+            let mut busybox = command("/bin/busybox");
+            busybox.arg("true");
+            busybox
+        };
+        let (one, two) = (count(busybox).unwrap(), count(busybox).unwrap());
+        assert!(one.total_calls() > 5 && one.instructions > 1000, "{one:?}");
+        assert_eq!(one.calls, two.calls);
+        assert!((100_000..10_000_000).contains(&peak(&busybox()).unwrap()));
+    }
+}
