@@ -192,8 +192,8 @@ fn launch_in(
         trace: request.trace,
     })?;
     drop(netns);
-    // Nobody asked systemd for a scope.
-    let Launched { pid, pidfd, terminal, cgroup, steps: launch_steps, warnings, scope: _ } = launched;
+    // The daemon's containers are in no scope of systemd's.
+    let Launched { pid, pidfd, terminal, cgroup, scope: _, steps: launch_steps, warnings } = launched;
     if request.trace {
         steps.extend(launch_steps);
     }
