@@ -67,6 +67,12 @@ impl Cgroup {
         Ok(Cgroup::new(path.clone(), members))
     }
 
+    /// A cgroup that is in no hierarchy, in the place of one that could not be made: what is done with it concerns no
+    /// process.
+    pub fn absent(path: CgroupPath) -> Cgroup {
+        Cgroup { path, members: Vec::new() }
+    }
+
     /// Its path below the hierarchies' roots.
     pub fn path(&self) -> &CgroupPath {
         &self.path

@@ -146,7 +146,7 @@ impl Host {
     }
 
     /// Removes the cgroup from every hierarchy if it is empty there, without waiting: for parents such as `/corten`
-    /// that nothing uses any more. One that is in use, or not there, is left as it is.
+    /// that nothing uses any more. One that is in use, not there, or somebody else's, is left as it is.
     ///
     /// # Errors
     /// When the kernel refuses for another reason than use.

@@ -76,6 +76,7 @@ fn remove_tree(at: impl AsFd, name: &str) -> io::Result<()> {
 pub(crate) fn prune(hierarchy: &Hierarchy, path: &CgroupPath) -> Result<(), CgroupError> {
     match control::remove_dir(&hierarchy.root, &path.to_string()[1..]) {
         Err(error) if is_busy(&error) || control::is_gone(&error) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         Err(source) => {
             Err(CgroupError::Remove { path: path.to_string(), hierarchy: hierarchy.mount.label.clone(), source })
         }

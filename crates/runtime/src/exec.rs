@@ -85,6 +85,7 @@ pub(crate) fn exec_with(
         bundle: PathBuf::from("/"),
         terminal: matches!(request.stdio, Stdio::Terminal { .. }),
         preserve_fds: extras.preserve_fds,
+        caller: prepare::caller()?,
         ..Inputs::default()
     };
     let plan = plan_exec(request.spec, request.process, &inputs)?;
@@ -99,14 +100,17 @@ pub(crate) fn exec_with(
     };
     let streams = prepare::streams(request.stdio)?;
     let channel = Channel::open(streams.terminal, plan.asks())?;
-    let (kinds, own_pids) = namespaces(request.spec);
+    let (mut kinds, own_pids) = namespaces(request.spec);
+    if own_pids && plan.staged() {
+        kinds |= CloneFlags::NEWPID;
+    }
     let pidfd = request.container.pidfd.as_fd();
     let prepared = Prepared {
         plan: &plan,
         rootfs: None,
         netns: None,
         container: Some((pidfd, kinds)),
-        tasks: request.cgroup.join_files()?,
+        tasks: prepare::cgroup_files(request.cgroup, &plan)?,
         stdio: streams.stdio,
         console: channel.console_inside,
         size: streams.size,
@@ -115,13 +119,18 @@ pub(crate) fn exec_with(
         fifo: None,
         status: channel.status_inside,
         answers: channel.answers_inside,
+        trees: Vec::new(),
         namespaces: Vec::new(),
         hooks: None,
         listener: listener.as_ref(),
         trace: false,
     };
-    let args = CloneArgs { flags: CloneFlags::empty(), cgroup: request.cgroup.clone_into() };
-    let started = start_child(prepared, own_pids.then_some(pidfd), args, channel.ours)?;
+    let started = if plan.staged() {
+        start_child(prepared, None, CloneArgs::default(), channel.ours)?
+    } else {
+        let args = CloneArgs { flags: CloneFlags::empty(), cgroup: request.cgroup.clone_into() };
+        start_child(prepared, own_pids.then_some(pidfd), args, channel.ours)?
+    };
     let Child { pid, pidfd } = started.child;
     let heard = started.heard;
     Ok(Executed { pid, pidfd, terminal: started.terminal, steps: heard.steps, warnings: heard.warnings })
@@ -143,8 +152,8 @@ fn namespaces(spec: &Spec) -> (CloneFlags, bool) {
                 own_pids = true;
                 CloneFlags::empty()
             }
-            // No container has one yet: the plan refuses them.
-            LinuxNamespaceType::User | LinuxNamespaceType::Time => CloneFlags::empty(),
+            LinuxNamespaceType::User => CloneFlags::NEWUSER,
+            LinuxNamespaceType::Time => CloneFlags::NEWTIME,
         };
     }
     (kinds, own_pids)

@@ -216,7 +216,7 @@ fn start(
     let arguments = StringList::new(list(&hook.arguments));
     let environment = StringList::new(hook.environment.as_deref().map_or_else(|| environment.to_vec(), list));
     let own_group = hook.timeout.is_some();
-    let child = sys::process::clone_again(|| {
+    let child = sys::process::clone_plain(|| {
         let failed = execute(&path, &arguments, &environment, [&input, &output_inside], place, own_group);
         // Standard error is what its runner listens to, or still the runner's own.
         rustix::io::write(rustix::stdio::stderr(), failed.to_string().as_bytes()).unwrap_or_default();

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Starting a container: the launcher's side.
 
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -14,16 +13,16 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use sys::process::{Child, CloneArgs, CloneFlags};
 
+use crate::adopt::Ward;
 use crate::apply::{self, Prepared};
 use crate::error::LaunchError;
 use crate::hooks::Context;
 use crate::listener::Listener;
-use crate::message::{Heard, Question, Step, listen};
+use crate::message::{Heard, Step, listen};
 use crate::namespaces::clone_in;
-use crate::outside;
-use crate::plan::{Inputs, Plan, plan};
+use crate::plan::{Caller, Inputs, Plan, plan};
 use crate::security_modules::security_modules;
-use crate::{prepare, protect};
+use crate::{prepare, protect, rootless};
 
 /// What becomes the process's standard input, output and error.
 #[derive(Debug)]
@@ -87,6 +86,8 @@ pub(crate) struct Extras {
     pub(crate) no_new_keyring: bool,
     /// Leave the container running when the launcher ends.
     pub(crate) outlives_launcher: bool,
+    /// Whether doing without a cgroup is acceptable; by default, for whoever is not the host's root.
+    pub(crate) rootless: Option<bool>,
 }
 
 /// A started container.
@@ -157,6 +158,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         dies_with_parent: !waits && !extras.outlives_launcher,
         no_pivot: extras.no_pivot,
         preserve_fds: extras.preserve_fds,
+        caller: prepare::caller()?,
         hierarchies: prepare::hierarchies(request.spec)?,
     };
     let plan = plan(request.spec, &inputs)?;
@@ -176,8 +178,12 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
     });
     let streams = prepare::streams(request.stdio)?;
     let namespaces = prepare::namespaces(&plan)?;
+    let trees = prepare::trees(&plan)?;
     let channel = Channel::open(streams.terminal, plan.asks())?;
-    let cgroup = prepare::make_cgroup(request.spec, request.id)?;
+    let (cgroup, without_cgroup) = match extras.rootless.unwrap_or(inputs.caller != Caller::Root) {
+        true => rootless::make_cgroup(request.spec, request.id)?,
+        false => (prepare::make_cgroup(request.spec, request.id)?, None),
+    };
     step("make the cgroup");
     let prepared = Prepared {
         plan: &plan,
@@ -193,6 +199,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         fifo,
         status: channel.status_inside,
         answers: channel.answers_inside,
+        trees,
         namespaces,
         hooks: context.as_ref(),
         listener: listener.as_ref(),
@@ -202,7 +209,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         Ok(started) => {
             steps.extend(started.heard.steps);
             let Child { pid, pidfd } = started.child;
-            let warnings = started.heard.warnings;
+            let warnings = without_cgroup.into_iter().chain(started.heard.warnings).collect();
             Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, steps, warnings })
         }
         Err(error) => {
@@ -216,7 +223,10 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
 }
 
 fn start(mut prepared: Prepared<'_>, cgroup: &Cgroup, plan: &Plan, channel: Ours) -> Result<Started, LaunchError> {
-    prepared.tasks = cgroup.join_files()?;
+    prepared.tasks = prepare::cgroup_files(cgroup, plan)?;
+    if plan.staged() {
+        return start_child(prepared, None, CloneArgs::default(), channel);
+    }
     let joined = prepared.namespaces.iter().position(|(kind, _)| *kind == CloneFlags::NEWPID);
     let pid_namespace = joined.map(|index| prepared.namespaces.swap_remove(index).1);
     let args = CloneArgs { flags: plan.create, cgroup: cgroup.clone_into() };
@@ -242,16 +252,9 @@ pub(crate) fn start_child(
     let (plan, context, listener) = (prepared.plan, prepared.hooks, prepared.listener);
     // The child has its own copies; ours would keep the status pipe from ending.
     drop(prepared);
-    let mut warnings = Vec::new();
-    let result = listen(status, answers, |question| match question {
-        Question::Outside { operation } => {
-            let operation =
-                plan.operations.get(operation).ok_or_else(|| LaunchError::Listen(ErrorKind::InvalidData.into()));
-            warnings.extend(outside::carry_out(operation?, &child, context)?);
-            Ok(())
-        }
-        Question::Listener { descriptor } => listener.ok_or(LaunchError::NoListener)?.hand_over(&child, descriptor),
-    });
+    let mut ward = Ward::new(plan, child, context, listener);
+    let result = listen(status, answers, |question| ward.answer(question));
+    let Ward { child, warnings, .. } = ward;
     let result = result.and_then(|mut heard| match heard.failed.take() {
         Some(report) => Err(LaunchError::Child(report)),
         None => {

@@ -10,12 +10,15 @@
 //!
 //! **Architecture Invariant:** no async runtime, no threads; `launch` and `exec` refuse a caller that has threads.
 
+mod adopt;
 mod apply;
 mod error;
 mod exec;
 mod executable;
 mod filters;
 mod hooks;
+mod id_helpers;
+mod id_map;
 mod launch;
 mod listener;
 mod message;
@@ -26,6 +29,7 @@ pub mod plan;
 mod prepare;
 pub mod protect;
 mod resolve;
+mod rootless;
 mod security_modules;
 
 pub use error::LaunchError;

@@ -13,11 +13,15 @@ use rustix::fs::OFlags;
 use sys::exec::StringList;
 use sys::process::CloneFlags;
 
+use crate::apply::mounts::host_tree;
 use crate::apply::{Filter, Program};
 use crate::error::LaunchError;
 use crate::filters::{Filters, Key};
+use crate::id_map;
 use crate::launch::Stdio;
-use crate::plan::{CgroupHierarchy, NamespaceSource, Operation, Plan};
+use crate::plan::{
+    Caller, CgroupHierarchy, MountOperation, MountSource, NamespaceSource, Operation, Plan, RootSource, SYS_ADMIN,
+};
 
 /// The host's cgroup hierarchies, found once per process.
 pub(crate) fn cgroup_host() -> Result<&'static Host, LaunchError> {
@@ -161,9 +165,64 @@ pub(crate) fn program(process: &Process) -> Program {
     }
 }
 
+/// Who this process is, as far as launching containers goes.
+pub(crate) fn caller() -> Result<Caller, LaunchError> {
+    /// The initial user namespace's (`PROC_USER_INIT_INO`, linux/proc_ns.h).
+    const INITIAL: u64 = 0xEFFF_FFFD;
+    const OWN: &str = "/proc/self/ns/user";
+    if sys::capability::get()?.effective & SYS_ADMIN == 0 {
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        return Ok(Caller::Unprivileged { uid: uid.as_raw(), gid: gid.as_raw() });
+    }
+    let found = rustix::fs::stat(OWN).map_err(|errno| sys::Error::new(format!("stat({OWN:?})"), errno))?;
+    Ok(if found.st_ino == INITIAL { Caller::Root } else { Caller::NamespaceRoot })
+}
+
+/// The files by which the process joins its cgroup: those of v1; and where it is made by another process, which may
+/// not be able to make it in the cgroup, also the one of v2.
+pub(crate) fn cgroup_files(cgroup: &Cgroup, plan: &Plan) -> Result<Vec<OwnedFd>, LaunchError> {
+    let mut files = cgroup.join_files()?;
+    if let Some(unified) = cgroup.clone_into().filter(|_| plan.staged()) {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(unified, "cgroup.procs", flags, rustix::fs::Mode::empty())
+            .map_err(|errno| sys::Error::new("openat(cgroup, \"cgroup.procs\", O_WRONLY)", errno))?;
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// Opens what the plan wants opened before the process becomes another user, unless the process itself does that; with
+/// the place of each operation in the plan.
+pub(crate) fn trees(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>, LaunchError> {
+    if plan.operations.contains(&Operation::OpenTrees) {
+        return Ok(Vec::new());
+    }
+    let mut trees = Vec::new();
+    for (index, operation) in plan.operations.iter().enumerate() {
+        let failed = |source| LaunchError::Outside { operation: operation.to_string(), source };
+        let Some(tree) = tree(operation).map_err(failed)? else { continue };
+        if let Operation::Mount(MountOperation { source: MountSource::Bind { ids: Some(ids), .. }, .. }) = operation {
+            id_map::apply(&tree, ids, operation)?;
+        }
+        trees.push((index, tree));
+    }
+    Ok(trees)
+}
+
+/// What an operation wants opened before.
+pub(crate) fn tree(operation: &Operation) -> sys::Result<Option<OwnedFd>> {
+    match operation {
+        Operation::AttachRoot(RootSource::Opened(path)) => host_tree(path, true).map(Some),
+        Operation::Mount(MountOperation {
+            source: MountSource::Bind { source, recursive, opened: true, .. }, ..
+        }) => host_tree(source, *recursive).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Opens the files of the namespaces to join.
 pub(crate) fn namespaces(plan: &Plan) -> Result<Vec<(CloneFlags, OwnedFd)>, LaunchError> {
-    let paths = plan.operations.iter().filter_map(|operation| match operation {
+    let paths = plan.stage.iter().chain(&plan.operations).filter_map(|operation| match operation {
         Operation::JoinNamespace { kind, source: NamespaceSource::Path(path) } => Some((*kind, path)),
         _ => None,
     });

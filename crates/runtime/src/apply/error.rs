@@ -46,6 +46,9 @@ pub(crate) enum StepError {
     /// The plan asks for what the launcher did not hand over: a bug.
     #[error("the launcher did not provide {what}")]
     NotProvided { what: &'static str },
+    /// The intermediate process could not make the container's.
+    #[error(transparent)]
+    Clone(#[from] sys::process::CloneError),
     /// `start` cannot be waited for.
     #[error("wait for start")]
     Fifo(#[source] sys::Error),
@@ -69,6 +72,8 @@ impl Classify for ApplyError {
                 }
                 StepError::Hook(error) => error.kind(),
                 StepError::Executable(error) => error.kind(),
+                StepError::Clone(sys::process::CloneError::Call(error)) => kind_of_io(&error.to_io()),
+                StepError::Clone(sys::process::CloneError::Threads { .. }) => Kind::Internal,
                 StepError::ParentGone | StepError::NotProvided { .. } | StepError::Fifo(_) => Kind::Internal,
             },
         }

@@ -21,14 +21,21 @@ use crate::resolve::Leaf;
 type Parameter<'a> = (&'a str, Option<&'a str>);
 
 impl Files {
-    pub(super) fn mount(&mut self, mount: &MountOperation) -> Result<(), StepError> {
+    pub(super) fn mount(&mut self, mount: &MountOperation, opened: Option<BorrowedFd<'_>>) -> Result<(), StepError> {
         self.forget_directory();
         let attached = match &mount.source {
-            MountSource::FileSystem { kind, source, parameters, copy_up } => {
-                self.new_file_system(mount, kind, source.as_deref(), parameters, *copy_up)?
+            MountSource::FileSystem { kind, source, parameters, copy_up, otherwise } => {
+                let how = (*copy_up, otherwise.as_deref());
+                self.new_file_system(mount, kind, source.as_deref(), parameters, how)?
             }
             MountSource::Existing { parameters } => self.remount(mount, parameters)?,
-            MountSource::Bind { source, recursive } => self.bind(mount, source, *recursive)?,
+            MountSource::Bind { opened: true, .. } => {
+                let opened = opened.ok_or(StepError::NotProvided { what: "what is bound" })?;
+                let tree = rustix::io::fcntl_dupfd_cloexec(opened, 3)
+                    .map_err(|errno| sys::Error::new("fcntl(what is bound, F_DUPFD_CLOEXEC, 3)", errno))?;
+                self.bind(mount, tree)?
+            }
+            MountSource::Bind { source, recursive, .. } => self.bind(mount, host_tree(source, *recursive)?)?,
             MountSource::Cgroup1 { hierarchies, namespace } => self.cgroup1(mount, hierarchies, *namespace)?,
         };
         for (propagation, recursive) in &mount.propagation {
@@ -44,7 +51,7 @@ impl Files {
         kind: &str,
         source: Option<&str>,
         parameters: &[(String, Option<String>)],
-        copy_up: bool,
+        (copy_up, otherwise): (bool, Option<&Path>),
     ) -> Result<OwnedFd, StepError> {
         let root = self.root()?;
         let mut parameters: Vec<Parameter<'_>> =
@@ -70,7 +77,15 @@ impl Files {
         if kind != "proc" {
             refuse_procfs(target.as_fd(), &mount.destination)?;
         }
-        let made = new_mount(kind, source, &parameters, mount.attributes.set)?;
+        let made = match (new_mount(kind, source, &parameters, mount.attributes.set), otherwise) {
+            (Err(StepError::Call(error)), Some(path)) if error.errno() == Errno::PERM => {
+                let tree = host_tree(path, true)?;
+                let attributes = Attributes { set: mount.attributes.set, ..Attributes::default() };
+                sys::mount::setattr(tree.as_fd(), true, &attributes)?;
+                tree
+            }
+            (made, _) => made?,
+        };
         if copy_up {
             let owned = !parameters.iter().any(|(key, _)| matches!(*key, "uid" | "gid"));
             copy_up::copy_up(target.as_fd(), made.as_fd(), owned)?;
@@ -82,16 +97,7 @@ impl Files {
         Ok(made)
     }
 
-    fn bind(&mut self, mount: &MountOperation, source: &Path, recursive: bool) -> Result<OwnedFd, StepError> {
-        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        if recursive {
-            flags |= OpenTreeFlags::AT_RECURSIVE;
-        }
-        let tree = open_tree(CWD, source, flags).map_err(|errno| {
-            let recursive = if recursive { "|AT_RECURSIVE" } else { "" };
-            let flags = format!("OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC{recursive}");
-            sys::Error::new(format!("open_tree(AT_FDCWD, {source:?}, {flags})"), errno)
-        })?;
+    fn bind(&mut self, mount: &MountOperation, tree: OwnedFd) -> Result<OwnedFd, StepError> {
         set_attributes(tree.as_fd(), mount)?;
         let is_directory = FileType::from_raw_mode(stat(&tree)?.st_mode) == FileType::Directory;
         let leaf = if is_directory { Leaf::Directory } else { Leaf::File };
@@ -170,6 +176,19 @@ impl Files {
         }
         Ok(top)
     }
+}
+
+/// A detached clone of a file or directory of the host, with all that is mounted below it when `recursive`.
+pub(crate) fn host_tree(source: &Path, recursive: bool) -> sys::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    open_tree(CWD, source, flags).map_err(|errno| {
+        let recursive = if recursive { "|AT_RECURSIVE" } else { "" };
+        let flags = format!("OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC{recursive}");
+        sys::Error::new(format!("open_tree(AT_FDCWD, {source:?}, {flags})"), errno)
+    })
 }
 
 /// A bind mount of a cgroup's directory on the host.

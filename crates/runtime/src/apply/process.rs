@@ -15,6 +15,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sys::capability::{self, Sets};
 
 use super::mounts::stat;
+use super::stage::set_groups;
 use super::{Child, StepError, abandon};
 use crate::executable;
 use crate::message::{Message, Question};
@@ -36,7 +37,7 @@ impl Child<'_> {
             Operation::Personality(domain) => sys::personality::set(*domain)?,
             Operation::Label { kind, label } => self.label(*kind, label)?,
             Operation::CloseDescriptors { preserve } => {
-                self.close_descriptors(*preserve, self.prepared.plan.asks_after(index))?;
+                self.close_descriptors(*preserve, self.asks_after(index))?;
             }
             Operation::Home => self.home = home(self.home_uid())?,
             Operation::WorkingDirectory(path) => self.working_directory(path)?,
@@ -68,6 +69,11 @@ impl Child<'_> {
             other => self.scheduling_step(other)?,
         }
         Ok(())
+    }
+
+    /// Whether something is asked of the launcher after the operation at this place.
+    fn asks_after(&self, index: usize) -> bool {
+        self.prepared.plan.operations.iter().skip(index + 1).any(Operation::asks)
     }
 
     pub(super) fn new_session(&mut self) -> Result<(), StepError> {
@@ -205,7 +211,7 @@ impl Child<'_> {
         let own = self.own_descriptors.as_ref().map(|fd| aside(fd.as_fd())).transpose()?;
         let answers = self.prepared.answers.as_ref().filter(|_| asks).map(|fd| aside(fd.as_fd())).transpose()?;
         self.files.abandon();
-        abandon((self.own_descriptors.take(), self.attributes.take()));
+        abandon((self.own_descriptors.take(), self.attributes.take(), std::mem::take(&mut self.trees)));
         self.status = Some(sys::fds::place(status.as_fd(), first)?);
         let mut next = first + 1;
         if let (Some(fifo), Some(own)) = (&fifo, &own) {
@@ -247,16 +253,20 @@ impl Child<'_> {
             // Who reopens its own standard output (/dev/stdout) must own the pipe behind it.
             let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
             for fd in standard.into_iter().filter(|_| self.prepared.stdio.is_some()) {
-                if FileType::from_raw_mode(stat(fd)?.st_mode) == FileType::Fifo {
-                    fchown(fd, Some(Uid::from_raw(uid)), None)
-                        .map_err(|errno| sys::Error::new(format!("fchown({}, {uid}, -1)", fd.as_raw_fd()), errno))?;
+                if FileType::from_raw_mode(stat(fd)?.st_mode) != FileType::Fifo {
+                    continue;
+                }
+                match fchown(fd, Some(Uid::from_raw(uid)), None) {
+                    // A pipe of somebody who is nobody in this user namespace is not ours to give away.
+                    Ok(()) | Err(Errno::PERM) => {}
+                    Err(errno) => {
+                        return Err(sys::Error::new(format!("fchown({}, {uid}, -1)", fd.as_raw_fd()), errno).into());
+                    }
                 }
             }
             sys::prctl::set_keep_capabilities(true)?;
         }
-        let list: Vec<Gid> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
-        rustix::thread::set_thread_groups(&list)
-            .map_err(|errno| sys::Error::new(format!("setgroups({groups:?})"), errno))?;
+        set_groups(groups)?;
         let group = Gid::from_raw(gid);
         rustix::thread::set_thread_res_gid(group, group, group)
             .map_err(|errno| sys::Error::new(format!("setresgid({gid}, {gid}, {gid})"), errno))?;

@@ -43,7 +43,7 @@ struct Request {
 }
 
 impl Request {
-    fn read(args: Vec<OsString>, log: &mut Log) -> Result<Request, CliError> {
+    fn read(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<Request, CliError> {
         let flags = Flags::read(args, FLAGS)?;
         let bundle = absolute(&flags.path("bundle").unwrap_or_else(|| PathBuf::from(".")))?;
         let config::Read { value: mut spec, warnings } =
@@ -58,6 +58,7 @@ impl Request {
             no_pivot: flags.switch("no-pivot"),
             no_new_keyring: flags.switch("no-new-keyring"),
             outlives_launcher: true,
+            rootless: context.rootless,
         };
         Ok(Request {
             id: flags.id()?,
@@ -87,7 +88,7 @@ pub(super) fn stdio(process: &Process) -> Stdio {
 
 pub(super) fn create(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     protect::reexec()?;
-    let request = Request::read(args, log)?;
+    let request = Request::read(context, args, log)?;
     match (request.wants_terminal(), &request.console) {
         (true, None) => return Err(CliError::Usage { expected: "--console-socket, because process.terminal is true" }),
         (false, Some(_)) => {
@@ -108,7 +109,7 @@ pub(super) fn create(context: &Context, args: Vec<OsString>, log: &mut Log) -> R
 
 pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     protect::reexec()?;
-    let request = Request::read(args, log)?;
+    let request = Request::read(context, args, log)?;
     let terminal = request.wants_terminal();
     if request.console.is_some() && !(request.detach && terminal) {
         return Err(CliError::Usage { expected: "--console-socket only with --detach and process.terminal" });
@@ -165,6 +166,7 @@ fn make(
         Start::WaitFor(_) => Ok(()),
     });
     if let Err(error) = done {
+        sys::process::pidfd_send_signal(launched.pidfd.as_fd(), 9)?;
         launched.cgroup.kill()?;
         delete::await_end(&request.id, launched.pidfd.as_fd())?;
         launched.cgroup.remove()?;

@@ -38,7 +38,7 @@ use store::Store;
 const DEFAULT_ROOT: &str = "/run/corten/oci";
 
 const HELP: &str = "\
-Usage: corten oci [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND
+Usage: corten oci [--root DIR] [--rootless auto|true|false] [--log FILE] [--log-format text|json] [--debug] COMMAND
 
 Commands:
   create    prepare a container from a bundle; its command waits for `start`
@@ -67,6 +67,8 @@ const GLOBAL: &[Flag] = &[
 /// What every command gets.
 struct Context {
     store: Store,
+    /// `--rootless`: whether the caller may be without cgroups; `None` finds out.
+    rootless: Option<bool>,
 }
 
 /// Runs the OCI command line with these arguments (without the program's name and the word `oci`). Returns the exit
@@ -99,7 +101,16 @@ fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     if flags.switch("systemd-cgroup") {
         return Err(CliError::Unsupported { what: "--systemd-cgroup" });
     }
-    let context = Context { store: Store::new(flags.path("root").unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT))) };
+    let rootless = match flags.text("rootless")?.as_deref() {
+        None | Some("auto") => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        Some(value) => {
+            let (value, expected) = (value.to_owned(), "auto, true or false");
+            return Err(CliError::InvalidValue { flag: "rootless", value, expected });
+        }
+    };
+    let context = Context { store: Store::new(flags.path("root").unwrap_or_else(default_root)), rootless };
     let mut rest = flags.rest.into_iter();
     let Some(command) = rest.next() else {
         std::io::stderr().write_all(HELP.as_bytes()).map_err(CliError::Print)?;
@@ -119,6 +130,15 @@ fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
         "features" => features::features(rest),
         "help" => print(HELP),
         _ => Err(CliError::UnknownCommand { name: command.to_string_lossy().into_owned() }),
+    }
+}
+
+/// Where containers are remembered: in the user's runtime directory for whoever is not root.
+fn default_root() -> PathBuf {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    match own.filter(|_| !rustix::process::geteuid().is_root()) {
+        Some(dir) => PathBuf::from(dir).join("corten/oci"),
+        None => PathBuf::from(DEFAULT_ROOT),
     }
 }
 

@@ -12,11 +12,9 @@ use super::flags::{Flag, Flags};
 
 pub(super) fn spec(args: Vec<OsString>) -> Result<u8, CliError> {
     let flags = Flags::read(args, &[Flag::value("bundle").short('b'), Flag::switch("rootless")])?;
-    if flags.switch("rootless") {
-        return Err(CliError::Unsupported { what: "--rootless" });
-    }
     let path = flags.path("bundle").unwrap_or_else(|| PathBuf::from(".")).join("config.json");
-    let text = serde_json::to_vec_pretty(&sample()).map_err(CliError::Format)?;
+    let text = serde_json::to_vec_pretty(&if flags.switch("rootless") { rootless_sample() } else { sample() })
+        .map_err(CliError::Format)?;
     let mut file =
         OpenOptions::new().write(true).create_new(true).open(&path).map_err(CliError::file("create", &path))?;
     file.write_all(&text).map_err(CliError::file("write", &path))?;
@@ -68,8 +66,49 @@ pub(crate) fn sample() -> serde_json::Value {
     })
 }
 
+/// The same for whoever is not root: as root of a user namespace in which there is nobody else, with the host's network
+/// and without limits.
+fn rootless_sample() -> serde_json::Value {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    with_own_ids(sample(), uid, gid)
+}
+
+fn with_own_ids(mut spec: serde_json::Value, uid: u32, gid: u32) -> serde_json::Value {
+    let own = |id: u32| serde_json::json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
+    let linux = &mut spec["linux"];
+    linux["uidMappings"] = own(uid);
+    linux["gidMappings"] = own(gid);
+    linux["resources"] = serde_json::Value::Null;
+    if let Some(list) = linux["namespaces"].as_array_mut() {
+        list.retain(|namespace| namespace["type"] != "network");
+        list.push(serde_json::json!({ "type": "user" }));
+    }
+    for mount in spec["mounts"].as_array_mut().into_iter().flatten() {
+        if mount["destination"] == "/sys" {
+            let options = ["rbind", "nosuid", "noexec", "nodev", "ro"];
+            *mount = serde_json::json!({ "destination": "/sys", "type": "none", "source": "/sys", "options": options });
+        }
+        if let Some(options) = mount["options"].as_array_mut() {
+            // Nobody but root is there to own anything.
+            options.retain(|option| !option.as_str().is_some_and(|o| o.starts_with("gid=") || o.starts_with("uid=")));
+        }
+    }
+    spec
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_rootless_sample_can_be_planned_for_its_user() {
+        let spec = super::with_own_ids(super::sample(), 1000, 1001);
+        let spec: oci::runtime_spec::Spec = serde_json::from_value(spec).unwrap();
+        let caller = crate::plan::Caller::Unprivileged { uid: 1000, gid: 1001 };
+        let inputs = crate::plan::Inputs { bundle: "/b".into(), terminal: true, caller, ..Default::default() };
+        let plan = crate::plan::plan(&spec, &inputs).unwrap().to_string();
+        assert!(plan.contains("map users 0:1000+1 groups 0:1001+1\n"), "{plan}");
+        assert!(plan.contains("rbind /sys on /sys"), "{plan}");
+    }
+
     #[test]
     fn the_sample_is_a_configuration_that_can_be_planned() {
         let spec: oci::runtime_spec::Spec = serde_json::from_value(super::sample()).unwrap();

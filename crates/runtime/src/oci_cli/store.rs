@@ -14,7 +14,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use cgroup::Cgroup;
+use cgroup::{Cgroup, CgroupPath};
 use oci::ContainerId;
 use oci::runtime_spec::{ContainerState, Spec};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -162,10 +162,14 @@ impl Record {
         self.is_alive().then_some(pidfd)
     }
 
+    /// Its cgroup's path.
+    pub(super) fn cgroup_path(&self) -> Result<CgroupPath, CliError> {
+        Ok(self.cgroup.parse().map_err(crate::LaunchError::CgroupPath)?)
+    }
+
     /// Its cgroup, if it is still there.
     pub(super) fn cgroup(&self) -> Result<Option<Cgroup>, CliError> {
-        let path = self.cgroup.parse().map_err(crate::LaunchError::CgroupPath)?;
-        match crate::prepare::cgroup_host()?.open(&path) {
+        match crate::prepare::cgroup_host()?.open(&self.cgroup_path()?) {
             Ok(cgroup) => Ok(Some(cgroup)),
             Err(cgroup::CgroupError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),

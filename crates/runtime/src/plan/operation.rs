@@ -10,7 +10,7 @@ use sys::process::CloneFlags;
 use super::hooks::Hook;
 use super::mounts::ATTRIBUTE_NAMES;
 pub use super::mounts::mount_option_names;
-use super::outside::Outside;
+use super::outside::{IdMaps, Outside};
 use super::scheduling::NumberSet;
 
 /// One step.
@@ -27,6 +27,21 @@ pub enum Operation {
     },
     /// Enter all namespaces of a running container at once.
     JoinContainer,
+    /// A new user namespace.
+    UnshareUser,
+    /// Let nobody who is not root over the host look into the process.
+    Hide,
+    /// Become this user and group of the user namespace, and keep all rights in it.
+    TakeIds {
+        /// The user id.
+        uid: u32,
+        /// The group id.
+        gid: u32,
+    },
+    /// Open what operations of this list want opened before, with the rights that the process has now.
+    OpenTrees,
+    /// A new time namespace for whoever is made next, with its clocks set off.
+    TimeOffsets(Vec<TimeOffset>),
     /// A cgroup namespace whose root is the container's cgroup.
     UnshareCgroup,
     /// Have the launcher do something from outside, and wait for it.
@@ -233,6 +248,8 @@ pub enum NamespaceSource {
 pub enum RootSource {
     /// A directory.
     Path(PathBuf),
+    /// A directory that was opened before: by the launcher, or by [`Operation::OpenTrees`].
+    Opened(PathBuf),
     /// A detached mount that the launcher was given.
     Given,
 }
@@ -278,6 +295,9 @@ pub enum MountSource {
         parameters: Vec<(String, Option<String>)>,
         /// A tmpfs that begins with a copy of what it covers.
         copy_up: bool,
+        /// What of the host's is bound instead, with all below it, where the kernel does not let the container's user
+        /// namespace have an instance of its own.
+        otherwise: Option<PathBuf>,
     },
     /// What is mounted there already, changed.
     Existing {
@@ -290,6 +310,10 @@ pub enum MountSource {
         source: PathBuf,
         /// With what is mounted below it.
         recursive: bool,
+        /// Whether it was opened before: by the launcher, or by [`Operation::OpenTrees`].
+        opened: bool,
+        /// Whose ids its files show instead of their owners'.
+        ids: Option<MountIds>,
     },
     /// The cgroup v1 hierarchies, each in its directory of one small tmpfs.
     Cgroup1 {
@@ -298,6 +322,35 @@ pub enum MountSource {
         /// Whether the container has its own cgroup namespace; otherwise only its own cgroup is bound.
         namespace: bool,
     },
+}
+
+/// The ids of an id-mapped mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountIds {
+    /// Which.
+    pub source: MountIdSource,
+    /// For all mounts below as well.
+    pub recursive: bool,
+}
+
+/// Where the ids of an id-mapped mount come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountIdSource {
+    /// These.
+    Maps(IdMaps),
+    /// Those of the user namespace that this file is.
+    Namespace(PathBuf),
+}
+
+/// How far a clock of a time namespace is off (time_namespaces(7)).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimeOffset {
+    /// `monotonic` or `boottime`.
+    pub clock: &'static str,
+    /// Seconds.
+    pub seconds: i64,
+    /// Nanoseconds, less than a second of them.
+    pub nanoseconds: u32,
 }
 
 /// A cgroup v1 hierarchy (or, with no controllers and no name, the v2 hierarchy of a hybrid host).
@@ -331,6 +384,8 @@ pub struct Device {
     pub major: u32,
     /// The device.
     pub minor: u32,
+    /// Whether the host's own is bound, as it is, because device files cannot be made.
+    pub bind: bool,
     /// Permissions.
     pub mode: u32,
     /// Owner.
@@ -395,18 +450,29 @@ pub(super) fn list(f: &mut fmt::Formatter<'_>, verb: &str, hooks: &[Hook]) -> fm
 impl fmt::Display for MountOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
-            MountSource::FileSystem { kind, parameters: given, copy_up, .. } => {
+            MountSource::FileSystem { kind, parameters: given, copy_up, otherwise, .. } => {
                 write!(f, "mount {kind} on {}", self.destination.display())?;
                 parameters(f, given)?;
                 f.write_str(if *copy_up { " tmpcopyup" } else { "" })?;
+                if let Some(otherwise) = otherwise {
+                    write!(f, " (or rbind {})", otherwise.display())?;
+                }
             }
             MountSource::Existing { parameters: given } => {
                 write!(f, "remount {}", self.destination.display())?;
                 parameters(f, given)?;
             }
-            MountSource::Bind { source, recursive } => {
+            MountSource::Bind { source, recursive, opened, ids } => {
                 let verb = if *recursive { "rbind" } else { "bind" };
-                write!(f, "{verb} {} on {}", source.display(), self.destination.display())?;
+                let opened = if *opened { " (opened before)" } else { "" };
+                write!(f, "{verb} {}{opened} on {}", source.display(), self.destination.display())?;
+                if let Some(MountIds { source, recursive }) = ids {
+                    f.write_str(if *recursive { " ridmap" } else { " idmap" })?;
+                    match source {
+                        MountIdSource::Maps(maps) => write!(f, " {maps}")?,
+                        MountIdSource::Namespace(path) => write!(f, " of {}", path.display())?,
+                    }
+                }
             }
             MountSource::Cgroup1 { hierarchies, namespace } => {
                 write!(f, "mount cgroup on {}", self.destination.display())?;
@@ -446,6 +512,15 @@ impl fmt::Display for Operation {
             }
             Operation::JoinNamespace { kind, source: NamespaceSource::Given } => write!(f, "join {kind} (prepared)"),
             Operation::JoinContainer => f.write_str("join the container's namespaces"),
+            Operation::UnshareUser => f.write_str("unshare CLONE_NEWUSER"),
+            Operation::Hide => f.write_str("hide from other users"),
+            Operation::TakeIds { uid, gid } => write!(f, "become {uid}:{gid} of the user namespace"),
+            Operation::OpenTrees => f.write_str("open the root and what is bound"),
+            Operation::TimeOffsets(offsets) => {
+                f.write_str("unshare CLONE_NEWTIME with")?;
+                let mut offsets = offsets.iter();
+                offsets.try_for_each(|o| write!(f, " {}{:+}.{:09}", o.clock, o.seconds, o.nanoseconds))
+            }
             Operation::UnshareCgroup => f.write_str("unshare CLONE_NEWCGROUP"),
             Operation::Outside(outside) => write!(f, "{outside}"),
             Operation::NewSession => f.write_str("new session"),
@@ -456,6 +531,9 @@ impl fmt::Display for Operation {
             }
             Operation::AttachRootInPlace(path) => write!(f, "attach root {} in its own place", path.display()),
             Operation::AttachRoot(RootSource::Path(path)) => write!(f, "attach root {}", path.display()),
+            Operation::AttachRoot(RootSource::Opened(path)) => {
+                write!(f, "attach root {} (opened before)", path.display())
+            }
             Operation::AttachRoot(RootSource::Given) => f.write_str("attach root (prepared)"),
             Operation::Mount(mount) => write!(f, "{mount}"),
             Operation::Device(device) => {
@@ -464,9 +542,10 @@ impl fmt::Display for Operation {
                     DeviceKind::Block => 'b',
                     DeviceKind::Fifo => 'p',
                 };
+                let verb = if device.bind { "bind device" } else { "device" };
                 write!(
                     f,
-                    "device {} {kind} {}:{} {:04o} {}:{}",
+                    "{verb} {} {kind} {}:{} {:04o} {}:{}",
                     device.path.display(),
                     device.major,
                     device.minor,

@@ -13,7 +13,14 @@ pub enum Outside {
     /// Run these hooks.
     Hooks(Vec<Hook>),
     /// Say which ids of the host the ids of the process's new user namespace are.
-    MapIds(IdMaps),
+    MapIds {
+        /// The ids.
+        maps: IdMaps,
+        /// How the user ids get into the kernel.
+        uids: MapMethod,
+        /// How the group ids do.
+        gids: MapMethod,
+    },
     /// How likely the kernel is to kill the process when memory is short, -1000 to 1000.
     OomScoreAdj(i32),
     /// A resource limit; `None` is unlimited.
@@ -27,6 +34,17 @@ pub enum Outside {
         /// How far the process may raise it.
         hard: Option<u64>,
     },
+}
+
+/// Who may tell the kernel about a mapping (user_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MapMethod {
+    /// The launcher, which has the rights over the ids.
+    Written,
+    /// The launcher, because it is nothing but its own id. Groups then cannot be changed inside.
+    OwnId,
+    /// `newuidmap` and `newgidmap`, which know the ids that the user was given (subuid(5)).
+    Helper,
 }
 
 /// A run of ids in a user namespace (user_namespaces(7)).
@@ -88,7 +106,13 @@ impl fmt::Display for Outside {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Outside::Hooks(hooks) => super::operation::list(f, "run outside", hooks),
-            Outside::MapIds(maps) => write!(f, "map {maps}"),
+            Outside::MapIds { maps, uids, gids } => {
+                write!(f, "map {maps}")?;
+                if [uids, gids].contains(&&MapMethod::Helper) {
+                    f.write_str(" (through newuidmap and newgidmap)")?;
+                }
+                Ok(())
+            }
             Outside::OomScoreAdj(score) => write!(f, "oom score {score} (from outside)"),
             Outside::Rlimit { name, soft, hard, .. } => {
                 let (soft, hard) = (super::operation::limit(*soft), super::operation::limit(*hard));

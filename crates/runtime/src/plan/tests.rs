@@ -62,16 +62,9 @@ fn changed(pointer: &str, change: Value) -> Result<Plan, PlanError> {
 #[test]
 fn what_is_not_supported_is_refused_by_name() {
     for (pointer, change, field) in [
-        ("/linux/namespaces/-", json!({ "type": "user" }), "linux.namespaces[type=user]"),
-        ("/linux/namespaces/-", json!({ "type": "time" }), "linux.namespaces[type=time]"),
         ("/linux/intelRdt", json!({}), "linux.intelRdt"),
         ("/linux/netDevices", json!({ "eth0": {} }), "linux.netDevices"),
         ("/linux/personality", json!({ "domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"] }), "linux.personality.flags"),
-        (
-            "/mounts/-",
-            json!({ "destination": "/x", "source": "/y", "options": ["bind", "idmap"] }),
-            "mounts[7].options",
-        ),
     ] {
         let error = changed(pointer, change).unwrap_err();
         assert_eq!(error.kind(), Kind::Unsupported, "{error}");
@@ -177,6 +170,143 @@ fn what_cannot_be_is_refused_by_name() {
         assert_eq!(error.kind(), Kind::InvalidArgument, "{error}");
         assert!(error.to_string().contains(text), "{error}");
     }
+}
+
+fn mapped(config: &mut Value) {
+    let mapping = |outside: u32| json!([{ "containerID": 0, "hostID": outside, "size": 65536 }]);
+    config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
+    config["linux"]["uidMappings"] = mapping(100_000);
+    config["linux"]["gidMappings"] = mapping(200_000);
+}
+
+fn planned(change: impl FnOnce(&mut Value), caller: Caller) -> Result<Plan, PlanError> {
+    let mut config = crate::oci_cli::sample();
+    change(&mut config);
+    let inputs = Inputs { bundle: "/b".into(), caller, ..Inputs::default() };
+    plan(&serde_json::from_value(config).unwrap(), &inputs)
+}
+
+#[test]
+fn in_a_new_user_namespace_the_launcher_opens_maps_and_limits() {
+    let plan = planned(mapped, Caller::Root).unwrap();
+    assert!(plan.create.contains(CloneFlags::NEWUSER) && !plan.staged() && plan.asks());
+    let printed = plan.to_string();
+    for line in [
+        "map users 0:100000+65536 groups 0:200000+65536\nbecome 0:0 of the user namespace\n",
+        "attach root /b/rootfs (opened before)\n",
+        "bind device /dev/null c 1:3",
+        "limit RLIMIT_NOFILE 1024:1024 (from outside)\n",
+    ] {
+        assert!(printed.contains(line), "{line:?} is not in:\n{printed}");
+    }
+    assert!(!planned(|_| {}, Caller::Root).unwrap().asks(), "a plan that asks for nothing pays for nothing");
+}
+
+#[test]
+fn what_cannot_be_entered_later_is_entered_by_a_stage_and_the_user_namespace_last() {
+    let join = |config: &mut Value| {
+        mapped(config);
+        config["linux"]["namespaces"][1] = json!({ "type": "network", "path": "/n" });
+        config["linux"]["namespaces"][0] = json!({ "type": "pid", "path": "/p" });
+    };
+    let plan = planned(join, Caller::Root).unwrap();
+    let stage: Vec<String> = plan.stage.iter().map(ToString::to_string).collect();
+    let maps = "map users 0:100000+65536 groups 0:200000+65536";
+    let expected = ["join CLONE_NEWPID /p", "join CLONE_NEWNET /n", "unshare CLONE_NEWUSER", maps];
+    assert_eq!(stage[..4], expected);
+    assert!(!plan.create.contains(CloneFlags::NEWUSER));
+    let own = Caller::Unprivileged { uid: 1000, gid: 1000 };
+    let stage: Vec<String> = planned(join, own).unwrap().stage.iter().map(ToString::to_string).collect();
+    assert_eq!(stage[0], "unshare CLONE_NEWUSER");
+    assert_eq!(stage[1], format!("{maps} (through newuidmap and newgidmap)"));
+    assert_eq!(stage[2], "hide from other users");
+    assert_eq!(stage[4..], ["join CLONE_NEWPID /p", "join CLONE_NEWNET /n"]);
+}
+
+#[test]
+fn offsets_of_clocks_are_set_by_a_stage() {
+    let timed = |offsets: Value| {
+        let change = move |config: &mut Value| {
+            config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "time" }));
+            config["linux"]["timeOffsets"] = offsets;
+        };
+        planned(change, Caller::Root)
+    };
+    let plan = timed(json!({})).unwrap();
+    assert!(plan.create.contains(CloneFlags::NEWTIME) && !plan.staged());
+    let plan = timed(json!({ "monotonic": { "secs": -5, "nanosecs": 7 }, "boottime": { "secs": 3 } })).unwrap();
+    assert!(!plan.create.contains(CloneFlags::NEWTIME));
+    let printed = "unshare CLONE_NEWTIME with boottime+3.000000000 monotonic-5.000000007";
+    assert_eq!(plan.stage.iter().map(ToString::to_string).collect::<Vec<_>>(), [printed]);
+    assert!(timed(json!({ "realtime": { "secs": 1 } })).unwrap_err().to_string().contains("timeOffsets[realtime]"));
+    let error = timed(json!({ "boottime": { "nanosecs": 1_000_000_000 } })).unwrap_err();
+    assert!(error.to_string().contains("nanosecs"), "{error}");
+}
+
+#[test]
+fn ids_that_are_not_mapped_are_refused_by_name() {
+    let with = |pointer: &'static str, value: Value| {
+        move |config: &mut Value| {
+            mapped(config);
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            match config.pointer_mut(parent).unwrap() {
+                Value::Array(list) => list.push(value),
+                other => other[key] = value,
+            }
+        }
+    };
+    let tmpfs = json!({ "destination": "/x", "type": "tmpfs", "options": ["uid=70000"] });
+    let idmap = |kind: &str| json!({ "destination": "/x", "type": kind, "source": "/", "options": ["idmap"] });
+    for (pointer, value, text) in [
+        ("/process/user/uid", json!(65536), "process.user.uid"),
+        ("/process/user/gid", json!(65536), "process.user.gid"),
+        ("/process/user/additionalGids", json!([5, 65536]), "process.user.additionalGids"),
+        ("/linux/uidMappings", json!([]), "linux.uidMappings"),
+        ("/linux/gidMappings", json!([{ "containerID": 0, "hostID": 1, "size": 0 }]), "linux.gidMappings"),
+        ("/mounts/-", tmpfs, "mounts[7].options[uid]"),
+        ("/mounts/-", idmap("tmpfs"), "mounts[7].type"),
+    ] {
+        let error = planned(with(pointer, value), Caller::Root).unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidArgument, "{error}");
+        assert!(error.to_string().contains(text), "{error}");
+    }
+    let without = planned(|config| config["mounts"].as_array_mut().unwrap().push(idmap("bind")), Caller::Root);
+    assert!(without.unwrap_err().to_string().contains("mounts[7].options"));
+}
+
+#[test]
+fn without_rights_a_user_namespace_is_needed_and_groups_may_be_out_of_reach() {
+    let caller = Caller::Unprivileged { uid: 1000, gid: 1000 };
+    assert_eq!(planned(|_| {}, caller).unwrap_err(), PlanError::NotRoot);
+    let own = |groups: Value| {
+        let change = move |config: &mut Value| {
+            mapped(config);
+            config["linux"]["uidMappings"] = json!([{ "containerID": 0, "hostID": 1000, "size": 1 }]);
+            config["linux"]["gidMappings"] = config["linux"]["uidMappings"].clone();
+            config["process"]["user"]["additionalGids"] = groups;
+            // Group 5 is nobody here.
+            config["mounts"].as_array_mut().unwrap().remove(2);
+        };
+        planned(change, caller)
+    };
+    let plan = own(json!([])).unwrap().to_string();
+    assert!(plan.contains("map users 0:1000+1 groups 0:1000+1\nhide from other users\n"), "{plan}");
+    assert!(plan.contains("attach root /b/rootfs\n"), "{plan}");
+    assert!(own(json!([0])).unwrap_err().to_string().contains("process.user.additionalGids"));
+}
+
+#[test]
+fn interfaces_of_namespaces_that_others_own_have_a_bind_to_fall_back_on() {
+    let change = |config: &mut Value| {
+        mapped(config);
+        config["linux"]["namespaces"][1] = json!({ "type": "network", "path": "/n" });
+        config["linux"]["namespaces"].as_array_mut().unwrap().remove(2);
+    };
+    let printed = planned(change, Caller::Root).unwrap().to_string();
+    assert!(printed.contains("mount sysfs on /sys (or rbind /sys)"), "{printed}");
+    assert!(printed.contains("mount mqueue on /dev/mqueue (or rbind /dev/mqueue)"), "{printed}");
+    assert!(!printed.contains("(or rbind /sys/fs/cgroup)"), "{printed}");
+    assert!(!planned(|_| {}, Caller::Root).unwrap().to_string().contains("(or rbind"));
 }
 
 #[test]

@@ -150,10 +150,19 @@ fn features_are_those_of_the_specification() {
         let mount = |options: &[&str]| match option {
             // Something must be there already.
             "remount" => json!({ "destination": "/dev/shm", "options": options }),
+            "idmap" | "ridmap" => {
+                let ids = json!([{ "containerID": 0, "hostID": 0, "size": 1000 }]);
+                json!({ "destination": "/tmp", "source": "rootfs/tmp", "options": options,
+                    "uidMappings": ids, "gidMappings": ids })
+            }
             _ if options[0] == "bind" => json!({ "destination": "/tmp", "source": "rootfs/tmp", "options": options }),
             _ => json!({ "destination": "/tmp", "type": "tmpfs", "source": "rootfs/tmp", "options": options }),
         };
-        let both: &[&[&str]] = if option == "tmpcopyup" { &[&["tmpcopyup"]] } else { &[&[option], &["bind", option]] };
+        let both: &[&[&str]] = match option {
+            "tmpcopyup" => &[&["tmpcopyup"]],
+            "idmap" | "ridmap" => &[&["bind", option]],
+            _ => &[&[option], &["bind", option]],
+        };
         for options in both {
             Bundle::new(&["true"]).set("/mounts/-", mount(options)).run().ok();
         }

@@ -14,4 +14,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod notify;
+mod rootless;
 mod terminal;
+mod time_namespace;
+mod user_namespace;
