@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Checks that hold on every cgroup version: the host lane runs them on this machine, the vm lane on pure v2.
+//! Checks that hold on every cgroup version: the host lane runs them on this machine, the vm lane on pure v2. And those
+//! that only the vm lane can run.
 //!
 //! Each starts a daemon of its own, and so also proves that nothing is left when the daemon has gone.
 
@@ -7,6 +8,7 @@ pub mod isolation;
 pub mod life;
 pub mod limits;
 pub mod network;
+pub mod oci;
 
 /// A check and its name.
 pub type Check = (&'static str, fn());
@@ -30,4 +32,15 @@ pub const CHECKS_ON_BOTH_CGROUP_VERSIONS: &[Check] = checks![
     limits::a_fork_bomb_stops_at_the_limit,
     network::a_container_on_the_bridge_has_an_address_and_a_gateway,
     network::a_published_port_is_reachable_from_the_host,
+];
+
+/// Checks for the vm lane only: what there is to see needs a machine with cgroup v2 alone, or with a user who has been
+/// given ids and a cgroup.
+pub const CHECKS_OF_THE_VM: &[Check] = checks![
+    oci::a_user_without_anything_runs_a_container,
+    oci::a_user_with_ids_of_others_runs_a_container,
+    oci::a_user_who_is_nobody_inside_still_provides_the_files,
+    oci::a_user_with_a_cgroup_limits_a_container,
+    oci::roots_container_has_a_user_namespace_and_another_joins_it,
+    oci::clocks_of_a_container_are_off,
 ];

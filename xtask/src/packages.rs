@@ -34,6 +34,7 @@ const PACKAGES: &[Package] = &[
     package("iproute2", "/usr/sbin/ip"),
     package("iptables", "/usr/sbin/iptables"),
     package("curl", "/usr/bin/curl"),
+    package("uidmap", "/usr/bin/newuidmap"),
     package("xz-utils", "/usr/bin/xz"),
     package("zstd", "/usr/bin/zstd"),
     package("util-linux", "/usr/bin/setsid"),

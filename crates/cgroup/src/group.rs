@@ -73,6 +73,11 @@ impl Cgroup {
         Cgroup { path, members: Vec::new() }
     }
 
+    /// Whether it is in no hierarchy.
+    pub fn is_absent(&self) -> bool {
+        self.members.is_empty()
+    }
+
     /// Its path below the hierarchies' roots.
     pub fn path(&self) -> &CgroupPath {
         &self.path

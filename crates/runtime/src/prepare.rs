@@ -167,15 +167,18 @@ pub(crate) fn program(process: &Process) -> Program {
 
 /// Who this process is, as far as launching containers goes.
 pub(crate) fn caller() -> Result<Caller, LaunchError> {
-    /// The initial user namespace's (`PROC_USER_INIT_INO`, linux/proc_ns.h).
-    const INITIAL: u64 = 0xEFFF_FFFD;
-    const OWN: &str = "/proc/self/ns/user";
     if sys::capability::get()?.effective & SYS_ADMIN == 0 {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
         return Ok(Caller::Unprivileged { uid: uid.as_raw(), gid: gid.as_raw() });
     }
-    let found = rustix::fs::stat(OWN).map_err(|errno| sys::Error::new(format!("stat({OWN:?})"), errno))?;
-    Ok(if found.st_ino == INITIAL { Caller::Root } else { Caller::NamespaceRoot })
+    Ok(if in_initial_user_namespace() { Caller::Root } else { Caller::NamespaceRoot })
+}
+
+/// Whether this process is in the user namespace that the machine started with. Without procfs it is taken to be.
+pub(crate) fn in_initial_user_namespace() -> bool {
+    /// Its number (`PROC_USER_INIT_INO`, linux/proc_ns.h).
+    const INITIAL: u64 = 0xEFFF_FFFD;
+    rustix::fs::stat("/proc/self/ns/user").map_or(true, |found| found.st_ino == INITIAL)
 }
 
 /// The files by which the process joins its cgroup: those of v1; and where it is made by another process, which may

@@ -37,6 +37,11 @@ fn system() -> Result<(), Box<dyn Error>> {
         std::fs::copy(Path::new("/").join(file), Path::new("/root.new").join(file))?;
         std::fs::remove_file(Path::new("/").join(file))?;
     }
+    for file in std::fs::read_to_string("/extra")?.lines() {
+        let target = Path::new("/root.new").join(file);
+        std::fs::create_dir_all(target.parent().unwrap_or(&target))?;
+        std::fs::copy(Path::new("/").join(file), target)?;
+    }
     load_modules()?;
     std::env::set_current_dir("/root.new")?;
     mount_move("/root.new", "/")?;
@@ -54,8 +59,11 @@ fn system() -> Result<(), Box<dyn Error>> {
         std::fs::create_dir_all(target)?;
         mount(source, target, kind, MountFlags::empty(), data).map_err(|error| format!("mount {target}: {error}"))?;
     }
-    std::fs::write("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")?;
-    std::fs::write("/etc/group", "root:x:0:\n")?;
+    std::fs::write("/etc/passwd", "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n")?;
+    std::fs::write("/etc/group", "root:x:0:\nuser:x:1000:\n")?;
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        std::fs::write(file, "user:100000:65536\n")?;
+    }
     std::fs::write("/etc/resolv.conf", "nameserver 192.0.2.53\n")?;
     testkit::process::command("/bin/busybox").args(["--install", "-s", "/bin"]).status()?;
     testkit::process::command("/bin/busybox").args(["ip", "link", "set", "lo", "up"]).status()?;
@@ -88,7 +96,8 @@ fn load_modules() -> Result<(), Box<dyn Error>> {
 
 fn run_checks() {
     let (mut passed, mut failed) = (0, 0);
-    for (name, check) in end_to_end::CHECKS_ON_BOTH_CGROUP_VERSIONS {
+    let all = [end_to_end::CHECKS_OF_THE_VM, end_to_end::CHECKS_ON_BOTH_CGROUP_VERSIONS];
+    for (name, check) in all.into_iter().flatten() {
         let begun = Instant::now();
         match std::panic::catch_unwind(check) {
             Ok(()) => {

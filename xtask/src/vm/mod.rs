@@ -7,6 +7,7 @@
 mod cpio;
 mod kernel;
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -45,6 +46,9 @@ const MODULES: &[&str] = &[
     "crc32c_generic",
 ];
 
+/// `newuidmap` and `newgidmap`.
+const ID_HELPERS: [&str; 2] = ["usr/bin/newuidmap", "usr/bin/newgidmap"];
+
 /// Software emulation on a busy machine is slow; a machine that hangs must still end.
 const DEADLINE: Duration = Duration::from_secs(300);
 
@@ -66,6 +70,7 @@ fn initramfs(kernel: &kernel::Kernel) -> Result<PathBuf, Box<dyn Error>> {
     archive.file("init", &read(&release.join("vm_init"))?);
     archive.file("bin/corten", &read(&release.join("corten"))?);
     archive.file("bin/busybox", &read(Path::new("/bin/busybox"))?);
+    id_helpers(&mut archive)?;
     let mut order = String::new();
     for module in kernel.load_order(MODULES)? {
         archive.file(&format!("modules/{}.ko", module.name), &module.bytes);
@@ -75,6 +80,34 @@ fn initramfs(kernel: &kernel::Kernel) -> Result<PathBuf, Box<dyn Error>> {
     let path = cargo::root().join("target/fixtures/initramfs.cpio");
     std::fs::write(&path, archive.finish())?;
     Ok(path)
+}
+
+/// The set-user-ID programs that give a user ids of others, and the libraries they are linked with; their names are in
+/// the file `extra`.
+fn id_helpers(archive: &mut cpio::Archive) -> Outcome {
+    let mut libraries = BTreeSet::new();
+    let mut names = String::new();
+    for directory in ["usr", "usr/bin", "lib", "lib/x86_64-linux-gnu", "lib64"] {
+        archive.directory(directory);
+    }
+    for program in ID_HELPERS {
+        let path = Path::new("/").join(program);
+        archive.set_user_id(program, &read(&path)?);
+        names.push_str(&format!("{program}\n"));
+        let output = testkit::process::command("ldd").arg(&path).stdin(Stdio::null()).output()?;
+        libraries.extend(linked(&String::from_utf8_lossy(&output.stdout)));
+    }
+    for library in libraries {
+        archive.file(&library, &read(&Path::new("/").join(&library))?);
+        names.push_str(&format!("{library}\n"));
+    }
+    archive.file("extra", names.as_bytes());
+    Ok(())
+}
+
+/// The libraries, and the loader, in what `ldd` says; without the slash before them.
+fn linked(text: &str) -> Vec<String> {
+    text.split_whitespace().filter_map(|word| word.strip_prefix('/')).map(str::to_owned).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
@@ -154,6 +187,12 @@ mod tests {
     fn a_machine_that_says_nothing_or_proves_nothing_fails() {
         assert!(verdict_of(&[]).unwrap_err().contains("without a result"));
         assert!(verdict_of(&["vm result: 0 passed; 0 failed"]).unwrap_err().contains("no check passed"));
+    }
+
+    #[test]
+    fn libraries_are_what_ldd_says() {
+        let text = "\tlinux-vdso.so.1 (0x1)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x2)\n\t/lib64/ld-linux.so.2 (0x3)\n";
+        assert_eq!(linked(text), ["lib/x/libc.so.6", "lib64/ld-linux.so.2"]);
     }
 
     #[test]

@@ -35,7 +35,13 @@ impl Files {
                     .map_err(|errno| sys::Error::new("fcntl(what is bound, F_DUPFD_CLOEXEC, 3)", errno))?;
                 self.bind(mount, tree)?
             }
-            MountSource::Bind { source, recursive, .. } => self.bind(mount, host_tree(source, *recursive)?)?,
+            MountSource::Bind { source, recursive, .. } => {
+                let tree = host_tree(source, *recursive).map_err(|error| match error.errno() {
+                    Errno::INVAL if !recursive => StepError::NotAlone { path: source.clone(), source: error },
+                    _ => error.into(),
+                })?;
+                self.bind(mount, tree)?
+            }
             MountSource::Cgroup1 { hierarchies, namespace } => self.cgroup1(mount, hierarchies, *namespace)?,
         };
         for (propagation, recursive) in &mount.propagation {

@@ -21,6 +21,7 @@ impl Child<'_> {
         let prepared = self.prepared;
         let proc = self.proc.as_ref().map(AsFd::as_fd);
         let made = sys::process::clone_again(CloneArgs { flags, cgroup: None }, || super::run_sibling(prepared, proc))?;
+        self.flush_steps();
         // It waits for the answer. Nothing here does.
         self.say(&Message::Ask(Question::Adopt { pid: made.pid })).map_err(|_| StepError::ParentGone)
     }

@@ -183,7 +183,7 @@ fn remember(request: &Request, entry: &Entry, launched: &Launched) -> Result<(),
         // One that has ended already, and is not collected, still has its entry.
         start_time: process_times(launched.pid).map_or(0, |(_, start)| start),
         bundle: request.bundle.clone(),
-        cgroup: launched.cgroup.path().to_string(),
+        cgroup: Some(&launched.cgroup).filter(|c| !c.is_absent()).map_or_else(String::new, |c| c.path().to_string()),
         created: time::rfc3339_now(),
     };
     entry.write(&record, &request.spec)?;

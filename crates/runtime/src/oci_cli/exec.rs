@@ -4,7 +4,6 @@
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 
-use cgroup::Cgroup;
 use oci::runtime_spec::{Capabilities, Capability, ContainerState, LinuxCapabilities, Process, Spec, User};
 
 use super::error::CliError;
@@ -15,8 +14,7 @@ use super::store::replace;
 use super::{Context, config, create, foreground};
 use crate::exec::exec_with;
 use crate::launch::{Extras, end};
-use crate::plan::Caller;
-use crate::{ContainerProcess, ExecRequest, prepare, protect};
+use crate::{ContainerProcess, ExecRequest, protect};
 
 const FLAGS: &[Flag] = &[
     Flag::value("console-socket"),
@@ -44,12 +42,7 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     let status = entry.status(&record);
     let refused = || CliError::State { id: id.to_string(), status, action: "exec", expected: "running" };
     let pidfd = record.pidfd().filter(|_| status == ContainerState::Running).ok_or_else(refused)?;
-    let cgroup = match record.cgroup()? {
-        Some(cgroup) => cgroup,
-        // Whoever may make no cgroups has containers without.
-        None if prepare::caller()? != Caller::Root => Cgroup::absent(record.cgroup_path()?),
-        None => return Err(refused()),
-    };
+    let cgroup = record.cgroup_to_join()?.ok_or_else(refused)?;
     let spec = entry.spec()?;
     let process = process(&flags, &spec, command, log)?;
     let (detach, console) = (flags.switch("detach"), flags.path("console-socket"));

@@ -35,6 +35,8 @@ use flags::{Flag, Flags};
 use log::Log;
 use store::Store;
 
+use crate::prepare;
+
 const DEFAULT_ROOT: &str = "/run/corten/oci";
 
 const HELP: &str = "\
@@ -133,10 +135,15 @@ fn dispatch(args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     }
 }
 
-/// Where containers are remembered: in the user's runtime directory for whoever is not root.
+/// Where containers are remembered: in the user's runtime directory for whoever is not the host's root. Root of a user
+/// namespace that is called root is taken for the host's, as runc does.
 fn default_root() -> PathBuf {
     let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
-    match own.filter(|_| !rustix::process::geteuid().is_root()) {
+    let is_users = || {
+        !rustix::process::geteuid().is_root()
+            || (std::env::var_os("USER").is_none_or(|name| name != "root") && !prepare::in_initial_user_namespace())
+    };
+    match own.filter(|_| is_users()) {
         Some(dir) => PathBuf::from(dir).join("corten/oci"),
         None => PathBuf::from(DEFAULT_ROOT),
     }

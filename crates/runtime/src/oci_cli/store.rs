@@ -37,6 +37,7 @@ pub(super) struct Record {
     /// When it was made, in clock ticks since the machine started.
     pub(super) start_time: u64,
     pub(super) bundle: PathBuf,
+    /// Its cgroup's path; empty when it has none.
     pub(super) cgroup: String,
     pub(super) created: String,
 }
@@ -162,14 +163,22 @@ impl Record {
         self.is_alive().then_some(pidfd)
     }
 
-    /// Its cgroup's path.
-    pub(super) fn cgroup_path(&self) -> Result<CgroupPath, CliError> {
-        Ok(self.cgroup.parse().map_err(crate::LaunchError::CgroupPath)?)
+    /// The cgroup that another process of the container joins; `None` when it should be there and is not.
+    pub(super) fn cgroup_to_join(&self) -> Result<Option<Cgroup>, CliError> {
+        if !self.cgroup.is_empty() {
+            return self.cgroup();
+        }
+        let path: CgroupPath = format!("/{}", self.id).parse().map_err(crate::LaunchError::CgroupPath)?;
+        Ok(Some(Cgroup::absent(path)))
     }
 
     /// Its cgroup, if it is still there.
     pub(super) fn cgroup(&self) -> Result<Option<Cgroup>, CliError> {
-        match crate::prepare::cgroup_host()?.open(&self.cgroup_path()?) {
+        if self.cgroup.is_empty() {
+            return Ok(None);
+        }
+        let path = self.cgroup.parse().map_err(crate::LaunchError::CgroupPath)?;
+        match crate::prepare::cgroup_host()?.open(&path) {
             Ok(cgroup) => Ok(Some(cgroup)),
             Err(cgroup::CgroupError::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),

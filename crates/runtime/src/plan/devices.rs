@@ -28,7 +28,7 @@ const LINKS: [(&str, &str); 5] = [
 pub(super) fn operations(
     mounts: &[Mount],
     linux: &Linux,
-    makes_devices: bool,
+    confined: bool,
     operations: &mut Vec<Operation>,
 ) -> Result<(), PlanError> {
     // A /dev that is the host's, or somebody else's, is taken as it is.
@@ -45,13 +45,13 @@ pub(super) fn operations(
         if !given.iter().any(|device| device.path == Path::new(path)) {
             let path = PathBuf::from(path);
             let kind = DeviceKind::Character;
-            let bind = !makes_devices;
+            let bind = confined;
             operations.push(Operation::Device(Device { path, kind, major, minor, bind, mode: 0o666, uid: 0, gid: 0 }));
         }
     }
     operations.extend(given.into_iter().map(|mut device| {
         // Anybody may make a fifo.
-        device.bind = !makes_devices && device.kind != DeviceKind::Fifo;
+        device.bind = confined && device.kind != DeviceKind::Fifo;
         Operation::Device(device)
     }));
     for (path, target) in LINKS {

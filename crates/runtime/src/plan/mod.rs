@@ -211,7 +211,7 @@ fn file_system(
         }
         operations.push(Operation::Mount(planned.mount));
     }
-    devices::operations(mounts, linux, namespaces.makes_devices(), operations)?;
+    devices::operations(mounts, linux, namespaces.confined(), operations)?;
     creation_hooks(spec, operations)?;
     if inputs.terminal {
         let uid = spec.process().as_ref().map_or(0, |process| process.user().uid());

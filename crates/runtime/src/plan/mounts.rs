@@ -374,7 +374,7 @@ fn otherwise(kind: &str, namespaces: &Namespaces) -> Option<PathBuf> {
         "cgroup" | "cgroup2" => (LinuxNamespaceType::Cgroup, "/sys/fs/cgroup"),
         _ => return None,
     };
-    (namespaces.user() && !namespaces.belongs(namespace)).then(|| path.into())
+    (namespaces.confined() && !namespaces.belongs(namespace)).then(|| path.into())
 }
 
 fn invalid(field: String, value: &str, expected: &'static str) -> PlanError {

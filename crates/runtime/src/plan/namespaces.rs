@@ -165,9 +165,10 @@ impl Namespaces {
         !self.unprivileged()
     }
 
-    /// Whether device files can be made: not with the rights of a user namespace.
-    pub(super) fn makes_devices(&self) -> bool {
-        !self.user() && self.caller == Caller::Root
+    /// Whether the process has only the rights of a user namespace: no device files, no instances of what belongs to the
+    /// host.
+    pub(super) fn confined(&self) -> bool {
+        self.user() || self.caller != Caller::Root
     }
 
     /// Whether the launcher has rights outside of that user namespace which the process lacks.

@@ -180,12 +180,83 @@ fn what_only_root_can_do_is_said_so() {
     list.push(json!({ "type": "network", "path": "/proc/1/ns/net" }));
     bundle.write();
     bundle.run().fails(1, "/proc/1/ns/net");
+    let mapped = json!([{ "destination": "/tmp", "source": "/tmp", "options": ["rbind", "idmap"] }]);
+    let mounts = std::mem::replace(&mut bundle.0.config["mounts"], mapped);
+    bundle.write();
+    bundle
+        .run()
+        .fails(1, "mounts[0].options[idmap] in the container's configuration needs a runtime that is started by root");
+    bundle.0.config["mounts"] = mounts;
     let list = bundle.0.config["linux"]["namespaces"].as_array_mut().unwrap();
     list.retain(|namespace| namespace["type"] != "user" && namespace["type"] != "network");
     bundle.0.config["linux"]["uidMappings"] = json!([]);
     bundle.0.config["linux"]["gidMappings"] = json!([]);
     bundle.write();
     bundle.run().fails(1, "no user namespace, and only root can do without");
+    bundle.left_nothing();
+}
+
+#[test]
+fn the_helpers_refusal_is_told_and_a_launcher_that_dies_takes_its_child_along() {
+    let helper = |bundle: &Rootless, script: &str| {
+        let program = bundle.path("bin/newuidmap");
+        fs::create_dir_all(bundle.path("bin")).unwrap();
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = bundle.command(&["run", &bundle.0.id]);
+        command.env("PATH", format!("{}:/usr/bin:/bin", bundle.path("bin").display()));
+        bundle.0.finish(command)
+    };
+    let mut bundle = Rootless::new("true");
+    bundle.0.config["linux"]["uidMappings"][0]["size"] = json!(2);
+    bundle.write();
+    let ran = helper(&bundle, "echo not for you >&2; exit 3").fails(1, "newuidmap refused the mappings");
+    assert!(ran.err.contains("not for you") && ran.err.contains("/etc/subuid"), "{ran:?}");
+    bundle.left_nothing();
+    let pid = bundle.path("runtime/pid");
+    let ran = helper(&bundle, &format!("echo $1 > {}; kill -9 $PPID", pid.display()));
+    assert_eq!(ran.code, None, "it was killed: {ran:?}");
+    let process = PathBuf::from("/proc").join(fs::read_to_string(pid).unwrap().trim());
+    for _ in 0..100 {
+        if !process.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(!process.exists(), "the container's process waits for a dead launcher");
+}
+
+#[test]
+fn root_of_a_user_namespace_makes_no_devices_and_needs_no_cgroup() {
+    let mut bundle = Rootless::new("id; stat -c %t:%T /dev/null; grep ' /sys ' /proc/mounts");
+    bundle.0.config["linux"]["uidMappings"] = Value::Null;
+    bundle.0.config["linux"]["gidMappings"] = Value::Null;
+    bundle.0.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|namespace| namespace["type"] != "user");
+    let sysfs = json!({ "destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["ro", "nosuid"] });
+    bundle.0.config["mounts"].as_array_mut().unwrap().push(sysfs);
+    bundle.write();
+    for mounts in ["--mount", "--keep-caps"] {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", mounts]).arg(bundle.program()).args(["run", &bundle.0.id]);
+        command.current_dir(bundle.0.path()).env("XDG_RUNTIME_DIR", bundle.path("runtime")).env("USER", "somebody");
+        command.uid(USER).gid(GROUP).stdin(Stdio::null());
+        let ran = bundle.0.finish(command);
+        assert!(ran.err.contains("without a cgroup of its own"), "{ran:?}");
+        let out = ran.ok();
+        assert!(out.starts_with("uid=0(root) gid=0\n1:3\nsysfs /sys sysfs ro"), "{out}");
+    }
+    bundle.left_nothing();
+}
+
+#[test]
+fn a_directory_with_mounts_below_it_is_bound_with_them_only() {
+    let mount = |option: &str| json!([{ "destination": "/tmp", "source": "/dev", "options": [option] }]);
+    let mut bundle = Rootless::new("true").set("/mounts", mount("bind"));
+    assert!(fs::read_to_string("/proc/self/mounts").unwrap().contains(" /dev/"), "this test needs a mount below /dev");
+    let ran = bundle.run().fails(1, "\"/dev\" cannot be bound alone");
+    assert!(ran.err.contains("use rbind"), "{ran:?}");
+    bundle = bundle.set("/mounts", mount("rbind"));
+    bundle.run().ok();
     bundle.left_nothing();
 }
 

@@ -124,6 +124,27 @@ fn limits_are_set_from_outside_when_they_are_above_what_the_namespace_allows() {
 }
 
 #[test]
+fn parameters_of_its_namespaces_are_set_by_its_own_root() {
+    let sysctl =
+        json!({ "net.ipv4.ip_unprivileged_port_start": "80", "kernel.shmmni": "123", "fs.mqueue.msg_max": "20" });
+    let script = "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shmmni /proc/sys/fs/mqueue/msg_max; \
+                  hostname; cat /proc/sys/kernel/domainname";
+    let bundle = mapped(script).set("/linux/sysctl", sysctl).set("/domainname", json!("d"));
+    assert_eq!(bundle.run().ok(), "80\n123\n20\ncorten\nd\n");
+}
+
+#[test]
+fn a_user_namespace_need_not_have_a_root() {
+    let bundle = mapped("id; stat -c %u:%g /dev/shm; cat /proc/self/uid_map")
+        .set("/linux/uidMappings", json!([{ "containerID": 1000, "hostID": FIRST, "size": 10 }]))
+        .set("/process/user", json!({ "uid": 1001, "gid": 5 }));
+    let out = bundle.run().ok();
+    let words: Vec<&str> = out.split_whitespace().collect();
+    assert_eq!(words, ["uid=1001", "gid=5", "1001:0", "1000", "100000", "10"], "{out}");
+    bundle.left_nothing();
+}
+
+#[test]
 fn exec_enters_the_user_namespace_too() {
     let bundle = mapped("sleep 100").start();
     let inside = bundle.exec("id; readlink /proc/self/ns/user; cat /proc/self/cgroup").ok();
