@@ -35,7 +35,7 @@ pub(crate) fn carry_out(
             let context =
                 context.ok_or_else(|| failed(sys::Error::new("hooks without what they are told", Errno::INVAL)))?;
             context.run_outside(hooks, ContainerState::Creating, Some(child.pid))?;
-            Ok(None)
+            return Ok(None);
         }
         Outside::MapIds { maps, uids, gids } => map_ids(maps, *uids, *gids, child).map(|()| None),
         Outside::OomScoreAdj(score) => oom_score(*score, child).map_err(LaunchError::Call),

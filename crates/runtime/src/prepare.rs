@@ -20,7 +20,8 @@ use crate::filters::{Filters, Key};
 use crate::id_map;
 use crate::launch::Stdio;
 use crate::plan::{
-    Caller, CgroupHierarchy, MountOperation, MountSource, NamespaceSource, Operation, Plan, RootSource, SYS_ADMIN,
+    Caller, CgroupHierarchy, MountOperation, MountSource, NamespaceSource, Operation, Plan, PlanError, RootSource,
+    SYS_ADMIN, sysctl_path,
 };
 
 /// The host's cgroup hierarchies, found once per process.
@@ -238,7 +239,27 @@ pub(crate) fn namespaces(plan: &Plan) -> Result<Vec<(CloneFlags, OwnedFd)>, Laun
         Operation::JoinNamespace { kind, source: NamespaceSource::Path(path) } => Some((*kind, path)),
         _ => None,
     });
-    paths.map(|(kind, path)| Ok((kind, open_namespace(path)?))).collect()
+    let opened = paths.map(|(kind, path)| Ok((kind, open_namespace(path)?)));
+    let opened = opened.collect::<Result<Vec<_>, LaunchError>>()?;
+    opened.iter().filter(|(kind, _)| *kind == CloneFlags::NEWNET).try_for_each(|(_, file)| not_ours(plan, file))?;
+    Ok(opened)
+}
+
+/// A network namespace that is joined by path may turn out to be the launcher's own, whose parameters are the host's.
+fn not_ours(plan: &Plan, joined: &OwnedFd) -> Result<(), LaunchError> {
+    let parameter = plan.operations.iter().find_map(|operation| match operation {
+        Operation::Sysctl { key, .. } if sysctl_path(key).starts_with("net") => Some(key),
+        _ => None,
+    });
+    let Some(key) = parameter else { return Ok(()) };
+    const OWN: &str = "/proc/self/ns/net";
+    let own = rustix::fs::stat(OWN).map_err(|errno| sys::Error::new(format!("stat({OWN:?})"), errno))?;
+    let other = rustix::fs::fstat(joined).map_err(|errno| sys::Error::new("fstat(network namespace)", errno))?;
+    if (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino) {
+        let field = format!("linux.sysctl[{key}]");
+        return Err(PlanError::NeedsNamespace { field, namespace: "network" }.into());
+    }
+    Ok(())
 }
 
 /// Opens a namespace's file.

@@ -17,10 +17,10 @@ use crate::plan::{CAPABILITY_NAMES, HookKind, memory_policy_names, mount_option_
 pub(super) const NEWEST: &str = "1.3.0";
 
 /// The types of `linux.namespaces` that a plan takes.
-const NAMESPACES: &[&str] = &["cgroup", "ipc", "mount", "network", "pid", "uts"];
+const NAMESPACES: &[&str] = &["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
 
 /// `uidMappings` and `gidMappings` of mounts.
-const MAPPED_MOUNTS: bool = false;
+const MAPPED_MOUNTS: bool = true;
 
 /// The cgroup managers and controllers.
 fn cgroup() -> Value {
@@ -149,7 +149,12 @@ mod tests {
             assert!(done.contains(&format!("hooks.{kind}[0]")) || kind.starts_with("post"), "{done}");
         }
         for option in strings(&features["mountOptions"]) {
-            let mount = json!({ "destination": "/x", "type": "tmpfs", "source": "/s", "options": [option] });
+            let ids = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+            let mount = match option {
+                "idmap" | "ridmap" => json!({ "destination": "/x", "source": "/s", "options": ["bind", option],
+                    "uidMappings": ids, "gidMappings": ids }),
+                option => json!({ "destination": "/x", "type": "tmpfs", "source": "/s", "options": [option] }),
+            };
             planned(|config| config["mounts"].as_array_mut().unwrap().push(mount)).unwrap();
         }
         for name in strings(&features["linux"]["capabilities"]) {

@@ -141,7 +141,6 @@ pub fn plan(spec: &Spec, inputs: &Inputs) -> Result<Plan, PlanError> {
 
     let Entry { stage, create, mut operations } = namespaces.enter(process.user(), process.oom_score_adj())?;
     operations.reserve(64);
-    operations.push(Operation::AnyCpu);
     if namespaces.joins(LinuxNamespaceType::Mount) {
         refused::file_system_in_joined_namespace(spec)?;
         creation_hooks(spec, &mut operations)?;
@@ -165,15 +164,11 @@ pub fn plan_exec(spec: &Spec, process: &Process, inputs: &Inputs) -> Result<Plan
     let empty = Linux::default_empty();
     let linux = spec.linux().as_ref().unwrap_or(&empty);
     let namespaces = Namespaces::of(linux, inputs)?;
-    let mut operations = Vec::with_capacity(24);
-    scheduling::initial_affinity(process, &mut operations)?;
-    let Entry { stage, create, operations: entry } =
-        namespaces.enter_running(process.user(), process.oom_score_adj())?;
-    let mut entry = entry.into_iter();
-    // The cgroup first: joining it may change what CPUs there are.
-    operations.extend(entry.next());
-    scheduling::final_affinity(process, &mut operations)?;
-    operations.extend(entry);
+    let mut affinity = (Vec::new(), Vec::new());
+    scheduling::initial_affinity(process, &mut affinity.0)?;
+    scheduling::final_affinity(process, &mut affinity.1)?;
+    let Entry { stage, create, mut operations } =
+        namespaces.enter_running(process.user(), process.oom_score_adj(), affinity)?;
     if inputs.terminal {
         operations.push(Operation::Terminal { console: false, uid: process.user().uid() });
     }

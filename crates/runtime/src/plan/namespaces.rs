@@ -206,6 +206,7 @@ impl Namespaces {
         if self.unshare_cgroup {
             entry.operations.push(Operation::UnshareCgroup);
         }
+        entry.operations.push(Operation::AnyCpu);
         entry.operations.push(Operation::NewSession);
         if let Some(score) = score.filter(|_| !self.user()) {
             entry.operations.push(Operation::OomScoreAdj(score));
@@ -214,14 +215,23 @@ impl Namespaces {
     }
 
     /// The way into a running container's namespaces, for a process of this user and with this OOM score.
-    pub(super) fn enter_running(&self, user: &ProcessUser, score: Option<i32>) -> Result<Entry, PlanError> {
+    /// `affinity`: what sets the CPUs before the cgroup is joined, and after.
+    pub(super) fn enter_running(
+        &self,
+        user: &ProcessUser,
+        score: Option<i32>,
+        (before, after): (Vec<Operation>, Vec<Operation>),
+    ) -> Result<Entry, PlanError> {
         let mut entry = Entry::default();
         let mut ids = Operation::TakeIds { uid: 0, gid: 0 };
         if let Some(maps) = &self.maps {
             self.check_ids(maps, user)?;
             ids = take_ids(maps, user);
         }
-        entry.operations.extend([Operation::JoinCgroup, Operation::NewSession]);
+        entry.operations.extend(before);
+        entry.operations.push(Operation::JoinCgroup);
+        entry.operations.extend(after);
+        entry.operations.push(Operation::NewSession);
         if self.unprivileged() {
             // Entering a pid namespace needs the rights that the user namespace gives, so it cannot be the launcher.
             entry.stage.extend(score.map(|score| Operation::Outside(Outside::OomScoreAdj(score))));
