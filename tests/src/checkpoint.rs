@@ -23,6 +23,10 @@ const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i > /data/new; mv /data/
 /// Says the number of the line and the line.
 const NUMBER_LINES: &str = "n=0; while read -r line; do n=$((n+1)); echo \"<$n $line>\"; done";
 
+/// Sends each number through a connection to itself, and keeps what comes back.
+const COUNT_THROUGH_TCP: &str = "nc -l -p 5000 -e cat & sleep 1; mkfifo /dev/shm/f; nc 127.0.0.1 5000 < /dev/shm/f > /data/all & \
+    exec 3> /dev/shm/f; n=0; while :; do n=$((n+1)); echo $n >&3; sleep 0.2; done";
+
 /// Memory of the container, to see that the new cgroup has its limits.
 const MEMORY: u64 = 96 << 20;
 
@@ -58,7 +62,7 @@ impl Container {
         }
         fs::create_dir(directory.path().join("data")).expect("a directory");
         fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox is installed");
-        for applet in ["sh", "sleep", "mv", "cat"] {
+        for applet in ["sh", "sleep", "mv", "cat", "nc", "mkfifo"] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).expect("a link");
         }
         let container = Container { directory, name };
@@ -121,10 +125,15 @@ impl Container {
     /// Restores it in the same way.
     #[track_caller]
     pub fn restore(&self, images: &str) {
+        self.restore_with(images, &[]);
+    }
+
+    #[track_caller]
+    fn restore_with(&self, images: &str, more: &[&str]) {
         let words = ["restore", "--detach", "--image-path", images, "--work-path", "work", "--pid-file", "pid"];
         let mut command = self.command(&words);
         let stderr = fs::File::create(self.path().join("stderr")).expect("a file");
-        command.arg(&self.name).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        command.args(more).arg(&self.name).stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
         let status = command.status().expect("it starts");
         let said = fs::read_to_string(self.path().join("stderr")).unwrap_or_default();
         assert!(status.success(), "{said}");
@@ -311,6 +320,70 @@ pub fn a_restore_in_the_foreground_has_the_containers_exit_code() {
     expect(second.stdout.as_mut().expect("a pipe"), "<2 end>");
     assert_eq!(second.wait().expect("our child").code(), Some(7));
     assert!(container.state().is_none(), "it was not cleaned up");
+    container.end();
+}
+
+/// A network namespace with loopback, as long as this lives.
+struct Network(std::process::Child);
+
+impl Network {
+    /// Makes one and has `link` lead to it.
+    fn new(link: &Path) -> Network {
+        let ready = link.with_extension("ready");
+        let script = format!("ip link set lo up && echo > {} && exec sleep 600", ready.display());
+        let mut command = testkit::process::command("/bin/busybox");
+        let child = command.args(["unshare", "-n", "/bin/busybox", "sh", "-c", &script]).spawn().expect("busybox");
+        let end = Instant::now() + PATIENCE;
+        while !ready.exists() {
+            assert!(Instant::now() < end, "no network namespace");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        fs::remove_file(ready).expect("it was there");
+        std::os::unix::fs::symlink(format!("/proc/{}/ns/net", child.id()), link).expect("a link");
+        Network(child)
+    }
+
+    fn end(mut self, link: &Path) {
+        fs::remove_file(link).expect("the link");
+        self.0.kill().expect("our child");
+        self.0.wait().expect("our child");
+    }
+}
+
+/// With `--tcp-established`, in a network namespace that somebody else makes, and makes anew before the restore.
+pub fn an_open_connection_goes_on_in_a_new_network_namespace() {
+    let container = Container::running(&["sh", "-c", COUNT_THROUGH_TCP], false);
+    let link = container.path().join("network");
+    let network = Network::new(&link);
+    let path = container.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).expect("a file")).expect("JSON");
+    let namespaces = config["linux"]["namespaces"].as_array_mut().expect("the sample has namespaces");
+    let own = namespaces.iter_mut().find(|namespace| namespace["type"] == "network").expect("one of its own");
+    own["path"] = link.display().to_string().into();
+    fs::write(path, config.to_string()).expect("a file");
+    let lines = || fs::read_to_string(container.path().join("data/all")).unwrap_or_default().lines().count();
+    let more_than = |number: usize| {
+        let end = Instant::now() + PATIENCE;
+        while lines() <= number {
+            assert!(Instant::now() < end, "nothing comes back: {} lines", lines());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    container.start();
+    more_than(3);
+    let refused = container.oci(&["checkpoint", "--image-path", "refused", container.id()]);
+    assert_eq!(refused.code, Some(1), "an open connection was saved unasked: {refused:?}");
+    more_than(lines());
+    container.oci(&["checkpoint", "--tcp-established", "--image-path", "images", container.id()]).ok();
+    let saved = lines();
+    network.end(&link);
+    let network = Network::new(&link);
+    container.restore_with("images", &["--tcp-established"]);
+    more_than(saved + 3);
+    container.oci(&["delete", "--force", container.id()]).ok();
+    let all = fs::read_to_string(container.path().join("data/all")).expect("a file");
+    assert!(all.lines().enumerate().all(|(index, line)| line == (index + 1).to_string()), "a number is lost: {all}");
+    network.end(&link);
     container.end();
 }
 

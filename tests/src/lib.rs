@@ -61,5 +61,6 @@ pub const CHECKS_WITH_CRIU: &[Check] = checks![
     checkpoint::a_pre_dump_is_the_parent_of_a_dump,
     checkpoint::a_terminal_is_handed_over_again,
     checkpoint::a_restore_in_the_foreground_has_the_containers_exit_code,
+    checkpoint::an_open_connection_goes_on_in_a_new_network_namespace,
     checkpoint::a_restore_that_fails_leaves_nothing,
 ];
