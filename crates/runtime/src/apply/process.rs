@@ -19,7 +19,7 @@ use super::stage::set_groups;
 use super::{Child, StepError, abandon};
 use crate::executable;
 use crate::message::{Message, Question};
-use crate::plan::{CapabilitySets, LabelKind, Operation, SYS_ADMIN, capability_name};
+use crate::plan::{CAPABILITY_NAMES, CapabilitySets, LabelKind, Operation, SYS_ADMIN, capability_name};
 
 /// More CPUs than any kernel is built for.
 const ANY_CPU: &[u64] = &[u64::MAX; 128];
@@ -369,6 +369,10 @@ fn bounding_set(keep: u64) -> Result<(), StepError> {
     capability::clear_ambient()?;
     for number in (0..64).filter(|number| keep & (1 << number) == 0) {
         if !capability::drop_from_bounding_set(number)? {
+            // Every kernel we run on knows those that have a name here: one of them that stays is one too many.
+            if usize::try_from(number).is_ok_and(|number| number < CAPABILITY_NAMES.len()) {
+                return Err(sys::Error::new(format!("prctl(PR_CAPBSET_DROP, {number})"), Errno::INVAL).into());
+            }
             // The kernel knows neither this nor any higher one.
             break;
         }

@@ -24,7 +24,7 @@ const MAPPED_MOUNTS: bool = true;
 
 /// The cgroup managers and controllers.
 fn cgroup() -> Value {
-    json!({ "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false })
+    json!({ "v1": true, "v2": true, "systemd": true, "systemdUser": false, "rdma": true })
 }
 
 const SECCOMP_ACTIONS: &[&str] = &[

@@ -263,6 +263,18 @@ fn every_call_of_a_launcher_that_joins() {
     Case::exec().every_call_fails(Who::Launcher);
 }
 
+/// The kernel's answer for a capability that it does not know, for one that it must know: it would stay.
+#[test]
+fn a_capability_that_cannot_be_dropped_is_an_error() {
+    let case = Case::new(bundles::full(), &["run"], bundles::SAID);
+    let drop = |call: &Call| call.name == "prctl" && call.arguments[0] == 24;
+    let index = case.calls().child.iter().position(drop).unwrap();
+    let outcome = case.run(&[Fault { who: Who::Child, at: At::Index(index), errno: nix::libc::EINVAL }]);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.err);
+    assert!(outcome.err.contains("bounding set 0x421: prctl(PR_CAPBSET_DROP, 1) = -1 EINVAL"), "{}", outcome.err);
+    case.bundle.left_nothing();
+}
+
 /// Where there is another way, or doing without: told as a warning, and the container runs.
 #[test]
 fn what_can_be_done_without() {
