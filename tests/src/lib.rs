@@ -10,6 +10,7 @@ pub mod life;
 pub mod limits;
 pub mod network;
 pub mod operations;
+pub mod podman;
 
 /// A check and its name.
 pub type Check = (&'static str, fn());
@@ -38,3 +39,7 @@ pub const CHECKS_ON_BOTH_CGROUP_VERSIONS: &[Check] = checks![
     operations::events_tell_of_want_of_memory_and_end_with_the_container,
     operations::a_process_is_executed_in_a_group_below,
 ];
+
+/// Every check of podman's machine in the vm lane.
+pub const CHECKS_OF_PODMAN: &[Check] =
+    checks![podman::podman_runs_a_command, podman::podman_operates_a_container, podman::podman_limits_and_checks,];

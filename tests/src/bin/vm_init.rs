@@ -37,6 +37,7 @@ fn system() -> Result<(), Box<dyn Error>> {
         std::fs::copy(Path::new("/").join(file), Path::new("/root.new").join(file))?;
         std::fs::remove_file(Path::new("/").join(file))?;
     }
+    move_files(Path::new("/system"), Path::new("/root.new"))?;
     load_modules()?;
     std::env::set_current_dir("/root.new")?;
     mount_move("/root.new", "/")?;
@@ -75,6 +76,22 @@ fn reap_until_checked() -> Result<(), Box<dyn Error>> {
     }
 }
 
+/// Moves all files below a directory to another file system; each is in memory once only.
+fn move_files(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if source.is_dir() {
+            std::fs::create_dir_all(&target)?;
+            move_files(&source, &target)?;
+        } else {
+            std::fs::copy(&source, &target)?;
+            std::fs::remove_file(&source)?;
+        }
+    }
+    Ok(())
+}
+
 fn load_modules() -> Result<(), Box<dyn Error>> {
     for name in std::fs::read_to_string("/modules/order")?.lines() {
         let file = std::fs::File::open(format!("/modules/{name}.ko"))?;
@@ -88,7 +105,9 @@ fn load_modules() -> Result<(), Box<dyn Error>> {
 
 fn run_checks() {
     let (mut passed, mut failed) = (0, 0);
-    for (name, check) in end_to_end::CHECKS_ON_BOTH_CGROUP_VERSIONS {
+    let podman = Path::new(end_to_end::podman::PROGRAM).exists();
+    let checks = if podman { end_to_end::CHECKS_OF_PODMAN } else { end_to_end::CHECKS_ON_BOTH_CGROUP_VERSIONS };
+    for (name, check) in checks {
         let begun = Instant::now();
         match std::panic::catch_unwind(check) {
             Ok(()) => {

@@ -3,9 +3,12 @@
 //!
 //! The machine's first process is `vm_init` of the end-to-end tests: it mounts what a system has, runs its checks
 //! through the command line, says on the serial console how each went, and powers the machine off.
+//!
+//! A second machine has podman, which wants a pure v2 hierarchy, and runs its containers by Corten and by crun.
 
 mod cpio;
 mod kernel;
+mod programs;
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
@@ -51,12 +54,19 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// Boots the machine and reads its verdict.
 pub(crate) fn test(tally: &mut Tally) -> Outcome {
     let kernel = kernel::obtain()?;
-    let initrd = initramfs(&kernel)?;
-    let lines = boot(&kernel.image, &initrd)?;
-    verdict(&lines, tally)
+    for (name, programs) in [("initramfs", &[][..]), ("initramfs-podman", PODMAN)] {
+        let initrd = initramfs(&kernel, name, programs)?;
+        let lines = boot(&kernel.image, &initrd)?;
+        verdict(&lines, tally)?;
+    }
+    Ok(())
 }
 
-fn initramfs(kernel: &kernel::Kernel) -> Result<PathBuf, Box<dyn Error>> {
+/// podman, what it starts, and the runtime that Corten is compared with.
+const PODMAN: &[&str] = &["/usr/bin/podman", "/usr/bin/conmon", "/usr/bin/crun"];
+
+/// The machine's first file system. What lies below `system` is copied to its root by the first process.
+fn initramfs(kernel: &kernel::Kernel, name: &str, programs: &[&str]) -> Result<PathBuf, Box<dyn Error>> {
     let release = cargo::release_directory()?;
     let mut archive = cpio::Archive::default();
     for directory in ["bin", "dev", "modules"] {
@@ -72,7 +82,15 @@ fn initramfs(kernel: &kernel::Kernel) -> Result<PathBuf, Box<dyn Error>> {
         order.push_str(&format!("{}\n", module.name));
     }
     archive.file("modules/order", order.as_bytes());
-    let path = cargo::root().join("target/fixtures/initramfs.cpio");
+    let files = programs::files(programs)?;
+    archive.directory("system");
+    for directory in programs::directories(&files) {
+        archive.directory(&format!("system{}", directory.display()));
+    }
+    for file in &files {
+        archive.file(&format!("system{}", file.display()), &read(file)?);
+    }
+    let path = cargo::root().join(format!("target/fixtures/{name}.cpio"));
     std::fs::write(&path, archive.finish())?;
     Ok(path)
 }
