@@ -93,6 +93,7 @@ pub(crate) fn exec_with(request: ExecRequest<'_>, extras: Extras) -> Result<Exec
         stdio: streams.stdio,
         console: channel.console_inside,
         size: streams.size,
+        plain_newlines: extras.plain_newlines,
         program: prepare::program(request.process),
         filter,
         fifo: None,

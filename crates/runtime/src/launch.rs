@@ -88,6 +88,8 @@ pub(crate) struct Extras {
     pub(crate) outlives_launcher: bool,
     /// Have systemd make the cgroup.
     pub(crate) systemd_cgroup: bool,
+    /// The container's terminal leaves the ends of lines as they are: it is shown on another, which sees to them.
+    pub(crate) plain_newlines: bool,
 }
 
 /// A started container.
@@ -187,6 +189,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         stdio: streams.stdio,
         console: channel.console_inside,
         size: streams.size,
+        plain_newlines: extras.plain_newlines,
         program: prepare::program(&process),
         filter,
         fifo,

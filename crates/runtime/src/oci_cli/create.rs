@@ -59,6 +59,7 @@ impl Request {
             no_new_keyring: flags.switch("no-new-keyring"),
             outlives_launcher: true,
             systemd_cgroup: context.systemd_cgroup,
+            plain_newlines: false,
         };
         Ok(Request {
             id: flags.id()?,
@@ -109,7 +110,8 @@ pub(super) fn create(context: &Context, args: Vec<OsString>, log: &mut Log) -> R
 
 pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     protect::reexec()?;
-    let request = Request::read(context, args, log)?;
+    let mut request = Request::read(context, args, log)?;
+    request.extras.plain_newlines = !request.detach;
     let terminal = request.wants_terminal();
     if request.console.is_some() && !(request.detach && terminal) {
         return Err(CliError::Usage { expected: "--console-socket only with --detach and process.terminal" });
