@@ -102,7 +102,10 @@ pub struct Running {
 
 impl Running {
     /// Starts it, with pipes for its three streams; `input` is written to the first, which is then closed.
-    pub(crate) fn start(mut command: Command, input: Vec<u8>) -> Running {
+    ///
+    /// # Panics
+    /// When there is no such program.
+    pub fn start(mut command: Command, input: Vec<u8>) -> Running {
         let arguments = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
         let begun = Instant::now();
         let mut child = command

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod network;
 pub mod oci;
 pub mod operations;
+pub mod podman;
 
 /// A check and its name.
 pub type Check = (&'static str, fn());
@@ -64,3 +65,7 @@ pub const CHECKS_WITH_CRIU: &[Check] = checks![
     checkpoint::an_open_connection_goes_on_in_a_new_network_namespace,
     checkpoint::a_restore_that_fails_leaves_nothing,
 ];
+
+/// Every check of podman's machine in the vm lane.
+pub const CHECKS_OF_PODMAN: &[Check] =
+    checks![podman::podman_runs_a_command, podman::podman_operates_a_container, podman::podman_limits_and_checks,];

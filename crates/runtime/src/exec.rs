@@ -114,6 +114,7 @@ pub(crate) fn exec_with(
         stdio: streams.stdio,
         console: channel.console_inside,
         size: streams.size,
+        plain_newlines: extras.plain_newlines,
         program: prepare::program(request.process),
         filter,
         fifo: None,

@@ -92,6 +92,8 @@ pub(crate) struct Extras {
     pub(crate) systemd_cgroup: bool,
     /// Whether doing without a cgroup is acceptable; by default, for whoever is not the host's root.
     pub(crate) rootless: Option<bool>,
+    /// The container's terminal leaves the ends of lines as they are: it is shown on another, which sees to them.
+    pub(crate) plain_newlines: bool,
 }
 
 /// A started container.
@@ -182,6 +184,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         stdio: streams.stdio,
         console: channel.console_inside,
         size: streams.size,
+        plain_newlines: extras.plain_newlines,
         program: prepare::program(&process),
         filter,
         fifo,

@@ -108,6 +108,7 @@ fn run_checks() {
     let wanted = std::fs::read_to_string("/etc/checks").unwrap_or_default();
     let checks: &[&[end_to_end::Check]] = match wanted.as_str() {
         "cgroup-v2" => &[end_to_end::CHECKS_OF_THE_VM, end_to_end::CHECKS_ON_BOTH_CGROUP_VERSIONS],
+        "podman" => &[end_to_end::CHECKS_OF_PODMAN],
         "criu" => &[end_to_end::CHECKS_WITH_CRIU],
         // Nothing passes then, which fails the lane.
         _ => &[],

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The vm lane: the release binary in QEMU, in software emulation, with a pure cgroup v2 hierarchy.
 //!
-//! There are two machines, which differ in what is installed: the ordinary one, and one with the distribution's CRIU, so
-//! that checkpoints are tested on a kernel that this CRIU knows.
+//! There are three machines, which differ in what is installed: the ordinary one; one with podman, which wants a pure v2
+//! hierarchy, and runs its containers by Corten and by crun; and one with the distribution's CRIU, so that checkpoints are
+//! tested on a kernel that this CRIU knows.
 //!
 //! A machine's first process is `vm_init` of the end-to-end tests: it mounts what a system has, runs its checks
 //! through the command line, says on the serial console how each went, and powers the machine off.
@@ -53,6 +54,9 @@ const MODULES: &[&str] = &[
 /// What gives a user ids of others, with the rights of root.
 const ID_HELPERS: &[&str] = &["/usr/bin/newuidmap", "/usr/bin/newgidmap"];
 
+/// podman, what it starts, and the runtime that Corten is compared with.
+const PODMAN: &[&str] = &["/usr/bin/podman", "/usr/bin/conmon", "/usr/bin/crun"];
+
 /// What CRIU asks the kernel about sockets with, and what it locks a network with.
 const CRIU_MODULES: &[&str] = &[
     "unix_diag",
@@ -86,8 +90,9 @@ struct Machine {
     files: &'static [&'static str],
 }
 
-const MACHINES: [Machine; 2] = [
+const MACHINES: [Machine; 3] = [
     Machine { checks: "cgroup-v2", modules: &[], programs: ID_HELPERS, files: &[] },
+    Machine { checks: "podman", modules: &[], programs: PODMAN, files: &[] },
     Machine { checks: "criu", modules: CRIU_MODULES, programs: CRIU_PROGRAMS, files: CRIU_FILES },
 ];
 

@@ -49,6 +49,8 @@ pub(crate) struct Prepared<'a> {
     /// Where the terminal's other side goes.
     pub(crate) console: Option<OwnedFd>,
     pub(crate) size: Option<(u16, u16)>,
+    /// The terminal leaves the ends of lines as they are.
+    pub(crate) plain_newlines: bool,
     pub(crate) program: Program,
     pub(crate) filter: Option<Filter>,
     /// The fifo by which `start` is waited for (`O_PATH`).

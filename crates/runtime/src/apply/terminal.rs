@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::fs::{FileType, OFlags, Uid, fchown, fstatfs, major, minor};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::files::{Files, attach};
 use super::mounts::{refuse_procfs, stat};
@@ -35,6 +35,13 @@ impl Child<'_> {
         if let Some((rows, columns)) = self.prepared.size {
             let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
             tcsetwinsize(&theirs, size).map_err(|errno| sys::Error::new(ioctl("TIOCSWINSZ"), errno))?;
+        }
+        if self.prepared.plain_newlines {
+            // Before the command can write its first line.
+            let mut settings = tcgetattr(&theirs).map_err(|errno| sys::Error::new(call("ioctl TCGETS"), errno))?;
+            settings.output_modes.remove(OutputModes::ONLCR);
+            tcsetattr(&theirs, OptionalActions::Now, &settings)
+                .map_err(|errno| sys::Error::new(call("ioctl TCSETS"), errno))?;
         }
         if uid != 0 {
             fchown(&theirs, Some(Uid::from_raw(uid)), None)

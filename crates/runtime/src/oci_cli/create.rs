@@ -63,6 +63,7 @@ impl Request {
             outlives_launcher: true,
             systemd_cgroup: context.systemd_cgroup,
             rootless: context.rootless,
+            plain_newlines: false,
         };
         Ok(Request {
             id: flags.id()?,
@@ -154,7 +155,8 @@ pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Resu
         return dry_run(context, args, Start::Now, log);
     }
     protect::reexec()?;
-    let request = Request::read(context, args, log)?;
+    let mut request = Request::read(context, args, log)?;
+    request.extras.plain_newlines = !request.detach;
     let terminal = request.wants_terminal();
     if request.console.is_some() && !(request.detach && terminal) {
         return Err(CliError::Usage { expected: "--console-socket only with --detach and process.terminal" });

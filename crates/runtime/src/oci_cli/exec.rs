@@ -76,7 +76,8 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     let preserve_fds = Inherited::preserved(flags.number("preserve-fds")?.unwrap_or(0))?.count();
     log.step(&format!("enter container {id} by its process {}", record.pid));
     let told = crate::hooks::Context::new(&id, record.bundle.clone(), &spec);
-    let executed = exec_with(request, Extras { preserve_fds, ..Extras::default() }, Some(told))?;
+    let extras = Extras { preserve_fds, plain_newlines: !detach, ..Extras::default() };
+    let executed = exec_with(request, extras, Some(told))?;
     executed.warnings.iter().for_each(|warning| log.warning(warning));
     let told = flags.path("pid-file").map_or(Ok(()), |path| replace(&path, executed.pid.to_string().as_bytes()));
     let told = told.and_then(|()| match (&console, &executed.terminal) {

@@ -7,9 +7,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
-use rustix::termios::{
-    OptionalActions, OutputModes, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
-};
+use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
 
 use super::error::CliError;
 
@@ -46,7 +44,6 @@ impl Foreground {
             _ => None,
         };
         if let Some(terminal) = terminal {
-            leave_newlines(terminal)?;
             copy_size(terminal);
         }
         let connected = self.connect(pidfd, terminal);
@@ -134,16 +131,7 @@ fn copy(from: impl AsFd, to: impl AsFd, buffer: &mut [u8]) -> bool {
     true
 }
 
-/// Our own terminal, if there is one, ends lines as it does for everybody; where there is none, a file or a pipe gets the
-/// lines as the command wrote them. So the container's terminal must not do it as well.
-fn leave_newlines(terminal: &OwnedFd) -> Result<(), CliError> {
-    let mut settings = tcgetattr(terminal).map_err(|errno| sys::Error::new("ioctl(terminal, TCGETS)", errno))?;
-    settings.output_modes.remove(OutputModes::ONLCR);
-    tcsetattr(terminal, OptionalActions::Now, &settings)
-        .map_err(|errno| sys::Error::new("ioctl(terminal, TCSETS)", errno).into())
-}
-
-/// Keys are passed on as they are; output is still prepared for the screen.
+/// Keys are passed on as they are; output is still prepared for the screen, which the container's terminal does not do.
 fn make_raw() -> Result<Raw, CliError> {
     let stdin = rustix::stdio::stdin();
     let before = tcgetattr(stdin).map_err(|errno| sys::Error::new("ioctl(0, TCGETS)", errno))?;

@@ -88,7 +88,7 @@ fn another_process_has_its_own_affinity_and_nobody_has_the_launchers() {
     assert_eq!(exec(json!({ "final": "0" })).ok(), "0\n");
     assert_eq!(exec(json!({ "initial": "0", "final": "" })).ok(), "0\n");
     assert_eq!(exec(json!({ "initial": "0", "final": all.trim() })).ok(), all);
-    exec(json!({ "final": "x" })).fails(1, "execCPUAffinity");
+    exec(json!({ "final": "x" })).fails(255, "execCPUAffinity");
 }
 
 #[test]
@@ -99,8 +99,8 @@ fn a_label_without_its_security_module_is_refused_by_name() {
     bundle.run().fails(1, "process.apparmorProfile");
     bundle.left_nothing();
     let bundle = Bundle::new(&["sleep", "100"]).start();
-    bundle.oci(&["exec", "--apparmor", "x", &bundle.id, "true"]).fails(1, "process.apparmorProfile");
-    bundle.oci(&["exec", "--process-label", "a:b:c", &bundle.id, "true"]).fails(1, "process.selinuxLabel");
+    bundle.oci(&["exec", "--apparmor", "x", &bundle.id, "true"]).fails(255, "process.apparmorProfile");
+    bundle.oci(&["exec", "--process-label", "a:b:c", &bundle.id, "true"]).fails(255, "process.selinuxLabel");
 }
 
 #[test]

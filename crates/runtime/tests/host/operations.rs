@@ -45,7 +45,7 @@ fn a_paused_container_stands_still_until_it_is_resumed() {
     assert_eq!(listed[0]["status"], "paused");
     bundle.oci(&["pause", &bundle.id]).fails(1, "is paused");
     bundle.oci(&["delete", &bundle.id]).fails(1, "is paused");
-    bundle.exec("true").fails(1, "paused");
+    bundle.exec("true").fails(255, "paused");
     assert_eq!(length(&out), before, "it went on while it was paused");
     bundle.oci(&["resume", &bundle.id]).ok();
     assert_eq!(bundle.state()["status"], "running");
@@ -172,7 +172,7 @@ fn a_process_is_executed_in_a_cgroup_below() {
     let bundle = Bundle::new(&["sleep", "100"]).start();
     let exec =
         |cgroup: &str| bundle.oci(&["exec", "--cgroup", cgroup, &bundle.id, "sh", "-c", "cat /proc/self/cgroup"]);
-    exec("/below").fails(1, "below");
+    exec("/below").fails(255, "below");
     assert!(!make_below(&bundle, "below").is_empty());
     for path in ["below", "/below/"] {
         let out = exec(path).ok();
@@ -182,9 +182,9 @@ fn a_process_is_executed_in_a_cgroup_below() {
         let out = exec(path).ok();
         assert!(out.lines().all(|line| line.ends_with(":/")), "{out}");
     }
-    exec("../elsewhere").fails(1, "elsewhere");
+    exec("../elsewhere").fails(255, "elsewhere");
     if fs::exists("/sys/fs/cgroup/cgroup.controllers").unwrap() {
-        exec("pids:below").fails(1, "no cgroup v1 hierarchy");
+        exec("pids:below").fails(255, "no cgroup v1 hierarchy");
         return;
     }
     let out = exec("pids:below").ok();
@@ -192,6 +192,6 @@ fn a_process_is_executed_in_a_cgroup_below() {
         let below = line.split(':').nth(1) == Some("pids");
         assert_eq!(line.ends_with(":/below"), below, "{line}");
     }
-    exec("nonsense:below").fails(1, "nonsense");
-    exec(":below").fails(1, "--cgroup");
+    exec("nonsense:below").fails(255, "nonsense");
+    exec(":below").fails(255, "--cgroup");
 }
