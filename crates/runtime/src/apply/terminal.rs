@@ -38,10 +38,10 @@ impl Child<'_> {
         }
         if self.prepared.plain_newlines {
             // Before the command can write its first line.
-            let mut settings = tcgetattr(&theirs).map_err(|errno| sys::Error::new(call("ioctl TCGETS"), errno))?;
+            let mut settings = tcgetattr(&theirs).map_err(|errno| sys::Error::new(ioctl("TCGETS"), errno))?;
             settings.output_modes.remove(OutputModes::ONLCR);
             tcsetattr(&theirs, OptionalActions::Now, &settings)
-                .map_err(|errno| sys::Error::new(call("ioctl TCSETS"), errno))?;
+                .map_err(|errno| sys::Error::new(ioctl("TCSETS"), errno))?;
         }
         if uid != 0 {
             fchown(&theirs, Some(Uid::from_raw(uid)), None)
