@@ -40,7 +40,7 @@ pub(crate) fn carry_out(
         Outside::MapIds { maps, uids, gids } => map_ids(maps, *uids, *gids, child).map(|()| None),
         Outside::OomScoreAdj(score) => oom_score(*score, child).map_err(LaunchError::Call),
         Outside::Rlimit { name, resource, soft, hard } => {
-            rlimit(name, *resource, *soft, *hard, child).map_err(LaunchError::Call)
+            rlimit(name, *resource, *soft, *hard, child).map(|()| None).map_err(LaunchError::Call)
         }
     };
     result.map_err(|error| match error {
@@ -99,26 +99,14 @@ fn oom_score(score: i32, child: &Child) -> sys::Result<Warning> {
     }
 }
 
-/// As far as the hard limit goes, where raising it is refused.
-fn rlimit(name: &str, resource: Resource, soft: Option<u64>, hard: Option<u64>, child: &Child) -> sys::Result<Warning> {
-    let pid = Pid::from_raw(child.pid);
-    let call = |limit: &Rlimit| {
-        let text = |limit: Option<u64>| limit.map_or("RLIM64_INFINITY".into(), |limit| limit.to_string());
-        let (soft, hard) = (text(limit.current), text(limit.maximum));
-        format!("prlimit64({}, {name}, {{rlim_cur={soft}, rlim_max={hard}}})", child.pid)
-    };
-    let set = |limit: Rlimit| {
-        let error = call(&limit);
-        prlimit(pid, resource, limit).map_err(|errno| sys::Error::new(error, errno))
-    };
-    match set(Rlimit { current: soft, maximum: hard }) {
-        Ok(_) => Ok(None),
-        Err(error) if error.errno() == Errno::PERM => {
-            let most = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
-            let least = |limit: Option<u64>| Some(limit.unwrap_or(u64::MAX).min(most)).filter(|l| *l != u64::MAX);
-            set(Rlimit { current: least(soft), maximum: least(hard) })?;
-            Ok(Some(format!("{name} is not raised: {error}")))
+/// A limit that is refused here is no error yet: the child sets its limits itself after this, and tells which it cannot.
+fn rlimit(name: &str, resource: Resource, soft: Option<u64>, hard: Option<u64>, child: &Child) -> sys::Result<()> {
+    match prlimit(Pid::from_raw(child.pid), resource, Rlimit { current: soft, maximum: hard }) {
+        Ok(_) | Err(Errno::PERM) => Ok(()),
+        Err(errno) => {
+            let text = |limit: Option<u64>| limit.map_or("RLIM64_INFINITY".into(), |limit| limit.to_string());
+            let limits = format!("{{rlim_cur={}, rlim_max={}}}", text(soft), text(hard));
+            Err(sys::Error::new(format!("prlimit64({}, {name}, {limits})", child.pid), errno))
         }
-        Err(error) => Err(error),
     }
 }

@@ -177,16 +177,20 @@ pub fn plan_exec(spec: &Spec, process: &Process, inputs: &Inputs) -> Result<Plan
     Ok(Plan { stage, create, operations })
 }
 
-/// What only rights over the host allow, the launcher does for a process in a user namespace.
-fn leave_to_launcher(namespaces: &Namespaces, operations: &mut [Operation]) {
+/// What only rights over the host allow, the launcher does for a process in a user namespace: before the process sets its
+/// limits, the launcher raises them as far as it may.
+fn leave_to_launcher(namespaces: &Namespaces, operations: &mut Vec<Operation>) {
     if !namespaces.outside_helps() {
         return;
     }
-    for operation in operations {
-        if let Operation::Rlimit { name, resource, soft, hard } = *operation {
-            *operation = Operation::Outside(Outside::Rlimit { name, resource, soft, hard });
+    let mut all = Vec::with_capacity(operations.len());
+    for operation in operations.drain(..) {
+        if let Operation::Rlimit { name, resource, soft, hard } = operation {
+            all.push(Operation::Outside(Outside::Rlimit { name, resource, soft, hard }));
         }
+        all.push(operation);
     }
+    *operations = all;
 }
 
 fn file_system(

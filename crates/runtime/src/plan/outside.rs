@@ -25,7 +25,7 @@ pub enum Outside {
     },
     /// How likely the kernel is to kill the process when memory is short, -1000 to 1000.
     OomScoreAdj(i32),
-    /// A resource limit; `None` is unlimited.
+    /// A resource limit, as far as the launcher may set it; `None` is unlimited. The process sets it again itself.
     Rlimit {
         /// `RLIMIT_…` as the spec writes it.
         name: &'static str,

@@ -251,7 +251,7 @@ fn in_a_new_user_namespace_the_launcher_opens_maps_and_limits() {
         "map users 0:100000+65536 groups 0:200000+65536\nbecome 0:0 of the user namespace\n",
         "attach root /b/rootfs (opened before)\n",
         "bind device /dev/null c 1:3",
-        "limit RLIMIT_NOFILE 1024:1024 (from outside)\n",
+        "limit RLIMIT_NOFILE 1024:1024 (from outside)\nlimit RLIMIT_NOFILE 1024:1024\n",
     ] {
         assert!(printed.contains(line), "{line:?} is not in:\n{printed}");
     }
