@@ -386,6 +386,8 @@ fn a_process_number_given_anew_is_not_the_container() {
     while bundle.state()["status"] != "stopped" {
         std::thread::sleep(Duration::from_millis(5));
     }
+    // The kernel counts start times in hundredths of a second.
+    std::thread::sleep(Duration::from_millis(30));
     let mut stranger = Stranger(Command::new("sleep").arg("100").spawn().unwrap());
     let path = bundle.path().join("state").join(&bundle.id).join("state.json");
     let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
