@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Checks that hold on every cgroup version: the host lane runs them on this machine, the vm lane on pure v2.
+//! Checks that hold on every cgroup version: the host lane runs them on this machine, the vm lane on pure v2. And those
+//! that only the vm lane can run.
 //!
 //! Each starts a daemon or a runtime of its own, and so also proves that nothing is left when that has gone.
 //! `docker_runtime` is no check: it is what the tests of Corten below Docker stand on.
 
+pub mod checkpoint;
 pub mod docker_runtime;
 pub mod isolation;
 pub mod life;
 pub mod limits;
 pub mod network;
+pub mod oci;
 pub mod operations;
 pub mod podman;
 
@@ -38,6 +41,29 @@ pub const CHECKS_ON_BOTH_CGROUP_VERSIONS: &[Check] = checks![
     operations::limits_are_changed_together_or_not_at_all,
     operations::events_tell_of_want_of_memory_and_end_with_the_container,
     operations::a_process_is_executed_in_a_group_below,
+    operations::a_containers_user_owns_its_cgroup_where_that_is_safe,
+];
+
+/// Checks for the vm lane only: what there is to see needs a machine with cgroup v2 alone, or with a user who has been
+/// given ids and a cgroup.
+pub const CHECKS_OF_THE_VM: &[Check] = checks![
+    oci::a_user_without_anything_runs_a_container,
+    oci::a_user_with_ids_of_others_runs_a_container,
+    oci::a_user_who_is_nobody_inside_still_provides_the_files,
+    oci::a_user_with_a_cgroup_limits_a_container,
+    oci::roots_container_has_a_user_namespace_and_another_joins_it,
+    oci::clocks_of_a_container_are_off,
+];
+
+/// What needs a CRIU that knows the kernel.
+pub const CHECKS_WITH_CRIU: &[Check] = checks![
+    checkpoint::a_container_goes_on_counting_after_a_restore,
+    checkpoint::a_container_left_running_runs_on_and_is_saved_all_the_same,
+    checkpoint::a_pre_dump_is_the_parent_of_a_dump,
+    checkpoint::a_terminal_is_handed_over_again,
+    checkpoint::a_restore_in_the_foreground_has_the_containers_exit_code,
+    checkpoint::an_open_connection_goes_on_in_a_new_network_namespace,
+    checkpoint::a_restore_that_fails_leaves_nothing,
 ];
 
 /// Every check of podman's machine in the vm lane.

@@ -19,6 +19,11 @@ const ID: &str = "one";
 impl Container {
     /// Runs a script in the background, under these limits.
     fn start(script: &str, resources: &Value) -> Container {
+        Container::start_with(script, |config| config["linux"]["resources"] = resources.clone())
+    }
+
+    /// The same, with other changes to the sample configuration.
+    fn start_with(script: &str, change: impl FnOnce(&mut Value)) -> Container {
         let directory = tempfile::Builder::new().prefix("corten-operations-").tempdir().expect("a directory");
         let container = Container { directory };
         let root = container.path().join("rootfs");
@@ -36,7 +41,7 @@ impl Container {
         config["process"]["args"] = json!(["sh", "-c", script]);
         config["root"]["readonly"] = json!(false);
         config["linux"]["cgroupsPath"] = json!(format!("/{}", container.name()));
-        config["linux"]["resources"] = resources.clone();
+        change(&mut config);
         fs::write(path, config.to_string()).expect("a file");
         // Its streams must not be ours: nobody would see their end.
         let status = container.command(&["run", "--detach", ID]).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -198,5 +203,26 @@ pub fn a_process_is_executed_in_a_group_below() {
     let seen = container.ok(&["exec", "--cgroup", argument, ID, "cat", "/proc/self/cgroup"]);
     assert!(seen.lines().any(|line| line.ends_with(":/below")), "{seen}");
     container.fails(&["exec", "--cgroup", "../elsewhere", ID, "cat", "/proc/self/cgroup"], "elsewhere");
+    container.delete();
+}
+
+/// A user who sees its own cgroups and may write to them owns its group on v2, and not the limits in it; on v1, where that
+/// would not be safe, it does not.
+pub fn a_containers_user_owns_its_cgroup_where_that_is_safe() {
+    let container = Container::start_with("exec sleep 100", |config| {
+        config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 });
+        let mounts = config["mounts"].as_array_mut().expect("a list");
+        mounts.retain(|mount| mount["destination"] != "/sys/fs/cgroup");
+        mounts.push(json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+            "options": ["nosuid", "noexec", "nodev"] }));
+    });
+    let (group, version) = cgroup::of(container.pid(), "pids");
+    let owner = |file: &str| std::os::unix::fs::MetadataExt::uid(&fs::metadata(group.join(file)).expect("a file"));
+    let delegated = if version == cgroup::Version::V2 { 1000 } else { 0 };
+    assert_eq!((owner(""), owner("cgroup.procs"), owner("pids.max")), (delegated, delegated, 0));
+    let made = container.run(&["exec", ID, "sh", "-c", "/bin/busybox mkdir /sys/fs/cgroup/mine"]);
+    if version == cgroup::Version::V2 {
+        assert!(made.status.success() && group.join("mine").exists(), "{made:?}");
+    }
     container.delete();
 }

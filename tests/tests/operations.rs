@@ -22,3 +22,8 @@ fn events_tell_of_want_of_memory_and_end_with_the_container() {
 fn a_process_is_executed_in_a_group_below() {
     operations::a_process_is_executed_in_a_group_below();
 }
+
+#[test]
+fn a_containers_user_owns_its_cgroup_where_that_is_safe() {
+    operations::a_containers_user_owns_its_cgroup_where_that_is_safe();
+}

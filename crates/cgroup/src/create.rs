@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::group::Member;
 use crate::host::{Hierarchy, v2_controllers};
 use crate::mounts::Version;
+use crate::remove::remove_unused;
 use crate::{Cgroup, CgroupError, CgroupPath, Controller, Host, control, limits};
 
 /// How often a parent may vanish between finding and using it (another process pruning it) before that is an error.
@@ -32,10 +33,14 @@ impl Host {
             }
             Ok(cgroup)
         });
-        if result.is_err() {
-            made.undo();
+        match result {
+            Ok(mut cgroup) => {
+                made.0.retain(|(_, made)| *made != path.to_string()[1..]);
+                cgroup.parents = made;
+                Ok(cgroup)
+            }
+            Err(error) => Err(made.after(error)),
         }
-        result
     }
 
     /// Takes a cgroup that systemd made, and makes it in the hierarchies that systemd has left out; applies the limits.
@@ -50,10 +55,7 @@ impl Host {
             }
             Ok(cgroup)
         });
-        if result.is_err() {
-            made.undo();
-        }
-        result
+        result.map_err(|error| made.after(error))
     }
 
     fn adopt_members(&self, path: &CgroupPath, made: &mut Made) -> Result<Cgroup, CgroupError> {
@@ -86,15 +88,29 @@ impl Host {
 }
 
 /// The directories made so far, in order.
-struct Made(Vec<(Arc<Hierarchy>, String)>);
+#[derive(Debug, Default)]
+pub(crate) struct Made(Vec<(Arc<Hierarchy>, String)>);
 
 impl Made {
-    /// Removes them again. A parent that another container has moved into meanwhile stays, as it should; the caller has a
-    /// better error to report than what happens here.
-    fn undo(self) {
-        for (hierarchy, path) in self.0.into_iter().rev() {
-            drop(control::remove_dir(&hierarchy.root, &path));
+    /// `error`, after all that was made was removed again; with what could not be.
+    fn after(&self, error: CgroupError) -> CgroupError {
+        match self.undo() {
+            Ok(()) => error,
+            Err(undo) => CgroupError::LeftBehind { error: Box::new(error), undo: Box::new(undo) },
         }
+    }
+
+    /// Removes them again, the last first. A parent that another container has moved into meanwhile stays, as it should.
+    /// Every one is tried; the first failure is told.
+    pub(crate) fn undo(&self) -> Result<(), CgroupError> {
+        let mut first = None;
+        for (hierarchy, path) in self.0.iter().rev() {
+            if let Err(source) = remove_unused(hierarchy, path) {
+                let (path, hierarchy) = (format!("/{path}"), hierarchy.mount.label.clone());
+                first.get_or_insert(CgroupError::Remove { path, hierarchy, source });
+            }
+        }
+        first.map_or(Ok(()), Err)
     }
 }
 
@@ -104,21 +120,18 @@ fn make(hierarchy: &Arc<Hierarchy>, path: &CgroupPath, made: &mut Made) -> Resul
     let failed =
         |source| CgroupError::Make { path: path.to_string(), hierarchy: hierarchy.mount.label.clone(), source };
     let relative = path.to_string()[1..].to_owned();
-    let mut result = make_leaf(hierarchy, &relative);
+    let mut result = make_leaf(hierarchy, &relative, made);
     for _ in 0..RACES {
         match &result {
             Err(error) if control::is_gone(error) => {
                 make_parents(hierarchy, path, made).map_err(failed)?;
-                result = make_leaf(hierarchy, &relative);
+                result = make_leaf(hierarchy, &relative, made);
             }
             _ => break,
         }
     }
     match result {
-        Ok(dir) => {
-            made.0.push((Arc::clone(hierarchy), relative));
-            Ok(dir)
-        }
+        Ok(dir) => Ok(dir),
         Err(error) if control::is(&error, Errno::BUSY) || control::is(&error, Errno::NOTEMPTY) => {
             Err(CgroupError::exists(path))
         }
@@ -126,7 +139,7 @@ fn make(hierarchy: &Arc<Hierarchy>, path: &CgroupPath, made: &mut Made) -> Resul
     }
 }
 
-fn make_leaf(hierarchy: &Hierarchy, relative: &str) -> io::Result<OwnedFd> {
+fn make_leaf(hierarchy: &Arc<Hierarchy>, relative: &str, made: &mut Made) -> io::Result<OwnedFd> {
     match control::make_dir(&hierarchy.root, relative) {
         Err(error) if control::is(&error, Errno::EXIST) => {
             // Its old limits must not leak into the new one, so an empty one is not reused but replaced.
@@ -135,6 +148,7 @@ fn make_leaf(hierarchy: &Hierarchy, relative: &str) -> io::Result<OwnedFd> {
         }
         result => result?,
     }
+    made.0.push((Arc::clone(hierarchy), relative.to_owned()));
     control::open_dir(&hierarchy.root, relative)
 }
 

@@ -147,6 +147,17 @@ pub enum CgroupError {
         /// What it holds.
         text: String,
     },
+    /// A cgroup could not be given to a user.
+    #[error("make user {uid} the owner of cgroup {path}")]
+    Own {
+        /// The cgroup.
+        path: String,
+        /// The user's id.
+        uid: u32,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
     /// A process could not be signalled.
     #[error("kill process {pid} of cgroup {path}")]
     Signal {
@@ -177,6 +188,14 @@ pub enum CgroupError {
         /// How long was waited, in seconds.
         seconds: u64,
     },
+    /// Something failed, and what had been made before could not all be removed.
+    #[error("{}; and it could not be undone: {}", errors::chain(error.as_ref()), errors::chain(undo.as_ref()))]
+    LeftBehind {
+        /// What failed first.
+        error: Box<CgroupError>,
+        /// What failed when it was undone.
+        undo: Box<CgroupError>,
+    },
     /// A cgroup's directory could not be removed.
     #[error("rmdir cgroup {path} in {hierarchy}")]
     Remove {
@@ -204,6 +223,7 @@ impl Classify for CgroupError {
                 rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL => Kind::Unsupported,
                 _ => kind_of_io(&source.to_io()),
             },
+            CgroupError::LeftBehind { error, .. } => error.kind(),
             CgroupError::Content { .. } | CgroupError::Timeout { .. } => Kind::Internal,
             // The kernel answers a value it does not like with one of these two.
             CgroupError::Write { source, .. }
@@ -220,6 +240,7 @@ impl Classify for CgroupError {
             | CgroupError::Open { source, .. }
             | CgroupError::Read { source, .. }
             | CgroupError::Write { source, .. }
+            | CgroupError::Own { source, .. }
             | CgroupError::Signal { source, .. }
             | CgroupError::Remove { source, .. } => kind_of_io(source),
         }
@@ -227,6 +248,7 @@ impl Classify for CgroupError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            CgroupError::LeftBehind { error, .. } => error.hint(),
             CgroupError::NotMounted => {
                 Some("mount one: `mount -t cgroup2 none /sys/fs/cgroup`, or boot with systemd".to_owned())
             }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use oci::runtime_spec::LinuxResources;
 use rustix::io::Errno;
 
+use crate::create::Made;
 use crate::host::{Hierarchy, v2_controllers};
 use crate::mounts::Version;
 use crate::{CgroupError, CgroupPath, Controller, Host, control, limits};
@@ -28,6 +29,8 @@ pub(crate) struct Member {
 pub struct Cgroup {
     path: CgroupPath,
     pub(crate) members: Vec<Member>,
+    /// The cgroups above it that were made for it; none when it was there before.
+    pub(crate) parents: Made,
 }
 
 impl Cgroup {
@@ -38,7 +41,7 @@ impl Cgroup {
             let has = |controller| m.controllers.contains(&controller);
             if has(Controller::Freezer) { 2 } else { i32::from(!has(Controller::Memory)) }
         });
-        Cgroup { path, members }
+        Cgroup { path, members, parents: Made::default() }
     }
 
     pub(crate) fn open(host: &Host, path: &CgroupPath) -> Result<Cgroup, CgroupError> {
@@ -65,6 +68,17 @@ impl Cgroup {
             return Err(CgroupError::NotFound { path: path.to_string() });
         }
         Ok(Cgroup::new(path.clone(), members))
+    }
+
+    /// A cgroup that is in no hierarchy, in the place of one that could not be made: what is done with it concerns no
+    /// process.
+    pub fn absent(path: CgroupPath) -> Cgroup {
+        Cgroup { path, members: Vec::new(), parents: Made::default() }
+    }
+
+    /// Whether it is in no hierarchy.
+    pub fn is_absent(&self) -> bool {
+        self.members.is_empty()
     }
 
     /// Its path below the hierarchies' roots.

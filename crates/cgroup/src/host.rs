@@ -155,15 +155,14 @@ impl Host {
     }
 
     /// Removes the cgroup from every hierarchy if it is empty there, without waiting: for parents such as `/corten`
-    /// that nothing uses any more. One that is in use, or not there, is left as it is.
+    /// that nothing uses any more. One that is in use, not there, or somebody else's, is left as it is.
     ///
     /// # Errors
-    /// When the kernel refuses for another reason than use.
+    /// When the kernel refuses for another reason than use: the first refusal; the other hierarchies are tried all the
+    /// same.
     pub fn prune(&self, path: &CgroupPath) -> Result<(), CgroupError> {
-        for hierarchy in &self.hierarchies {
-            crate::remove::prune(hierarchy, path)?;
-        }
-        Ok(())
+        let pruned: Vec<_> = self.hierarchies.iter().map(|hierarchy| crate::remove::prune(hierarchy, path)).collect();
+        pruned.into_iter().collect()
     }
 }
 

@@ -49,7 +49,7 @@ impl Cgroup {
     /// When the kernel's answer cannot be read.
     pub fn is_frozen(&self) -> Result<bool, CgroupError> {
         match self.freezer() {
-            Ok(member) => self.reads_frozen(member),
+            Ok(member) => Ok(self.reads_frozen(member)? || self.is_freezing(member)?),
             Err(_) => Ok(false),
         }
     }
@@ -148,6 +148,15 @@ impl Cgroup {
         let text: io::Result<String> = control::read(&member.dir, file);
         let text = text.map_err(|e| self.read_error(file, e))?;
         Ok(text.lines().any(|line| line == frozen))
+    }
+
+    /// v1 holds those that stand already while it waits for the rest.
+    fn is_freezing(&self, member: &Member) -> Result<bool, CgroupError> {
+        if member.hierarchy.mount.version == Version::V2 {
+            return Ok(false);
+        }
+        let text = control::read(&member.dir, "freezer.state").map_err(|e| self.read_error("freezer.state", e))?;
+        Ok(text == "FREEZING")
     }
 
     fn set_frozen(&self, frozen: bool) -> Result<(), CgroupError> {

@@ -24,8 +24,8 @@ use crate::group::Member;
 use crate::mounts::Version;
 use crate::{Cgroup, CgroupError, Controller, control};
 pub(crate) use convert::shares_to_weight;
-pub(crate) use plan::without_meaning;
-use plan::{Absent, Current, Plan, Setting, Target, plan};
+use plan::{Absent, Plan, Setting};
+pub(crate) use plan::{Current, Target, plan, without_meaning};
 pub(crate) use v1::check_swap;
 pub(crate) use v2::swap_alone;
 

@@ -36,6 +36,19 @@ impl Cgroup {
     }
 }
 
+impl Cgroup {
+    /// Takes back what [`crate::Host::create`] made: the cgroup, patiently, and the parents that were made for it, unless
+    /// somebody else uses them by now.
+    ///
+    /// # Errors
+    /// The first failure; the rest is tried all the same.
+    pub fn undo(&self) -> Result<(), CgroupError> {
+        let removed = self.remove();
+        let parents = self.parents.undo();
+        removed.and(parents)
+    }
+}
+
 fn remove_patiently(hierarchy: &Hierarchy, relative: &str, deadline: Instant) -> io::Result<()> {
     let mut pause = Duration::from_micros(200);
     loop {
@@ -74,12 +87,19 @@ fn remove_tree(at: impl AsFd, name: &str) -> io::Result<()> {
 
 /// Removes one cgroup of one hierarchy if nothing is in it.
 pub(crate) fn prune(hierarchy: &Hierarchy, path: &CgroupPath) -> Result<(), CgroupError> {
-    match control::remove_dir(&hierarchy.root, &path.to_string()[1..]) {
+    remove_unused(hierarchy, &path.to_string()[1..]).map_err(|source| {
+        let hierarchy = hierarchy.mount.label.clone();
+        CgroupError::Remove { path: path.to_string(), hierarchy, source }
+    })
+}
+
+/// Removes a cgroup that is there and that nobody uses.
+pub(crate) fn remove_unused(hierarchy: &Hierarchy, relative: &str) -> io::Result<()> {
+    match control::remove_dir(&hierarchy.root, relative) {
         Err(error) if is_busy(&error) || control::is_gone(&error) => Ok(()),
-        Err(source) => {
-            Err(CgroupError::Remove { path: path.to_string(), hierarchy: hierarchy.mount.label.clone(), source })
-        }
-        Ok(()) => Ok(()),
+        // Somebody else's, in which we may do nothing.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        result => result,
     }
 }
 

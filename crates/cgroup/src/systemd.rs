@@ -5,11 +5,13 @@
 //! container's own first process is inside. Limits that systemd has no property for, and hierarchies that it does not
 //! manage, are done in the control files, as without it.
 
+mod annotation;
 pub mod dbus;
 mod error;
 mod properties;
 mod unit;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use oci::runtime_spec::LinuxResources;
@@ -74,6 +76,17 @@ impl Instance {
     }
 }
 
+/// What a scope is to be like.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// The container, for the unit's description.
+    pub id: &'a str,
+    /// Its limits.
+    pub resources: Option<&'a LinuxResources>,
+    /// Its annotations, of which `org.systemd.property.…` are properties of the unit.
+    pub annotations: Option<&'a HashMap<String, String>>,
+}
+
 /// A container's scope: what must be remembered of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
@@ -97,23 +110,20 @@ impl Scope {
     ///
     /// # Errors
     /// [`SystemdError`]; the scope is stopped again then.
-    pub fn start(
-        &self,
-        host: &Host,
-        id: &str,
-        pid: u32,
-        resources: Option<&LinuxResources>,
-    ) -> Result<Cgroup, SystemdError> {
+    pub fn start(&self, host: &Host, wish: &Wish<'_>, pid: u32) -> Result<Cgroup, SystemdError> {
         if self.instance == Instance::User && host.mode() != Mode::V2 {
             return Err(SystemdError::UserUnderV1);
         }
+        let annotations = wish.annotations.into_iter().flatten().map(|(key, value)| (key.as_str(), value.as_str()));
+        let annotated = annotation::properties(annotations)?;
         let mut manager = Manager::connect(self.instance, host)?;
-        let mut properties = self.scope_properties(host, id, pid);
-        if let Some(resources) = resources {
+        let mut properties = self.scope_properties(host, wish.id, pid);
+        if let Some(resources) = wish.resources {
             properties.extend(limits(resources, manager.target)?);
         }
-        manager.start(&self.unit, properties)?;
-        let made = manager.control_group(&self.unit).and_then(|path| Ok(host.adopt(&path, resources)?));
+        let properties = properties.into_iter().map(|(name, value)| (name.to_owned(), value));
+        manager.start(&self.unit, array(properties.chain(annotated)))?;
+        let made = manager.control_group(&self.unit).and_then(|path| Ok(host.adopt(&path, wish.resources)?));
         if made.is_err() {
             // The first error is the one to tell.
             drop(manager.stop(&self.unit));
@@ -149,7 +159,8 @@ impl Scope {
             return Ok(());
         }
         // Until the next start: a scope has no other time.
-        let arguments = vec![Value::text(&self.unit.name), Value::Bool(true), array(properties)];
+        let properties = array(properties.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        let arguments = vec![Value::text(&self.unit.name), Value::Bool(true), properties];
         manager.call("SetUnitProperties", arguments).map(drop)
     }
 
@@ -230,9 +241,9 @@ impl Manager {
         }
     }
 
-    fn start(&mut self, unit: &Unit, properties: Vec<Property>) -> Result<(), SystemdError> {
+    fn start(&mut self, unit: &Unit, properties: Value) -> Result<(), SystemdError> {
         let no_other_units = Value::Array("(sa(sv))".into(), Vec::new());
-        let arguments = vec![Value::text(&unit.name), Value::text("replace"), array(properties), no_other_units];
+        let arguments = vec![Value::text(&unit.name), Value::text("replace"), properties, no_other_units];
         let started = match self.job("StartTransientUnit", unit, arguments.clone()) {
             // One of this name that failed stays until somebody has been told.
             Err(error) if error.is_refusal("org.freedesktop.systemd1.UnitExists") => {
@@ -275,9 +286,9 @@ fn already_subscribed(error: SystemdError) -> Result<Vec<Value>, SystemdError> {
     if error.is_refusal("org.freedesktop.systemd1.AlreadySubscribed") { Ok(Vec::new()) } else { Err(error) }
 }
 
-fn array(properties: Vec<Property>) -> Value {
-    let property = |(name, value): Property| Value::Struct(vec![Value::text(name), value.in_variant()]);
-    Value::Array("(sv)".into(), properties.into_iter().map(property).collect())
+fn array(properties: impl Iterator<Item = (String, Value)>) -> Value {
+    let property = |(name, value): (String, Value)| Value::Struct(vec![Value::text(name), value.in_variant()]);
+    Value::Array("(sv)".into(), properties.map(property).collect())
 }
 
 impl From<BusError> for SystemdError {

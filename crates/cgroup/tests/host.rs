@@ -122,6 +122,12 @@ fn limits_are_read_back_from_the_kernel() {
 fn every_limit_is_set_or_refused_by_its_name() {
     let group = Group::new("every", r#"{"cpu": {"quota": 50000, "period": 100000}}"#);
     let disk = a_block_device();
+    if disk.is_none() {
+        eprintln!("NOT TESTED: limits of block devices, for there is none");
+    }
+    let device = disk.clone().unwrap_or_default();
+    let has = |file: &str| group.places().iter().any(|dir| dir.join(file).exists());
+    let weight_file = if has("io.bfq.weight") { "io.bfq.weight" } else { "io.weight" };
     // The limit, its name in messages, its file on v1 and v2, and what that holds then.
     let cases = [
         (r#"{"cpu": {"burst": 20000}}"#.to_owned(), "cpu.burst", ["cpu.cfs_burst_us", "cpu.max.burst"], "20000"),
@@ -133,16 +139,17 @@ fn every_limit_is_set_or_refused_by_its_name() {
             ["memory.oom_control", ""],
             "oom_kill_disable 1",
         ),
-        (r#"{"blockIO": {"weight": 500}}"#.to_owned(), "blockIO.weight", ["blkio.bfq.weight", "io.bfq.weight"], "500"),
+        // io.weight counts to ten times as much.
+        (r#"{"blockIO": {"weight": 1000}}"#.to_owned(), "blockIO.weight", ["blkio.bfq.weight", weight_file], "1000"),
         (r#"{"blockIO": {"leafWeight": 500}}"#.to_owned(), "blockIO.leafWeight", ["blkio.leaf_weight", ""], "500"),
         (
-            format!(r#"{{"blockIO": {{"throttleReadBpsDevice": [{disk}, "rate": 1048576}}]}}}}"#),
+            format!(r#"{{"blockIO": {{"throttleReadBpsDevice": [{device}, "rate": 1048576}}]}}}}"#),
             "blockIO.throttleReadBpsDevice",
             ["blkio.throttle.read_bps_device", "io.max"],
             "1048576",
         ),
         (
-            format!(r#"{{"blockIO": {{"throttleWriteIOPSDevice": [{disk}, "rate": 77}}]}}}}"#),
+            format!(r#"{{"blockIO": {{"throttleWriteIOPSDevice": [{device}, "rate": 77}}]}}}}"#),
             "blockIO.throttleWriteIOPSDevice",
             ["blkio.throttle.write_iops_device", "io.max"],
             "77",
@@ -165,8 +172,11 @@ fn every_limit_is_set_or_refused_by_its_name() {
     ];
     let mut set = Vec::new();
     for (json, limit, files, expected) in &cases {
+        if disk.is_none() && json.contains("throttle") {
+            continue;
+        }
         let resources: LinuxResources = serde_json::from_str(json).unwrap();
-        let held = |file: &&&str| !file.is_empty() && group.places().iter().any(|dir| dir.join(file).exists());
+        let held = |file: &&&str| !file.is_empty() && has(file);
         let ignored = group.cgroup.limits_without_meaning(&resources);
         match (group.cgroup.update(&resources), files.iter().find(held)) {
             (Ok(()), Some(file)) => {
@@ -184,11 +194,11 @@ fn every_limit_is_set_or_refused_by_its_name() {
 }
 
 /// `{"major": …, "minor": …` of some block device that is there.
-fn a_block_device() -> String {
+fn a_block_device() -> Option<String> {
     let mut devices = std::fs::read_dir("/sys/block").unwrap().map(|entry| entry.unwrap().path().join("dev"));
-    let number = devices.find_map(|file| std::fs::read_to_string(file).ok()).unwrap_or("7:0".to_owned());
-    let (major, minor) = number.trim().split_once(':').unwrap();
-    format!(r#"{{"major": {major}, "minor": {minor}"#)
+    let number = devices.find_map(|file| std::fs::read_to_string(file).ok())?;
+    let (major, minor) = number.trim().split_once(':')?;
+    Some(format!(r#"{{"major": {major}, "minor": {minor}"#))
 }
 
 #[test]

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Launches a bundle's container as a shim does: through the library, with a detached mount as its root, and dying
-//! with this process. `launch BUNDLE [--trace]` prints the pid, and with `--trace` each step with its time since the
-//! first in microseconds, to standard error; its exit code is the container's.
+//! with this process. `launch BUNDLE [--trace] [--filters]` prints the pid, and with `--trace` each step with its time
+//! since the first in microseconds, to standard error; its exit code is the container's. With `--filters`, compiled
+//! filters are kept in the bundle.
 
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -28,6 +29,7 @@ fn run() -> Result<u8, Box<dyn std::error::Error>> {
         runtime::protect::reexec()?;
     }
     let bundle = PathBuf::from(arguments.get(1).ok_or("a bundle's directory is missing")?);
+    let filters = arguments.iter().any(|argument| argument == "--filters").then(|| bundle.join("filters"));
     let trace = arguments.iter().any(|argument| argument == "--trace");
     let spec = serde_json::from_slice(&std::fs::read(bundle.join("config.json"))?)?;
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -41,6 +43,7 @@ fn run() -> Result<u8, Box<dyn std::error::Error>> {
         netns: None,
         stdio: runtime::Stdio::Inherit,
         start: runtime::Start::Now,
+        filters: filters.as_deref(),
         trace,
     })?;
     let mut stderr = std::io::stderr();

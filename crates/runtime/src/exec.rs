@@ -2,7 +2,7 @@
 //! Starting another process in a running container.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
 use oci::runtime_spec::{LinuxNamespaceType, Process, Spec};
@@ -10,7 +10,9 @@ use sys::process::{Child, CloneArgs, CloneFlags};
 
 use crate::apply::Prepared;
 use crate::error::LaunchError;
+use crate::hooks::Context;
 use crate::launch::{Channel, Extras, Stdio, start_child};
+use crate::listener::Listener;
 use crate::message::Step;
 use crate::plan::{Inputs, plan_exec};
 use crate::security_modules::security_modules;
@@ -38,6 +40,8 @@ pub struct ExecRequest<'a> {
     pub cgroup: &'a Cgroup,
     /// Its standard streams.
     pub stdio: Stdio,
+    /// Where compiled system call filters are kept; see [`crate::LaunchRequest`].
+    pub filters: Option<&'a Path>,
 }
 
 /// A started process.
@@ -64,10 +68,15 @@ pub struct Executed {
 /// # Errors
 /// As [`crate::launch()`]. Nothing is left behind then.
 pub fn exec(request: ExecRequest<'_>) -> Result<Executed, LaunchError> {
-    exec_with(request, Extras::default())
+    exec_with(request, Extras::default(), None)
 }
 
-pub(crate) fn exec_with(request: ExecRequest<'_>, extras: Extras) -> Result<Executed, LaunchError> {
+/// `context` is what a listener of the container's filter is told of the container.
+pub(crate) fn exec_with(
+    request: ExecRequest<'_>,
+    extras: Extras,
+    context: Option<Context>,
+) -> Result<Executed, LaunchError> {
     protect::verify()?;
     let (apparmor, selinux) = security_modules(Some(request.process), None);
     let inputs = Inputs {
@@ -76,20 +85,32 @@ pub(crate) fn exec_with(request: ExecRequest<'_>, extras: Extras) -> Result<Exec
         bundle: PathBuf::from("/"),
         terminal: matches!(request.stdio, Stdio::Terminal { .. }),
         preserve_fds: extras.preserve_fds,
+        caller: prepare::caller()?,
         ..Inputs::default()
     };
     let plan = plan_exec(request.spec, request.process, &inputs)?;
-    let filter = prepare::filter(request.spec)?;
+    let filter = prepare::filter(request.spec, request.filters)?;
+    let listener = match (prepare::notifying(request.spec, &plan), context) {
+        (Some(profile), Some(context)) => {
+            let bundle = context.bundle().to_owned();
+            Some(Listener::new(profile, context, &bundle, Some(request.container.pid)))
+        }
+        (Some(_), None) => return Err(LaunchError::NoListener),
+        (None, _) => None,
+    };
     let streams = prepare::streams(request.stdio)?;
     let channel = Channel::open(streams.terminal, plan.asks())?;
-    let (kinds, own_pids) = namespaces(request.spec);
+    let (mut kinds, own_pids) = namespaces(request.spec);
+    if own_pids && plan.staged() {
+        kinds |= CloneFlags::NEWPID;
+    }
     let pidfd = request.container.pidfd.as_fd();
     let prepared = Prepared {
         plan: &plan,
         rootfs: None,
         netns: None,
         container: Some((pidfd, kinds)),
-        tasks: request.cgroup.join_files()?,
+        tasks: prepare::cgroup_files(request.cgroup, &plan)?,
         stdio: streams.stdio,
         console: channel.console_inside,
         size: streams.size,
@@ -99,12 +120,18 @@ pub(crate) fn exec_with(request: ExecRequest<'_>, extras: Extras) -> Result<Exec
         fifo: None,
         status: channel.status_inside,
         answers: channel.answers_inside,
+        trees: Vec::new(),
         namespaces: Vec::new(),
         hooks: None,
+        listener: listener.as_ref(),
         trace: false,
     };
-    let args = CloneArgs { flags: CloneFlags::empty(), cgroup: request.cgroup.clone_into() };
-    let started = start_child(prepared, own_pids.then_some(pidfd), args, channel.ours)?;
+    let started = if plan.staged() {
+        start_child(prepared, None, CloneArgs::default(), channel.ours)?
+    } else {
+        let args = CloneArgs { flags: CloneFlags::empty(), cgroup: request.cgroup.clone_into() };
+        start_child(prepared, own_pids.then_some(pidfd), args, channel.ours)?
+    };
     let Child { pid, pidfd } = started.child;
     let heard = started.heard;
     Ok(Executed { pid, pidfd, terminal: started.terminal, steps: heard.steps, warnings: heard.warnings })
@@ -126,8 +153,8 @@ fn namespaces(spec: &Spec) -> (CloneFlags, bool) {
                 own_pids = true;
                 CloneFlags::empty()
             }
-            // No container has one yet: the plan refuses them.
-            LinuxNamespaceType::User | LinuxNamespaceType::Time => CloneFlags::empty(),
+            LinuxNamespaceType::User => CloneFlags::NEWUSER,
+            LinuxNamespaceType::Time => CloneFlags::NEWTIME,
         };
     }
     (kinds, own_pids)

@@ -108,6 +108,8 @@ pub(crate) fn find(command: &str, path: Option<&str>) -> Result<CString, Executa
         match check(&candidate) {
             Ok(()) => return c_string(&candidate),
             Err(ExecutableError::NotFound { .. }) => {}
+            // Nobody can know whether it is there; what stands further back is not what was meant.
+            Err(error @ ExecutableError::Other { .. }) => return Err(error),
             Err(other) => refused = refused.or(Some(other)),
         }
     }
@@ -131,7 +133,13 @@ fn check(path: &Path) -> Result<(), ExecutableError> {
         _ => return Err(ExecutableError::NotAFile { path: owned() }),
     }
     // The effective user and capabilities are the container's by now. For root the kernel asks for one execute bit.
-    accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).map_err(|_| ExecutableError::Denied { path: owned() })
+    accessat(CWD, path, Access::EXEC_OK, AtFlags::EACCESS).map_err(|errno| match errno {
+        Errno::ACCESS => ExecutableError::Denied { path: owned() },
+        errno => {
+            let source = sys::Error::new(format!("faccessat2(AT_FDCWD, {path:?}, X_OK, AT_EACCESS)"), errno);
+            ExecutableError::Other { path: owned(), source }
+        }
+    })
 }
 
 /// Says why execve of `path` failed with `error`.

@@ -60,6 +60,16 @@ impl Context {
         }
     }
 
+    /// The bundle's directory.
+    pub(crate) fn bundle(&self) -> &Path {
+        &self.bundle
+    }
+
+    /// The specification's version that the container was made by.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
     /// The state of a container that is `status`. Its process as whoever reads it numbers it, if there is one.
     pub(crate) fn state(&self, status: ContainerState, pid: Option<i32>) -> State<'_> {
         State {
@@ -206,7 +216,7 @@ fn start(
     let arguments = StringList::new(list(&hook.arguments));
     let environment = StringList::new(hook.environment.as_deref().map_or_else(|| environment.to_vec(), list));
     let own_group = hook.timeout.is_some();
-    let child = sys::process::clone_again(|| {
+    let child = sys::process::clone_plain(|| {
         let failed = execute(&path, &arguments, &environment, [&input, &output_inside], place, own_group);
         // Standard error is what its runner listens to, or still the runner's own.
         rustix::io::write(rustix::stdio::stderr(), failed.to_string().as_bytes()).unwrap_or_default();

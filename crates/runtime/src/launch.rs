@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Starting a container: the launcher's side.
 
-use std::io::ErrorKind;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
@@ -15,13 +14,14 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use sys::process::{Child, CloneArgs, CloneFlags};
 
+use crate::adopt::{Told, Ward};
 use crate::apply::{self, Prepared};
 use crate::error::LaunchError;
 use crate::hooks::Context;
-use crate::message::{Heard, Question, Step, listen};
+use crate::listener::Listener;
+use crate::message::{Heard, Step, listen};
 use crate::namespaces::clone_in;
-use crate::outside;
-use crate::plan::{Inputs, Plan, plan};
+use crate::plan::{Caller, Inputs, Plan, plan};
 use crate::scope::Place;
 use crate::security_modules::security_modules;
 use crate::{prepare, protect};
@@ -74,6 +74,8 @@ pub struct LaunchRequest<'a> {
     pub stdio: Stdio,
     /// When its command is executed.
     pub start: Start<'a>,
+    /// Where compiled system call filters are kept for the next time: a directory of the caller's alone.
+    pub filters: Option<&'a Path>,
     /// Whether each step is timed.
     pub trace: bool,
 }
@@ -90,6 +92,8 @@ pub(crate) struct Extras {
     pub(crate) systemd_cgroup: bool,
     /// The container's terminal leaves the ends of lines as they are: it is shown on another, which sees to them.
     pub(crate) plain_newlines: bool,
+    /// Whether doing without a cgroup is acceptable; by default, for whoever is not the host's root.
+    pub(crate) rootless: Option<bool>,
 }
 
 /// A started container.
@@ -125,11 +129,11 @@ pub fn launch(request: LaunchRequest<'_>) -> Result<Launched, LaunchError> {
     if runs && spec.hooks().is_some() {
         let context = Context::new(id, absolute(bundle)?, spec);
         if let Err(error) = context.run_poststart(spec, launched.pid) {
-            launched.cgroup.kill().unwrap_or_default();
-            end(&Child { pid: launched.pid, pidfd: launched.pidfd });
-            launched.cgroup.remove().unwrap_or_default();
+            let killed = launched.cgroup.kill();
+            let ended = end(&Child { pid: launched.pid, pidfd: launched.pidfd });
+            let error = LaunchError::from(error).undone(killed).undone(ended).undone(launched.cgroup.undo());
             drop(context.run_poststop(spec));
-            return Err(error.into());
+            return Err(error);
         }
     }
     Ok(launched)
@@ -148,25 +152,10 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
             steps.push(Step::now(name));
         }
     };
-    let waits = matches!(request.start, Start::WaitFor(_));
-    let (apparmor, selinux) = security_modules(request.spec.process().as_ref(), request.spec.linux().as_ref());
-    let inputs = Inputs {
-        bundle: absolute(request.bundle)?,
-        apparmor,
-        selinux,
-        no_new_keyring: extras.no_new_keyring,
-        rootfs: request.rootfs.is_some(),
-        netns: request.netns.is_some(),
-        terminal: matches!(request.stdio, Stdio::Terminal { .. }),
-        waits_for_start: waits,
-        dies_with_parent: !waits && !extras.outlives_launcher,
-        no_pivot: extras.no_pivot,
-        preserve_fds: extras.preserve_fds,
-        hierarchies: prepare::hierarchies(request.spec)?,
-    };
+    let inputs = inputs(&request, extras)?;
     let plan = plan(request.spec, &inputs)?;
     step("plan");
-    let filter = prepare::filter(request.spec)?;
+    let filter = prepare::filter(request.spec, request.filters)?;
     step("compile the system call filter");
     // The plan has a process, or there would be none.
     let process = request.spec.process().clone().unwrap_or_default();
@@ -175,10 +164,16 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         Start::WaitFor(path) => Some(open_fifo(path)?),
     };
     let context = hook_context(&request, &inputs);
+    let listener = prepare::notifying(request.spec, &plan).map(|profile| {
+        let context = Context::new(request.id, inputs.bundle.clone(), request.spec);
+        Listener::new(profile, context, &inputs.bundle, None)
+    });
     let streams = prepare::streams(request.stdio)?;
     let namespaces = prepare::namespaces(&plan)?;
+    let trees = prepare::trees(&plan)?;
     let channel = Channel::open(streams.terminal, plan.asks())?;
-    let place = Place::make(request.spec, request.id, extras.systemd_cgroup)?;
+    let rootless = extras.rootless.unwrap_or(inputs.caller != Caller::Root);
+    let place = Place::make(request.spec, request.id, extras.systemd_cgroup, rootless)?;
     step("make the cgroup");
     let prepared = Prepared {
         plan: &plan,
@@ -195,20 +190,22 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         fifo,
         status: channel.status_inside,
         answers: channel.answers_inside,
+        trees,
         namespaces,
         hooks: context.as_ref(),
+        listener: listener.as_ref(),
         trace: request.trace,
     };
     match start(prepared, &place.cgroup, &plan, channel.ours) {
         Ok(started) => {
             steps.extend(started.heard.steps);
             let Child { pid, pidfd } = started.child;
-            let warnings = started.heard.warnings;
-            let (cgroup, scope) = place.settle();
+            let (cgroup, scope, without_cgroup) = place.settle();
+            let warnings = without_cgroup.into_iter().chain(started.heard.warnings).collect();
             Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, scope, steps, warnings })
         }
         Err(error) => {
-            place.undo();
+            let error = error.undone(place.undo());
             // The first error is the one to tell, not what hooks that were to clean up after it say.
             drop(context.map(|context| context.run_poststop(request.spec)));
             Err(error)
@@ -216,8 +213,32 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
     }
 }
 
+/// What the plan of this launch depends on besides its spec.
+pub(crate) fn inputs(request: &LaunchRequest<'_>, extras: Extras) -> Result<Inputs, LaunchError> {
+    let waits = matches!(request.start, Start::WaitFor(_));
+    let (apparmor, selinux) = security_modules(request.spec.process().as_ref(), request.spec.linux().as_ref());
+    Ok(Inputs {
+        bundle: absolute(request.bundle)?,
+        apparmor,
+        selinux,
+        no_new_keyring: extras.no_new_keyring,
+        rootfs: request.rootfs.is_some(),
+        netns: request.netns.is_some(),
+        terminal: matches!(request.stdio, Stdio::Terminal { .. }),
+        waits_for_start: waits,
+        dies_with_parent: !waits && !extras.outlives_launcher,
+        no_pivot: extras.no_pivot,
+        preserve_fds: extras.preserve_fds,
+        caller: prepare::caller()?,
+        hierarchies: prepare::hierarchies(request.spec)?,
+    })
+}
+
 fn start(mut prepared: Prepared<'_>, cgroup: &Cgroup, plan: &Plan, channel: Ours) -> Result<Started, LaunchError> {
-    prepared.tasks = cgroup.join_files()?;
+    prepared.tasks = prepare::cgroup_files(cgroup, plan)?;
+    if plan.staged() {
+        return start_child(prepared, None, CloneArgs::default(), channel);
+    }
     let joined = prepared.namespaces.iter().position(|(kind, _)| *kind == CloneFlags::NEWPID);
     let pid_namespace = joined.map(|index| prepared.namespaces.swap_remove(index).1);
     let args = CloneArgs { flags: plan.create, cgroup: cgroup.clone_into() };
@@ -240,16 +261,12 @@ pub(crate) fn start_child(
 ) -> Result<Started, LaunchError> {
     let Ours { status, answers, console } = channel;
     let child = clone_in(pid_namespace, args, || apply::run(&prepared, answers.as_ref().map(AsFd::as_fd)))?;
-    let (plan, context) = (prepared.plan, prepared.hooks);
+    let (plan, context, listener) = (prepared.plan, prepared.hooks, prepared.listener);
     // The child has its own copies; ours would keep the status pipe from ending.
     drop(prepared);
-    let mut warnings = Vec::new();
-    let result = listen(status, answers, |Question::Outside { operation }| {
-        let operation =
-            plan.operations.get(operation).ok_or_else(|| LaunchError::Listen(ErrorKind::InvalidData.into()));
-        warnings.extend(outside::carry_out(operation?, &child, context)?);
-        Ok(())
-    });
+    let mut ward = Ward::new(plan, Told { hooks: context, listener }, child);
+    let result = listen(status, answers, |question| ward.answer(question));
+    let Ward { child, warnings, .. } = ward;
     let result = result.and_then(|mut heard| match heard.failed.take() {
         Some(report) => Err(LaunchError::Child(report)),
         None => {
@@ -259,20 +276,15 @@ pub(crate) fn start_child(
     });
     let heard = match result {
         Ok(heard) => heard,
-        Err(error) => {
-            end(&child);
-            return Err(error);
-        }
+        Err(error) => return Err(error.undone(end(&child))),
     };
     if !heard.ready && !heard.executing {
-        return Err(LaunchError::ChildGone { status: end(&child) });
+        let gone = |status| LaunchError::ChildGone { status };
+        return Err(end(&child).map_or_else(|undo| gone("nobody knows how".into()).undone(Err::<(), _>(undo)), gone));
     }
     let terminal = match console.map(receive_terminal).transpose() {
         Ok(terminal) => terminal,
-        Err(error) => {
-            end(&child);
-            return Err(error);
-        }
+        Err(error) => return Err(error.undone(end(&child))),
     };
     Ok(Started { child, heard, terminal })
 }
@@ -320,14 +332,16 @@ fn receive_terminal(socket: OwnedFd) -> Result<OwnedFd, LaunchError> {
 }
 
 /// Kills the child, waits for it, and says how it ended (it may have before that).
-pub(crate) fn end(child: &Child) -> String {
-    sys::process::pidfd_send_signal(child.pidfd.as_fd(), 9).unwrap_or_default();
-    let waited = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED));
-    match waited.ok().flatten().map(|status| (status.terminating_signal(), status.exit_status())) {
+pub(crate) fn end(child: &Child) -> Result<String, LaunchError> {
+    // Whoever is not killed would be waited for in vain.
+    sys::process::pidfd_send_signal(child.pidfd.as_fd(), 9)?;
+    let waited = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED))
+        .map_err(|errno| sys::Error::new(format!("waitid(P_PIDFD, {}, WEXITED)", child.pidfd.as_raw_fd()), errno))?;
+    Ok(match waited.map(|status| (status.terminating_signal(), status.exit_status())) {
         Some((Some(signal), _)) => format!("signal {signal}"),
         Some((_, Some(code))) => format!("exit code {code}"),
         _ => "nobody knows how".into(),
-    }
+    })
 }
 
 fn open_fifo(path: &Path) -> Result<OwnedFd, LaunchError> {

@@ -5,25 +5,35 @@
 //!   refused without asking the kernel is refused here.
 //! - `apply`: what the child does with the plan, between clone3 and execve.
 //! - [`launch()`] and [`exec()`]: what the parent does: clone, collect the child's messages, return a process.
+//! - `criu`: checkpoint and restore, by CRIU.
+//! - [`preview`]: what a launch would do, printed; nothing is done.
 //! - [`protect`]: why a container cannot reach the program that started it.
 //! - [`oci_cli`]: runc's command line over these.
 //!
 //! **Architecture Invariant:** no async runtime, no threads; `launch` and `exec` refuse a caller that has threads.
 
+mod adopt;
 mod apply;
+mod criu;
 mod error;
 mod exec;
 mod executable;
+mod filters;
 mod hooks;
+mod id_helpers;
+mod id_map;
 mod launch;
+mod listener;
 mod message;
 mod namespaces;
 pub mod oci_cli;
 mod outside;
 pub mod plan;
 mod prepare;
+pub mod preview;
 pub mod protect;
 mod resolve;
+mod rootless;
 mod scope;
 mod security_modules;
 

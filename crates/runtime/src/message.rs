@@ -56,8 +56,20 @@ pub(crate) enum Message {
 pub(crate) enum Question {
     /// Carry out an operation of the plan: the one at this place in its list, an [`crate::plan::Outside`].
     Outside {
+        /// Whether that is the list of the intermediate process.
+        stage: bool,
         /// Its place.
         operation: usize,
+    },
+    /// From the intermediate process, which ends now: take this process as the container's.
+    Adopt {
+        /// Its pid, as the launcher sees it.
+        pid: i32,
+    },
+    /// Hand over the listener of the system call filter.
+    Listener {
+        /// The child's descriptor.
+        descriptor: i32,
     },
 }
 
@@ -144,17 +156,17 @@ mod tests {
     }
     #[test]
     fn a_question_is_answered_by_a_byte_or_ends_the_listening() {
-        let ask = |operation| Message::Ask(Question::Outside { operation });
+        let outside = |operation| Question::Outside { stage: false, operation };
         let ((status, mut says), (mut reads, answers)) = (io::pipe().unwrap(), io::pipe().unwrap());
-        ask(3).write(&mut says).unwrap();
-        ask(4).write(&mut says).unwrap();
+        Message::Ask(outside(3)).write(&mut says).unwrap();
+        Message::Ask(outside(4)).write(&mut says).unwrap();
         let mut asked = Vec::new();
         let refused = listen(status.into(), Some(answers.into()), |question| {
             asked.push(question);
             if asked.len() < 2 { Ok(()) } else { Err(LaunchError::Exposed) }
         });
         assert!(matches!(refused, Err(LaunchError::Exposed)));
-        assert_eq!(asked, [3, 4].map(|operation| Question::Outside { operation }));
+        assert_eq!(asked, [3, 4].map(outside));
         let mut answered = Vec::new();
         io::Read::read_to_end(&mut reads, &mut answered).unwrap();
         assert_eq!(answered, b"1");
@@ -163,7 +175,7 @@ mod tests {
     #[test]
     fn a_question_that_the_plan_does_not_have_is_an_error() {
         let (status, mut says) = io::pipe().unwrap();
-        Message::Ask(Question::Outside { operation: 0 }).write(&mut says).unwrap();
+        Message::Ask(Question::Adopt { pid: 1 }).write(&mut says).unwrap();
         assert!(matches!(listen(status.into(), None, |_| Ok(())), Err(LaunchError::Listen(_))));
     }
 }

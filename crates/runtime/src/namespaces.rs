@@ -11,6 +11,7 @@ use std::path::Path;
 use sys::process::{Child, CloneArgs, CloneError, CloneFlags};
 
 use crate::error::LaunchError;
+use crate::launch::end;
 use crate::prepare::open_namespace;
 
 /// As [`sys::process::clone3`], with the child in the pid namespace of `of` (a namespace's file or a pidfd) when given.
@@ -27,7 +28,11 @@ pub(crate) fn clone_in(
     }
     let own = open_namespace(Path::new("/proc/self/ns/pid"))?;
     sys::namespace::setns(of, CloneFlags::NEWPID)?;
-    let made = sys::process::clone3(args, child);
-    sys::namespace::setns(own.as_fd(), CloneFlags::NEWPID)?;
-    Ok(made?)
+    let made = sys::process::clone3(args, child).map_err(LaunchError::from);
+    let back = sys::namespace::setns(own.as_fd(), CloneFlags::NEWPID);
+    match (made, back) {
+        (Ok(child), Ok(())) => Ok(child),
+        (Ok(child), Err(error)) => Err(LaunchError::from(error).undone(end(&child))),
+        (Err(error), back) => Err(error.undone(back)),
+    }
 }

@@ -14,7 +14,8 @@ use sys::process::Child;
 
 use crate::error::LaunchError;
 use crate::hooks::Context;
-use crate::plan::{IdMapping, IdMaps, Operation, Outside};
+use crate::id_helpers;
+use crate::plan::{IdMapping, IdMaps, MapMethod, Operation, Outside};
 
 /// What could not be had and is done without, for the user to read.
 type Warning = Option<String>;
@@ -29,22 +30,27 @@ pub(crate) fn carry_out(
     let Operation::Outside(outside) = operation else {
         return Err(failed(sys::Error::new("an operation that the child carries out itself", Errno::INVAL)));
     };
-    match outside {
+    let result = match outside {
         Outside::Hooks(hooks) => {
             let context =
                 context.ok_or_else(|| failed(sys::Error::new("hooks without what they are told", Errno::INVAL)))?;
             context.run_outside(hooks, ContainerState::Creating, Some(child.pid))?;
-            Ok(None)
+            return Ok(None);
         }
-        Outside::MapIds(maps) => map_ids(maps, child).map(|()| None),
-        Outside::OomScoreAdj(score) => oom_score(*score, child),
-        Outside::Rlimit { name, resource, soft, hard } => rlimit(name, *resource, *soft, *hard, child),
-    }
-    .map_err(failed)
+        Outside::MapIds { maps, uids, gids } => map_ids(maps, *uids, *gids, child).map(|()| None),
+        Outside::OomScoreAdj(score) => oom_score(*score, child).map_err(LaunchError::Call),
+        Outside::Rlimit { name, resource, soft, hard } => {
+            rlimit(name, *resource, *soft, *hard, child).map_err(LaunchError::Call)
+        }
+    };
+    result.map_err(|error| match error {
+        LaunchError::Call(source) => failed(source),
+        other => other,
+    })
 }
 
 /// The child's directory in `/proc`; still the child's after it was opened, or an error.
-fn directory(child: &Child) -> sys::Result<OwnedFd> {
+pub(crate) fn directory(child: &Child) -> sys::Result<OwnedFd> {
     let path = format!("/proc/{}", child.pid);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = rustix::fs::open(&path, flags, Mode::empty())
@@ -62,11 +68,25 @@ fn write(directory: &OwnedFd, name: &str, text: &str) -> sys::Result<()> {
     Ok(())
 }
 
-fn map_ids(maps: &IdMaps, child: &Child) -> sys::Result<()> {
+/// Says which ids those of the child's user namespace are.
+pub(crate) fn map_ids(maps: &IdMaps, uids: MapMethod, gids: MapMethod, child: &Child) -> Result<(), LaunchError> {
     let directory = directory(child)?;
-    let text = |list: &[IdMapping]| list.iter().map(IdMapping::line).collect::<String>();
-    write(&directory, "uid_map", &text(&maps.uids))?;
-    write(&directory, "gid_map", &text(&maps.gids))
+    if gids == MapMethod::OwnId {
+        write(&directory, "setgroups", "deny")?;
+    }
+    for (file, list, method) in [("uid_map", &maps.uids, uids), ("gid_map", &maps.gids, gids)] {
+        match method {
+            MapMethod::Written | MapMethod::OwnId => {
+                let text = list.iter().map(IdMapping::line).collect::<String>();
+                write(&directory, file, &text)?;
+            }
+            MapMethod::Helper => {
+                let program = if file == "uid_map" { "newuidmap" } else { "newgidmap" };
+                id_helpers::run(program, child.pid, list)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Lowering it needs `CAP_SYS_RESOURCE`, which a launcher may lack: the container then runs with what it has.

@@ -13,10 +13,16 @@ use rustix::fs::OFlags;
 use sys::exec::StringList;
 use sys::process::CloneFlags;
 
+use crate::apply::mounts::host_tree;
 use crate::apply::{Filter, Program};
 use crate::error::LaunchError;
+use crate::filters::{Filters, Key};
+use crate::id_map;
 use crate::launch::Stdio;
-use crate::plan::{CgroupHierarchy, NamespaceSource, Operation, Plan};
+use crate::plan::{
+    Caller, CgroupHierarchy, MountOperation, MountSource, NamespaceSource, Operation, Plan, PlanError, RootSource,
+    SYS_ADMIN, sysctl_path,
+};
 
 /// The host's cgroup hierarchies, found once per process.
 pub(crate) fn cgroup_host() -> Result<&'static Host, LaunchError> {
@@ -42,6 +48,11 @@ pub(crate) fn cgroup_path(spec: &Spec, id: &ContainerId) -> Result<CgroupPath, L
 /// Makes the container's cgroup with its limits.
 pub(crate) fn make_cgroup(spec: &Spec, id: &ContainerId) -> Result<Cgroup, LaunchError> {
     Ok(cgroup_host()?.create(&cgroup_path(spec, id)?, resources(spec).as_ref())?)
+}
+
+/// What [`make_cgroup`] would do.
+pub(crate) fn preview_cgroup(spec: &Spec, id: &ContainerId) -> Result<cgroup::Preview, LaunchError> {
+    Ok(cgroup_host()?.preview(&cgroup_path(spec, id)?, resources(spec).as_ref())?)
 }
 
 /// The container's limits.
@@ -118,9 +129,24 @@ pub(crate) fn parse_hierarchies(text: &str) -> Vec<(CgroupHierarchy, String)> {
     found
 }
 
-/// Compiles `linux.seccomp`.
-pub(crate) fn filter(spec: &Spec) -> Result<Option<Filter>, LaunchError> {
-    spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()).map(compile).transpose()
+/// The filter of `linux.seccomp`: from the directory where compiled ones are kept, if there is one, or compiled.
+pub(crate) fn filter(spec: &Spec, kept: Option<&Path>) -> Result<Option<Filter>, LaunchError> {
+    let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
+    let place = kept.and_then(Filters::open).zip(kept.and_then(|_| Key::of(profile)));
+    if let Some(found) = place.as_ref().and_then(|(filters, key)| filters.get(key)) {
+        return Ok(Some(found));
+    }
+    let compiled = compile(profile)?;
+    if let Some((filters, key)) = &place {
+        filters.put(key, &compiled);
+    }
+    Ok(Some(compiled))
+}
+
+/// The profile of a plan whose filter notifies.
+pub(crate) fn notifying<'a>(spec: &'a Spec, plan: &Plan) -> Option<&'a LinuxSeccomp> {
+    let notifies = plan.operations.contains(&Operation::SeccompListener);
+    spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()).filter(|_| notifies)
 }
 
 fn compile(profile: &LinuxSeccomp) -> Result<Filter, LaunchError> {
@@ -149,13 +175,91 @@ pub(crate) fn program(process: &Process) -> Program {
     }
 }
 
+/// Who this process is, as far as launching containers goes.
+pub(crate) fn caller() -> Result<Caller, LaunchError> {
+    if sys::capability::get()?.effective & SYS_ADMIN == 0 {
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        return Ok(Caller::Unprivileged { uid: uid.as_raw(), gid: gid.as_raw() });
+    }
+    Ok(if in_initial_user_namespace() { Caller::Root } else { Caller::NamespaceRoot })
+}
+
+/// Whether this process is in the user namespace that the machine started with. Without procfs it is taken to be.
+pub(crate) fn in_initial_user_namespace() -> bool {
+    /// Its number (`PROC_USER_INIT_INO`, linux/proc_ns.h).
+    const INITIAL: u64 = 0xEFFF_FFFD;
+    rustix::fs::stat("/proc/self/ns/user").map_or(true, |found| found.st_ino == INITIAL)
+}
+
+/// The files by which the process joins its cgroup: those of v1; and where it is made by another process, which may
+/// not be able to make it in the cgroup, also the one of v2.
+pub(crate) fn cgroup_files(cgroup: &Cgroup, plan: &Plan) -> Result<Vec<OwnedFd>, LaunchError> {
+    let mut files = cgroup.join_files()?;
+    if let Some(unified) = cgroup.clone_into().filter(|_| plan.staged()) {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(unified, "cgroup.procs", flags, rustix::fs::Mode::empty())
+            .map_err(|errno| sys::Error::new("openat(cgroup, \"cgroup.procs\", O_WRONLY)", errno))?;
+        files.push(file);
+    }
+    Ok(files)
+}
+
+/// Opens what the plan wants opened before the process becomes another user, unless the process itself does that; with
+/// the place of each operation in the plan.
+pub(crate) fn trees(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>, LaunchError> {
+    if plan.operations.contains(&Operation::OpenTrees) {
+        return Ok(Vec::new());
+    }
+    let mut trees = Vec::new();
+    for (index, operation) in plan.operations.iter().enumerate() {
+        let failed = |source| LaunchError::Outside { operation: operation.to_string(), source };
+        let Some(tree) = tree(operation).map_err(failed)? else { continue };
+        if let Operation::Mount(MountOperation { source: MountSource::Bind { ids: Some(ids), .. }, .. }) = operation {
+            id_map::apply(&tree, ids, operation)?;
+        }
+        trees.push((index, tree));
+    }
+    Ok(trees)
+}
+
+/// What an operation wants opened before.
+pub(crate) fn tree(operation: &Operation) -> sys::Result<Option<OwnedFd>> {
+    match operation {
+        Operation::AttachRoot(RootSource::Opened(path)) => host_tree(path, true).map(Some),
+        Operation::Mount(MountOperation {
+            source: MountSource::Bind { source, recursive, opened: true, .. }, ..
+        }) => host_tree(source, *recursive).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Opens the files of the namespaces to join.
 pub(crate) fn namespaces(plan: &Plan) -> Result<Vec<(CloneFlags, OwnedFd)>, LaunchError> {
-    let paths = plan.operations.iter().filter_map(|operation| match operation {
+    let paths = plan.stage.iter().chain(&plan.operations).filter_map(|operation| match operation {
         Operation::JoinNamespace { kind, source: NamespaceSource::Path(path) } => Some((*kind, path)),
         _ => None,
     });
-    paths.map(|(kind, path)| Ok((kind, open_namespace(path)?))).collect()
+    let opened = paths.map(|(kind, path)| Ok((kind, open_namespace(path)?)));
+    let opened = opened.collect::<Result<Vec<_>, LaunchError>>()?;
+    opened.iter().filter(|(kind, _)| *kind == CloneFlags::NEWNET).try_for_each(|(_, file)| not_ours(plan, file))?;
+    Ok(opened)
+}
+
+/// A network namespace that is joined by path may turn out to be the launcher's own, whose parameters are the host's.
+fn not_ours(plan: &Plan, joined: &OwnedFd) -> Result<(), LaunchError> {
+    let parameter = plan.operations.iter().find_map(|operation| match operation {
+        Operation::Sysctl { key, .. } if sysctl_path(key).starts_with("net") => Some(key),
+        _ => None,
+    });
+    let Some(key) = parameter else { return Ok(()) };
+    const OWN: &str = "/proc/self/ns/net";
+    let own = rustix::fs::stat(OWN).map_err(|errno| sys::Error::new(format!("stat({OWN:?})"), errno))?;
+    let other = rustix::fs::fstat(joined).map_err(|errno| sys::Error::new("fstat(network namespace)", errno))?;
+    if (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino) {
+        let field = format!("linux.sysctl[{key}]");
+        return Err(PlanError::NeedsNamespace { field, namespace: "network" }.into());
+    }
+    Ok(())
 }
 
 /// Opens a namespace's file.

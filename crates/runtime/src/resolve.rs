@@ -69,12 +69,13 @@ impl<'fd> Root<'fd> {
         }
     }
 
-    /// As [`Root::ensure`] for a directory, refusing symbolic links.
-    pub(crate) fn ensure_no_links(&self, path: &Path) -> sys::Result<OwnedFd> {
-        match self.open_no_links(path, OFlags::PATH | OFlags::DIRECTORY) {
+    /// As [`Root::ensure`], refusing symbolic links.
+    pub(crate) fn ensure_no_links(&self, path: &Path, leaf: Leaf) -> sys::Result<OwnedFd> {
+        let flags = if leaf == Leaf::Directory { OFlags::PATH | OFlags::DIRECTORY } else { OFlags::PATH };
+        match self.open_no_links(path, flags) {
             Err(error) if error.errno() == Errno::NOENT => {
-                self.make(path, Leaf::Directory)?;
-                self.open_no_links(path, OFlags::PATH | OFlags::DIRECTORY)
+                self.make(path, leaf)?;
+                self.open_no_links(path, flags)
             }
             other => other,
         }
@@ -197,8 +198,8 @@ mod tests {
         assert_eq!(root.ensure(Path::new("/a"), Leaf::Directory).unwrap_err().errno(), Errno::LOOP);
         fs::create_dir(dir.path().join("real")).unwrap();
         symlink("real", dir.path().join("link")).unwrap();
-        assert_eq!(root.ensure_no_links(Path::new("/link")).unwrap_err().errno(), Errno::LOOP);
-        root.ensure_no_links(Path::new("/real")).unwrap();
-        root.ensure_no_links(Path::new("/new/dir")).unwrap();
+        assert_eq!(root.ensure_no_links(Path::new("/link"), Leaf::Directory).unwrap_err().errno(), Errno::LOOP);
+        root.ensure_no_links(Path::new("/real"), Leaf::Directory).unwrap();
+        root.ensure_no_links(Path::new("/new/dir"), Leaf::Directory).unwrap();
     }
 }

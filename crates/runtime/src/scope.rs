@@ -6,19 +6,24 @@
 //! process is then cloned into the cgroup as into any other, and the placeholder ended.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use cgroup::Cgroup;
-use cgroup::systemd::Scope;
+use cgroup::systemd::{Scope, Wish};
 use oci::ContainerId;
-use oci::runtime_spec::Spec;
+use oci::runtime_spec::{LinuxNamespaceType, Mount, Spec};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use sys::process::{Child, CloneArgs, clone3};
 
 use crate::error::LaunchError;
 use crate::prepare::{cgroup_host, make_cgroup, resources};
+use crate::rootless;
 
 /// SIGKILL.
 const KILL: i32 = 9;
+
+/// SIGHUP, SIGINT, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU.
+const TERMINAL_SIGNALS: [i32; 6] = [1, 2, 3, 20, 21, 22];
 
 /// A container's cgroup, before its first process runs.
 #[derive(Debug)]
@@ -26,38 +31,84 @@ pub(crate) struct Place {
     pub(crate) cgroup: Cgroup,
     pub(crate) scope: Option<Scope>,
     placeholder: Option<Placeholder>,
+    /// Why there is none, where that is acceptable.
+    warning: Option<String>,
 }
 
 impl Place {
-    /// Makes the cgroup with its limits; by way of systemd where `systemd` says so.
-    pub(crate) fn make(spec: &Spec, id: &ContainerId, systemd: bool) -> Result<Place, LaunchError> {
-        if !systemd {
-            return Ok(Place { cgroup: make_cgroup(spec, id)?, scope: None, placeholder: None });
+    /// Makes the cgroup with its limits; by way of systemd where `systemd` says so. With `rootless`, not being allowed to
+    /// is a warning, unless a limit is asked for.
+    pub(crate) fn make(spec: &Spec, id: &ContainerId, systemd: bool, rootless: bool) -> Result<Place, LaunchError> {
+        let place = if systemd {
+            Place::make_scope(spec, id)?
+        } else {
+            let (cgroup, warning) =
+                if rootless { rootless::make_cgroup(spec, id)? } else { (make_cgroup(spec, id)?, None) };
+            Place { cgroup, scope: None, placeholder: None, warning }
+        };
+        let given = owner(spec).map_or(Ok(()), |uid| place.cgroup.give_to(uid));
+        if let Err(error) = given {
+            return Err(LaunchError::Cgroup(error).undone(place.undo()));
         }
+        Ok(place)
+    }
+
+    fn make_scope(spec: &Spec, id: &ContainerId) -> Result<Place, LaunchError> {
         let path = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
         let path = path.map(|path| path.to_string_lossy());
         let scope = Scope::of(path.as_deref(), id.as_str())?;
         let host = cgroup_host()?;
         let placeholder = Placeholder::start()?;
-        let cgroup = scope.start(host, id.as_str(), placeholder.0.pid.unsigned_abs(), resources(spec).as_ref())?;
-        Ok(Place { cgroup, scope: Some(scope), placeholder: Some(placeholder) })
+        let resources = resources(spec);
+        let wish = Wish { id: id.as_str(), resources: resources.as_ref(), annotations: spec.annotations().as_ref() };
+        let cgroup = scope.start(host, &wish, placeholder.0.pid.unsigned_abs())?;
+        Ok(Place { cgroup, scope: Some(scope), placeholder: Some(placeholder), warning: None })
     }
 
-    /// The container's process is inside: the placeholder has done its work.
-    pub(crate) fn settle(self) -> (Cgroup, Option<Scope>) {
+    /// The container's process is inside: the placeholder has done its work. What there is, and a warning when there is
+    /// no cgroup.
+    pub(crate) fn settle(self) -> (Cgroup, Option<Scope>, Option<String>) {
         drop(self.placeholder);
-        (self.cgroup, self.scope)
+        (self.cgroup, self.scope, self.warning)
     }
 
-    /// There will be no process. The error that led here is the one to tell; what is left of the cgroup is found by the
-    /// next `create`.
-    pub(crate) fn undo(self) {
+    /// There will be no process.
+    pub(crate) fn undo(self) -> Result<(), LaunchError> {
         drop(self.placeholder);
-        if let (Some(scope), Ok(host)) = (&self.scope, cgroup_host()) {
-            scope.stop(host).unwrap_or_default();
-        }
-        self.cgroup.remove().unwrap_or_default();
+        let stopped = match &self.scope {
+            Some(scope) => cgroup_host().and_then(|host| Ok(scope.stop(host)?)),
+            None => Ok(()),
+        };
+        let removed = self.cgroup.undo().map_err(LaunchError::Cgroup);
+        stopped.and(removed)
     }
+}
+
+/// The host's user who is to own the cgroup: the container's, where it sees its own cgroups and may write to them
+/// (runtime specification, "Cgroup ownership"). Nobody, where that is root anyway.
+fn owner(spec: &Spec) -> Option<u32> {
+    let linux = spec.linux().as_ref()?;
+    let namespaces = linux.namespaces().as_ref()?;
+    let own = |kind| namespaces.iter().any(|n| n.typ() == kind && n.path().is_none());
+    let writable = |mount: &Mount| {
+        mount.source().as_deref() == Some(Path::new("cgroup"))
+            && mount.destination() == Path::new("/sys/fs/cgroup")
+            && !mount.options().iter().flatten().any(|option| option == "ro")
+    };
+    if !own(LinuxNamespaceType::Cgroup) || !spec.mounts().iter().flatten().any(writable) {
+        return None;
+    }
+    let user = spec.process().as_ref().map_or(0, |process| process.user().uid());
+    let uid = if own(LinuxNamespaceType::User) {
+        let mappings = linux.uid_mappings().iter().flatten();
+        mappings.into_iter().find_map(|mapping| {
+            let offset = user.checked_sub(mapping.container_id())?;
+            if offset < mapping.size() { mapping.host_id().checked_add(offset) } else { None }
+        })?
+    } else {
+        user
+    };
+    (uid != 0).then_some(uid)
 }
 
 /// A process that waits to be ended; dropping this ends it.
@@ -68,11 +119,12 @@ impl Placeholder {
     fn start() -> Result<Placeholder, LaunchError> {
         let launcher = rustix::process::getpid();
         let wait = || {
-            // Should the launcher die before it can end us; it may have died before this takes effect, too. Its pipes and
-            // its terminal's signals are none of ours: somebody waits for the end of the ones, and a scope whose only
-            // process dies of the others ends.
+            // Should the launcher die before it can end us; it may have died before this takes effect, too. The launcher's
+            // pipes are none of ours, for somebody waits for their end, and neither are its terminal's signals, of which
+            // a scope's only process shall not die. It shall die of SIGTERM, though: that is how systemd stops a scope.
             let alone = sys::prctl::set_parent_death_signal(Some(KILL))
-                .and_then(|()| sys::signal::block_all())
+                .and_then(|()| sys::signal::unblock_all())
+                .and_then(|_| sys::signal::block(&TERMINAL_SIGNALS))
                 .and_then(|_| sys::fds::close_from(0));
             while alone.is_ok() && rustix::process::getppid() == Some(launcher) {
                 rustix::event::poll(&mut [], None).map(drop).unwrap_or_default();
@@ -89,5 +141,34 @@ impl Drop for Placeholder {
         let pidfd = self.0.pidfd.as_fd();
         sys::process::pidfd_send_signal(pidfd, KILL).unwrap_or_default();
         rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED)).map(drop).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn owner_of(change: impl FnOnce(&mut Value)) -> Option<u32> {
+        let mut spec = json!({ "ociVersion": "1.2.0",
+            "process": { "cwd": "/", "user": { "uid": 1000, "gid": 0 } },
+            "mounts": [{ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["rw"] }],
+            "linux": { "namespaces": [{ "type": "cgroup" }] } });
+        change(&mut spec);
+        owner(&serde_json::from_value(spec).unwrap())
+    }
+
+    #[test]
+    fn the_containers_user_owns_a_cgroup_that_it_may_write_to() {
+        assert_eq!(owner_of(|_| {}), Some(1000));
+        assert_eq!(owner_of(|spec| spec["process"]["user"]["uid"] = json!(0)), None);
+        assert_eq!(owner_of(|spec| spec["mounts"][0]["options"] = json!(["ro"])), None);
+        assert_eq!(owner_of(|spec| spec["linux"]["namespaces"] = json!([])), None);
+        assert_eq!(owner_of(|spec| spec["linux"]["namespaces"][0]["path"] = json!("/proc/1/ns/cgroup")), None);
+        let mapped = |spec: &mut Value| {
+            spec["linux"]["namespaces"] = json!([{ "type": "cgroup" }, { "type": "user" }]);
+            spec["linux"]["uidMappings"] = json!([{ "containerID": 0, "hostID": 100_000, "size": 65_536 }]);
+        };
+        assert_eq!(owner_of(mapped), Some(101_000));
     }
 }

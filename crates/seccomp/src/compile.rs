@@ -4,9 +4,9 @@
 use std::ops::Range;
 
 use errors::{Classify, Kind};
-use oci::runtime_spec::{Arch, LinuxSeccomp, LinuxSeccompFilterFlag, LinuxSyscall};
+use oci::runtime_spec::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompFilterFlag, LinuxSyscall};
 
-use crate::action::{self, ENOSYS, ERRNO, KILL_PROCESS, USER_NOTIF};
+use crate::action::{self, ENOSYS, ERRNO, KILL_PROCESS};
 use crate::arch::{self, ARM_PRIVATE, Table, X32_BIT, X32_OWN};
 use crate::args::{self, Clauses, Condition};
 use crate::assemble::{AND, AT_LEAST, Assembler, EQUAL, Goal, LOAD};
@@ -99,7 +99,7 @@ pub fn compile(profile: &LinuxSeccomp, native: Arch) -> Result<Program, CompileE
     if instructions.len() > MAX_INSTRUCTIONS {
         return Err(CompileError::TooLong(instructions.len()));
     }
-    let flags = flags(profile, &instructions);
+    let flags = flags(profile);
     Ok(Program { instructions, flags, unknown_calls: resolved.unknown })
 }
 
@@ -324,18 +324,27 @@ fn dispatch(assembler: &mut Assembler, spaces: &[Space]) -> Goal {
     assembler.then(LOAD, ARCHITECTURE, chain)
 }
 
-fn flags(profile: &LinuxSeccomp, instructions: &[Instruction]) -> u32 {
+fn flags(profile: &LinuxSeccomp) -> u32 {
     // When the profile does not say: without the mitigation of speculative stores that kernels before 5.16 switch on with every
     // filter. It slows everything down, and it guards one process's parts from each other, not containers. runc's default too.
     const SPEC_ALLOW: u32 = 4;
+    const TSYNC: u32 = 1;
     const NEW_LISTENER: u32 = 8;
+    const TSYNC_ESRCH: u32 = 16;
+    const WAIT_KILLABLE_RECV: u32 = 32;
     let bit = |flag: &LinuxSeccompFilterFlag| match flag {
-        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 1,
+        LinuxSeccompFilterFlag::SeccompFilterFlagTsync => TSYNC,
         LinuxSeccompFilterFlag::SeccompFilterFlagLog => 2,
         LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => SPEC_ALLOW,
-        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 32,
+        LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => WAIT_KILLABLE_RECV,
     };
     let given = profile.flags().as_ref().map_or(SPEC_ALLOW, |flags| flags.iter().map(bit).fold(0, |a, b| a | b));
-    let notifies = instructions.iter().any(|i| i.code == crate::assemble::RETURN && i.k == USER_NOTIF);
-    given | if notifies { NEW_LISTENER } else { 0 }
+    let notifies = profile.syscalls().iter().flatten().any(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify);
+    match (notifies, given & TSYNC != 0) {
+        // The kernel takes the one only with a listener.
+        (false, _) => given & !WAIT_KILLABLE_RECV,
+        (true, false) => given | NEW_LISTENER,
+        // And both only when a failure of the other is an error rather than the number of a thread.
+        (true, true) => given | NEW_LISTENER | TSYNC_ESRCH,
+    }
 }

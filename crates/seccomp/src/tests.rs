@@ -225,6 +225,70 @@ fn calls_newer_than_the_profile_do_not_exist() {
     assert_eq!(answer(&program, "clone3", [0; 6]), ABSENT);
 }
 
+/// Every number of every table, without the reading that the other tests share: what the profile names is answered by a
+/// rule, a number below the newest that it names is forbidden, one above does not exist.
+#[test]
+fn every_number_of_every_table_is_allowed_forbidden_or_absent() {
+    for (native, others) in [
+        (Arch::ScmpArchX86_64, &[Table::X86_64, Table::X86, Table::X32][..]),
+        (Arch::ScmpArchAarch64, &[Table::Aarch64, Table::Arm]),
+    ] {
+        let profile = default_profile_for(native, &caps(&CONTAINER_CAPS), (6, 18));
+        let program = compile(&profile, native).unwrap();
+        for table in others {
+            let mut unconditional = BTreeSet::new();
+            let mut named = BTreeSet::new();
+            for rule in profile.syscalls().iter().flatten() {
+                let numbers = rule.names().iter().filter_map(|name| Call::named(name)?.number(*table));
+                let allows = rule.action() == oci::runtime_spec::LinuxSeccompAction::ScmpActAllow;
+                let plain = allows && rule.args().as_ref().is_none_or(Vec::is_empty);
+                numbers.for_each(|number| {
+                    named.insert(number);
+                    if plain {
+                        unconditional.insert(number);
+                    }
+                });
+            }
+            let newest = *named.iter().filter(|number| !apart(*table, **number)).max().unwrap();
+            let mut counts = [0; 3];
+            for number in (0..1024).map(|number| number + table.base()) {
+                // The two of the x86 family that share a tree answer for each other where only one has a number.
+                let data = call(number, table.audit(), [0; 6]);
+                if is_the_siblings(&data) {
+                    continue;
+                }
+                let answer = simulate(&program, &data).0;
+                if unconditional.contains(&number) {
+                    counts[0] += 1;
+                    assert_eq!(answer, ALLOW, "{table:?} {number}");
+                } else if !named.contains(&number) && number > newest && !apart(*table, number) {
+                    counts[1] += 1;
+                    assert_eq!(answer, ABSENT, "{table:?} {number}");
+                } else if !named.contains(&number) {
+                    counts[2] += 1;
+                    assert_eq!(answer, FORBIDDEN, "{table:?} {number}");
+                }
+            }
+            assert!(counts.iter().all(|count| *count > 20), "{table:?}: {counts:?}");
+        }
+    }
+}
+
+#[test]
+fn flags_are_those_that_the_kernel_takes_together() {
+    let flags = |flags: &str, action: &str| {
+        let text = format!(
+            r#"{{"defaultAction": "SCMP_ACT_ALLOW", "flags": [{flags}], "syscalls": [{{"names": ["mkdir"], "action": "{action}"}}]}}"#
+        );
+        compile(&serde_json::from_str(&text).unwrap(), Arch::ScmpArchX86_64).unwrap().flags
+    };
+    const ALL: &str = r#""SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV""#;
+    assert_eq!(flags(ALL, "SCMP_ACT_LOG"), 1 | 2 | 4);
+    assert_eq!(flags(ALL, "SCMP_ACT_NOTIFY"), 1 | 2 | 4 | 8 | 16 | 32);
+    assert_eq!(flags("", "SCMP_ACT_NOTIFY"), 8);
+}
+
 #[test]
 fn arguments_of_clone_socket_and_personality() {
     let program = default_program(&CONTAINER_CAPS);

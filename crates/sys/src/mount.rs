@@ -85,6 +85,18 @@ pub fn locked(mount: BorrowedFd<'_>) -> Result<u64> {
     Ok(found | ATTR_ATIME | ATTR_NODIRATIME)
 }
 
+/// `MOUNT_ATTR_IDMAP` (linux/mount.h).
+const ATTR_IDMAP: u64 = 0x0010_0000;
+
+/// Shows the files of the mount whose root `mount` is, and with `recursive` of all below it, with the ids of a user
+/// namespace (mount_setattr(2), "ID-mapped mounts"). The mount must be detached.
+pub fn map_ids(mount: BorrowedFd<'_>, recursive: bool, namespace: BorrowedFd<'_>) -> Result<()> {
+    let number = namespace.as_raw_fd();
+    let kernel =
+        MountAttr { attr_set: ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd: u64::try_from(number).unwrap_or(0) };
+    mount_setattr(mount, recursive, &kernel, || format!("attr_set=MOUNT_ATTR_IDMAP, userns_fd={number}"))
+}
+
 #[repr(C)]
 struct MountAttr {
     attr_set: u64,
@@ -101,6 +113,18 @@ pub fn setattr(mount: BorrowedFd<'_>, recursive: bool, attributes: &Attributes) 
         propagation: attributes.propagation.map_or(0, Propagation::bits),
         userns_fd: 0,
     };
+    mount_setattr(mount, recursive, &kernel, || {
+        let Attributes { set, clear, propagation } = attributes;
+        format!("attr_set={set:#x}, attr_clr={clear:#x}, propagation={propagation:?}")
+    })
+}
+
+fn mount_setattr(
+    mount: BorrowedFd<'_>,
+    recursive: bool,
+    kernel: &MountAttr,
+    described: impl FnOnce() -> String,
+) -> Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: an open descriptor, an empty string, and a struct of the size given, all of which outlive the call.
     let returned = unsafe {
@@ -109,19 +133,13 @@ pub fn setattr(mount: BorrowedFd<'_>, recursive: bool, attributes: &Attributes) 
             mount.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const kernel,
+            std::ptr::from_ref(kernel),
             size_of::<MountAttr>(),
         )
     };
     check(returned, || {
-        format!(
-            "mount_setattr({}, \"\", AT_EMPTY_PATH{}, {{attr_set={:#x}, attr_clr={:#x}, propagation={:?}}})",
-            mount.as_raw_fd(),
-            if recursive { "|AT_RECURSIVE" } else { "" },
-            attributes.set,
-            attributes.clear,
-            attributes.propagation
-        )
+        let recursive = if recursive { "|AT_RECURSIVE" } else { "" };
+        format!("mount_setattr({}, \"\", AT_EMPTY_PATH{recursive}, {{{}}})", mount.as_raw_fd(), described())
     })
     .map(drop)
 }

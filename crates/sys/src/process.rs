@@ -29,12 +29,12 @@ impl CloneFlags {
     pub const NEWPID: CloneFlags = CloneFlags(libc::CLONE_NEWPID as u64);
     /// A new network namespace.
     pub const NEWNET: CloneFlags = CloneFlags(libc::CLONE_NEWNET as u64);
-    /// A new time namespace (unshare(2) only: the bit means something else in clone3).
+    /// A new time namespace. In clone(2), the bit means something else.
     pub const NEWTIME: CloneFlags = CloneFlags(0x80);
     /// The child's parent is the caller's parent.
     pub const PARENT: CloneFlags = CloneFlags(libc::CLONE_PARENT as u64);
 
-    const NAMES: [(CloneFlags, &'static str); 9] = [
+    const NAMES: [(CloneFlags, &'static str); 10] = [
         (CloneFlags::NEWNS, "CLONE_NEWNS"),
         (CloneFlags::NEWCGROUP, "CLONE_NEWCGROUP"),
         (CloneFlags::NEWUTS, "CLONE_NEWUTS"),
@@ -42,6 +42,7 @@ impl CloneFlags {
         (CloneFlags::NEWUSER, "CLONE_NEWUSER"),
         (CloneFlags::NEWPID, "CLONE_NEWPID"),
         (CloneFlags::NEWNET, "CLONE_NEWNET"),
+        (CloneFlags::NEWTIME, "CLONE_NEWTIME"),
         (CloneFlags::NEWTIME, "CLONE_NEWTIME"),
         (CloneFlags::PARENT, "CLONE_PARENT"),
     ];
@@ -162,6 +163,16 @@ pub fn clone3(args: CloneArgs<'_>, child: impl FnOnce() -> i32) -> std::result::
     if threads != 1 {
         return Err(CloneError::Threads { flags: args.flags, threads });
     }
+    clone_again(args, child)
+}
+
+/// As [`clone3`], for a process that has one thread for sure, because [`clone3`] made it and it made none: what says so
+/// is procfs, and that may be another one by now. Where a system call filter says that clone3(2) does not exist, a child
+/// without namespaces is made by clone(2).
+///
+/// # Errors
+/// [`CloneError::Call`]: the kernel's refusal.
+pub fn clone_again(args: CloneArgs<'_>, child: impl FnOnce() -> i32) -> std::result::Result<Child, CloneError> {
     let mut pidfd: libc::c_int = -1;
     // SAFETY: `clone_args` is a plain struct of integers, for which all-zero is the kernel's default.
     let mut kernel_args: libc::clone_args = unsafe { std::mem::zeroed() };
@@ -174,10 +185,15 @@ pub fn clone3(args: CloneArgs<'_>, child: impl FnOnce() -> i32) -> std::result::
         kernel_args.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: neither CLONE_VM nor a new stack: the child continues on a copy of this stack, as after fork(2). The
-    // process has one thread (checked above), so no lock of the C library or of Rust can be held by another. The
+    // process has one thread (see above), so no lock of the C library or of Rust can be held by another. The
     // arguments live until the call returns. The raw call leaves the C library's cached thread id at the parent's
     // value; nothing called before the execve or _exit that ends the child reads it (rustix calls the kernel).
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut kernel_args, size_of::<libc::clone_args>()) };
+    let mut pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut kernel_args, size_of::<libc::clone_args>()) };
+    if pid < 0 && args.flags.is_empty() && args.cgroup.is_none() && Error::last("clone3").errno() == Errno::NOSYS {
+        let flags = libc::CLONE_PIDFD | libc::SIGCHLD;
+        // SAFETY: the same by the older call: no new stack, and the descriptor where clone(2) with CLONE_PIDFD puts it.
+        pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
+    }
     match pid {
         0 => {
             // The unwinding must not cross into the copy of the caller's frames.
@@ -200,46 +216,19 @@ pub fn clone3(args: CloneArgs<'_>, child: impl FnOnce() -> i32) -> std::result::
     }
 }
 
-/// As [`clone3`] with no namespaces, for a process that [`clone3`] made and that has made no thread: it may have no
-/// `/proc` to count its threads in, or one that is somebody else's. Where a system call filter says that clone3(2) does
-/// not exist, by clone(2).
+/// As [`clone_again`] with no namespaces, for a process that may be under a system call filter: asks the kernel whether
+/// there are other threads, where it may.
 ///
 /// # Errors
 /// [`CloneError::Threads`] when the kernel says that there are others; its refusal otherwise.
-pub fn clone_again(child: impl FnOnce() -> i32) -> std::result::Result<Child, CloneError> {
+pub fn clone_plain(child: impl FnOnce() -> i32) -> std::result::Result<Child, CloneError> {
     // SAFETY: CLONE_THREAD changes nothing; the kernel refuses it (EINVAL) to a process with more than one thread.
     let alone = unsafe { libc::syscall(libc::SYS_unshare, libc::CLONE_THREAD) };
     let refused = (alone < 0).then(|| Error::last("unshare(CLONE_THREAD)").errno());
     if refused == Some(Errno::INVAL) {
         return Err(CloneError::Threads { flags: CloneFlags::empty(), threads: 2 });
     }
-    let mut pidfd: libc::c_int = -1;
-    // SAFETY: all-zero is the kernel's default for this struct of integers.
-    let mut kernel_args: libc::clone_args = unsafe { std::mem::zeroed() };
-    kernel_args.flags = libc::CLONE_PIDFD as u64;
-    kernel_args.pidfd = &raw mut pidfd as u64;
-    kernel_args.exit_signal = libc::SIGCHLD as u64;
-    // SAFETY: as in `clone3`. That there is one thread the kernel has just said, or, where a filter forbids asking, the
-    // caller upholds.
-    let mut pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut kernel_args, size_of::<libc::clone_args>()) };
-    if pid < 0 && Error::last("clone3").errno() == Errno::NOSYS {
-        let flags = libc::CLONE_PIDFD | libc::SIGCHLD;
-        // SAFETY: the same by the older call: no new stack, and the descriptor where clone(2) with CLONE_PIDFD puts it.
-        pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut pidfd, 0, 0) };
-    }
-    match pid {
-        0 => {
-            let code = catch_unwind(AssertUnwindSafe(child)).unwrap_or(101);
-            // SAFETY: ends the process without running exit handlers, which are not its to run.
-            unsafe { libc::_exit(code) }
-        }
-        pid if pid > 0 => {
-            // SAFETY: CLONE_PIDFD stored a new descriptor there, owned by nobody else.
-            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            Ok(Child { pid: i32::try_from(pid).unwrap_or(i32::MAX), pidfd })
-        }
-        _ => Err(Error::last("clone3({flags=CLONE_PIDFD, exit_signal=SIGCHLD})").into()),
-    }
+    clone_again(CloneArgs::default(), child)
 }
 
 /// Opens a descriptor of process `pid` (pidfd_open(2)), close-on-exec.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Installing a seccomp filter (seccomp(2)) on the calling thread.
 
+use std::os::fd::{FromRawFd, OwnedFd};
+
 use crate::error::{Result, check};
 
 /// One instruction of a classic BPF program, laid out as the kernel's `struct sock_filter`.
@@ -23,11 +25,26 @@ struct SockFprog {
     filter: *const SockFilter,
 }
 
-/// Installs `filter` with `flags` (`SECCOMP_FILTER_FLAG_…`). Needs `no_new_privs` or `CAP_SYS_ADMIN`.
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
+const NEW_LISTENER: u32 = 8;
+
+/// Installs `filter` with `flags` (`SECCOMP_FILTER_FLAG_…`, without a listener's). Needs `no_new_privs` or
+/// `CAP_SYS_ADMIN`.
 ///
 /// # Errors
 /// `EINVAL` for a program the kernel's verifier refuses, or one that is empty or longer than 4096 instructions.
 pub fn install(filter: &[SockFilter], flags: u32) -> Result<()> {
+    set_mode_filter(filter, flags & !NEW_LISTENER).map(drop)
+}
+
+/// As [`install`]; what the filter notifies of is asked for at the descriptor returned, close-on-exec.
+pub fn install_with_listener(filter: &[SockFilter], flags: u32) -> Result<OwnedFd> {
+    let number = set_mode_filter(filter, flags | NEW_LISTENER)?;
+    // SAFETY: with this flag the call returns a new descriptor, owned by nobody else. It fits in an int.
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(number).unwrap_or(-1)) })
+}
+
+fn set_mode_filter(filter: &[SockFilter], flags: u32) -> Result<libc::c_long> {
     let call = || format!("seccomp(SECCOMP_SET_MODE_FILTER, {flags:#x}, {{len={}}})", filter.len());
     let length =
         libc::c_ushort::try_from(filter.len()).map_err(|_| crate::Error::new(call(), rustix::io::Errno::INVAL))?;
@@ -35,7 +52,7 @@ pub fn install(filter: &[SockFilter], flags: u32) -> Result<()> {
     // SAFETY: the kernel copies and verifies `length` instructions from a slice that outlives the call.
     let returned =
         unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
-    check(returned, call).map(drop)
+    check(returned, call)
 }
 
 #[cfg(test)]

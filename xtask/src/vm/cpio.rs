@@ -11,6 +11,7 @@ pub(super) struct Archive {
 
 const DIRECTORY: u32 = 0o040_755;
 const EXECUTABLE: u32 = 0o100_755;
+const SET_USER_ID: u32 = 0o104_755;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 
 impl Archive {
@@ -22,6 +23,11 @@ impl Archive {
     /// A file, mode 0755.
     pub(super) fn file(&mut self, path: &str, content: &[u8]) {
         self.entry(path, EXECUTABLE, (0, 0), content);
+    }
+
+    /// A file that runs with the rights of its owner, root.
+    pub(super) fn set_user_id(&mut self, path: &str, content: &[u8]) {
+        self.entry(path, SET_USER_ID, (0, 0), content);
     }
 
     /// A character device: without /dev/console the first process has no output.

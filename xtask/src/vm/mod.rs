@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The vm lane: the release binary in QEMU, in software emulation, with a pure cgroup v2 hierarchy.
 //!
-//! The machine's first process is `vm_init` of the end-to-end tests: it mounts what a system has, runs its checks
-//! through the command line, says on the serial console how each went, and powers the machine off.
+//! There are three machines, which differ in what is installed: the ordinary one; one with the distribution's CRIU, so
+//! that checkpoints are tested on a kernel that this CRIU knows; and one with podman, which wants a pure v2 hierarchy, and
+//! runs its containers there by Corten and by crun.
 //!
-//! A second machine has podman, which wants a pure v2 hierarchy, and runs its containers by Corten and by crun.
+//! A machine's first process is `vm_init` of the end-to-end tests: it mounts what a system has, runs its checks
+//! through the command line, says on the serial console how each went, and powers the machine off.
 
 mod cpio;
 mod kernel;
@@ -12,6 +14,7 @@ mod programs;
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
@@ -48,49 +51,95 @@ const MODULES: &[&str] = &[
     "crc32c_generic",
 ];
 
-/// Software emulation on a busy machine is slow; a machine that hangs must still end.
-const DEADLINE: Duration = Duration::from_secs(300);
+/// What gives a user ids of others, with the rights of root.
+const ID_HELPERS: &[&str] = &["/usr/bin/newuidmap", "/usr/bin/newgidmap"];
 
-/// Boots the machine and reads its verdict.
-pub(crate) fn test(tally: &mut Tally) -> Outcome {
-    let kernel = kernel::obtain()?;
-    for (name, programs) in [("initramfs", &[][..]), ("initramfs-podman", PODMAN)] {
-        let initrd = initramfs(&kernel, name, programs)?;
-        let lines = boot(&kernel.image, &initrd)?;
-        verdict(&lines, tally)?;
-    }
-    Ok(())
+/// What CRIU asks the kernel about sockets with, and what it locks a network with.
+const CRIU_MODULES: &[&str] = &[
+    "unix_diag",
+    "inet_diag",
+    "tcp_diag",
+    "udp_diag",
+    "raw_diag",
+    "netlink_diag",
+    "af_packet_diag",
+    "nft_compat",
+    "xt_mark",
+    "nf_conntrack_netlink",
+];
+
+/// CRIU, and the programs it runs.
+const CRIU_PROGRAMS: &[&str] =
+    &["/usr/sbin/criu", "/bin/tar", "/usr/sbin/iptables-restore", "/usr/sbin/ip6tables-restore"];
+
+/// What iptables loads by name.
+const CRIU_FILES: &[&str] =
+    &["/usr/lib/x86_64-linux-gnu/xtables/libxt_mark.so", "/usr/lib/x86_64-linux-gnu/xtables/libxt_standard.so"];
+
+/// `S_ISUID` (inode(7)).
+const SET_USER_ID: u32 = 0o4000;
+
+/// One machine: what is in it beside the product, and which of the checks run there (`vm_init` knows the names).
+struct Machine {
+    checks: &'static str,
+    modules: &'static [&'static str],
+    programs: &'static [&'static str],
+    files: &'static [&'static str],
 }
 
 /// podman, what it starts, and the runtime that Corten is compared with.
 const PODMAN: &[&str] = &["/usr/bin/podman", "/usr/bin/conmon", "/usr/bin/crun"];
 
-/// The machine's first file system. What lies below `system` is copied to its root by the first process.
-fn initramfs(kernel: &kernel::Kernel, name: &str, programs: &[&str]) -> Result<PathBuf, Box<dyn Error>> {
+const MACHINES: [Machine; 3] = [
+    Machine { checks: "cgroup-v2", modules: &[], programs: ID_HELPERS, files: &[] },
+    Machine { checks: "criu", modules: CRIU_MODULES, programs: CRIU_PROGRAMS, files: CRIU_FILES },
+    Machine { checks: "podman", modules: &[], programs: PODMAN, files: &[] },
+];
+
+/// Software emulation on a busy machine is slow; a machine that hangs must still end.
+const DEADLINE: Duration = Duration::from_secs(600);
+
+/// Boots the machines, one after the other, and reads their verdicts.
+pub(crate) fn test(tally: &mut Tally) -> Outcome {
+    let kernel = kernel::obtain()?;
+    let mut failed = Vec::new();
+    for machine in &MACHINES {
+        println!("vm: the machine for {}", machine.checks);
+        let initrd = initramfs(&kernel, machine)?;
+        let lines = boot(&kernel.image, &initrd)?;
+        failed.extend(verdict(&lines, tally).err().map(|error| format!("{}: {error}", machine.checks)));
+    }
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ").into()) }
+}
+
+fn initramfs(kernel: &kernel::Kernel, machine: &Machine) -> Result<PathBuf, Box<dyn Error>> {
     let release = cargo::release_directory()?;
     let mut archive = cpio::Archive::default();
-    for directory in ["bin", "dev", "modules"] {
+    for directory in ["bin", "dev", "modules", "programs"] {
         archive.directory(directory);
     }
     archive.device("dev/console", 5, 1);
     archive.file("init", &read(&release.join("vm_init"))?);
+    archive.file("checks", machine.checks.as_bytes());
     archive.file("bin/corten", &read(&release.join("corten"))?);
     archive.file("bin/busybox", &read(Path::new("/bin/busybox"))?);
     let mut order = String::new();
-    for module in kernel.load_order(MODULES)? {
+    for module in kernel.load_order(&[MODULES, machine.modules].concat())? {
         archive.file(&format!("modules/{}.ko", module.name), &module.bytes);
         order.push_str(&format!("{}\n", module.name));
     }
     archive.file("modules/order", order.as_bytes());
-    let files = programs::files(programs)?;
-    archive.directory("system");
-    for directory in programs::directories(&files) {
-        archive.directory(&format!("system{}", directory.display()));
+    let mut places = String::new();
+    for (number, path) in programs::with_libraries(machine.programs, machine.files)?.iter().enumerate() {
+        let (name, content) = (format!("programs/{number}"), read(path)?);
+        match std::fs::metadata(path)?.mode() & SET_USER_ID {
+            0 => archive.file(&name, &content),
+            _ => archive.set_user_id(&name, &content),
+        }
+        places.push_str(&format!("{}\n", path.display()));
     }
-    for file in &files {
-        archive.file(&format!("system{}", file.display()), &read(file)?);
-    }
-    let path = cargo::root().join(format!("target/fixtures/{name}.cpio"));
+    archive.file("programs/places", places.as_bytes());
+    let path = cargo::root().join("target/fixtures/initramfs.cpio");
     std::fs::write(&path, archive.finish())?;
     Ok(path)
 }

@@ -1,34 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Programs of the distribution for the machine, each with the shared libraries that it loads.
+//! Programs of the distribution for a machine, with the shared libraries they need.
 
 use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-/// The files that these programs are made of: themselves, their loader and their libraries, by their own paths.
-pub(super) fn files(programs: &[&str]) -> Result<BTreeSet<PathBuf>, Box<dyn Error>> {
-    let mut files = BTreeSet::new();
+/// The programs, the files, and every library that one of them needs.
+pub(super) fn with_libraries(programs: &[&str], files: &[&str]) -> Result<BTreeSet<PathBuf>, Box<dyn Error>> {
+    let mut all: BTreeSet<PathBuf> = programs.iter().chain(files).map(PathBuf::from).collect();
     for program in programs {
         let output = testkit::process::command("ldd").arg(program).output()?;
         if !output.status.success() {
             return Err(format!("ldd {program}: {}", String::from_utf8_lossy(&output.stderr)).into());
         }
-        files.insert(PathBuf::from(program));
-        files.extend(libraries(&String::from_utf8_lossy(&output.stdout)));
+        let needed = libraries(&String::from_utf8_lossy(&output.stdout));
+        if needed.is_empty() {
+            return Err(format!("ldd {program} names no library").into());
+        }
+        all.extend(needed);
     }
-    Ok(files)
+    Ok(all)
 }
 
-/// The paths in what ldd(1) prints: `NAME => PATH (ADDRESS)` for a library, `PATH (ADDRESS)` for the loader.
-fn libraries(printed: &str) -> Vec<PathBuf> {
-    let paths = printed.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
-    paths.map(Path::new).map(Path::to_owned).collect()
-}
-
-/// Every directory above these files, parents first.
-pub(super) fn directories(files: &BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
-    let above = files.iter().flat_map(|file| file.ancestors().skip(1));
-    above.filter(|directory| *directory != Path::new("/") && *directory != Path::new("")).map(Path::to_owned).collect()
+/// The paths in what `ldd` prints: `name => path (address)`, or the loader's path alone.
+fn libraries(answer: &str) -> Vec<PathBuf> {
+    let path = |line: &str| line.split_whitespace().find(|word| Path::new(word).is_absolute()).map(PathBuf::from);
+    answer.lines().filter_map(path).collect()
 }
 
 #[cfg(test)]
@@ -36,10 +33,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_and_the_loader_are_found() {
-        let printed = "\tlinux-vdso.so.1 (0x0)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x1)\n\t/lib64/ld.so.2 (0x2)\n";
-        assert_eq!(libraries(printed), [PathBuf::from("/lib/x/libc.so.6"), PathBuf::from("/lib64/ld.so.2")]);
-        let above = directories(&libraries(printed).into_iter().collect());
-        assert_eq!(above.into_iter().collect::<Vec<_>>(), ["/lib", "/lib/x", "/lib64"].map(PathBuf::from));
+    fn the_libraries_and_the_loader_are_named() {
+        let answer = "\tlinux-vdso.so.1 (0x00007f)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f)\n\t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n";
+        let expected = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"];
+        assert_eq!(libraries(answer), expected.map(PathBuf::from));
     }
 }

@@ -12,10 +12,10 @@ use crate::{CgroupError, Controller};
 
 /// One value to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Setting {
-    pub(super) target: Target,
+pub(crate) struct Setting {
+    pub(crate) target: Target,
     /// File and value; kernels differ in a few names, and the first that exists is taken.
-    pub(super) choices: Vec<(String, String)>,
+    pub(crate) choices: Vec<(String, String)>,
     /// The limit in the specification's words, for messages.
     pub(super) limit: &'static str,
     pub(super) absent: Absent,
@@ -23,14 +23,14 @@ pub(super) struct Setting {
 
 /// In which of the cgroup's directories the file lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Target {
+pub(crate) enum Target {
     Controller(Controller),
     Unified,
 }
 
 /// What to do when the kernel has no such file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Absent {
+pub(crate) enum Absent {
     /// The user asked for this limit.
     Fail,
     /// It only accompanies another limit, or says "unlimited", which is what its absence means.
@@ -39,15 +39,15 @@ pub(super) enum Absent {
 
 /// What the cgroup says now, where the order of writes depends on it.
 #[derive(Debug, Default)]
-pub(super) struct Current {
+pub(crate) struct Current {
     /// v1: the limit of memory and swap together.
-    pub(super) memory_and_swap: Option<u64>,
+    pub(crate) memory_and_swap: Option<u64>,
     /// Memory in use, when the new limit must not be below it.
-    pub(super) usage: Option<u64>,
+    pub(crate) usage: Option<u64>,
 }
 
 /// Where a controller can be used, if anywhere.
-pub(super) type Offers<'a> = &'a dyn Fn(Controller) -> Option<Version>;
+pub(crate) type Offers<'a> = &'a dyn Fn(Controller) -> Option<Version>;
 
 /// Collects settings.
 pub(super) struct Planner<'a> {
@@ -59,11 +59,11 @@ pub(super) struct Planner<'a> {
 
 /// Everything to do for a set of limits.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// The program that decides about devices, where there is no controller for that.
-    pub(super) device_program: Option<Vec<Instruction>>,
+    pub(crate) device_program: Option<Vec<Instruction>>,
     /// What to write, in order.
-    pub(super) settings: Vec<Setting>,
+    pub(crate) settings: Vec<Setting>,
 }
 
 impl Planner<'_> {
@@ -114,7 +114,7 @@ pub(crate) fn without_meaning(resources: &LinuxResources, version: Option<Versio
 }
 
 /// What to do for `resources`.
-pub(super) fn plan(
+pub(crate) fn plan(
     resources: &LinuxResources,
     offers: Offers<'_>,
     has_unified: bool,

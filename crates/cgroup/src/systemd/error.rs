@@ -34,6 +34,14 @@ pub enum SystemdError {
         /// The value.
         value: String,
     },
+    /// An annotation that asks for a property with something that is no value.
+    #[error("annotation {name} of {value:?} is not a property of a unit")]
+    Annotation {
+        /// The annotation.
+        name: String,
+        /// Its value.
+        value: String,
+    },
     /// An unprivileged user's systemd manages nothing under v1.
     #[error("an unprivileged user's systemd cannot make cgroups under cgroup v1")]
     UserUnderV1,
@@ -88,7 +96,9 @@ impl Classify for SystemdError {
     fn kind(&self) -> Kind {
         match self {
             SystemdError::NoAnswer { .. } => Kind::Unavailable,
-            SystemdError::Path { .. } | SystemdError::Limit { .. } => Kind::InvalidArgument,
+            SystemdError::Path { .. } | SystemdError::Limit { .. } | SystemdError::Annotation { .. } => {
+                Kind::InvalidArgument
+            }
             SystemdError::UserUnderV1 => Kind::Unsupported,
             SystemdError::Job { .. } | SystemdError::Unexpected { .. } => Kind::Internal,
             SystemdError::Bus(BusError::Refused { name, .. }) => match name.as_str() {

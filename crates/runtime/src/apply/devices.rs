@@ -3,12 +3,15 @@
 
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, Uid, chownat, major, makedev, minor, mknodat, statat, symlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, chownat, major, makedev, minor, mknodat, statat, symlinkat};
 use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::StepError;
-use super::files::Files;
+use super::files::{Files, attach};
+use super::mounts::stat;
 use crate::plan::{Device, DeviceKind};
+use crate::resolve::Leaf;
 
 fn split(path: &Path) -> Result<(&Path, &std::ffi::OsStr), StepError> {
     path.parent().zip(path.file_name()).ok_or(StepError::NotExpected { path: path.into(), expected: "a file's path" })
@@ -16,6 +19,9 @@ fn split(path: &Path) -> Result<(&Path, &std::ffi::OsStr), StepError> {
 
 impl Files {
     pub(super) fn make_device(&mut self, device: &Device) -> Result<(), StepError> {
+        if device.bind {
+            return self.bind_device(device);
+        }
         let (parent, name) = split(&device.path)?;
         let parent = self.directory(parent)?;
         let kind = match device.kind {
@@ -39,6 +45,23 @@ impl Files {
                 sys::Error::new(format!("fchownat({name:?}, {}, {})", device.uid, device.gid), errno)
             })?;
         }
+        Ok(())
+    }
+
+    /// Binds the device file that the host has at the same path, if it is the same device.
+    fn bind_device(&mut self, device: &Device) -> Result<(), StepError> {
+        let path = &device.path;
+        let tree = open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
+            .map_err(|errno| sys::Error::new(format!("open_tree(AT_FDCWD, {path:?}, OPEN_TREE_CLONE)"), errno))?;
+        let found = stat(&tree)?;
+        let kind = if device.kind == DeviceKind::Block { FileType::BlockDevice } else { FileType::CharacterDevice };
+        let number = (major(found.st_rdev), minor(found.st_rdev));
+        if FileType::from_raw_mode(found.st_mode) != kind || number != (device.major, device.minor) {
+            let expected = "on the host the device that the container is to have there";
+            return Err(StepError::NotExpected { path: path.clone(), expected });
+        }
+        let target = self.root()?.ensure(path, Leaf::File)?;
+        attach(&tree, &target)?;
         Ok(())
     }
 

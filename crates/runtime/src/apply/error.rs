@@ -34,6 +34,13 @@ pub(crate) enum StepError {
     /// Something in the way that is not what it must be.
     #[error("{path:?} is not {expected}")]
     NotExpected { path: PathBuf, expected: &'static str },
+    /// The kernel will not clone a mount without those below it, whose root would then be seen through them.
+    #[error("{path:?} cannot be bound alone")]
+    NotAlone {
+        path: PathBuf,
+        #[source]
+        source: sys::Error,
+    },
     /// A mount's destination leads into the kernel's own interface.
     #[error("{path:?} leads into procfs")]
     LeadsIntoProc { path: PathBuf },
@@ -46,6 +53,9 @@ pub(crate) enum StepError {
     /// The plan asks for what the launcher did not hand over: a bug.
     #[error("the launcher did not provide {what}")]
     NotProvided { what: &'static str },
+    /// The intermediate process could not make the container's.
+    #[error(transparent)]
+    Clone(#[from] sys::process::CloneError),
     /// `start` cannot be waited for.
     #[error("wait for start")]
     Fifo(#[source] sys::Error),
@@ -64,11 +74,14 @@ impl Classify for ApplyError {
             ApplyError::Executable(error) => error.kind(),
             ApplyError::Operation { source, .. } => match source {
                 StepError::Call(error) => kind_of_io(&error.to_io()),
-                StepError::NotExpected { .. } | StepError::LeadsIntoProc { .. } | StepError::OutsideContainer => {
-                    Kind::InvalidArgument
-                }
+                StepError::NotExpected { .. }
+                | StepError::NotAlone { .. }
+                | StepError::LeadsIntoProc { .. }
+                | StepError::OutsideContainer => Kind::InvalidArgument,
                 StepError::Hook(error) => error.kind(),
                 StepError::Executable(error) => error.kind(),
+                StepError::Clone(sys::process::CloneError::Call(error)) => kind_of_io(&error.to_io()),
+                StepError::Clone(sys::process::CloneError::Threads { .. }) => Kind::Internal,
                 StepError::ParentGone | StepError::NotProvided { .. } | StepError::Fifo(_) => Kind::Internal,
             },
         }
@@ -77,6 +90,9 @@ impl Classify for ApplyError {
     fn hint(&self) -> Option<String> {
         match self {
             ApplyError::Executable(error) => error.hint(),
+            ApplyError::Operation { source: StepError::NotAlone { .. }, .. } => {
+                Some("in a user namespace, what has mounts below it can only be bound with them: use rbind".into())
+            }
             ApplyError::Hook(_) | ApplyError::Operation { .. } => None,
         }
     }

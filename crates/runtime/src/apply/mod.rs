@@ -10,9 +10,10 @@ mod devices;
 mod error;
 mod files;
 mod masks;
-mod mounts;
+pub(crate) mod mounts;
 mod process;
 mod root;
+mod stage;
 mod terminal;
 
 use std::ffi::CString;
@@ -28,6 +29,7 @@ pub(crate) use error::{ApplyError, StepError};
 use files::Files;
 
 use crate::hooks::{self, Context, Place};
+use crate::listener::Listener;
 use crate::message::{Message, Question, Step};
 use crate::plan::{Hook, HookKind, NamespaceSource, Operation, Plan};
 
@@ -58,6 +60,10 @@ pub(crate) struct Prepared<'a> {
     pub(crate) answers: Option<OwnedFd>,
     /// What hooks are told, if the plan has any.
     pub(crate) hooks: Option<&'a Context>,
+    /// What the launcher opened for operations, by their place in the plan.
+    pub(crate) trees: Vec<(usize, OwnedFd)>,
+    /// Who is given the listener of a filter that notifies.
+    pub(crate) listener: Option<&'a Listener>,
     pub(crate) trace: bool,
 }
 
@@ -84,11 +90,26 @@ pub(crate) const NAME: &std::ffi::CStr = c"corten:starting";
 /// wait for a dead launcher's answer.
 pub(crate) fn run(prepared: &Prepared<'_>, launchers: Option<BorrowedFd<'_>>) -> i32 {
     let mut child = Child::new(prepared);
-    let Err(error) = child.apply(launchers);
-    child.fail(&Report::from(&error));
-    // What is left of the child's descriptors may be closed already, so their owners are not dropped.
-    std::mem::forget(child);
-    1
+    child.staging = prepared.plan.staged();
+    let result = match launchers.map_or(Ok(()), sys::fds::close) {
+        Err(error) => Err(first(error)),
+        Ok(()) if child.staging => child.apply_stage(),
+        Ok(()) => child.apply().map(|never| match never {}),
+    };
+    child.end(result)
+}
+
+/// Does in the container's process what the intermediate process left of the plan. `proc` is the host's procfs.
+fn run_sibling(prepared: &Prepared<'_>, proc: Option<BorrowedFd<'_>>) -> i32 {
+    let mut child = Child::new(prepared);
+    child.host_proc = proc;
+    // The launcher must know this process before it hears anything of it.
+    let result = child.await_answer().map_err(first).and_then(|()| child.apply());
+    child.end(result.map(|never| match never {}))
+}
+
+fn first(source: impl Into<StepError>) -> ApplyError {
+    ApplyError::Operation { operation: "begin".into(), source: source.into() }
 }
 
 /// An operation as an error names it: with its place in the spec, where it has one.
@@ -104,7 +125,17 @@ enum Never {}
 
 struct Child<'a> {
     prepared: &'a Prepared<'a>,
+    /// Whether this is the intermediate process.
+    staging: bool,
+    /// The host's procfs, where another may have been entered before this process was made.
+    host_proc: Option<BorrowedFd<'a>>,
+    /// The same in the intermediate process.
+    proc: Option<OwnedFd>,
+    /// The file for the offsets of a new time namespace's clocks.
+    offsets: Option<OwnedFd>,
     files: Files,
+    /// What this process opened for operations, by their place in the plan.
+    trees: Vec<(usize, OwnedFd)>,
     steps: Vec<Step>,
     /// Where the status pipe is after the other descriptors were closed.
     status: Option<OwnedFd>,
@@ -127,7 +158,12 @@ impl<'a> Child<'a> {
     fn new(prepared: &'a Prepared<'a>) -> Child<'a> {
         Child {
             prepared,
+            staging: false,
+            host_proc: None,
+            proc: None,
+            offsets: None,
             files: Files::default(),
+            trees: Vec::new(),
             steps: Vec::new(),
             status: None,
             answers: None,
@@ -141,11 +177,32 @@ impl<'a> Child<'a> {
         }
     }
 
-    fn apply(&mut self, launchers: Option<BorrowedFd<'_>>) -> Result<Never, ApplyError> {
-        let first = |source| ApplyError::Operation { operation: "begin".into(), source };
-        launchers.map_or(Ok(()), sys::fds::close).map_err(|error| first(error.into()))?;
-        self.begin().map_err(first)?;
-        for (index, operation) in self.prepared.plan.operations.iter().enumerate() {
+    /// Reports what went wrong, and is the exit code.
+    fn end(self, result: Result<(), ApplyError>) -> i32 {
+        if let Err(error) = &result {
+            self.tell(&Message::Failed(Report::from(error)));
+        }
+        // What is left of the child's descriptors may be closed already, so their owners are not dropped.
+        std::mem::forget(self);
+        i32::from(result.is_err())
+    }
+
+    fn apply_stage(&mut self) -> Result<(), ApplyError> {
+        self.open_early(&self.prepared.plan.stage).map_err(first)?;
+        self.carry_out(&self.prepared.plan.stage)?;
+        let operation = format!("clone {}", self.prepared.plan.create);
+        self.make_sibling().map_err(|source| ApplyError::Operation { operation, source })
+    }
+
+    fn apply(&mut self) -> Result<Never, ApplyError> {
+        self.carry_out(&self.prepared.plan.operations)?;
+        let source = StepError::NotProvided { what: "a command" };
+        Err(ApplyError::Operation { operation: "execute".into(), source })
+    }
+
+    fn carry_out(&mut self, operations: &[Operation]) -> Result<(), ApplyError> {
+        self.begin(operations).map_err(first)?;
+        for (index, operation) in operations.iter().enumerate() {
             self.step(index, operation).map_err(|source| match source {
                 StepError::Executable(error) => ApplyError::Executable(error),
                 StepError::Hook(error) => ApplyError::Hook(error),
@@ -155,21 +212,26 @@ impl<'a> Child<'a> {
                 self.steps.push(Step::now(operation.to_string()));
             }
         }
-        let source = StepError::NotProvided { what: "a command" };
-        Err(ApplyError::Operation { operation: "execute".into(), source })
+        Ok(())
     }
 
     /// Before anything is entered: nobody inside may look into a process that still is ours (see `protect`), and
-    /// modes given to files are meant as they are.
-    fn begin(&mut self) -> Result<(), StepError> {
-        sys::prctl::set_dumpable(false)?;
+    /// modes given to files are meant as they are. Where the plan says so, hiding comes a little later: a launcher
+    /// without rights can do nothing for a hidden process.
+    fn begin(&mut self, operations: &[Operation]) -> Result<(), StepError> {
+        if !operations.contains(&Operation::Hide) {
+            sys::prctl::set_dumpable(false)?;
+        }
         sys::prctl::set_name(NAME)?;
         rustix::process::umask(rustix::fs::Mode::empty());
-        if self.prepared.fifo.is_some() {
+        if self.prepared.fifo.is_some() && !self.staging {
             use rustix::fs::OFlags;
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let opened = rustix::fs::open("/proc/self/fd", flags, rustix::fs::Mode::empty())
-                .map_err(|errno| sys::Error::new("open(\"/proc/self/fd\", O_PATH)", errno))?;
+            let opened = match self.host_proc {
+                Some(proc) => rustix::fs::openat(proc, "self/fd", flags, rustix::fs::Mode::empty()),
+                None => rustix::fs::open("/proc/self/fd", flags, rustix::fs::Mode::empty()),
+            };
+            let opened = opened.map_err(|errno| sys::Error::new("open(\"/proc/self/fd\", O_PATH)", errno))?;
             self.own_descriptors = Some(opened);
         }
         if self.prepared.plan.operations.iter().any(|operation| matches!(operation, Operation::Label { .. })) {
@@ -195,13 +257,20 @@ impl<'a> Child<'a> {
                 }
             }
             Operation::UnshareCgroup => sys::namespace::unshare(CloneFlags::NEWCGROUP)?,
-            Operation::Outside(_) => self.ask(Question::Outside { operation: index })?,
+            Operation::Outside(_) => self.ask(Question::Outside { stage: self.staging, operation: index })?,
+            Operation::UnshareUser => sys::namespace::unshare(CloneFlags::NEWUSER)?,
+            Operation::Hide => sys::prctl::set_dumpable(false)?,
+            Operation::TakeIds { uid, gid } => self.take_ids(*uid, *gid)?,
+            Operation::TimeOffsets(offsets) => self.time_offsets(offsets)?,
             Operation::NewSession => self.new_session()?,
             Operation::DetachPropagation => root::detach_propagation()?,
             Operation::HostPropagation { propagation, recursive } => root::host_propagation(*propagation, *recursive)?,
             Operation::AttachRootInPlace(path) => self.files.attach_root_in_place(path)?,
-            Operation::AttachRoot(source) => self.files.attach_root(source, self.prepared.rootfs)?,
-            Operation::Mount(mount) => self.files.mount(mount)?,
+            Operation::OpenTrees => self.open_trees()?,
+            Operation::AttachRoot(source) => {
+                self.files.attach_root(source, self.prepared.rootfs, find(index, &self.trees, &self.prepared.trees))?
+            }
+            Operation::Mount(mount) => self.files.mount(mount, find(index, &self.trees, &self.prepared.trees))?,
             Operation::Device(device) => self.files.make_device(device)?,
             Operation::Symlink { target, path } => self.files.make_symlink(target, path)?,
             Operation::Terminal { console, uid } => self.terminal(*console, *uid)?,
@@ -247,8 +316,8 @@ impl<'a> Child<'a> {
     }
 
     fn join(&self, kind: CloneFlags, source: &NamespaceSource) -> Result<(), StepError> {
-        // Entered by the launcher, because it only concerns children.
-        if kind == CloneFlags::NEWPID {
+        // Entered by whoever makes this process, because it only concerns children.
+        if kind == CloneFlags::NEWPID && !self.staging {
             return Ok(());
         }
         let prepared = || self.prepared.namespaces.iter().find(|(found, _)| *found == kind).map(|(_, fd)| fd.as_fd());
@@ -260,6 +329,15 @@ impl<'a> Child<'a> {
         Ok(())
     }
 
+    fn open_trees(&mut self) -> Result<(), StepError> {
+        for (index, operation) in self.prepared.plan.operations.iter().enumerate() {
+            if let Some(tree) = crate::prepare::tree(operation)? {
+                self.trees.push((index, tree));
+            }
+        }
+        Ok(())
+    }
+
     fn say(&self, message: &Message) -> io::Result<()> {
         let status = self.status.as_ref().unwrap_or(&self.prepared.status);
         message.write(&mut Writer(status.as_fd()))
@@ -267,9 +345,13 @@ impl<'a> Child<'a> {
 
     /// Asks the launcher for something, and waits until it is done. A launcher that cannot do it ends this process.
     fn ask(&self, question: Question) -> Result<(), StepError> {
+        self.say(&Message::Ask(question)).map_err(|_| StepError::ParentGone)?;
+        self.await_answer()
+    }
+
+    fn await_answer(&self) -> Result<(), StepError> {
         let answers = self.answers.as_ref().or(self.prepared.answers.as_ref());
         let answers = answers.ok_or(StepError::NotProvided { what: "answers" })?;
-        self.say(&Message::Ask(question)).map_err(|_| StepError::ParentGone)?;
         let mut answer = [0];
         match rustix::io::retry_on_intr(|| rustix::io::read(answers, &mut answer)) {
             Ok(0) => Err(StepError::ParentGone),
@@ -290,8 +372,21 @@ impl<'a> Child<'a> {
         }
     }
 
-    fn fail(&self, report: &Report) {
-        self.tell(&Message::Failed(report.clone()));
+    /// Says that the next thing is execve: whoever waits must hear it, or would take the pipe's end for a failure.
+    /// A launcher that has gone its way (`create`) listens no more, and need not.
+    fn announce(&self) -> Result<(), StepError> {
+        let call = |error: io::Error| {
+            let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+            sys::Error::new("write(status, \"executing\")", errno)
+        };
+        match &self.started {
+            Some(started) => Message::Executing.write(&mut Writer(started.as_fd())).map_err(call)?,
+            None => match self.say(&Message::Executing).map_err(call) {
+                Err(error) if error.errno() != rustix::io::Errno::PIPE => return Err(error.into()),
+                _ => {}
+            },
+        }
+        Ok(())
     }
 
     /// Tells the launcher, and whoever called `start`. There is nobody else when neither is listening any more.
@@ -301,6 +396,11 @@ impl<'a> Child<'a> {
             message.write(&mut Writer(started.as_fd())).unwrap_or_default();
         }
     }
+}
+
+/// What was opened for the operation at this place.
+fn find<'a>(index: usize, here: &'a [(usize, OwnedFd)], outside: &'a [(usize, OwnedFd)]) -> Option<BorrowedFd<'a>> {
+    here.iter().chain(outside).find(|(place, _)| *place == index).map(|(_, tree)| tree.as_fd())
 }
 
 /// Writes to a descriptor without owning it.

@@ -21,14 +21,24 @@ use crate::resolve::Leaf;
 type Parameter<'a> = (&'a str, Option<&'a str>);
 
 impl Files {
-    pub(super) fn mount(&mut self, mount: &MountOperation) -> Result<(), StepError> {
+    pub(super) fn mount(&mut self, mount: &MountOperation, opened: Option<BorrowedFd<'_>>) -> Result<(), StepError> {
         self.forget_directory();
         let attached = match &mount.source {
-            MountSource::FileSystem { kind, source, parameters, copy_up } => {
-                self.new_file_system(mount, kind, source.as_deref(), parameters, *copy_up)?
-            }
+            MountSource::FileSystem { .. } => self.new_file_system(mount)?,
             MountSource::Existing { parameters } => self.remount(mount, parameters)?,
-            MountSource::Bind { source, recursive } => self.bind(mount, source, *recursive)?,
+            MountSource::Bind { opened: true, .. } => {
+                let opened = opened.ok_or(StepError::NotProvided { what: "what is bound" })?;
+                let tree = rustix::io::fcntl_dupfd_cloexec(opened, 3)
+                    .map_err(|errno| sys::Error::new("fcntl(what is bound, F_DUPFD_CLOEXEC, 3)", errno))?;
+                self.bind(mount, tree)?
+            }
+            MountSource::Bind { source, recursive, .. } => {
+                let tree = host_tree(source, *recursive).map_err(|error| match error.errno() {
+                    Errno::INVAL if !recursive => StepError::NotAlone { path: source.clone(), source: error },
+                    _ => error.into(),
+                })?;
+                self.bind(mount, tree)?
+            }
             MountSource::Cgroup1 { hierarchies, namespace } => self.cgroup1(mount, hierarchies, *namespace)?,
         };
         for (propagation, recursive) in &mount.propagation {
@@ -38,23 +48,24 @@ impl Files {
         Ok(())
     }
 
-    fn new_file_system(
-        &mut self,
-        mount: &MountOperation,
-        kind: &str,
-        source: Option<&str>,
-        parameters: &[(String, Option<String>)],
-        copy_up: bool,
-    ) -> Result<OwnedFd, StepError> {
+    fn new_file_system(&mut self, mount: &MountOperation) -> Result<OwnedFd, StepError> {
+        let MountSource::FileSystem { kind, source, parameters, copy_up, otherwise } = &mount.source else {
+            return Err(StepError::NotProvided { what: "a file system" });
+        };
+        let (kind, source) = (kind.as_str(), source.as_deref());
         let root = self.root()?;
         let mut parameters: Vec<Parameter<'_>> =
             parameters.iter().map(|(key, value)| (key.as_str(), value.as_deref())).collect();
         let mode;
         let target = if matches!(kind, "proc" | "sysfs") {
             // The kernel's own interfaces are where they are expected, or nowhere.
-            root.ensure_no_links(&mount.destination)?
+            root.ensure_no_links(&mount.destination, Leaf::Directory)?
         } else {
-            let existing = root.open(&mount.destination, OFlags::PATH | OFlags::DIRECTORY).ok();
+            let existing = match root.open(&mount.destination, OFlags::PATH | OFlags::DIRECTORY) {
+                Ok(existing) => Some(existing),
+                Err(error) if error.errno() == Errno::NOENT => None,
+                Err(error) => return Err(error.into()),
+            };
             if let (Some(existing), "tmpfs") = (&existing, kind)
                 && !parameters.iter().any(|(key, _)| *key == "mode")
             {
@@ -70,8 +81,16 @@ impl Files {
         if kind != "proc" {
             refuse_procfs(target.as_fd(), &mount.destination)?;
         }
-        let made = new_mount(kind, source, &parameters, mount.attributes.set)?;
-        if copy_up {
+        let made = match (new_mount(kind, source, &parameters, mount.attributes.set), otherwise) {
+            (Err(StepError::Call(error)), Some(path)) if error.errno() == Errno::PERM => {
+                let tree = host_tree(path, true)?;
+                let attributes = Attributes { set: mount.attributes.set, ..Attributes::default() };
+                sys::mount::setattr(tree.as_fd(), true, &attributes)?;
+                tree
+            }
+            (made, _) => made?,
+        };
+        if *copy_up {
             let owned = !parameters.iter().any(|(key, _)| matches!(*key, "uid" | "gid"));
             copy_up::copy_up(target.as_fd(), made.as_fd(), owned)?;
         }
@@ -82,16 +101,7 @@ impl Files {
         Ok(made)
     }
 
-    fn bind(&mut self, mount: &MountOperation, source: &Path, recursive: bool) -> Result<OwnedFd, StepError> {
-        let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        if recursive {
-            flags |= OpenTreeFlags::AT_RECURSIVE;
-        }
-        let tree = open_tree(CWD, source, flags).map_err(|errno| {
-            let recursive = if recursive { "|AT_RECURSIVE" } else { "" };
-            let flags = format!("OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC{recursive}");
-            sys::Error::new(format!("open_tree(AT_FDCWD, {source:?}, {flags})"), errno)
-        })?;
+    fn bind(&mut self, mount: &MountOperation, tree: OwnedFd) -> Result<OwnedFd, StepError> {
         set_attributes(tree.as_fd(), mount)?;
         let is_directory = FileType::from_raw_mode(stat(&tree)?.st_mode) == FileType::Directory;
         let leaf = if is_directory { Leaf::Directory } else { Leaf::File };
@@ -142,7 +152,7 @@ impl Files {
         namespace: bool,
     ) -> Result<OwnedFd, StepError> {
         let root = self.root()?;
-        let target = root.ensure_no_links(&mount.destination)?;
+        let target = root.ensure_no_links(&mount.destination, Leaf::Directory)?;
         let attributes = mount.attributes.set;
         let top = new_mount("tmpfs", Some("cgroup"), &[("mode", Some("755"))], attributes & !ATTR_RDONLY)?;
         attach(&top, &target)?;
@@ -175,6 +185,19 @@ impl Files {
         }
         Ok(top)
     }
+}
+
+/// A detached clone of a file or directory of the host, with all that is mounted below it when `recursive`.
+pub(crate) fn host_tree(source: &Path, recursive: bool) -> sys::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    open_tree(CWD, source, flags).map_err(|errno| {
+        let recursive = if recursive { "|AT_RECURSIVE" } else { "" };
+        let flags = format!("OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC{recursive}");
+        sys::Error::new(format!("open_tree(AT_FDCWD, {source:?}, {flags})"), errno)
+    })
 }
 
 /// A bind mount of a cgroup's directory on the host.
@@ -279,7 +302,7 @@ fn set_attributes(tree: BorrowedFd<'_>, mount: &MountOperation) -> Result<(), St
 
 /// Nothing may be mounted over the kernel's own interface by way of a link: it could hide from the container's
 /// programs, and from its masks, what they rely on.
-fn refuse_procfs(target: BorrowedFd<'_>, destination: &Path) -> Result<(), StepError> {
+pub(super) fn refuse_procfs(target: BorrowedFd<'_>, destination: &Path) -> Result<(), StepError> {
     let statfs = fstatfs(target).map_err(|errno| sys::Error::new(format!("fstatfs({})", target.as_raw_fd()), errno))?;
     if statfs.f_type == PROC_SUPER_MAGIC {
         return Err(StepError::LeadsIntoProc { path: destination.to_owned() });

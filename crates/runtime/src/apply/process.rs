@@ -15,9 +15,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sys::capability::{self, Sets};
 
 use super::mounts::stat;
+use super::stage::set_groups;
 use super::{Child, StepError, abandon};
 use crate::executable;
-use crate::message::Message;
+use crate::message::{Message, Question};
 use crate::plan::{CapabilitySets, LabelKind, Operation, SYS_ADMIN, capability_name};
 
 /// More CPUs than any kernel is built for.
@@ -36,7 +37,7 @@ impl Child<'_> {
             Operation::Personality(domain) => sys::personality::set(*domain)?,
             Operation::Label { kind, label } => self.label(*kind, label)?,
             Operation::CloseDescriptors { preserve } => {
-                self.close_descriptors(*preserve, self.prepared.plan.asks_after(index))?;
+                self.close_descriptors(*preserve, self.asks_after(index))?;
             }
             Operation::Home => self.home = home(self.home_uid())?,
             Operation::WorkingDirectory(path) => self.working_directory(path)?,
@@ -53,6 +54,12 @@ impl Child<'_> {
                 let filter = self.prepared.filter.as_ref().ok_or(StepError::NotProvided { what: "a filter" })?;
                 sys::seccomp::install(&filter.instructions, filter.flags)?;
             }
+            Operation::SeccompListener => {
+                let filter = self.prepared.filter.as_ref().ok_or(StepError::NotProvided { what: "a filter" })?;
+                let listener = sys::seccomp::install_with_listener(&filter.instructions, filter.flags)?;
+                // From here on any call but write may wait for who listens, and nobody does before this was answered.
+                self.ask(Question::Listener { descriptor: listener.as_raw_fd() })?;
+            }
             Operation::Ambient(set) => self.ambient(*set)?,
             Operation::DieWithParent => self.die_with_parent()?,
             Operation::Umask(mask) => {
@@ -62,6 +69,11 @@ impl Child<'_> {
             other => self.scheduling_step(other)?,
         }
         Ok(())
+    }
+
+    /// Whether something is asked of the launcher after the operation at this place.
+    fn asks_after(&self, index: usize) -> bool {
+        self.prepared.plan.operations.iter().skip(index + 1).any(Operation::asks)
     }
 
     pub(super) fn new_session(&mut self) -> Result<(), StepError> {
@@ -146,19 +158,22 @@ impl Child<'_> {
 
     fn oom_score(&self, score: i32) -> Result<(), StepError> {
         const PATH: &str = "/proc/self/oom_score_adj";
-        let file = openat(CWD, PATH, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
-        if let Ok(file) = &file {
+        let opened = openat(CWD, PATH, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| sys::Error::new(format!("openat(AT_FDCWD, {PATH:?}, O_WRONLY|O_CLOEXEC)"), errno));
+        if let Ok(file) = &opened {
             super::mounts::require_procfs(file.as_fd(), Path::new(PATH))?;
         }
-        let written = file.and_then(|file| rustix::io::write(&file, score.to_string().as_bytes()));
+        let written = opened.and_then(|file| {
+            let written = rustix::io::write(&file, score.to_string().as_bytes());
+            written.map_err(|errno| sys::Error::new(format!("write({PATH:?}, \"{score}\")"), errno))
+        });
         match written {
             Ok(_) => Ok(()),
-            Err(errno @ (Errno::ACCESS | Errno::PERM)) => {
-                let error = sys::Error::new(format!("write({PATH:?}, \"{score}\")"), errno);
+            Err(error) if matches!(error.errno(), Errno::ACCESS | Errno::PERM) => {
                 self.warn(format!("the OOM score stays as it is: {error}"));
                 Ok(())
             }
-            Err(errno) => Err(sys::Error::new(format!("write({PATH:?}, \"{score}\")"), errno).into()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -199,7 +214,7 @@ impl Child<'_> {
         let own = self.own_descriptors.as_ref().map(|fd| aside(fd.as_fd())).transpose()?;
         let answers = self.prepared.answers.as_ref().filter(|_| asks).map(|fd| aside(fd.as_fd())).transpose()?;
         self.files.abandon();
-        abandon((self.own_descriptors.take(), self.attributes.take()));
+        abandon((self.own_descriptors.take(), self.attributes.take(), std::mem::take(&mut self.trees)));
         self.status = Some(sys::fds::place(status.as_fd(), first)?);
         let mut next = first + 1;
         if let (Some(fifo), Some(own)) = (&fifo, &own) {
@@ -241,16 +256,20 @@ impl Child<'_> {
             // Who reopens its own standard output (/dev/stdout) must own the pipe behind it.
             let standard = [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()];
             for fd in standard.into_iter().filter(|_| self.prepared.stdio.is_some()) {
-                if FileType::from_raw_mode(stat(fd)?.st_mode) == FileType::Fifo {
-                    fchown(fd, Some(Uid::from_raw(uid)), None)
-                        .map_err(|errno| sys::Error::new(format!("fchown({}, {uid}, -1)", fd.as_raw_fd()), errno))?;
+                if FileType::from_raw_mode(stat(fd)?.st_mode) != FileType::Fifo {
+                    continue;
+                }
+                match fchown(fd, Some(Uid::from_raw(uid)), None) {
+                    // A pipe of somebody who is nobody in this user namespace is not ours to give away.
+                    Ok(()) | Err(Errno::PERM) => {}
+                    Err(errno) => {
+                        return Err(sys::Error::new(format!("fchown({}, {uid}, -1)", fd.as_raw_fd()), errno).into());
+                    }
                 }
             }
             sys::prctl::set_keep_capabilities(true)?;
         }
-        let list: Vec<Gid> = groups.iter().map(|group| Gid::from_raw(*group)).collect();
-        rustix::thread::set_thread_groups(&list)
-            .map_err(|errno| sys::Error::new(format!("setgroups({groups:?})"), errno))?;
+        set_groups(groups)?;
         let group = Gid::from_raw(gid);
         rustix::thread::set_thread_res_gid(group, group, group)
             .map_err(|errno| sys::Error::new(format!("setresgid({gid}, {gid}, {gid})"), errno))?;
@@ -288,7 +307,10 @@ impl Child<'_> {
     fn wait_for_start(&mut self) -> Result<(), StepError> {
         let (fifo, own) = self.fifo.take().ok_or(StepError::NotProvided { what: "a fifo" })?;
         self.flush_steps();
-        self.say(&Message::Ready).map_err(|_| StepError::ParentGone)?;
+        self.say(&Message::Ready).map_err(|error| match Errno::from_io_error(&error) {
+            Some(Errno::PIPE) | None => StepError::ParentGone,
+            Some(errno) => sys::Error::new("write(status, \"ready\")", errno).into(),
+        })?;
         // The fifo is known by descriptor only; opening it for writing goes through the process's own list of them,
         // opened while procfs was the host's. It blocks until somebody reads.
         let name = fifo.as_raw_fd().to_string();
@@ -322,7 +344,7 @@ impl Child<'_> {
             self.steps.push(crate::Step::now("execve"));
         }
         self.flush_steps();
-        self.tell(&Message::Executing);
+        self.announce()?;
         sys::signal::reset_ignored();
         sys::signal::unblock_all()?;
         let error = sys::exec::execve(&path, &program.arguments, &environment);

@@ -6,15 +6,16 @@
 //! Where the host's root is a peer of the host's own (`rootfsPropagation` of `shared`), whatever is mounted over it would
 //! arrive there: then it is bound over its own directory, whose mount is made private first, as runc does it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
+use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 use sys::mount::{ATTR_RDONLY, Attributes, Propagation};
 
 use super::files::Files;
+use super::mounts::host_tree;
 use super::{StepError, abandon};
 use crate::plan::RootSource;
 use crate::resolve::Leaf;
@@ -35,14 +36,6 @@ fn spread(propagation: Propagation) -> Attributes {
     Attributes { propagation: Some(propagation), ..Attributes::default() }
 }
 
-fn clone_tree(path: &Path) -> sys::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    open_tree(CWD, path, flags | OpenTreeFlags::AT_RECURSIVE).map_err(|errno| {
-        let flags = "OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC|AT_RECURSIVE";
-        sys::Error::new(format!("open_tree(AT_FDCWD, {path:?}, {flags})"), errno)
-    })
-}
-
 /// Makes the mount that `path` is on private: what is mounted there then stays in this namespace.
 fn make_private(path: &Path) -> Result<(), StepError> {
     for place in path.ancestors() {
@@ -59,14 +52,20 @@ fn make_private(path: &Path) -> Result<(), StepError> {
 }
 
 impl Files {
-    pub(super) fn attach_root(&mut self, source: &RootSource, given: Option<BorrowedFd<'_>>) -> Result<(), StepError> {
+    pub(super) fn attach_root(
+        &mut self,
+        source: &RootSource,
+        given: Option<BorrowedFd<'_>>,
+        opened: Option<BorrowedFd<'_>>,
+    ) -> Result<(), StepError> {
         let root = match source {
-            RootSource::Given => {
+            RootSource::Given | RootSource::Opened(_) => {
+                let given = if *source == RootSource::Given { given } else { opened };
                 let given = given.ok_or(StepError::NotProvided { what: "a root file system" })?;
                 rustix::io::fcntl_dupfd_cloexec(given, 3)
                     .map_err(|errno| sys::Error::new("fcntl(rootfs, F_DUPFD_CLOEXEC, 3)", errno))?
             }
-            RootSource::Path(path) => clone_tree(path)?,
+            RootSource::Path(path) => host_tree(path, true)?,
         };
         // pivot_root wants a root that is not shared. One that is a slave still receives what is mounted in it outside.
         sys::mount::setattr(root.as_fd(), false, &spread(Propagation::Slave))?;
@@ -79,7 +78,7 @@ impl Files {
 
     pub(super) fn attach_root_in_place(&mut self, path: &Path) -> Result<(), StepError> {
         make_private(path)?;
-        let root = clone_tree(path)?;
+        let root = host_tree(path, true)?;
         sys::mount::setattr(root.as_fd(), false, &spread(Propagation::Private))?;
         move_mount(&root, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(|errno| {
             sys::Error::new(format!("move_mount(rootfs, \"\", AT_FDCWD, {path:?}, MOVE_MOUNT_F_EMPTY_PATH)"), errno)

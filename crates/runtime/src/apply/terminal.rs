@@ -14,7 +14,7 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{OptionalActions, OutputModes, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::files::{Files, attach};
-use super::mounts::stat;
+use super::mounts::{refuse_procfs, stat};
 use super::{Child, StepError};
 use crate::resolve::Leaf;
 
@@ -31,27 +31,28 @@ impl Child<'_> {
             self.files.root = Some(root);
         }
         let (ours, theirs) = self.files.open_terminal()?;
-        let call = |call: &str| format!("{call}({})", theirs.as_raw_fd());
+        let ioctl = |request: &str| format!("ioctl({}, {request})", theirs.as_raw_fd());
         if let Some((rows, columns)) = self.prepared.size {
             let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-            tcsetwinsize(&theirs, size).map_err(|errno| sys::Error::new(call("ioctl TIOCSWINSZ"), errno))?;
+            tcsetwinsize(&theirs, size).map_err(|errno| sys::Error::new(ioctl("TIOCSWINSZ"), errno))?;
         }
         if self.prepared.plain_newlines {
             // Before the command can write its first line.
-            let mut settings = tcgetattr(&theirs).map_err(|errno| sys::Error::new(call("ioctl TCGETS"), errno))?;
+            let mut settings = tcgetattr(&theirs).map_err(|errno| sys::Error::new(ioctl("TCGETS"), errno))?;
             settings.output_modes.remove(OutputModes::ONLCR);
             tcsetattr(&theirs, OptionalActions::Now, &settings)
-                .map_err(|errno| sys::Error::new(call("ioctl TCSETS"), errno))?;
+                .map_err(|errno| sys::Error::new(ioctl("TCSETS"), errno))?;
         }
         if uid != 0 {
-            fchown(&theirs, Some(Uid::from_raw(uid)), None).map_err(|errno| sys::Error::new(call("fchown"), errno))?;
+            fchown(&theirs, Some(Uid::from_raw(uid)), None)
+                .map_err(|errno| sys::Error::new(format!("fchown({}, {uid}, -1)", theirs.as_raw_fd()), errno))?;
         }
         if console {
             self.files.bind_console(&theirs)?;
         }
         let socket = self.prepared.console.as_ref().ok_or(StepError::NotProvided { what: "a console socket" })?;
         sys::fds::send_with(socket, b"/dev/console", &[ours.as_fd()])?;
-        rustix::process::ioctl_tiocsctty(&theirs).map_err(|errno| sys::Error::new(call("ioctl TIOCSCTTY"), errno))?;
+        rustix::process::ioctl_tiocsctty(&theirs).map_err(|errno| sys::Error::new(ioctl("TIOCSCTTY"), errno))?;
         super::process::become_stdio([theirs.as_fd(); 3])
     }
 }
@@ -75,8 +76,11 @@ impl Files {
         Ok((ours, theirs))
     }
 
+    /// A `/dev` of the image's or a volume's may have a link there, which would put the terminal over any file.
     fn bind_console(&mut self, terminal: &OwnedFd) -> Result<(), StepError> {
-        let target = self.root()?.ensure(Path::new("/dev/console"), Leaf::File)?;
+        let path = Path::new("/dev/console");
+        let target = self.root()?.ensure_no_links(path, Leaf::File)?;
+        refuse_procfs(target.as_fd(), path)?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
         let tree = open_tree(terminal, "", flags)
             .map_err(|errno| sys::Error::new("open_tree(terminal, \"\", OPEN_TREE_CLONE|AT_EMPTY_PATH)", errno))?;

@@ -72,7 +72,13 @@ fn settle(config: &mut Value, process: Process) -> Vec<String> {
         if let Some(Value::Object(affinity)) = process.get_mut("execCPUAffinity") {
             affinity.retain(|_, cpus| cpus != "");
         }
+        // As in runc, which takes both for nothing at all.
         process.entry("user").or_insert_with(|| Value::Object(serde_json::Map::new()));
+    }
+    if let Some(Value::Object(linux)) = config.get_mut("linux").filter(|_| process == Process::Within)
+        && linux.get("seccomp").is_some_and(|seccomp| seccomp == &Value::Object(serde_json::Map::new()))
+    {
+        linux.remove("seccomp");
     }
     warnings
 }
@@ -215,6 +221,7 @@ mod tests {
         for (pointer, change) in [
             ("/mounts", json!(null)),
             ("/process/user", json!(null)),
+            ("/linux/seccomp", json!({})),
             ("/process/execCPUAffinity", json!({ "initial": "", "final": "0" })),
             ("/linux/noSuchField", json!({ "a": 1 })),
             ("/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_MIPS64N32"] })),

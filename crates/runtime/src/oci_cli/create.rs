@@ -13,9 +13,10 @@ use super::error::CliError;
 use super::flags::{Flag, Flags};
 use super::inherited::Inherited;
 use super::log::Log;
-use super::store::{Entry, Record, process_times, replace, shares_pids};
-use super::{Context, config, delete, foreground, hooks, time};
+use super::store::{Entry, Record, remove, replace, shares_pids, start_time};
+use super::{Context, config, delete, foreground, hooks, print, time};
 use crate::launch::{Extras, absolute, launch_with};
+use crate::preview::preview_with;
 use crate::{LaunchError, LaunchRequest, Launched, Start, Stdio, protect};
 
 const FLAGS: &[Flag] = &[
@@ -28,6 +29,8 @@ const FLAGS: &[Flag] = &[
     Flag::switch("detach").short('d'),
     Flag::switch("keep"),
     Flag::switch("no-subreaper"),
+    Flag::switch("dry-run"),
+    Flag::value("format"),
 ];
 
 /// What the flags say.
@@ -60,6 +63,7 @@ impl Request {
             outlives_launcher: true,
             systemd_cgroup: context.systemd_cgroup,
             plain_newlines: false,
+            rootless: context.rootless,
         };
         Ok(Request {
             id: flags.id()?,
@@ -71,6 +75,20 @@ impl Request {
             detach: flags.switch("detach"),
             keep: flags.switch("keep"),
         })
+    }
+
+    fn launch<'a>(&'a self, start: Start<'a>) -> LaunchRequest<'a> {
+        LaunchRequest {
+            id: &self.id,
+            spec: &self.spec,
+            bundle: &self.bundle,
+            rootfs: None,
+            netns: None,
+            stdio: self.spec.process().as_ref().map_or(Stdio::Inherit, stdio),
+            start,
+            filters: None,
+            trace: false,
+        }
     }
 
     fn wants_terminal(&self) -> bool {
@@ -87,7 +105,34 @@ pub(super) fn stdio(process: &Process) -> Stdio {
     Stdio::Terminal { size: process.console_size().map(|size| (number(size.height()), number(size.width()))) }
 }
 
+/// Whether the set-up is only to be printed: asked first, because printing needs none of what launching needs.
+fn is_dry_run(args: &[OsString]) -> Result<bool, CliError> {
+    let flags = Flags::read(args.to_vec(), FLAGS)?;
+    if !flags.switch("dry-run") && flags.text("format")?.is_some() {
+        return Err(CliError::Usage { expected: "--format only with --dry-run" });
+    }
+    Ok(flags.switch("dry-run"))
+}
+
+/// Prints what would be done. Nothing is: the id is not even reserved.
+fn dry_run(context: &Context, args: Vec<OsString>, start: Start<'_>, log: &mut Log) -> Result<u8, CliError> {
+    let format = Flags::read(args.clone(), FLAGS)?.text("format")?;
+    let request = Request::read(context, args, log)?;
+    let preview = preview_with(&request.launch(start), request.extras)?;
+    match format.as_deref() {
+        None | Some("text") => print(&preview.to_string()),
+        Some("json") => print(&format!("{}\n", serde_json::to_string_pretty(&preview).map_err(CliError::Format)?)),
+        Some(other) => {
+            let value = other.to_owned();
+            Err(CliError::InvalidValue { flag: "format", value, expected: "text or json" })
+        }
+    }
+}
+
 pub(super) fn create(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
+    if is_dry_run(&args)? {
+        return dry_run(context, args, Start::WaitFor(Path::new("exec.fifo")), log);
+    }
     protect::reexec()?;
     let request = Request::read(context, args, log)?;
     match (request.wants_terminal(), &request.console) {
@@ -98,17 +143,17 @@ pub(super) fn create(context: &Context, args: Vec<OsString>, log: &mut Log) -> R
         _ => {}
     }
     let entry = context.store.reserve(&request.id)?;
-    let made = entry.make_fifo().and_then(|fifo| make(&request, &entry, Start::WaitFor(&fifo), log));
+    let made = entry.make_fifo().and_then(|fifo| make(context, &request, &entry, Start::WaitFor(&fifo), log));
     match made {
         Ok(_) => Ok(0),
-        Err(error) => {
-            entry.remove()?;
-            Err(error)
-        }
+        Err(error) => Err(error.undone([entry.remove()])),
     }
 }
 
 pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
+    if is_dry_run(&args)? {
+        return dry_run(context, args, Start::Now, log);
+    }
     protect::reexec()?;
     let mut request = Request::read(context, args, log)?;
     request.extras.plain_newlines = !request.detach;
@@ -121,15 +166,21 @@ pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Resu
     }
     let foreground = (!request.detach).then(foreground::Foreground::prepare).transpose()?;
     let entry = context.store.reserve(&request.id)?;
-    let launched = match make(&request, &entry, Start::Now, log) {
+    let launched = match make(context, &request, &entry, Start::Now, log) {
         Ok(launched) => launched,
-        Err(error) => {
-            entry.remove()?;
-            return Err(error);
-        }
+        Err(error) => return Err(error.undone([entry.remove()])),
     };
     let Some(foreground) = foreground else { return Ok(0) };
-    let code = foreground.attend(launched.pidfd.as_fd(), launched.terminal)?;
+    let code = match foreground.attend(launched.pidfd.as_fd(), launched.terminal.as_ref()) {
+        Ok(code) => code,
+        // Nobody would know of a container that runs on after this.
+        Err(error) => {
+            let ended = end(&request, &launched);
+            let cleaned = delete::clean(&entry, Some(&launched.cgroup), launched.scope.as_ref());
+            hooks::poststop(&request.id, &request.bundle, &request.spec, log);
+            return Err(error.undone([ended, remove_pid_file(&request), cleaned]));
+        }
+    };
     if !request.keep {
         delete::clean(&entry, Some(&launched.cgroup), launched.scope.as_ref())?;
         hooks::poststop(&request.id, &request.bundle, &request.spec, log);
@@ -138,21 +189,17 @@ pub(super) fn run(context: &Context, args: Vec<OsString>, log: &mut Log) -> Resu
 }
 
 /// Launches, and remembers what was launched; what cannot be remembered is ended.
-fn make(request: &Request, entry: &Entry, start: Start<'_>, log: &mut Log) -> Result<Launched, CliError> {
+fn make(
+    context: &Context,
+    request: &Request,
+    entry: &Entry,
+    start: Start<'_>,
+    log: &mut Log,
+) -> Result<Launched, CliError> {
     let console = request.console.as_deref().map(connect).transpose()?;
-    let launched = launch_with(
-        LaunchRequest {
-            id: &request.id,
-            spec: &request.spec,
-            bundle: &request.bundle,
-            rootfs: None,
-            netns: None,
-            stdio: request.spec.process().as_ref().map_or(Stdio::Inherit, stdio),
-            start,
-            trace: log.tells_steps(),
-        },
-        request.extras,
-    )?;
+    let filters = context.store.filters();
+    let asked = LaunchRequest { filters: Some(&filters), trace: log.tells_steps(), ..request.launch(start) };
+    let launched = launch_with(asked, request.extras)?;
     launched.steps.iter().for_each(|step| log.step(&step.name));
     launched.warnings.iter().for_each(|warning| log.warning(warning));
     let (id, bundle, spec) = (&request.id, &request.bundle, &request.spec);
@@ -161,14 +208,27 @@ fn make(request: &Request, entry: &Entry, start: Start<'_>, log: &mut Log) -> Re
         Start::Now => Ok(hooks::poststart(id, bundle, spec, launched.pid).map_err(LaunchError::Hook)?),
         Start::WaitFor(_) => Ok(()),
     });
-    if let Err(error) = done {
-        launched.cgroup.kill()?;
-        delete::await_end(&request.id, launched.pidfd.as_fd())?;
-        delete::remove_cgroup(Some(&launched.cgroup), launched.scope.as_ref())?;
-        hooks::poststop(id, bundle, spec, log);
-        return Err(error);
+    match done {
+        Ok(()) => Ok(launched),
+        Err(error) => {
+            let ended = end(request, &launched);
+            let removed = delete::remove_cgroup(Some(&launched.cgroup), launched.scope.as_ref());
+            hooks::poststop(id, bundle, spec, log);
+            Err(error.undone([ended, remove_pid_file(request), removed]))
+        }
     }
-    Ok(launched)
+}
+
+/// Ends what was launched: all of it, and if the kernel's list of that cannot be had, at least its first process.
+fn end(request: &Request, launched: &Launched) -> Result<(), CliError> {
+    let killed = launched.cgroup.kill();
+    sys::process::pidfd_send_signal(launched.pidfd.as_fd(), 9)?;
+    delete::await_end(&request.id, launched.pidfd.as_fd())?;
+    Ok(killed?)
+}
+
+fn remove_pid_file(request: &Request) -> Result<(), CliError> {
+    request.pid_file.as_deref().map_or(Ok(()), remove)
 }
 
 fn remember(request: &Request, entry: &Entry, launched: &Launched) -> Result<(), CliError> {
@@ -176,9 +236,9 @@ fn remember(request: &Request, entry: &Entry, launched: &Launched) -> Result<(),
         id: request.id.clone(),
         pid: launched.pid,
         // One that has ended already, and is not collected, still has its entry.
-        start_time: process_times(launched.pid).map_or(0, |(_, start)| start),
+        start_time: start_time(launched.pid)?,
         bundle: request.bundle.clone(),
-        cgroup: launched.cgroup.path().to_string(),
+        cgroup: Some(&launched.cgroup).filter(|c| !c.is_absent()).map_or_else(String::new, |c| c.path().to_string()),
         created: time::rfc3339_now(),
         shares_pids: shares_pids(&request.spec),
         scope: launched.scope.clone(),

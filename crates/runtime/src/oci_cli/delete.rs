@@ -4,8 +4,8 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use cgroup::Cgroup;
 use cgroup::systemd::Scope;
+use cgroup::{Cgroup, CgroupPath};
 use oci::ContainerId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -42,9 +42,7 @@ pub(super) fn delete(context: &Context, args: Vec<OsString>, log: &mut Log) -> R
     let cgroup = record.cgroup()?;
     if let Some(pidfd) = record.pidfd() {
         sys::process::pidfd_send_signal(pidfd.as_fd(), 9)?;
-        if let Some(cgroup) = &cgroup {
-            kill::thaw_killed(cgroup)?;
-        }
+        kill::thaw_killed(&record)?;
         await_end(&id, pidfd.as_fd())?;
     }
     if let Some(cgroup) = &cgroup {
@@ -52,6 +50,9 @@ pub(super) fn delete(context: &Context, args: Vec<OsString>, log: &mut Log) -> R
         if (force || record.shares_pids) && !cgroup.processes()?.is_empty() {
             cgroup.kill()?;
         }
+    } else if record.scope.is_none() {
+        // Somebody else removed it; those above it may be ours to remove.
+        record.cgroup_path()?.map_or(Ok(()), |path| prune_parents(&path))?;
     }
     clean(&entry, cgroup.as_ref(), record.scope.as_ref())?;
     hooks::poststop(&id, &record.bundle, &spec, log);
@@ -67,16 +68,19 @@ pub(super) fn clean(entry: &Entry, cgroup: Option<&Cgroup>, scope: Option<&Scope
 /// Removes a cgroup that has no processes any more, and its parents (`/corten`) unless others use them. A scope's parents
 /// are slices, and systemd's.
 pub(super) fn remove_cgroup(cgroup: Option<&Cgroup>, scope: Option<&Scope>) -> Result<(), CliError> {
-    let host = crate::prepare::cgroup_host()?;
     if let Some(scope) = scope {
-        scope.stop(host)?;
+        scope.stop(crate::prepare::cgroup_host()?)?;
         return Ok(cgroup.map_or(Ok(()), Cgroup::remove)?);
     }
     let Some(cgroup) = cgroup else { return Ok(()) };
     cgroup.remove()?;
-    let mut parent = cgroup.path().parent();
+    prune_parents(cgroup.path())
+}
+
+fn prune_parents(path: &CgroupPath) -> Result<(), CliError> {
+    let mut parent = path.parent();
     while let Some(path) = parent {
-        host.prune(&path)?;
+        crate::prepare::cgroup_host()?.prune(&path)?;
         parent = path.parent();
     }
     Ok(())

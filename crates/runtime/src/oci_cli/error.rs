@@ -34,6 +34,8 @@ pub(super) enum CliError {
     Paused { id: String, action: &'static str },
     #[error("ps option {option:?} is not supported")]
     PsOption { option: String },
+    #[error("{}; and it could not be undone: {}", errors::chain(error.as_ref()), errors::chain(undo.as_ref()))]
+    LeftBehind { error: Box<CliError>, undo: Box<CliError> },
     #[error("container {id:?} did not end within {seconds} seconds of SIGKILL")]
     StillAlive { id: String, seconds: u64 },
     #[error("{path} is not a valid file of its kind", path = path.display())]
@@ -66,6 +68,10 @@ pub(super) enum CliError {
     #[error(transparent)]
     Launch(#[from] LaunchError),
     #[error(transparent)]
+    Criu(#[from] crate::criu::CriuError),
+    #[error("--{flag} cannot be honoured: {reason}")]
+    Refused { flag: &'static str, reason: &'static str },
+    #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
     #[error(transparent)]
     Systemd(#[from] cgroup::systemd::SystemdError),
@@ -86,6 +92,16 @@ impl CliError {
     }
 }
 
+impl CliError {
+    /// This error, after what was done before was undone: with every failure of that.
+    pub(super) fn undone(self, steps: impl IntoIterator<Item = Result<(), CliError>>) -> CliError {
+        let failed: Vec<CliError> = steps.into_iter().filter_map(Result::err).collect();
+        failed
+            .into_iter()
+            .fold(self, |error, undo| CliError::LeftBehind { error: Box::new(error), undo: Box::new(undo) })
+    }
+}
+
 impl Classify for CliError {
     fn kind(&self) -> Kind {
         match self {
@@ -98,11 +114,13 @@ impl Classify for CliError {
             | CliError::Json { .. }
             | CliError::Field { .. }
             | CliError::NoDescriptor { .. } => Kind::InvalidArgument,
-            CliError::Unsupported { .. } | CliError::PsOption { .. } => Kind::Unsupported,
+            CliError::Unsupported { .. } | CliError::PsOption { .. } | CliError::Refused { .. } => Kind::Unsupported,
+            CliError::Criu(error) => error.kind(),
             CliError::NotFound { .. } => Kind::NotFound,
             CliError::Exists { .. } | CliError::State { .. } | CliError::Paused { .. } => Kind::Conflict,
             CliError::StillAlive { .. } | CliError::Format(_) => Kind::Internal,
             CliError::File { source, .. } | CliError::Print(source) => kind_of_io(source),
+            CliError::LeftBehind { error, .. } => error.kind(),
             CliError::Launch(error) => error.kind(),
             CliError::Cgroup(error) => error.kind(),
             CliError::Systemd(error) => error.kind(),
@@ -118,7 +136,9 @@ impl Classify for CliError {
                 "-e, -A and -f give the usual list; --format json gives the process ids for a ps of your own".into(),
             ),
             CliError::Exists { .. } => Some("choose another id, or delete that container first".into()),
+            CliError::LeftBehind { error, .. } => error.hint(),
             CliError::Launch(error) => error.hint(),
+            CliError::Criu(error) => error.hint(),
             CliError::Cgroup(error) => error.hint(),
             CliError::Systemd(error) => error.hint(),
             _ => None,

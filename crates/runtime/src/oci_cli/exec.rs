@@ -6,12 +6,13 @@ use std::os::fd::AsFd;
 
 use cgroup::Below;
 use oci::runtime_spec::{Capabilities, Capability, LinuxCapabilities, Process, Spec, User};
+use sys::process::Child;
 
 use super::error::CliError;
 use super::flags::{Flag, Flags};
 use super::inherited::Inherited;
 use super::log::Log;
-use super::store::{Status, replace};
+use super::store::{Status, remove, replace};
 use super::{Context, config, create, foreground};
 use crate::exec::exec_with;
 use crate::launch::{Extras, end};
@@ -49,7 +50,7 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     // One that waits for `start` has its namespaces and its root already.
     let enterable = status != Status::Stopped;
     let pidfd = record.pidfd().filter(|_| enterable).ok_or_else(refused)?;
-    let mut cgroup = record.cgroup()?.ok_or_else(refused)?;
+    let mut cgroup = record.cgroup_to_join()?.ok_or_else(refused)?;
     if let Some(below) = below(&flags.texts("cgroup")?)? {
         cgroup = cgroup.below(&below)?;
     }
@@ -63,30 +64,36 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     let console = console.as_deref().map(create::connect).transpose()?;
     let foreground = (!detach).then(foreground::Foreground::prepare).transpose()?;
     let container = ContainerProcess { pid: record.pid, pidfd };
+    let filters = context.store.filters();
     let request = ExecRequest {
         container: &container,
         spec: &spec,
         process: &process,
         cgroup: &cgroup,
         stdio: create::stdio(&process),
+        filters: Some(&filters),
     };
     let preserve_fds = Inherited::preserved(flags.number("preserve-fds")?.unwrap_or(0))?.count();
     log.step(&format!("enter container {id} by its process {}", record.pid));
-    let executed = exec_with(request, Extras { preserve_fds, plain_newlines: !detach, ..Extras::default() })?;
+    let told = crate::hooks::Context::new(&id, record.bundle.clone(), &spec);
+    let executed =
+        exec_with(request, Extras { preserve_fds, plain_newlines: !detach, ..Extras::default() }, Some(told))?;
     executed.warnings.iter().for_each(|warning| log.warning(warning));
     let told = flags.path("pid-file").map_or(Ok(()), |path| replace(&path, executed.pid.to_string().as_bytes()));
     let told = told.and_then(|()| match (&console, &executed.terminal) {
         (Some(console), Some(terminal)) => create::send_terminal(console, terminal),
         _ => Ok(()),
     });
-    if let Err(error) = told {
-        end(&sys::process::Child { pid: executed.pid, pidfd: executed.pidfd });
-        return Err(error);
-    }
-    match foreground {
-        Some(foreground) => foreground.attend(executed.pidfd.as_fd(), executed.terminal),
+    let attended = told.and_then(|()| match foreground {
+        Some(foreground) => foreground.attend(executed.pidfd.as_fd(), executed.terminal.as_ref()),
         None => Ok(0),
-    }
+    });
+    // Nobody would know of a process that runs on after this.
+    attended.map_err(|error| {
+        let ended = end(&Child { pid: executed.pid, pidfd: executed.pidfd });
+        let forgotten = flags.path("pid-file").map_or(Ok(()), |path| remove(&path));
+        error.undone([ended.map(drop).map_err(CliError::from), forgotten])
+    })
 }
 
 /// What to execute: the file that `--process` names, or the container's own process with other words and what the

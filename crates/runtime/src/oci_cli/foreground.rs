@@ -38,15 +38,15 @@ impl Foreground {
     }
 
     /// Stays until the process ends; returns its exit code, 128 + n for signal n.
-    pub(super) fn attend(self, pidfd: BorrowedFd<'_>, terminal: Option<OwnedFd>) -> Result<u8, CliError> {
+    pub(super) fn attend(self, pidfd: BorrowedFd<'_>, terminal: Option<&OwnedFd>) -> Result<u8, CliError> {
         let raw = match &terminal {
             Some(_) if isatty(rustix::stdio::stdin()) => Some(make_raw()?),
             _ => None,
         };
-        if let Some(terminal) = &terminal {
+        if let Some(terminal) = terminal {
             copy_size(terminal);
         }
-        let connected = self.connect(pidfd, terminal.as_ref());
+        let connected = self.connect(pidfd, terminal);
         drop(raw);
         sys::signal::restore(self.mask)?;
         connected?;

@@ -2,7 +2,7 @@
 //! What `--help` prints, of the whole and of each command.
 
 /// A command, what follows it, and what it does.
-const COMMANDS: [(&str, &str, &str); 15] = [
+const COMMANDS: [(&str, &str, &str); 17] = [
     (
         "create",
         "[-b BUNDLE] [--console-socket PATH] [--pid-file PATH] ID",
@@ -28,6 +28,12 @@ const COMMANDS: [(&str, &str, &str); 15] = [
     ),
     ("kill", "[-a] ID [SIGNAL]", "send a signal to a container's first process"),
     ("delete", "[-f] ID", "remove what is left of a stopped container"),
+    (
+        "checkpoint",
+        "[--image-path DIR] [--leave-running] [...] ID",
+        "save a running container's processes (by CRIU, when it is installed)",
+    ),
+    ("restore", "[--image-path DIR] [-b BUNDLE] [-d] [...] ID", "start a container from a checkpoint (by CRIU)"),
     ("spec", "[-b BUNDLE] [--rootless]", "write a sample config.json"),
     ("features", "", "print what this runtime supports as JSON"),
 ];
@@ -38,7 +44,8 @@ const NAME: &str = "corten-oci";
 pub(super) fn all() -> String {
     let mut text = format!(
         "NAME:\n   {NAME} - an OCI container runtime, with runc's command line (also: corten oci)\n\n\
-         USAGE:\n   {NAME} [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup] COMMAND\n\nCOMMANDS:\n"
+         USAGE:\n   {NAME} [--root DIR] [--log FILE] [--log-format text|json] [--debug] [--systemd-cgroup]\n   \
+         {NAME:10} [--rootless auto|true|false] COMMAND\n\nCOMMANDS:\n"
     );
     for (name, _, about) in COMMANDS {
         text.push_str(&format!("   {name:11}{about}\n"));

@@ -4,8 +4,6 @@
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 
-use cgroup::Cgroup;
-
 use super::Context;
 use super::error::CliError;
 use super::flags::{Flag, Flags};
@@ -69,9 +67,8 @@ pub(super) fn kill(context: &Context, args: Vec<OsString>) -> Result<u8, CliErro
         return Err(CliError::State { id, status, action: "kill", expected: "running or created" });
     };
     sys::process::pidfd_send_signal(pidfd.as_fd(), signal)?;
-    match record.cgroup()? {
-        Some(cgroup) if signal == KILL => thaw_killed(&cgroup)?,
-        _ => {}
+    if signal == KILL {
+        thaw_killed(&record)?;
     }
     Ok(0)
 }
@@ -86,18 +83,18 @@ fn kill_all(id: &str, record: &Record, signal: i32, all: bool) -> Result<u8, Cli
         }
         cgroup.signal(signal)?;
         if signal == KILL {
-            thaw_killed(cgroup)?;
+            thaw_killed(record)?;
         }
     }
     Ok(0)
 }
 
 /// A frozen process of v1 dies only once it is thawed; v2's dies at once.
-pub(super) fn thaw_killed(cgroup: &Cgroup) -> Result<(), CliError> {
-    if cgroup.is_frozen()? {
-        cgroup.thaw()?;
+pub(super) fn thaw_killed(record: &Record) -> Result<(), CliError> {
+    match record.is_paused().then(|| record.cgroup()).transpose()?.flatten() {
+        Some(cgroup) => Ok(cgroup.thaw()?),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn number(text: &str) -> Result<i32, CliError> {

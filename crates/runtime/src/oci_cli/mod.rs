@@ -3,8 +3,10 @@
 //!
 //! One file per command. Arguments are read by hand (`flags`): start-up time counts here, and there are few.
 
+mod checkpoint;
 mod config;
 mod create;
+mod criu_flags;
 mod delete;
 mod error;
 mod events;
@@ -20,6 +22,7 @@ mod list;
 mod log;
 mod pause;
 mod ps;
+mod restore;
 mod resume;
 mod size;
 mod spec;
@@ -44,6 +47,8 @@ use flags::{Flag, Flags};
 use log::Log;
 use store::Store;
 
+use crate::prepare;
+
 const DEFAULT_ROOT: &str = "/run/corten/oci";
 
 const GLOBAL: &[Flag] = &[
@@ -62,6 +67,8 @@ struct Context {
     store: Store,
     /// Whether systemd makes the cgroups of new containers.
     systemd_cgroup: bool,
+    /// `--rootless`: whether the caller may be without cgroups; `None` finds out.
+    rootless: Option<bool>,
 }
 
 /// Runs the OCI command line with these arguments (without the program's name and the word `oci`). Returns the exit
@@ -93,9 +100,19 @@ fn dispatch(args: Vec<OsString>, log: &mut Log, failed: &mut u8) -> Result<u8, C
         return print(&format!("corten-oci version {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), features::NEWEST));
     }
     *log = Log::open(flags.path("log"), flags.text("log-format")?, flags.switch("debug"))?;
+    let rootless = match flags.text("rootless")?.as_deref() {
+        None | Some("auto") => None,
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        Some(value) => {
+            let (value, expected) = (value.to_owned(), "auto, true or false");
+            return Err(CliError::InvalidValue { flag: "rootless", value, expected });
+        }
+    };
     let context = Context {
-        store: Store::new(flags.path("root").unwrap_or_else(|| PathBuf::from(DEFAULT_ROOT))),
+        store: Store::new(flags.path("root").unwrap_or_else(default_root)),
         systemd_cgroup: flags.switch("systemd-cgroup"),
+        rootless,
     };
     let mut rest = flags.rest.into_iter();
     let Some(command) = rest.next() else {
@@ -126,10 +143,26 @@ fn dispatch(args: Vec<OsString>, log: &mut Log, failed: &mut u8) -> Result<u8, C
         "events" => events::events(&context, rest),
         "kill" => kill::kill(&context, rest),
         "delete" => delete::delete(&context, rest, log),
+        "checkpoint" => checkpoint::checkpoint(&context, rest, log),
+        "restore" => restore::restore(&context, rest, log),
         "spec" => spec::spec(rest),
         "features" => features::features(rest),
         "help" => print(&help::all()),
         _ => Err(CliError::UnknownCommand { name: command.to_owned() }),
+    }
+}
+
+/// Where containers are remembered: in the user's runtime directory for whoever is not the host's root. Root of a user
+/// namespace that is called root is taken for the host's, as runc does.
+fn default_root() -> PathBuf {
+    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    let is_users = || {
+        !rustix::process::geteuid().is_root()
+            || (std::env::var_os("USER").is_none_or(|name| name != "root") && !prepare::in_initial_user_namespace())
+    };
+    match own.filter(|_| is_users()) {
+        Some(dir) => PathBuf::from(dir).join("corten/oci"),
+        None => PathBuf::from(DEFAULT_ROOT),
     }
 }
 

@@ -15,45 +15,12 @@ use super::flags::{Flag, Flags};
 pub(super) fn spec(args: Vec<OsString>) -> Result<u8, CliError> {
     let flags = Flags::read(args, &[Flag::value("bundle").short('b'), Flag::switch("rootless")])?;
     let path = flags.path("bundle").unwrap_or_else(|| PathBuf::from(".")).join("config.json");
-    let mut config = sample();
-    if flags.switch("rootless") {
-        make_rootless(&mut config, rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    }
-    let text = serde_json::to_vec_pretty(&config).map_err(CliError::Format)?;
+    let text = serde_json::to_vec_pretty(&if flags.switch("rootless") { rootless_sample() } else { sample() })
+        .map_err(CliError::Format)?;
     let mut file =
         OpenOptions::new().write(true).create_new(true).open(&path).map_err(CliError::file("create", &path))?;
     file.write_all(&text).map_err(CliError::file("write", &path))?;
     Ok(0)
-}
-
-/// Changes the sample into one for a user with one id: root inside is that user outside. Such a user may mount no sysfs
-/// without a network namespace of its own, whose interfaces it could not set up; has no group 5 for terminals; and has no
-/// cgroup to limit.
-fn make_rootless(config: &mut Value, uid: u32, gid: u32) {
-    let linux = &mut config["linux"];
-    drop_where(&mut linux["namespaces"], |namespace| namespace["type"] == "network");
-    if let Some(namespaces) = linux["namespaces"].as_array_mut() {
-        namespaces.push(json!({ "type": "user" }));
-    }
-    linux["uidMappings"] = json!([{ "containerID": 0, "hostID": uid, "size": 1 }]);
-    linux["gidMappings"] = json!([{ "containerID": 0, "hostID": gid, "size": 1 }]);
-    if let Some(linux) = linux.as_object_mut() {
-        linux.remove("resources");
-    }
-    drop_where(&mut config["mounts"], |mount| mount["destination"] == "/sys/fs/cgroup");
-    for mount in config["mounts"].as_array_mut().into_iter().flatten() {
-        if mount["destination"] == "/sys" {
-            *mount = json!({ "destination": "/sys", "type": "none", "source": "/sys",
-                "options": ["rbind", "nosuid", "noexec", "nodev", "ro"] });
-        }
-        drop_where(&mut mount["options"], |option| option == "gid=5");
-    }
-}
-
-fn drop_where(list: &mut Value, unwanted: impl Fn(&Value) -> bool) {
-    if let Some(list) = list.as_array_mut() {
-        list.retain(|item| !unwanted(item));
-    }
 }
 
 /// A shell with few rights in namespaces of its own.
@@ -101,24 +68,53 @@ pub(crate) fn sample() -> Value {
     })
 }
 
+/// The same for whoever is not root: as root of a user namespace in which there is nobody else, with the host's network
+/// and without limits.
+fn rootless_sample() -> Value {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    with_own_ids(sample(), uid, gid)
+}
+
+fn with_own_ids(mut spec: Value, uid: u32, gid: u32) -> Value {
+    let own = |id: u32| json!([{ "containerID": 0, "hostID": id, "size": 1 }]);
+    let linux = &mut spec["linux"];
+    linux["uidMappings"] = own(uid);
+    linux["gidMappings"] = own(gid);
+    linux["resources"] = Value::Null;
+    if let Some(list) = linux["namespaces"].as_array_mut() {
+        list.retain(|namespace| namespace["type"] != "network");
+        list.push(json!({ "type": "user" }));
+    }
+    for mount in spec["mounts"].as_array_mut().into_iter().flatten() {
+        if mount["destination"] == "/sys" {
+            let options = ["rbind", "nosuid", "noexec", "nodev", "ro"];
+            *mount = json!({ "destination": "/sys", "type": "none", "source": "/sys", "options": options });
+        }
+        if let Some(options) = mount["options"].as_array_mut() {
+            // Nobody but root is there to own anything.
+            options.retain(|option| !option.as_str().is_some_and(|o| o.starts_with("gid=") || o.starts_with("uid=")));
+        }
+    }
+    spec
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_rootless_sample_can_be_planned_for_its_user() {
+        let spec = super::with_own_ids(super::sample(), 1000, 1001);
+        let spec: oci::runtime_spec::Spec = serde_json::from_value(spec).unwrap();
+        let caller = crate::plan::Caller::Unprivileged { uid: 1000, gid: 1001 };
+        let inputs = crate::plan::Inputs { bundle: "/b".into(), terminal: true, caller, ..Default::default() };
+        let plan = crate::plan::plan(&spec, &inputs).unwrap().to_string();
+        assert!(plan.contains("map users 0:1000+1 groups 0:1001+1\n"), "{plan}");
+        assert!(plan.contains("rbind /sys on /sys"), "{plan}");
+    }
+
     #[test]
     fn the_sample_is_a_configuration_that_can_be_planned() {
         let spec: oci::runtime_spec::Spec = serde_json::from_value(super::sample()).unwrap();
         let inputs = crate::plan::Inputs { bundle: "/b".into(), terminal: true, ..Default::default() };
         crate::plan::plan(&spec, &inputs).unwrap();
-    }
-
-    #[test]
-    fn the_rootless_sample_maps_its_user_and_needs_nothing_of_the_hosts() {
-        let mut config = super::sample();
-        super::make_rootless(&mut config, 1000, 100);
-        assert_eq!(config["linux"]["uidMappings"][0]["hostID"], 1000);
-        assert_eq!(config["linux"]["gidMappings"][0]["hostID"], 100);
-        let text = config.to_string();
-        assert!(!text.contains("gid=5") && !text.contains("/sys/fs/cgroup") && !text.contains("network"), "{text}");
-        let sys = config["mounts"].as_array().unwrap().iter().find(|mount| mount["destination"] == "/sys").unwrap();
-        assert_eq!(sys["options"][0], "rbind");
     }
 }

@@ -15,14 +15,17 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use cgroup::Cgroup;
 use cgroup::systemd::Scope;
+use cgroup::{Cgroup, CgroupPath};
 use oci::ContainerId;
 use oci::runtime_spec::{LinuxNamespaceType, Spec};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde::{Deserialize, Serialize};
 
 use super::error::CliError;
+
+/// What says which process a container is.
+const RECORD: &str = "state.json";
 
 /// All containers of one `--root`.
 #[derive(Debug)]
@@ -39,6 +42,7 @@ pub(super) struct Record {
     /// When it was made, in clock ticks since the machine started.
     pub(super) start_time: u64,
     pub(super) bundle: PathBuf,
+    /// Its cgroup's path; empty when it has none.
     pub(super) cgroup: String,
     pub(super) created: String,
     /// Whether its processes outlive the first, because that is not the first of a pid namespace.
@@ -85,13 +89,22 @@ impl Store {
         Store { root }
     }
 
+    /// Where compiled system call filters are kept: a name that is no container's id.
+    pub(super) fn filters(&self) -> PathBuf {
+        self.root.join("filters~")
+    }
+
     /// Takes an id; nobody else can from then on.
     pub(super) fn reserve(&self, id: &ContainerId) -> Result<Entry, CliError> {
         let mut builder = DirBuilder::new();
         builder.mode(0o700);
-        builder.recursive(true).create(&self.root).map_err(CliError::file("make the directory", &self.root))?;
         let dir = self.root.join(id.as_str());
-        match builder.recursive(false).create(&dir) {
+        let mut made = builder.create(&dir);
+        if made.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+            builder.recursive(true).create(&self.root).map_err(CliError::file("make the directory", &self.root))?;
+            made = builder.recursive(false).create(&dir);
+        }
+        match made {
             Ok(()) => Ok(Entry { dir }),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 Err(CliError::Exists { id: id.to_string() })
@@ -146,7 +159,7 @@ impl Entry {
 
     pub(super) fn write(&self, record: &Record, spec: &Spec) -> Result<(), CliError> {
         self.replace("config.json", spec)?;
-        self.replace("state.json", record)
+        self.replace(RECORD, record)
     }
 
     fn replace(&self, name: &str, value: &impl Serialize) -> Result<(), CliError> {
@@ -155,7 +168,7 @@ impl Entry {
     }
 
     fn record(&self) -> Result<Option<Record>, CliError> {
-        read_json(&self.dir.join("state.json"))
+        read_json(&self.dir.join(RECORD))
     }
 
     pub(super) fn spec(&self) -> Result<Spec, CliError> {
@@ -164,13 +177,23 @@ impl Entry {
         read_json(&path)?.ok_or_else(missing)
     }
 
+    /// Removes the directory; the record last, so that what could not be removed can be deleted another time.
     pub(super) fn remove(&self) -> Result<(), CliError> {
-        match fs::remove_dir_all(&self.dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(CliError::file("remove", &self.dir)(error))
+        let gone = |result: std::io::Result<()>| match result {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
+        let remove = || {
+            for item in fs::read_dir(&self.dir)? {
+                let name = item?.file_name();
+                if name != RECORD {
+                    gone(fs::remove_file(self.dir.join(name)))?;
+                }
             }
-            _ => Ok(()),
-        }
+            gone(fs::remove_file(self.dir.join(RECORD)))?;
+            fs::remove_dir(&self.dir)
+        };
+        gone(remove()).map_err(CliError::file("remove", &self.dir))
     }
 
     pub(super) fn status(&self, record: &Record) -> Status {
@@ -204,7 +227,7 @@ impl Record {
     }
 
     /// Whether its processes stand still. Where no freezer can be read, nothing was frozen by one.
-    fn is_paused(&self) -> bool {
+    pub(super) fn is_paused(&self) -> bool {
         self.cgroup.parse().is_ok_and(|path| cgroup::is_frozen(&path).unwrap_or(false))
     }
 
@@ -214,9 +237,24 @@ impl Record {
         self.is_alive().then_some(pidfd)
     }
 
+    /// The cgroup that another process of the container joins; `None` when it should be there and is not.
+    pub(super) fn cgroup_to_join(&self) -> Result<Option<Cgroup>, CliError> {
+        if !self.cgroup.is_empty() {
+            return self.cgroup();
+        }
+        let path: CgroupPath = format!("/{}", self.id).parse().map_err(crate::LaunchError::CgroupPath)?;
+        Ok(Some(Cgroup::absent(path)))
+    }
+
+    /// Where its cgroup is; `None` when it has none.
+    pub(super) fn cgroup_path(&self) -> Result<Option<CgroupPath>, CliError> {
+        let path = Some(&self.cgroup).filter(|path| !path.is_empty());
+        Ok(path.map(|path| path.parse()).transpose().map_err(crate::LaunchError::CgroupPath)?)
+    }
+
     /// Its cgroup, if it is still there.
     pub(super) fn cgroup(&self) -> Result<Option<Cgroup>, CliError> {
-        let path = self.cgroup.parse().map_err(crate::LaunchError::CgroupPath)?;
+        let Some(path) = self.cgroup_path()? else { return Ok(None) };
         match crate::prepare::cgroup_host()?.open(&path) {
             Ok(cgroup) => Ok(Some(cgroup)),
             Err(cgroup::CgroupError::NotFound { .. }) => Ok(None),
@@ -234,8 +272,23 @@ pub(super) fn shares_pids(spec: &Spec) -> bool {
 /// A process's state and start time (fields 3 and 22 of `/proc/<pid>/stat`, proc_pid_stat(5)). The name in field 2
 /// may hold anything, so the fields are counted from its closing parenthesis.
 pub(super) fn process_times(pid: i32) -> Option<(char, u64)> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat).into_owned();
+    parse_times(&fs::read(stat_path(pid)).ok()?)
+}
+
+/// When a process was made that is known to be there: our own child.
+pub(super) fn start_time(pid: i32) -> Result<u64, CliError> {
+    let path = stat_path(pid);
+    let stat = fs::read(&path).map_err(CliError::file("read", &path))?;
+    let unreadable = || CliError::file("read", &path)(std::io::ErrorKind::InvalidData.into());
+    parse_times(&stat).map(|(_, start)| start).ok_or_else(unreadable)
+}
+
+fn stat_path(pid: i32) -> PathBuf {
+    format!("/proc/{pid}/stat").into()
+}
+
+fn parse_times(stat: &[u8]) -> Option<(char, u64)> {
+    let stat = String::from_utf8_lossy(stat).into_owned();
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
     Some((state, fields.nth(18)?.parse().ok()?))
@@ -246,8 +299,31 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), CliError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}", std::process::id()));
     let temporary = path.with_file_name(name);
-    let written = File::create(&temporary).and_then(|mut file| file.write_all(content));
-    written.and_then(|()| fs::rename(&temporary, path)).map_err(CliError::file("write", path))
+    let written = create(&temporary).and_then(|mut file| file.write_all(content));
+    written.and_then(|()| fs::rename(&temporary, path)).map_err(|error| {
+        // There may be none, when making it is what failed.
+        fs::remove_file(&temporary).unwrap_or_default();
+        CliError::file("write", path)(error)
+    })
+}
+
+/// Removes a file that [`replace`] may have written.
+pub(super) fn remove(path: &Path) -> Result<(), CliError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(CliError::file("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a new file, in place of what somebody else left under that name: never through a link.
+fn create(path: &Path) -> std::io::Result<File> {
+    match File::create_new(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            File::create_new(path)
+        }
+        made => made,
+    }
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, CliError> {

@@ -25,7 +25,12 @@ const LINKS: [(&str, &str); 5] = [
     ("/dev/ptmx", "pts/ptmx"),
 ];
 
-pub(super) fn operations(mounts: &[Mount], linux: &Linux, operations: &mut Vec<Operation>) -> Result<(), PlanError> {
+pub(super) fn operations(
+    mounts: &[Mount],
+    linux: &Linux,
+    confined: bool,
+    operations: &mut Vec<Operation>,
+) -> Result<(), PlanError> {
     // A /dev that is the host's, or somebody else's, is taken as it is.
     let bound = mounts.iter().any(|mount| {
         let is_bind = mount.typ().as_deref() == Some("bind")
@@ -36,14 +41,22 @@ pub(super) fn operations(mounts: &[Mount], linux: &Linux, operations: &mut Vec<O
         return Ok(());
     }
     let given = linux.devices().iter().flatten().map(device).collect::<Result<Vec<_>, _>>()?;
+    // Engines list the host's with all others for a privileged container; it is the container's own multiplexer
+    // (runtime specification, "Default Devices").
+    let given: Vec<Device> = given.into_iter().filter(|device| device.path != Path::new("/dev/ptmx")).collect();
     for (path, major, minor) in DEFAULT_DEVICES {
         if !given.iter().any(|device| device.path == Path::new(path)) {
             let path = PathBuf::from(path);
             let kind = DeviceKind::Character;
-            operations.push(Operation::Device(Device { path, kind, major, minor, mode: 0o666, uid: 0, gid: 0 }));
+            let bind = confined;
+            operations.push(Operation::Device(Device { path, kind, major, minor, bind, mode: 0o666, uid: 0, gid: 0 }));
         }
     }
-    operations.extend(given.into_iter().map(Operation::Device));
+    operations.extend(given.into_iter().map(|mut device| {
+        // Anybody may make a fifo.
+        device.bind = confined && device.kind != DeviceKind::Fifo;
+        Operation::Device(device)
+    }));
     for (path, target) in LINKS {
         operations.push(Operation::Symlink { target: target.into(), path: path.into() });
     }
@@ -75,6 +88,7 @@ fn device(device: &oci::runtime_spec::LinuxDevice) -> Result<Device, PlanError> 
         kind,
         major: number(device.major())?,
         minor: number(device.minor())?,
+        bind: false,
         mode: device.file_mode().unwrap_or(0o666) & 0o7777,
         uid: device.uid().unwrap_or(0),
         gid: device.gid().unwrap_or(0),

@@ -36,6 +36,15 @@ pub enum PlanError {
         /// What it needs.
         needs: &'static str,
     },
+    /// The one who launches is not root, and the container has no user namespace in which it would be.
+    #[error("linux.namespaces in the container's configuration has no user namespace, and only root can do without")]
+    NotRoot,
+    /// A setting for which the launcher needs rights over the host.
+    #[error("{field} in the container's configuration needs a runtime that is started by root")]
+    NeedsRoot {
+        /// The field.
+        field: String,
+    },
     /// A setting that would change the host because the container shares the namespace it belongs to.
     #[error("{field} in the container's configuration needs a {namespace} namespace of the container's own")]
     NeedsNamespace {
@@ -51,6 +60,15 @@ impl Classify for PlanError {
         match self {
             PlanError::Unsupported { .. } | PlanError::NotOnThisHost { .. } => Kind::Unsupported,
             _ => Kind::InvalidArgument,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            PlanError::NotRoot => Some(
+                "add one, with linux.uidMappings and linux.gidMappings (`spec --rootless` writes an example)".into(),
+            ),
+            _ => None,
         }
     }
 }

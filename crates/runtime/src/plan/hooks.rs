@@ -5,11 +5,13 @@ use std::fmt;
 use std::path::PathBuf;
 
 use oci::runtime_spec::{Hooks, Spec};
+use serde::Serialize;
 
 use super::PlanError;
 
 /// The moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum HookKind {
     /// Before [`HookKind::CreateRuntime`], as it was called once.
     Prestart,
@@ -50,7 +52,7 @@ impl HookKind {
 }
 
 /// A program to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Hook {
     /// When.
     pub kind: HookKind,

@@ -16,12 +16,15 @@ mod devices;
 mod error;
 mod hooks;
 mod mounts;
+mod namespaces;
 mod operation;
 mod outside;
 mod process;
 mod refused;
 mod scheduling;
+mod seccomp;
 mod sysctl;
+pub(crate) mod view;
 
 use std::path::{Path, PathBuf};
 
@@ -29,17 +32,36 @@ use oci::runtime_spec::{Linux, LinuxNamespaceType, Process, Spec};
 use sys::mount::Propagation;
 use sys::process::CloneFlags;
 
+use namespaces::{Entry, Namespaces};
+
 pub(crate) use capabilities::{NAMES as CAPABILITY_NAMES, SYS_ADMIN, name as capability_name};
 pub use error::PlanError;
 pub use hooks::{Hook, HookKind, hooks};
 pub use operation::{
-    Attributes, CapabilitySets, CgroupHierarchy, Device, DeviceKind, LabelKind, MountOperation, MountSource,
-    NamespaceSource, Operation, RootSource, mount_option_names,
+    Attributes, CapabilitySets, CgroupHierarchy, Device, DeviceKind, LabelKind, MountIdSource, MountIds,
+    MountOperation, MountSource, NamespaceSource, Operation, RootSource, TimeOffset, mount_option_names,
 };
-pub use outside::{IdMapping, IdMaps, Outside};
+pub use outside::{IdMapping, IdMaps, MapMethod, Outside};
 pub use scheduling::NumberSet;
 pub(crate) use scheduling::memory_policy_names;
 pub(crate) use sysctl::path as sysctl_path;
+
+/// Who launches the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Caller {
+    /// The host's root.
+    #[default]
+    Root,
+    /// Root of a user namespace.
+    NamespaceRoot,
+    /// A user without rights but its own.
+    Unprivileged {
+        /// The user's id.
+        uid: u32,
+        /// Its group.
+        gid: u32,
+    },
+}
 
 /// What the plan depends on besides the spec.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +88,8 @@ pub struct Inputs {
     pub apparmor: bool,
     /// The kernel has SELinux, and it is enabled.
     pub selinux: bool,
+    /// Who launches it.
+    pub caller: Caller,
     /// The cgroup v1 hierarchies of the host; empty on a host with cgroup v2 only.
     pub hierarchies: Vec<CgroupHierarchy>,
 }
@@ -73,6 +97,8 @@ pub struct Inputs {
 /// The operations that make a container, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    /// What an intermediate process does, which then makes the container's; empty when there is none.
+    pub stage: Vec<Operation>,
     /// Namespaces made with the process itself.
     pub create: CloneFlags,
     /// What the process does then.
@@ -82,17 +108,21 @@ pub struct Plan {
 impl Plan {
     /// Whether the process asks its launcher for anything while it applies the plan.
     pub fn asks(&self) -> bool {
-        self.operations.iter().any(Operation::asks)
+        self.staged() || self.operations.iter().any(Operation::asks)
     }
 
-    /// Whether it still does after the operation at `index`.
-    pub fn asks_after(&self, index: usize) -> bool {
-        self.operations.iter().skip(index + 1).any(Operation::asks)
+    /// Whether an intermediate process makes the container's.
+    pub fn staged(&self) -> bool {
+        !self.stage.is_empty()
     }
 }
 
 impl std::fmt::Display for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.staged() {
+            writeln!(f, "clone an intermediate process, which does this:")?;
+            self.stage.iter().try_for_each(|operation| writeln!(f, "    {operation}"))?;
+        }
         writeln!(f, "clone {}", self.create)?;
         self.operations.iter().try_for_each(|operation| writeln!(f, "{operation}"))
     }
@@ -109,13 +139,8 @@ pub fn plan(spec: &Spec, inputs: &Inputs) -> Result<Plan, PlanError> {
     let linux = spec.linux().as_ref().unwrap_or(&empty);
     let namespaces = Namespaces::of(linux, inputs)?;
 
-    let mut operations = Vec::with_capacity(64);
-    namespaces.join(&mut operations);
-    operations.push(Operation::AnyCpu);
-    operations.push(Operation::NewSession);
-    if let Some(score) = process.oom_score_adj() {
-        operations.push(Operation::OomScoreAdj(score));
-    }
+    let Entry { stage, create, mut operations } = namespaces.enter(process.user(), process.oom_score_adj())?;
+    operations.reserve(64);
     if namespaces.joins(LinuxNamespaceType::Mount) {
         refused::file_system_in_joined_namespace(spec)?;
         creation_hooks(spec, &mut operations)?;
@@ -127,7 +152,8 @@ pub fn plan(spec: &Spec, inputs: &Inputs) -> Result<Plan, PlanError> {
     }
     let before_command = hooks(spec, HookKind::StartContainer)?;
     process::operations(process, linux, inputs, before_command, &mut operations)?;
-    Ok(Plan { create: namespaces.create, operations })
+    leave_to_launcher(&namespaces, &mut operations);
+    Ok(Plan { stage, create, operations })
 }
 
 /// Plans another process in a running container made from `spec`: only what belongs to the process.
@@ -137,20 +163,30 @@ pub fn plan(spec: &Spec, inputs: &Inputs) -> Result<Plan, PlanError> {
 pub fn plan_exec(spec: &Spec, process: &Process, inputs: &Inputs) -> Result<Plan, PlanError> {
     let empty = Linux::default_empty();
     let linux = spec.linux().as_ref().unwrap_or(&empty);
-    let mut operations = Vec::with_capacity(24);
-    scheduling::initial_affinity(process, &mut operations)?;
-    operations.push(Operation::JoinCgroup);
-    scheduling::final_affinity(process, &mut operations)?;
-    operations.push(Operation::NewSession);
-    if let Some(score) = process.oom_score_adj() {
-        operations.push(Operation::OomScoreAdj(score));
-    }
-    operations.push(Operation::JoinContainer);
+    let namespaces = Namespaces::of(linux, inputs)?;
+    let mut affinity = (Vec::new(), Vec::new());
+    scheduling::initial_affinity(process, &mut affinity.0)?;
+    scheduling::final_affinity(process, &mut affinity.1)?;
+    let Entry { stage, create, mut operations } =
+        namespaces.enter_running(process.user(), process.oom_score_adj(), affinity)?;
     if inputs.terminal {
         operations.push(Operation::Terminal { console: false, uid: process.user().uid() });
     }
     process::operations(process, linux, inputs, Vec::new(), &mut operations)?;
-    Ok(Plan { create: CloneFlags::empty(), operations })
+    leave_to_launcher(&namespaces, &mut operations);
+    Ok(Plan { stage, create, operations })
+}
+
+/// What only rights over the host allow, the launcher does for a process in a user namespace.
+fn leave_to_launcher(namespaces: &Namespaces, operations: &mut [Operation]) {
+    if !namespaces.outside_helps() {
+        return;
+    }
+    for operation in operations {
+        if let Operation::Rlimit { name, resource, soft, hard } = *operation {
+            *operation = Operation::Outside(Outside::Rlimit { name, resource, soft, hard });
+        }
+    }
 }
 
 fn file_system(
@@ -161,13 +197,13 @@ fn file_system(
     operations: &mut Vec<Operation>,
 ) -> Result<(), PlanError> {
     let propagation = linux.rootfs_propagation().as_deref().map(mounts::propagation).transpose()?.flatten();
-    attach_root(spec, propagation, inputs, operations)?;
+    attach_root(spec, propagation, inputs, namespaces, operations)?;
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     let label = linux.mount_label().as_deref().filter(|label| !label.is_empty());
     if label.is_some() && !inputs.selinux {
         return Err(PlanError::NotOnThisHost { field: "linux.mountLabel".into(), needs: "SELinux" });
     }
-    let around = mounts::Surroundings { inputs, cgroup_namespace: namespaces.has(LinuxNamespaceType::Cgroup), label };
+    let around = mounts::Surroundings { inputs, namespaces, label };
     let mut read_only = Vec::new();
     for (index, mount) in mounts.iter().enumerate() {
         let planned = mounts::plan(mount, index, &around)?;
@@ -176,7 +212,7 @@ fn file_system(
         }
         operations.push(Operation::Mount(planned.mount));
     }
-    devices::operations(mounts, linux, operations)?;
+    devices::operations(mounts, linux, namespaces.confined(), operations)?;
     creation_hooks(spec, operations)?;
     if inputs.terminal {
         let uid = spec.process().as_ref().map_or(0, |process| process.user().uid());
@@ -235,6 +271,7 @@ fn attach_root(
     spec: &Spec,
     propagation: Option<(Propagation, bool)>,
     inputs: &Inputs,
+    namespaces: &Namespaces,
     operations: &mut Vec<Operation>,
 ) -> Result<(), PlanError> {
     match propagation {
@@ -249,7 +286,7 @@ fn attach_root(
         }
         Some((propagation, recursive)) => operations.push(Operation::HostPropagation { propagation, recursive }),
     }
-    let source = root_source(spec, inputs)?;
+    let source = root_source(spec, inputs, namespaces)?;
     let spreads = matches!(propagation, Some((Propagation::Shared | Propagation::Unbindable, _)));
     if spreads && source == RootSource::Given {
         // Or what is put on top of it would reach the host.
@@ -260,6 +297,7 @@ fn attach_root(
     let hooked = creation.into_iter().any(|kind| hooks(spec, kind).is_ok_and(|hooks| !hooks.is_empty()));
     operations.push(match source {
         RootSource::Path(path) if spreads || hooked => Operation::AttachRootInPlace(path),
+        RootSource::Opened(path) if spreads => Operation::AttachRootInPlace(path),
         source => Operation::AttachRoot(source),
     });
     Ok(())
@@ -292,12 +330,14 @@ fn names_and_sysctls(
     sysctl::operations(linux, namespaces, operations)
 }
 
-fn root_source(spec: &Spec, inputs: &Inputs) -> Result<RootSource, PlanError> {
+fn root_source(spec: &Spec, inputs: &Inputs, namespaces: &Namespaces) -> Result<RootSource, PlanError> {
     if inputs.rootfs {
         return Ok(RootSource::Given);
     }
     let root = spec.root().as_ref().ok_or(PlanError::Missing { field: "root" })?;
-    Ok(RootSource::Path(inputs.bundle.join(root.path())))
+    let path = inputs.bundle.join(root.path());
+    // The root of a user namespace may not be able to reach what the launcher can.
+    Ok(if namespaces.opens_before() { RootSource::Opened(path) } else { RootSource::Path(path) })
 }
 
 fn absolute(field: &str, path: &str) -> Result<PathBuf, PlanError> {
@@ -305,83 +345,6 @@ fn absolute(field: &str, path: &str) -> Result<PathBuf, PlanError> {
         Ok(PathBuf::from(path))
     } else {
         Err(PlanError::Invalid { field: field.into(), value: path.into(), expected: "an absolute path" })
-    }
-}
-
-/// The namespaces of a container: made anew, joined, or shared with the caller (absent).
-pub(crate) struct Namespaces {
-    create: CloneFlags,
-    unshare_cgroup: bool,
-    joined: Vec<(LinuxNamespaceType, NamespaceSource)>,
-}
-
-impl Namespaces {
-    fn of(linux: &Linux, inputs: &Inputs) -> Result<Namespaces, PlanError> {
-        let mut found = Namespaces { create: CloneFlags::empty(), unshare_cgroup: false, joined: Vec::new() };
-        for namespace in linux.namespaces().iter().flatten() {
-            let kind = namespace.typ();
-            if found.has(kind) {
-                return Err(PlanError::Invalid {
-                    field: "linux.namespaces".into(),
-                    value: kind.to_string(),
-                    expected: "each type at most once",
-                });
-            }
-            let path = namespace.path().as_ref().filter(|path| !path.as_os_str().is_empty());
-            match (kind, path) {
-                (LinuxNamespaceType::User | LinuxNamespaceType::Time, _) => {
-                    return Err(PlanError::Unsupported { field: format!("linux.namespaces[type={kind}]") });
-                }
-                (LinuxNamespaceType::Network, None) if inputs.netns => {
-                    found.joined.push((kind, NamespaceSource::Given));
-                }
-                (_, Some(path)) => {
-                    let path = absolute("linux.namespaces.path", &path.to_string_lossy())?;
-                    found.joined.push((kind, NamespaceSource::Path(path)));
-                }
-                // A cgroup namespace made by clone would be rooted in the caller's cgroup, not in the container's.
-                (LinuxNamespaceType::Cgroup, None) => found.unshare_cgroup = true,
-                (_, None) => found.create |= flag(kind),
-            }
-        }
-        Ok(found)
-    }
-
-    /// Whether the container does not share this namespace with the caller.
-    pub(crate) fn has(&self, kind: LinuxNamespaceType) -> bool {
-        (kind == LinuxNamespaceType::Cgroup && self.unshare_cgroup)
-            || self.create.contains(flag(kind))
-            || self.joins(kind)
-    }
-
-    fn joins(&self, kind: LinuxNamespaceType) -> bool {
-        self.joined.iter().any(|(joined, _)| *joined == kind)
-    }
-
-    fn join(&self, operations: &mut Vec<Operation>) {
-        operations.push(Operation::JoinCgroup);
-        // The mount namespace last: the others' files were opened before, but a reader expects paths to mean the host.
-        let (mounts, others): (Vec<_>, Vec<_>) =
-            self.joined.iter().partition(|(kind, _)| *kind == LinuxNamespaceType::Mount);
-        for (kind, source) in others.into_iter().chain(mounts) {
-            operations.push(Operation::JoinNamespace { kind: flag(*kind), source: source.clone() });
-        }
-        if self.unshare_cgroup {
-            operations.push(Operation::UnshareCgroup);
-        }
-    }
-}
-
-fn flag(kind: LinuxNamespaceType) -> CloneFlags {
-    match kind {
-        LinuxNamespaceType::Mount => CloneFlags::NEWNS,
-        LinuxNamespaceType::Cgroup => CloneFlags::NEWCGROUP,
-        LinuxNamespaceType::Uts => CloneFlags::NEWUTS,
-        LinuxNamespaceType::Ipc => CloneFlags::NEWIPC,
-        LinuxNamespaceType::User => CloneFlags::NEWUSER,
-        LinuxNamespaceType::Pid => CloneFlags::NEWPID,
-        LinuxNamespaceType::Network => CloneFlags::NEWNET,
-        LinuxNamespaceType::Time => CloneFlags::NEWTIME,
     }
 }
 
@@ -401,5 +364,7 @@ impl EmptyLinux for Linux {
     }
 }
 
+#[cfg(test)]
+mod mutated;
 #[cfg(test)]
 mod tests;

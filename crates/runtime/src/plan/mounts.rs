@@ -3,11 +3,13 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use oci::runtime_spec::Mount;
+use oci::runtime_spec::{LinuxNamespaceType, Mount};
 use sys::mount as attr;
 use sys::mount::Propagation;
 
-use super::operation::{Attributes, MountOperation, MountSource};
+use super::namespaces::{Namespaces, mappings};
+use super::operation::{Attributes, MountIdSource, MountIds, MountOperation, MountSource};
+use super::outside::IdMaps;
 use super::{Inputs, PlanError};
 
 /// Attributes as they are printed.
@@ -66,9 +68,6 @@ const PROPAGATION_OPTIONS: [(&str, Propagation); 4] = [
     ("unbindable", Propagation::Unbindable),
 ];
 
-/// Options that mean something this version does not do.
-const REFUSED: [&str; 2] = ["idmap", "ridmap"];
-
 /// Where a host with cgroup v2 only has its hierarchy.
 const CGROUP2: &str = "/sys/fs/cgroup";
 
@@ -100,7 +99,7 @@ pub fn mount_option_names() -> Vec<String> {
     }
     names.extend(FILE_SYSTEM_OPTIONS.map(String::from));
     names.extend(WITHOUT_EFFECT.map(String::from));
-    names.extend(["bind", "rbind", "remount", "tmpcopyup"].map(String::from));
+    names.extend(["bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap"].map(String::from));
     names.sort();
     names
 }
@@ -139,6 +138,8 @@ struct Options {
     bind: Option<bool>,
     remount: bool,
     copy_up: bool,
+    /// Whether the mount is id-mapped, and whether that holds for all below it.
+    idmap: Option<bool>,
     parameters: Vec<(String, Option<String>)>,
 }
 
@@ -155,7 +156,7 @@ impl Options {
             } else if let Some(found) = find_propagation(option) {
                 read.propagation.push(found);
             } else if !read.read_other(option) {
-                if REFUSED.contains(&option) || option.starts_with("idmap=") || option.starts_with("ridmap=") {
+                if option.starts_with("idmap=") || option.starts_with("ridmap=") {
                     return Err(PlanError::Unsupported { field: format!("{field}.options[{option}]") });
                 }
                 if option.contains('\0') {
@@ -177,6 +178,7 @@ impl Options {
             "bind" | "rbind" => self.bind = Some(option == "rbind"),
             "remount" => self.remount = true,
             "tmpcopyup" => self.copy_up = true,
+            "idmap" | "ridmap" => self.idmap = Some(option == "ridmap"),
             "defaults" => {}
             option => return WITHOUT_EFFECT.contains(&option),
         }
@@ -207,8 +209,7 @@ pub(super) struct Planned {
 /// What planning a mount depends on besides the mount.
 pub(super) struct Surroundings<'a> {
     pub(super) inputs: &'a Inputs,
-    /// The container has a cgroup namespace of its own.
-    pub(super) cgroup_namespace: bool,
+    pub(super) namespaces: &'a Namespaces,
     /// `linux.mountLabel`.
     pub(super) label: Option<&'a str>,
 }
@@ -217,23 +218,10 @@ pub(super) struct Surroundings<'a> {
 pub(super) fn plan(mount: &Mount, index: usize, around: &Surroundings<'_>) -> Result<Planned, PlanError> {
     let field = format!("mounts[{index}]");
     let destination = destination(mount, &field)?;
-    let mapped = mount.uid_mappings().is_some() || mount.gid_mappings().is_some();
-    if mapped {
-        return Err(PlanError::Unsupported { field: format!("{field}.uidMappings") });
-    }
     let mut options = Options::read(mount.options().as_deref().unwrap_or_default(), &field)?;
     let kind = mount.typ().clone().unwrap_or_default();
     let bind = options.bind.or((kind == "bind").then_some(false));
-    if options.copy_up && (bind.is_some() || kind != "tmpfs") {
-        return Err(invalid(format!("{field}.options"), "tmpcopyup", "that option on a tmpfs only"));
-    }
-    // What a bind mount shares with its source cannot be set for it alone.
-    if bind.is_some()
-        && let Some((option, _)) =
-            options.parameters.iter().find(|(key, _)| !FILE_SYSTEM_OPTIONS.contains(&key.as_str()))
-    {
-        return Err(invalid(format!("{field}.options"), option, "no option of a file system on a bind mount"));
-    }
+    check_options(mount, &options, &kind, bind.is_some(), &field)?;
     let mut implied = 0;
     let source = if options.remount {
         implied = options.exactly();
@@ -245,11 +233,13 @@ pub(super) fn plan(mount: &Mount, index: usize, around: &Surroundings<'_>) -> Re
                 implied = options.exactly();
                 let source = mount.source().as_ref();
                 let source = source.ok_or_else(|| invalid(format!("{field}.source"), "", "a path of the host"))?;
-                MountSource::Bind { source: around.inputs.bundle.join(source), recursive }
+                let ids = ids(mount, &options, around.namespaces, &field)?;
+                let opened = around.namespaces.opens_before() || ids.is_some();
+                MountSource::Bind { source: around.inputs.bundle.join(source), recursive, opened, ids }
             }
             (None, "") => return Err(invalid(format!("{field}.type"), "", "a file system type, or the option bind")),
             (None, kind) => {
-                let source = new_mount(mount, kind, &mut options, around);
+                let source = new_mount(mount, kind, &mut options, around, &field)?;
                 if matches!(source, MountSource::Bind { .. }) {
                     implied = options.exactly();
                 }
@@ -281,20 +271,45 @@ pub(super) fn plan(mount: &Mount, index: usize, around: &Surroundings<'_>) -> Re
     Ok(Planned { mount, read_only_later })
 }
 
-/// A new instance of a file system, or what stands for one.
-fn new_mount(mount: &Mount, kind: &str, options: &mut Options, around: &Surroundings<'_>) -> MountSource {
-    if kind == "cgroup" && !around.inputs.hierarchies.is_empty() {
-        return MountSource::Cgroup1 {
-            hierarchies: around.inputs.hierarchies.clone(),
-            namespace: around.cgroup_namespace,
-        };
+/// What cannot be asked of such a mount.
+fn check_options(mount: &Mount, options: &Options, kind: &str, bind: bool, field: &str) -> Result<(), PlanError> {
+    if options.copy_up && (bind || kind != "tmpfs") {
+        return Err(invalid(format!("{field}.options"), "tmpcopyup", "that option on a tmpfs only"));
     }
-    if kind == "cgroup" && !around.cgroup_namespace {
+    let mapped = options.idmap.is_some() || mount.uid_mappings().is_some() || mount.gid_mappings().is_some();
+    if mapped && (!bind || options.remount) {
+        return Err(invalid(format!("{field}.type"), kind, "a bind mount, because only these are id-mapped"));
+    }
+    // What a bind mount shares with its source cannot be set for it alone.
+    let strange = options.parameters.iter().find(|(key, _)| !FILE_SYSTEM_OPTIONS.contains(&key.as_str()));
+    match strange.filter(|_| bind) {
+        Some((option, _)) => {
+            Err(invalid(format!("{field}.options"), option, "no option of a file system on a bind mount"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A new instance of a file system, or what stands for one.
+fn new_mount(
+    mount: &Mount,
+    kind: &str,
+    options: &mut Options,
+    around: &Surroundings<'_>,
+    field: &str,
+) -> Result<MountSource, PlanError> {
+    let cgroup_namespace = around.namespaces.has(LinuxNamespaceType::Cgroup);
+    if kind == "cgroup" && !around.inputs.hierarchies.is_empty() {
+        let hierarchies = around.inputs.hierarchies.clone();
+        return Ok(MountSource::Cgroup1 { hierarchies, namespace: cgroup_namespace });
+    }
+    if kind == "cgroup" && !cgroup_namespace {
         // Mounted anew from the host's cgroup namespace, its options would be those of the whole machine's hierarchy.
-        return MountSource::Bind { source: CGROUP2.into(), recursive: false };
+        let opened = around.namespaces.opens_before();
+        return Ok(MountSource::Bind { source: CGROUP2.into(), recursive: false, opened, ids: None });
     }
     let source = mount.source().as_ref().map(|source| source.to_string_lossy().into_owned());
-    let mut parameters = std::mem::take(&mut options.parameters);
+    let mut parameters = mapped_parameters(std::mem::take(&mut options.parameters), around.namespaces, field)?;
     let on_device = source.as_ref().is_some_and(|source| source.starts_with('/'));
     if on_device && options.attributes.set & attr::ATTR_RDONLY != 0 {
         // Not only the mount: a device may be one that cannot be written to.
@@ -304,8 +319,69 @@ fn new_mount(mount: &Mount, kind: &str, options: &mut Options, around: &Surround
     if let Some(label) = around.label.filter(|_| !matches!(kind, "proc" | "sysfs" | "mqueue" | "cgroup" | "cgroup2")) {
         parameters.push(("context".into(), Some(label.into())));
     }
+    let otherwise = otherwise(kind, around.namespaces);
     let kind = if kind == "cgroup" { "cgroup2" } else { kind }.to_owned();
-    MountSource::FileSystem { kind, source, parameters, copy_up: options.copy_up }
+    Ok(MountSource::FileSystem { kind, source, parameters, copy_up: options.copy_up, otherwise })
+}
+
+/// The ids of an id-mapped mount: its own, or those of the container's user namespace.
+fn ids(mount: &Mount, options: &Options, namespaces: &Namespaces, field: &str) -> Result<Option<MountIds>, PlanError> {
+    let own = match (mount.uid_mappings(), mount.gid_mappings()) {
+        (None, None) if options.idmap.is_none() => return Ok(None),
+        (None, None) => None,
+        (uids, gids) => Some(IdMaps {
+            uids: mappings(&format!("{field}.uidMappings"), uids)?,
+            gids: mappings(&format!("{field}.gidMappings"), gids)?,
+        }),
+    };
+    if !namespaces.may_map_mounts() {
+        return Err(PlanError::NeedsRoot { field: format!("{field}.options[idmap]") });
+    }
+    let source = match (own, namespaces.maps(), namespaces.user_path()) {
+        (Some(maps), ..) => MountIdSource::Maps(maps),
+        (None, Some(maps), _) => MountIdSource::Maps(maps.clone()),
+        (None, None, Some(path)) => MountIdSource::Namespace(path.to_owned()),
+        (None, None, None) => {
+            let expected = "uidMappings and gidMappings of the mount, or a user namespace whose mappings it gets";
+            return Err(invalid(format!("{field}.options"), "idmap", expected));
+        }
+    };
+    Ok(Some(MountIds { source, recursive: options.idmap == Some(true) }))
+}
+
+/// A file system's `uid=` and `gid=` mean ids of the container's user namespace, and must be some.
+fn mapped_parameters(
+    parameters: Vec<(String, Option<String>)>,
+    namespaces: &Namespaces,
+    field: &str,
+) -> Result<Vec<(String, Option<String>)>, PlanError> {
+    let Some(maps) = namespaces.maps() else { return Ok(parameters) };
+    for (key, value) in &parameters {
+        let Some(id) = value.as_deref().and_then(|value| value.parse().ok()) else { continue };
+        let mapped = match key.as_str() {
+            "uid" => maps.has_uid(id),
+            "gid" => maps.has_gid(id),
+            _ => true,
+        };
+        if !mapped {
+            let expected = "an id that linux.uidMappings or linux.gidMappings maps";
+            return Err(invalid(format!("{field}.options[{key}]"), &id.to_string(), expected));
+        }
+    }
+    Ok(parameters)
+}
+
+/// What of the host's takes the place of a kernel interface of which a user namespace may have no instance of its own,
+/// because the namespace that it shows belongs to others.
+fn otherwise(kind: &str, namespaces: &Namespaces) -> Option<PathBuf> {
+    let (namespace, path) = match kind {
+        "proc" if !namespaces.joins(LinuxNamespaceType::Pid) => (LinuxNamespaceType::Pid, "/proc"),
+        "sysfs" => (LinuxNamespaceType::Network, "/sys"),
+        "mqueue" => (LinuxNamespaceType::Ipc, "/dev/mqueue"),
+        "cgroup" | "cgroup2" => (LinuxNamespaceType::Cgroup, "/sys/fs/cgroup"),
+        _ => return None,
+    };
+    (namespaces.confined() && !namespaces.belongs(namespace)).then(|| path.into())
 }
 
 fn invalid(field: String, value: &str, expected: &'static str) -> PlanError {

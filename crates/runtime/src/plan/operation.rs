@@ -4,29 +4,49 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use serde::Serialize;
 use sys::mount::{ATTR_ATIME, Propagation};
 use sys::process::CloneFlags;
 
 use super::hooks::Hook;
 use super::mounts::ATTRIBUTE_NAMES;
 pub use super::mounts::mount_option_names;
-use super::outside::Outside;
+use super::outside::{IdMaps, Outside};
 use super::scheduling::NumberSet;
+use super::view;
 
-/// One step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One step. As JSON: its name in `operation`, what it needs in `arguments`; the names of variants and fields are what
+/// programs read, so they stay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "operation", content = "arguments", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Operation {
     /// Enter the container's cgroup: on v1 by writing to its `tasks` files; on v2 the process was born in it.
     JoinCgroup,
     /// Enter a namespace.
     JoinNamespace {
         /// Its kind.
+        #[serde(serialize_with = "view::text")]
         kind: CloneFlags,
         /// Where it is.
         source: NamespaceSource,
     },
     /// Enter all namespaces of a running container at once.
     JoinContainer,
+    /// A new user namespace.
+    UnshareUser,
+    /// Let nobody who is not root over the host look into the process.
+    Hide,
+    /// Become this user and group of the user namespace, and keep all rights in it.
+    TakeIds {
+        /// The user id.
+        uid: u32,
+        /// The group id.
+        gid: u32,
+    },
+    /// Open what operations of this list want opened before, with the rights that the process has now.
+    OpenTrees,
+    /// A new time namespace for whoever is made next, with its clocks set off.
+    TimeOffsets(Vec<TimeOffset>),
     /// A cgroup namespace whose root is the container's cgroup.
     UnshareCgroup,
     /// Have the launcher do something from outside, and wait for it.
@@ -40,6 +60,7 @@ pub enum Operation {
     /// How mounts spread between the new namespace and the host, where the spec says so.
     HostPropagation {
         /// The propagation.
+        #[serde(serialize_with = "view::propagation")]
         propagation: Propagation,
         /// For all mounts below as well.
         recursive: bool,
@@ -94,6 +115,7 @@ pub enum Operation {
     /// How mounts spread to and from the container's root.
     RootPropagation {
         /// The propagation.
+        #[serde(serialize_with = "view::propagation")]
         propagation: Propagation,
         /// For all mounts below as well.
         recursive: bool,
@@ -103,6 +125,7 @@ pub enum Operation {
         /// `RLIMIT_…` as the spec writes it.
         name: &'static str,
         /// The resource.
+        #[serde(skip)]
         resource: rustix::process::Resource,
         /// The limit that applies.
         soft: Option<u64>,
@@ -173,7 +196,7 @@ pub enum Operation {
     /// Give up gaining privileges by execve.
     NoNewPrivileges,
     /// Drop all capabilities but these from the bounding set.
-    BoundingSet(u64),
+    BoundingSet(#[serde(serialize_with = "view::capabilities")] u64),
     /// Become a user, keeping permitted capabilities for the moment.
     User {
         /// The user id.
@@ -196,8 +219,10 @@ pub enum Operation {
     WaitForStart,
     /// Install the system call filter.
     Seccomp,
+    /// Install the system call filter, and have its listener handed over.
+    SeccompListener,
     /// Fill the ambient set.
-    Ambient(u64),
+    Ambient(#[serde(serialize_with = "view::capabilities")] u64),
     /// Die with the process that launched the container.
     DieWithParent,
     /// The file mode creation mask.
@@ -207,7 +232,8 @@ pub enum Operation {
 }
 
 /// A security module's label of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum LabelKind {
     /// The AppArmor profile that the command is executed under.
     AppArmor,
@@ -218,7 +244,8 @@ pub enum LabelKind {
 }
 
 /// Where a namespace to join is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum NamespaceSource {
     /// A file.
     Path(PathBuf),
@@ -227,25 +254,31 @@ pub enum NamespaceSource {
 }
 
 /// Where the root file system is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum RootSource {
     /// A directory.
     Path(PathBuf),
+    /// A directory that was opened before: by the launcher, or by [`Operation::OpenTrees`].
+    Opened(PathBuf),
     /// A detached mount that the launcher was given.
     Given,
 }
 
 /// Attributes of a mount: `MOUNT_ATTR_…` flags to set and to clear.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Attributes {
     /// Flags to set.
+    #[serde(serialize_with = "view::attributes")]
     pub set: u64,
     /// Flags to clear.
+    #[serde(serialize_with = "view::attributes")]
     pub clear: u64,
 }
 
 /// One mount.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct MountOperation {
     /// Its place in the spec's `mounts`.
     pub index: usize,
@@ -256,15 +289,18 @@ pub struct MountOperation {
     /// Attributes of the mount itself.
     pub attributes: Attributes,
     /// Attributes that are cleared only because others were named: they stay where the kernel has locked them.
+    #[serde(serialize_with = "view::attributes")]
     pub implied: u64,
     /// Attributes of the mount and all below it.
     pub recursive: Attributes,
     /// How mounts spread to and from it, and whether that holds for all below it; one after the other.
+    #[serde(serialize_with = "view::propagations")]
     pub propagation: Vec<(Propagation, bool)>,
 }
 
 /// What is mounted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum MountSource {
     /// A new instance of a file system.
     FileSystem {
@@ -276,6 +312,9 @@ pub enum MountSource {
         parameters: Vec<(String, Option<String>)>,
         /// A tmpfs that begins with a copy of what it covers.
         copy_up: bool,
+        /// What of the host's is bound instead, with all below it, where the kernel does not let the container's user
+        /// namespace have an instance of its own.
+        otherwise: Option<PathBuf>,
     },
     /// What is mounted there already, changed.
     Existing {
@@ -288,6 +327,10 @@ pub enum MountSource {
         source: PathBuf,
         /// With what is mounted below it.
         recursive: bool,
+        /// Whether it was opened before: by the launcher, or by [`Operation::OpenTrees`].
+        opened: bool,
+        /// Whose ids its files show instead of their owners'.
+        ids: Option<MountIds>,
     },
     /// The cgroup v1 hierarchies, each in its directory of one small tmpfs.
     Cgroup1 {
@@ -298,8 +341,38 @@ pub enum MountSource {
     },
 }
 
+/// The ids of an id-mapped mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MountIds {
+    /// Which.
+    pub source: MountIdSource,
+    /// For all mounts below as well.
+    pub recursive: bool,
+}
+
+/// Where the ids of an id-mapped mount come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MountIdSource {
+    /// These.
+    Maps(IdMaps),
+    /// Those of the user namespace that this file is.
+    Namespace(PathBuf),
+}
+
+/// How far a clock of a time namespace is off (time_namespaces(7)).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct TimeOffset {
+    /// `monotonic` or `boottime`.
+    pub clock: &'static str,
+    /// Seconds.
+    pub seconds: i64,
+    /// Nanoseconds, less than a second of them.
+    pub nanoseconds: u32,
+}
+
 /// A cgroup v1 hierarchy (or, with no controllers and no name, the v2 hierarchy of a hybrid host).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct CgroupHierarchy {
     /// Its controllers, in the kernel's order.
     pub controllers: Vec<String>,
@@ -319,7 +392,8 @@ impl CgroupHierarchy {
 }
 
 /// A device file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Device {
     /// Where.
     pub path: PathBuf,
@@ -329,6 +403,8 @@ pub struct Device {
     pub major: u32,
     /// The device.
     pub minor: u32,
+    /// Whether the host's own is bound, as it is, because device files cannot be made.
+    pub bind: bool,
     /// Permissions.
     pub mode: u32,
     /// Owner.
@@ -338,7 +414,8 @@ pub struct Device {
 }
 
 /// The type of a device file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum DeviceKind {
     /// A character device.
     Character,
@@ -349,17 +426,22 @@ pub enum DeviceKind {
 }
 
 /// The five capability sets (capabilities(7)), bit n for capability number n.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct CapabilitySets {
     /// What may ever be gained.
+    #[serde(serialize_with = "view::capabilities")]
     pub bounding: u64,
     /// What the kernel checks.
+    #[serde(serialize_with = "view::capabilities")]
     pub effective: u64,
     /// What may be made effective.
+    #[serde(serialize_with = "view::capabilities")]
     pub permitted: u64,
     /// What files may pass on.
+    #[serde(serialize_with = "view::capabilities")]
     pub inheritable: u64,
     /// What programs without file capabilities keep.
+    #[serde(serialize_with = "view::capabilities")]
     pub ambient: u64,
 }
 
@@ -393,18 +475,29 @@ pub(super) fn list(f: &mut fmt::Formatter<'_>, verb: &str, hooks: &[Hook]) -> fm
 impl fmt::Display for MountOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
-            MountSource::FileSystem { kind, parameters: given, copy_up, .. } => {
+            MountSource::FileSystem { kind, parameters: given, copy_up, otherwise, .. } => {
                 write!(f, "mount {kind} on {}", self.destination.display())?;
                 parameters(f, given)?;
                 f.write_str(if *copy_up { " tmpcopyup" } else { "" })?;
+                if let Some(otherwise) = otherwise {
+                    write!(f, " (or rbind {})", otherwise.display())?;
+                }
             }
             MountSource::Existing { parameters: given } => {
                 write!(f, "remount {}", self.destination.display())?;
                 parameters(f, given)?;
             }
-            MountSource::Bind { source, recursive } => {
+            MountSource::Bind { source, recursive, opened, ids } => {
                 let verb = if *recursive { "rbind" } else { "bind" };
-                write!(f, "{verb} {} on {}", source.display(), self.destination.display())?;
+                let opened = if *opened { " (opened before)" } else { "" };
+                write!(f, "{verb} {}{opened} on {}", source.display(), self.destination.display())?;
+                if let Some(MountIds { source, recursive }) = ids {
+                    f.write_str(if *recursive { " ridmap" } else { " idmap" })?;
+                    match source {
+                        MountIdSource::Maps(maps) => write!(f, " {maps}")?,
+                        MountIdSource::Namespace(path) => write!(f, " of {}", path.display())?,
+                    }
+                }
             }
             MountSource::Cgroup1 { hierarchies, namespace } => {
                 write!(f, "mount cgroup on {}", self.destination.display())?;
@@ -425,7 +518,7 @@ impl fmt::Display for MountOperation {
     }
 }
 
-fn propagation_name(propagation: Propagation, recursive: bool) -> String {
+pub(super) fn propagation_name(propagation: Propagation, recursive: bool) -> String {
     let name = match propagation {
         Propagation::Shared => "shared",
         Propagation::Slave => "slave",
@@ -444,6 +537,15 @@ impl fmt::Display for Operation {
             }
             Operation::JoinNamespace { kind, source: NamespaceSource::Given } => write!(f, "join {kind} (prepared)"),
             Operation::JoinContainer => f.write_str("join the container's namespaces"),
+            Operation::UnshareUser => f.write_str("unshare CLONE_NEWUSER"),
+            Operation::Hide => f.write_str("hide from other users"),
+            Operation::TakeIds { uid, gid } => write!(f, "become {uid}:{gid} of the user namespace"),
+            Operation::OpenTrees => f.write_str("open the root and what is bound"),
+            Operation::TimeOffsets(offsets) => {
+                f.write_str("unshare CLONE_NEWTIME with")?;
+                let mut offsets = offsets.iter();
+                offsets.try_for_each(|o| write!(f, " {}{:+}.{:09}", o.clock, o.seconds, o.nanoseconds))
+            }
             Operation::UnshareCgroup => f.write_str("unshare CLONE_NEWCGROUP"),
             Operation::Outside(outside) => write!(f, "{outside}"),
             Operation::NewSession => f.write_str("new session"),
@@ -454,6 +556,9 @@ impl fmt::Display for Operation {
             }
             Operation::AttachRootInPlace(path) => write!(f, "attach root {} in its own place", path.display()),
             Operation::AttachRoot(RootSource::Path(path)) => write!(f, "attach root {}", path.display()),
+            Operation::AttachRoot(RootSource::Opened(path)) => {
+                write!(f, "attach root {} (opened before)", path.display())
+            }
             Operation::AttachRoot(RootSource::Given) => f.write_str("attach root (prepared)"),
             Operation::Mount(mount) => write!(f, "{mount}"),
             Operation::Device(device) => {
@@ -462,9 +567,10 @@ impl fmt::Display for Operation {
                     DeviceKind::Block => 'b',
                     DeviceKind::Fifo => 'p',
                 };
+                let verb = if device.bind { "bind device" } else { "device" };
                 write!(
                     f,
-                    "device {} {kind} {}:{} {:04o} {}:{}",
+                    "{verb} {} {kind} {}:{} {:04o} {}:{}",
                     device.path.display(),
                     device.major,
                     device.minor,
@@ -500,7 +606,7 @@ impl fmt::Display for Operation {
 impl Operation {
     /// Whether the process that carries it out asks its launcher for something, and waits for the answer.
     pub fn asks(&self) -> bool {
-        matches!(self, Operation::Outside(_))
+        matches!(self, Operation::Outside(_) | Operation::SeccompListener)
     }
 
     fn fmt_process(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -535,6 +641,7 @@ impl Operation {
             Operation::FindCommand => f.write_str("find the command"),
             Operation::WaitForStart => f.write_str("wait for start"),
             Operation::Seccomp => f.write_str("seccomp filter"),
+            Operation::SeccompListener => f.write_str("seccomp filter with a listener"),
             Operation::Ambient(set) => write!(f, "ambient set {set:#x}"),
             Operation::DieWithParent => f.write_str("die with the parent"),
             Operation::Umask(mask) => write!(f, "umask {mask:04o}"),

@@ -4,16 +4,25 @@
 use std::fmt;
 
 use rustix::process::Resource;
+use serde::Serialize;
 
 use super::hooks::Hook;
 
 /// One such thing. The process asks for it when its turn comes, and waits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Outside {
     /// Run these hooks.
     Hooks(Vec<Hook>),
     /// Say which ids of the host the ids of the process's new user namespace are.
-    MapIds(IdMaps),
+    MapIds {
+        /// The ids.
+        maps: IdMaps,
+        /// How the user ids get into the kernel.
+        uids: MapMethod,
+        /// How the group ids do.
+        gids: MapMethod,
+    },
     /// How likely the kernel is to kill the process when memory is short, -1000 to 1000.
     OomScoreAdj(i32),
     /// A resource limit; `None` is unlimited.
@@ -21,6 +30,7 @@ pub enum Outside {
         /// `RLIMIT_…` as the spec writes it.
         name: &'static str,
         /// The resource.
+        #[serde(skip)]
         resource: Resource,
         /// The limit that applies.
         soft: Option<u64>,
@@ -29,8 +39,20 @@ pub enum Outside {
     },
 }
 
+/// Who may tell the kernel about a mapping (user_namespaces(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum MapMethod {
+    /// The launcher, which has the rights over the ids.
+    Written,
+    /// The launcher, because it is nothing but its own id. Groups then cannot be changed inside.
+    OwnId,
+    /// `newuidmap` and `newgidmap`, which know the ids that the user was given (subuid(5)).
+    Helper,
+}
+
 /// A run of ids in a user namespace (user_namespaces(7)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct IdMapping {
     /// The first id inside.
     pub inside: u32,
@@ -41,7 +63,7 @@ pub struct IdMapping {
 }
 
 /// The ids of a user namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct IdMaps {
     /// User ids.
     pub uids: Vec<IdMapping>,
@@ -88,7 +110,13 @@ impl fmt::Display for Outside {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Outside::Hooks(hooks) => super::operation::list(f, "run outside", hooks),
-            Outside::MapIds(maps) => write!(f, "map {maps}"),
+            Outside::MapIds { maps, uids, gids } => {
+                write!(f, "map {maps}")?;
+                if [uids, gids].contains(&&MapMethod::Helper) {
+                    f.write_str(" (through newuidmap and newgidmap)")?;
+                }
+                Ok(())
+            }
             Outside::OomScoreAdj(score) => write!(f, "oom score {score} (from outside)"),
             Outside::Rlimit { name, soft, hard, .. } => {
                 let (soft, hard) = (super::operation::limit(*soft), super::operation::limit(*hard));

@@ -13,6 +13,7 @@ use super::hooks::Hook;
 use super::operation::LabelKind;
 use super::operation::Operation;
 use super::scheduling;
+use super::seccomp::Filter;
 use super::{Inputs, PlanError};
 
 pub(super) fn operations(
@@ -51,7 +52,7 @@ pub(super) fn operations(
     }
     operations.push(Operation::WorkingDirectory(cwd.clone()));
     rlimits(process, operations)?;
-    privileges(process, linux, inputs, before_command, operations);
+    privileges(process, Filter::of(linux)?, inputs, before_command, operations);
     operations.push(Operation::Umask(process.user().umask().unwrap_or(0o022) & 0o7777));
     operations.push(Operation::Execute(arguments));
     Ok(())
@@ -98,13 +99,13 @@ fn rlimits(process: &Process, operations: &mut Vec<Operation>) -> Result<(), Pla
 
 fn privileges(
     process: &Process,
-    linux: &Linux,
+    filter: Filter,
     inputs: &Inputs,
     before_command: Vec<Hook>,
     operations: &mut Vec<Operation>,
 ) {
     let no_new_privileges = process.no_new_privileges().unwrap_or(false);
-    let filtered = linux.seccomp().is_some();
+    let filtered = filter != Filter::Absent;
     let sets = capabilities::sets(process.capabilities().as_ref());
     // Without no_new_privs only CAP_SYS_ADMIN may install a filter: it is kept for that long.
     let for_filter = filtered && !no_new_privileges && sets.effective & capabilities::SYS_ADMIN == 0;
@@ -124,18 +125,26 @@ fn privileges(
         operations.push(Operation::DieWithParent);
     }
     operations.push(Operation::FindCommand);
+    let without = for_filter.then_some(Operation::Capabilities { sets, for_filter: false });
+    let mut last = Vec::new();
+    match filter {
+        Filter::Absent => {}
+        Filter::Decides => last.push(Operation::Seccomp),
+        // While there is a launcher to hand its listener over, and before anything that is run has none.
+        Filter::Notifies => operations.push(Operation::SeccompListener),
+    }
+    if filter == Filter::Notifies {
+        operations.extend(without)
+    } else {
+        last.extend(without)
+    }
     if inputs.waits_for_start {
         operations.push(Operation::WaitForStart);
     }
     if !before_command.is_empty() {
         operations.push(Operation::Hooks(before_command));
     }
-    if filtered {
-        operations.push(Operation::Seccomp);
-    }
-    if for_filter {
-        operations.push(Operation::Capabilities { sets, for_filter: false });
-    }
+    operations.append(&mut last);
     if sets.ambient != 0 {
         operations.push(Operation::Ambient(sets.ambient));
     }

@@ -14,7 +14,6 @@ pub(super) fn spec(spec: &Spec) -> Result<(), PlanError> {
     if let Some(linux) = spec.linux() {
         unsupported(linux.intel_rdt().is_some(), "linux.intelRdt")?;
         unsupported(linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()), "linux.netDevices")?;
-        unsupported(linux.time_offsets().as_ref().is_some_and(|offsets| !offsets.is_empty()), "linux.timeOffsets")?;
     }
     Ok(())
 }

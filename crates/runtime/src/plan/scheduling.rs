@@ -9,6 +9,8 @@ use oci::runtime_spec::{
     MemoryPolicyModeType, Process, Scheduler,
 };
 
+use serde::Serialize;
+
 use super::PlanError;
 use super::operation::Operation;
 
@@ -99,6 +101,12 @@ impl NumberSet {
 
     fn has(&self, number: u32) -> bool {
         self.0.get(number as usize / 64).is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+}
+
+impl Serialize for NumberSet {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -48,6 +48,62 @@ fn privileged_in_a_joined_network_waiting_for_start() {
     golden("privileged-joined-network", &inputs);
 }
 
+/// Where a container comes from, as far as the plan depends on it: engines use `create`, a v1 host has its hierarchies.
+fn engine() -> Inputs {
+    Inputs { bundle: "/bundle".into(), hierarchies: hybrid(), waits_for_start: true, ..Inputs::default() }
+}
+
+/// Configurations as engines wrote them on a cgroup v1 host; only ids and paths were shortened.
+const ENGINES: &[&str] = &[
+    "buildah",
+    "cri-container",
+    "cri-pause",
+    "ctr-default",
+    "ctr-net-host",
+    "ctr-privileged",
+    "ctr-read-only",
+    "docker-binds",
+    "docker-caps",
+    "docker-cgroupns-host",
+    "docker-default",
+    "docker-device",
+    "docker-host-namespaces",
+    "docker-init",
+    "docker-limits",
+    "docker-names",
+    "docker-no-new-privileges",
+    "docker-privileged",
+    "docker-read-only",
+    "docker-seccomp-unconfined",
+    "docker-shm-size",
+    "docker-sysctl",
+    "docker-terminal",
+    "docker-user",
+    "nginx",
+    "podman-default",
+    "podman-privileged",
+    "podman-terminal",
+    "postgres",
+    "runc-spec",
+];
+
+#[test]
+fn containers_of_engines() {
+    for name in ENGINES {
+        let terminal = name.ends_with("terminal");
+        golden(name, &Inputs { terminal, ..engine() });
+    }
+}
+
+#[test]
+fn no_golden_file_is_forgotten() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plan/golden");
+    let files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let specs = files.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    // The three above have tests of their own.
+    assert_eq!(specs.count(), ENGINES.len() + 3);
+}
+
 /// The sample configuration with `change` at `pointer`.
 fn changed(pointer: &str, change: Value) -> Result<Plan, PlanError> {
     let mut config = crate::oci_cli::sample();
@@ -62,21 +118,39 @@ fn changed(pointer: &str, change: Value) -> Result<Plan, PlanError> {
 #[test]
 fn what_is_not_supported_is_refused_by_name() {
     for (pointer, change, field) in [
-        ("/linux/namespaces/-", json!({ "type": "user" }), "linux.namespaces[type=user]"),
-        ("/linux/namespaces/-", json!({ "type": "time" }), "linux.namespaces[type=time]"),
         ("/linux/intelRdt", json!({}), "linux.intelRdt"),
         ("/linux/netDevices", json!({ "eth0": {} }), "linux.netDevices"),
         ("/linux/personality", json!({ "domain": "LINUX", "flags": ["ADDR_NO_RANDOMIZE"] }), "linux.personality.flags"),
-        (
-            "/mounts/-",
-            json!({ "destination": "/x", "source": "/y", "options": ["bind", "idmap"] }),
-            "mounts[7].options",
-        ),
     ] {
         let error = changed(pointer, change).unwrap_err();
         assert_eq!(error.kind(), Kind::Unsupported, "{error}");
         assert!(error.to_string().contains(field), "{error}");
     }
+}
+
+fn notifying(names: &[&str], listener: Option<&str>) -> Value {
+    json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": listener,
+        "syscalls": [{ "names": names, "action": "SCMP_ACT_NOTIFY" }] })
+}
+
+#[test]
+fn a_filter_that_notifies_is_there_before_anybody_waits() {
+    let mut config = crate::oci_cli::sample();
+    config["linux"]["seccomp"] = notifying(&["mkdir"], Some("/a"));
+    config["process"]["noNewPrivileges"] = json!(false);
+    config["hooks"] = json!({ "startContainer": [{ "path": "/h" }] });
+    let inputs = Inputs { bundle: "/b".into(), waits_for_start: true, ..Inputs::default() };
+    let printed = plan(&serde_json::from_value(config.clone()).unwrap(), &inputs).unwrap();
+    assert!(printed.asks());
+    let after = |printed: &Plan| {
+        let lines: Vec<String> = printed.to_string().lines().map(String::from).collect();
+        let at = lines.iter().position(|line| line == "find the command").unwrap();
+        lines[at + 1..].iter().map(|line| line.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(after(&printed), "seccomp capabilities wait run umask execute");
+    config["linux"]["seccomp"]["syscalls"][0]["action"] = json!("SCMP_ACT_LOG");
+    let decides = plan(&serde_json::from_value(config).unwrap(), &inputs).unwrap();
+    assert_eq!((after(&decides).as_str(), decides.asks()), ("wait run seccomp capabilities umask execute", false));
 }
 
 #[test]
@@ -103,6 +177,34 @@ fn what_cannot_be_is_refused_by_name() {
             "hooks.poststop[1].timeout",
         ),
         ("/hooks", json!({ "startContainer": [{ "path": "/a", "args": ["a\0"] }] }), "hooks.startContainer[0].args"),
+        (
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/a" }),
+            "linux.seccomp.defaultAction",
+        ),
+        ("/linux/seccomp", notifying(&["mkdir", "write"], Some("/a")), "linux.seccomp.syscalls[0].names"),
+        ("/linux/seccomp", notifying(&["mkdir"], None), "linux.seccomp.listenerPath"),
+        (
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "defaultErrnoRet": 1 }),
+            "linux.seccomp.defaultErrnoRet",
+        ),
+        (
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [{ "names": ["a"], "action": "SCMP_ACT_TRAP", "errnoRet": 1 }] }),
+            "linux.seccomp.syscalls[0].errnoRet",
+        ),
+        (
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "m" }),
+            "linux.seccomp.listenerMetadata",
+        ),
+        (
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": [], "action": "SCMP_ACT_LOG" }] }),
+            "linux.seccomp.syscalls[0].names",
+        ),
         ("/ociVersion", json!("2.0.0"), "ociVersion"),
         ("/ociVersion", json!("0.9.0"), "ociVersion"),
         ("/ociVersion", json!("1"), "ociVersion"),
@@ -124,6 +226,143 @@ fn what_cannot_be_is_refused_by_name() {
         assert_eq!(error.kind(), Kind::InvalidArgument, "{error}");
         assert!(error.to_string().contains(text), "{error}");
     }
+}
+
+fn mapped(config: &mut Value) {
+    let mapping = |outside: u32| json!([{ "containerID": 0, "hostID": outside, "size": 65536 }]);
+    config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "user" }));
+    config["linux"]["uidMappings"] = mapping(100_000);
+    config["linux"]["gidMappings"] = mapping(200_000);
+}
+
+fn planned(change: impl FnOnce(&mut Value), caller: Caller) -> Result<Plan, PlanError> {
+    let mut config = crate::oci_cli::sample();
+    change(&mut config);
+    let inputs = Inputs { bundle: "/b".into(), caller, ..Inputs::default() };
+    plan(&serde_json::from_value(config).unwrap(), &inputs)
+}
+
+#[test]
+fn in_a_new_user_namespace_the_launcher_opens_maps_and_limits() {
+    let plan = planned(mapped, Caller::Root).unwrap();
+    assert!(plan.create.contains(CloneFlags::NEWUSER) && !plan.staged() && plan.asks());
+    let printed = plan.to_string();
+    for line in [
+        "map users 0:100000+65536 groups 0:200000+65536\nbecome 0:0 of the user namespace\n",
+        "attach root /b/rootfs (opened before)\n",
+        "bind device /dev/null c 1:3",
+        "limit RLIMIT_NOFILE 1024:1024 (from outside)\n",
+    ] {
+        assert!(printed.contains(line), "{line:?} is not in:\n{printed}");
+    }
+    assert!(!planned(|_| {}, Caller::Root).unwrap().asks(), "a plan that asks for nothing pays for nothing");
+}
+
+#[test]
+fn what_cannot_be_entered_later_is_entered_by_a_stage_and_the_user_namespace_last() {
+    let join = |config: &mut Value| {
+        mapped(config);
+        config["linux"]["namespaces"][1] = json!({ "type": "network", "path": "/n" });
+        config["linux"]["namespaces"][0] = json!({ "type": "pid", "path": "/p" });
+    };
+    let plan = planned(join, Caller::Root).unwrap();
+    let stage: Vec<String> = plan.stage.iter().map(ToString::to_string).collect();
+    let maps = "map users 0:100000+65536 groups 0:200000+65536";
+    let expected = ["join CLONE_NEWPID /p", "join CLONE_NEWNET /n", "unshare CLONE_NEWUSER", maps];
+    assert_eq!(stage[..4], expected);
+    assert!(!plan.create.contains(CloneFlags::NEWUSER));
+    let own = Caller::Unprivileged { uid: 1000, gid: 1000 };
+    let stage: Vec<String> = planned(join, own).unwrap().stage.iter().map(ToString::to_string).collect();
+    assert_eq!(stage[0], "unshare CLONE_NEWUSER");
+    assert_eq!(stage[1], format!("{maps} (through newuidmap and newgidmap)"));
+    assert_eq!(stage[2], "hide from other users");
+    assert_eq!(stage[4..], ["join CLONE_NEWPID /p", "join CLONE_NEWNET /n"]);
+}
+
+#[test]
+fn offsets_of_clocks_are_set_by_a_stage() {
+    let timed = |offsets: Value| {
+        let change = move |config: &mut Value| {
+            config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({ "type": "time" }));
+            config["linux"]["timeOffsets"] = offsets;
+        };
+        planned(change, Caller::Root)
+    };
+    let plan = timed(json!({})).unwrap();
+    assert!(plan.create.contains(CloneFlags::NEWTIME) && !plan.staged());
+    let plan = timed(json!({ "monotonic": { "secs": -5, "nanosecs": 7 }, "boottime": { "secs": 3 } })).unwrap();
+    assert!(!plan.create.contains(CloneFlags::NEWTIME));
+    let printed = "unshare CLONE_NEWTIME with boottime+3.000000000 monotonic-5.000000007";
+    assert_eq!(plan.stage.iter().map(ToString::to_string).collect::<Vec<_>>(), [printed]);
+    assert!(timed(json!({ "realtime": { "secs": 1 } })).unwrap_err().to_string().contains("timeOffsets[realtime]"));
+    let error = timed(json!({ "boottime": { "nanosecs": 1_000_000_000 } })).unwrap_err();
+    assert!(error.to_string().contains("nanosecs"), "{error}");
+}
+
+#[test]
+fn ids_that_are_not_mapped_are_refused_by_name() {
+    let with = |pointer: &'static str, value: Value| {
+        move |config: &mut Value| {
+            mapped(config);
+            let (parent, key) = pointer.rsplit_once('/').unwrap();
+            match config.pointer_mut(parent).unwrap() {
+                Value::Array(list) => list.push(value),
+                other => other[key] = value,
+            }
+        }
+    };
+    let tmpfs = json!({ "destination": "/x", "type": "tmpfs", "options": ["uid=70000"] });
+    let idmap = |kind: &str| json!({ "destination": "/x", "type": kind, "source": "/", "options": ["idmap"] });
+    for (pointer, value, text) in [
+        ("/process/user/uid", json!(65536), "process.user.uid"),
+        ("/process/user/gid", json!(65536), "process.user.gid"),
+        ("/process/user/additionalGids", json!([5, 65536]), "process.user.additionalGids"),
+        ("/linux/uidMappings", json!([]), "linux.uidMappings"),
+        ("/linux/gidMappings", json!([{ "containerID": 0, "hostID": 1, "size": 0 }]), "linux.gidMappings"),
+        ("/mounts/-", tmpfs, "mounts[7].options[uid]"),
+        ("/mounts/-", idmap("tmpfs"), "mounts[7].type"),
+    ] {
+        let error = planned(with(pointer, value), Caller::Root).unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidArgument, "{error}");
+        assert!(error.to_string().contains(text), "{error}");
+    }
+    let without = planned(|config| config["mounts"].as_array_mut().unwrap().push(idmap("bind")), Caller::Root);
+    assert!(without.unwrap_err().to_string().contains("mounts[7].options"));
+}
+
+#[test]
+fn without_rights_a_user_namespace_is_needed_and_groups_may_be_out_of_reach() {
+    let caller = Caller::Unprivileged { uid: 1000, gid: 1000 };
+    assert_eq!(planned(|_| {}, caller).unwrap_err(), PlanError::NotRoot);
+    let own = |groups: Value| {
+        let change = move |config: &mut Value| {
+            mapped(config);
+            config["linux"]["uidMappings"] = json!([{ "containerID": 0, "hostID": 1000, "size": 1 }]);
+            config["linux"]["gidMappings"] = config["linux"]["uidMappings"].clone();
+            config["process"]["user"]["additionalGids"] = groups;
+            // Group 5 is nobody here.
+            config["mounts"].as_array_mut().unwrap().remove(2);
+        };
+        planned(change, caller)
+    };
+    let plan = own(json!([])).unwrap().to_string();
+    assert!(plan.contains("map users 0:1000+1 groups 0:1000+1\nhide from other users\n"), "{plan}");
+    assert!(plan.contains("attach root /b/rootfs\n"), "{plan}");
+    assert!(own(json!([0])).unwrap_err().to_string().contains("process.user.additionalGids"));
+}
+
+#[test]
+fn interfaces_of_namespaces_that_others_own_have_a_bind_to_fall_back_on() {
+    let change = |config: &mut Value| {
+        mapped(config);
+        config["linux"]["namespaces"][1] = json!({ "type": "network", "path": "/n" });
+        config["linux"]["namespaces"].as_array_mut().unwrap().remove(2);
+    };
+    let printed = planned(change, Caller::Root).unwrap().to_string();
+    assert!(printed.contains("mount sysfs on /sys (or rbind /sys)"), "{printed}");
+    assert!(printed.contains("mount mqueue on /dev/mqueue (or rbind /dev/mqueue)"), "{printed}");
+    assert!(!printed.contains("(or rbind /sys/fs/cgroup)"), "{printed}");
+    assert!(!planned(|_| {}, Caller::Root).unwrap().to_string().contains("(or rbind"));
 }
 
 #[test]
@@ -177,10 +416,9 @@ fn every_option_of_the_specification_is_known() {
             }) => Some(parameters.clone()),
             _ => None,
         });
-        let unknown = parameters
-            .into_iter()
-            .flatten()
-            .find(|(key, _)| !OF_EVERY_FILE_SYSTEM.contains(&key.as_str()) && !(option == "ro" && key == "ro"));
+        let mut parameters = parameters.into_iter().flatten();
+        let expected = |key: &str| OF_EVERY_FILE_SYSTEM.contains(&key) || (option == "ro" && key == "ro");
+        let unknown = parameters.find(|(key, _)| !expected(key));
         assert_eq!(unknown, None, "{option}");
     }
     let both = json!({ "destination": "/x", "type": "tmpfs", "options": ["size=1m", "huge", "nosuid"] });

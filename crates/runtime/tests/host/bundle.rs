@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
-const APPLETS: [&str; 24] = [
+const APPLETS: [&str; 25] = [
     "sh", "ls", "cat", "id", "mount", "true", "hostname", "ps", "env", "sleep", "pwd", "readlink", "touch", "stat",
-    "mkdir", "tty", "stty", "grep", "echo", "nc", "chmod", "kill", "sed", "head",
+    "mkdir", "tty", "stty", "grep", "echo", "nc", "chmod", "kill", "sed", "head", "wc",
 ];
 
 pub(crate) struct Bundle {

@@ -191,6 +191,7 @@ impl Manager {
         }
         self.made.retain(|(known, place)| {
             if known == unit {
+                end_all(place);
                 fs::remove_dir(place).unwrap();
             }
             known != unit
@@ -225,6 +226,22 @@ impl Manager {
         let reply = Message { reply_serial, destination, error_name, body, ..Message::new(Kind::Error) };
         self.bus.send(reply).unwrap();
     }
+}
+
+/// As systemd does at first: with SIGTERM, to which whoever is left must listen. The real one would wait for 90 seconds.
+fn end_all(place: &Path) {
+    for _ in 0..500 {
+        let inside = fs::read_to_string(place.join("cgroup.procs")).unwrap();
+        if inside.is_empty() {
+            return;
+        }
+        for pid in inside.lines() {
+            // It may have ended meanwhile.
+            let _ended = Command::new("kill").args(["-TERM", pid]).stderr(Stdio::null()).status().unwrap();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("{} does not get empty", place.display());
 }
 
 fn escaped(unit: &str) -> String {

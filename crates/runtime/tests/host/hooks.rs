@@ -88,7 +88,7 @@ fn hooks_of_one_kind_run_one_after_the_other_and_outside_everything_is_mounted_a
     let script = "echo second >> order; pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/');
         nsenter --mount --target $pid sh -c 'mkdir -p ROOT/made/by && echo by hook > ROOT/made/by/hook &&
             grep -q \" ROOT/proc \" /proc/$0/mountinfo' $pid";
-    let script = script.replace("ROOT", &bundle.rootfs("").to_string_lossy().trim_end_matches('/').to_owned());
+    let script = script.replace("ROOT", bundle.rootfs("").to_string_lossy().trim_end_matches('/'));
     let second = hook(&bundle, "createRuntime", &script);
     let bundle = bundle.set("/hooks", json!({ "createRuntime": [first, second] }));
     assert_eq!(bundle.run().ok(), "first\nsecond\nby hook\n");

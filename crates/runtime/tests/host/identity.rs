@@ -129,3 +129,26 @@ fn a_missing_capability_of_the_launcher_is_a_warning_only() {
     assert_ne!(has, ran.err.contains("without CAP_SYS_RESOURCE"), "{}", ran.err);
     assert!(fs::exists("/proc/self/status").unwrap());
 }
+
+/// The second start reads the filter that the first compiled; one that is not as it was written is compiled anew.
+#[test]
+fn a_kept_filter_decides_as_the_one_that_was_compiled() {
+    let filter = json!({ "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 122 }] });
+    let bundle = Bundle::script("mkdir /dev/shm/x 2>&1; true").set("/linux/seccomp", filter);
+    let kept = || {
+        let list = fs::read_dir(bundle.path().join("state/filters~")).unwrap();
+        list.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    assert!(bundle.run().ok().contains("quota exceeded"));
+    let [file] = &kept()[..] else { panic!("{:?}", kept()) };
+    let whole = fs::read(file).unwrap();
+    let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(file).unwrap());
+    assert!(bundle.run().ok().contains("quota exceeded"));
+    assert_eq!(std::os::unix::fs::MetadataExt::ino(&fs::metadata(file).unwrap()), inode, "written once");
+    fs::write(file, &whole[..whole.len() - 8]).unwrap();
+    assert!(bundle.run().ok().contains("quota exceeded"));
+    assert_eq!(fs::read(file).unwrap(), whole);
+    assert_eq!(kept().len(), 1);
+    assert_eq!(bundle.oci(&["list", "--quiet"]).ok(), "");
+}

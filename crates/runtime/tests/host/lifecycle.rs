@@ -143,18 +143,26 @@ fn errors_are_logged_as_runc_does() {
 fn features_are_those_of_the_specification() {
     let text = Bundle::new(&["true"]).oci(&["features"]).ok();
     let features: Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(features["linux"]["namespaces"], json!(["cgroup", "ipc", "mount", "network", "pid", "uts"]));
-    assert_eq!(features["hooks"], json!([]));
+    assert_eq!(features["hooks"].as_array().unwrap().len(), 6);
     // What it says of mounts is true.
     for option in features["mountOptions"].as_array().unwrap() {
         let option = option.as_str().unwrap();
         let mount = |options: &[&str]| match option {
             // Something must be there already.
             "remount" => json!({ "destination": "/dev/shm", "options": options }),
+            "idmap" | "ridmap" => {
+                let maps = json!([{ "containerID": 0, "hostID": 0, "size": 1000 }]);
+                json!({ "destination": "/tmp", "source": "rootfs/tmp", "options": options,
+                    "uidMappings": maps, "gidMappings": maps })
+            }
             _ if options[0] == "bind" => json!({ "destination": "/tmp", "source": "rootfs/tmp", "options": options }),
             _ => json!({ "destination": "/tmp", "type": "tmpfs", "source": "rootfs/tmp", "options": options }),
         };
-        let both: &[&[&str]] = if option == "tmpcopyup" { &[&["tmpcopyup"]] } else { &[&[option], &["bind", option]] };
+        let both: &[&[&str]] = match option {
+            "tmpcopyup" => &[&["tmpcopyup"]],
+            "idmap" | "ridmap" => &[&["bind", option]],
+            _ => &[&[option], &["bind", option]],
+        };
         for options in both {
             Bundle::new(&["true"]).set("/mounts/-", mount(options)).run().ok();
         }

@@ -5,17 +5,25 @@
 
 mod attributes;
 mod bundle;
+mod dry_run;
 mod escape;
 mod exec;
 mod fake_systemd;
+mod faults;
 mod files;
 mod hooks;
+mod hostile;
 mod identity;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod notify;
 mod observing;
 mod operations;
+mod rootless;
 mod systemd;
 mod terminal;
+mod time_namespace;
+mod tracer;
 mod update;
+mod user_namespace;

@@ -106,3 +106,17 @@ fn names_and_parameters_are_the_containers_own() {
     let after = (fs::read("/proc/sys/kernel/hostname").unwrap(), fs::read("/proc/sys/net/ipv4/ip_forward").unwrap());
     assert_eq!(before, after);
 }
+
+/// Joining by path may mean sharing: the parameters of the launcher's own network are the host's.
+#[test]
+fn parameters_of_a_network_that_turns_out_to_be_the_hosts_are_refused() {
+    let mut bundle = Bundle::new(&["true"]);
+    let namespaces = bundle.config["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "network");
+    namespaces.push(json!({ "type": "network", "path": "/proc/self/ns/net" }));
+    let before = fs::read("/proc/sys/net/ipv4/ip_forward").unwrap();
+    let bundle = bundle.set("/linux/sysctl", json!({ "net.ipv4.ip_forward": "1" }));
+    bundle.run().fails(1, "linux.sysctl[net.ipv4.ip_forward]");
+    bundle.left_nothing();
+    assert_eq!(fs::read("/proc/sys/net/ipv4/ip_forward").unwrap(), before);
+}

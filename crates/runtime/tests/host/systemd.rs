@@ -68,7 +68,8 @@ impl Drop for Container {
 #[test]
 fn a_containers_life_in_a_scope() {
     let systemd = FakeSystemd::start(Jobs::Succeed);
-    let container = Container::new(&["sleep", "100"], systemd.address());
+    let mut container = Container::new(&["sleep", "100"], systemd.address());
+    container.bundle.config["annotations"] = json!({ "org.systemd.property.TimeoutStopSec": "uint64 7" });
     let id = container.bundle.id.clone();
     container.oci(&["run", "--detach", &id]).ok();
 
@@ -80,6 +81,7 @@ fn a_containers_life_in_a_scope() {
     assert_eq!(property(&started, "TasksMax"), Some(Value::Uint64(40)));
     let memory = property(&started, "MemoryMax").or(property(&started, "MemoryLimit"));
     assert_eq!(memory, Some(Value::Uint64(67_108_864)));
+    assert_eq!(property(&started, "TimeoutStopUSec"), Some(Value::Uint64(7_000_000)));
     assert_eq!(property(&started, "DevicePolicy"), Some(Value::text("strict")));
 
     // All hierarchies, those too that systemd left out; and nobody but the container is inside.
@@ -133,12 +135,31 @@ fn a_job_that_fails_is_told_and_leaves_nothing() {
     systemd.last("ResetFailedUnit");
 }
 
+/// Only the kernel knows; then the scope is there already, and the placeholder in it.
+#[test]
+fn a_limit_that_the_kernel_refuses_ends_the_scope() {
+    let systemd = FakeSystemd::start(Jobs::Succeed);
+    let mut container = Container::new(&["true"], systemd.address());
+    container.bundle.config["linux"]["resources"]["cpu"] = json!({ "period": 1 });
+    container.oci(&["run", &container.bundle.id]).fails(1, "Invalid argument");
+    systemd.last("StopUnit");
+    container.left_nothing();
+}
+
 #[test]
 fn without_a_systemd_the_sockets_are_named() {
     let container = Container::new(&["true"], "unix:path=/no/such/bus".into());
     let ran = container.oci(&["run", &container.bundle.id]).fails(1, "/no/such/bus");
     // On a host that has one, its private socket would have answered.
     assert!(ran.err.contains("/run/systemd/private") && ran.err.contains("boot the host with systemd"), "{}", ran.err);
+    container.left_nothing();
+}
+
+#[test]
+fn an_annotation_that_is_no_property_is_refused_by_name() {
+    let mut container = Container::new(&["true"], "unix:path=/no/such/bus".into());
+    container.bundle.config["annotations"] = json!({ "org.systemd.property.TimeoutStopSec": "soon" });
+    container.oci(&["run", &container.bundle.id]).fails(1, "org.systemd.property.TimeoutStopSec");
     container.left_nothing();
 }
 

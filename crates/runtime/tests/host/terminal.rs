@@ -22,6 +22,18 @@ fn read_all(terminal: std::os::fd::OwnedFd) -> String {
     String::from_utf8_lossy(&text).replace('\r', "")
 }
 
+/// What is said on the terminal of the process that `args` start.
+pub(crate) fn said(bundle: &Bundle, args: &[&str]) -> String {
+    let socket = bundle.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let (command, more) = args.split_first().unwrap();
+    bundle.oci(&[&[command, "--detach", "--console-socket", "socket"], more].concat()).ok();
+    let (stream, _) = listener.accept().unwrap();
+    let (_, mut fds) = sys::fds::recv_with(&stream, &mut [0; 64]).unwrap();
+    fs::remove_file(socket).unwrap();
+    read_all(fds.pop().unwrap())
+}
+
 #[test]
 fn it_is_the_containers_own_and_comes_over_the_socket() {
     let script = "tty; stty size; ls -l /dev/console; cut -d' ' -f7 /proc/self/stat; [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo all";

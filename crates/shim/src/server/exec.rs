@@ -37,6 +37,7 @@ impl Shim<'_> {
             process: &process,
             cgroup: &self.cgroup,
             stdio,
+            filters: self.container.filters.as_deref(),
         };
         let launched = runtime::exec(request).map_err(|error| Report::from(&error))?;
         drop(spec);

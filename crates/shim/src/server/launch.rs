@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
 use errors::{Classify, Kind as ErrorKind, Report, kind_of_io};
@@ -46,6 +46,8 @@ pub(super) struct Container {
     exec_spec: Vec<u8>,
     /// Held until the exit has been reported: letting go of it unmounts the root, which takes the kernel a while.
     rootfs: Option<OwnedFd>,
+    /// Where compiled system call filters are kept.
+    pub(super) filters: Option<PathBuf>,
     pub(super) trace: bool,
     /// Whether its first process's end is every process's end.
     pub(super) own_pid_namespace: bool,
@@ -177,6 +179,7 @@ fn launch_in(
     let process = request.spec.process().as_ref();
     let (stdio, outer) = make_stdio(process, request.terminal_size, request.open_stdin).map_err(StartError::Stdio)?;
     record(request.trace, &mut steps, "shim ready");
+    let filters = filters(&request.dir);
     let launched = runtime::launch(LaunchRequest {
         id: &request.id,
         spec: &request.spec,
@@ -185,11 +188,12 @@ fn launch_in(
         netns: netns.as_ref().map(AsFd::as_fd),
         stdio,
         start: Start::Now,
+        filters: filters.as_deref(),
         trace: request.trace,
     })?;
     drop(netns);
-    // Nobody asked systemd for a scope.
-    let Launched { pid, pidfd, terminal, cgroup, steps: launch_steps, warnings, scope: _ } = launched;
+    // The daemon's containers are in no scope of systemd's.
+    let Launched { pid, pidfd, terminal, cgroup, scope: _, steps: launch_steps, warnings } = launched;
     if request.trace {
         steps.extend(launch_steps);
     }
@@ -215,6 +219,7 @@ fn launch_in(
             process: ContainerProcess { pid, pidfd },
             exec_spec: Vec::new(),
             rootfs,
+            filters,
             trace: request.trace,
             own_pid_namespace: has_own_pid_namespace(&request.spec),
         },
@@ -277,6 +282,11 @@ fn record(trace: bool, steps: &mut Vec<Step>, name: &str) {
     if trace {
         steps.push(Step { name: name.to_owned(), at_ns: runtime::now_ns() });
     }
+}
+
+/// All shims share the filters that are kept beside the directory in which each has its own.
+fn filters(dir: &Path) -> Option<PathBuf> {
+    dir.ancestors().nth(2).map(|root| root.join("filters"))
 }
 
 impl Container {
