@@ -10,7 +10,7 @@ use testkit::process::command;
 use testkit::{Finished, Running};
 
 /// podman, where Debian has it.
-pub const PROGRAM: &str = "/usr/bin/podman";
+const PROGRAM: &str = "/usr/bin/podman";
 
 /// The root of every container.
 const ROOT: &str = "/tmp/podman-root";
