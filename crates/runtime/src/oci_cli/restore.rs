@@ -246,8 +246,10 @@ fn remember(wish: &Wish, entry: &Entry, pid: i32, cgroup: &Cgroup) -> Result<(),
         created: time::rfc3339_now(),
         shares_pids: shares_pids(&wish.spec),
         scope: None,
+        has_hooks: wish.spec.hooks().is_some(),
     };
-    entry.write(&record, &with_its_clocks(&wish.spec, pid)?)?;
+    let config = serde_json::to_vec(&with_its_clocks(&wish.spec, pid)?).map_err(CliError::Format)?;
+    entry.write(&record, &config)?;
     wish.pid_file.as_deref().map_or(Ok(()), |path| replace(path, pid.to_string().as_bytes()))
 }
 

@@ -51,6 +51,8 @@ pub(super) struct Record {
     /// systemd's scope around its cgroup, where systemd made that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) scope: Option<Scope>,
+    /// Whether its configuration has hooks: one without is not read to start it, nor to delete it.
+    pub(super) has_hooks: bool,
 }
 
 /// A container's status, in runc's words: the specification's, and `paused`.
@@ -157,8 +159,8 @@ impl Entry {
         Ok(path)
     }
 
-    pub(super) fn write(&self, record: &Record, spec: &Spec) -> Result<(), CliError> {
-        self.replace("config.json", spec)?;
+    pub(super) fn write(&self, record: &Record, config: &[u8]) -> Result<(), CliError> {
+        replace(&self.dir.join("config.json"), config)?;
         self.replace(RECORD, record)
     }
 
