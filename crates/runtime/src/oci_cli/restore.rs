@@ -15,7 +15,7 @@ use oci::runtime_spec::{ContainerState, LinuxNamespace, LinuxNamespaceType, Spec
 use super::error::CliError;
 use super::flags::{Flag, Flags};
 use super::log::Log;
-use super::store::{Entry, Record, process_times, replace, shares_pids};
+use super::store::{Entry, Record, replace, shares_pids, start_time};
 use super::{Context, config, create, criu_flags, delete, foreground, hooks, time};
 use crate::criu::{
     Criu, CriuError, Directory, Layout, Notice, Options, OwnMounts, Request, Session, Stage, Surroundings, externals,
@@ -240,7 +240,7 @@ fn remember(wish: &Wish, entry: &Entry, pid: i32, cgroup: &Cgroup) -> Result<(),
     let record = Record {
         id: wish.id.clone(),
         pid,
-        start_time: process_times(pid).map_or(0, |(_, start)| start),
+        start_time: start_time(pid)?,
         bundle: wish.bundle.clone(),
         cgroup: cgroup.path().to_string(),
         created: time::rfc3339_now(),

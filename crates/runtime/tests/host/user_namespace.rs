@@ -154,7 +154,7 @@ fn exec_enters_the_user_namespace_too() {
     assert!(inside.lines().skip(2).all(|line| line.ends_with(":/")), "{inside}");
     let other = bundle.oci(&["exec", "--user", "1000:1001", &bundle.id, "id"]).ok();
     assert_eq!(other, "uid=1000(user) gid=1001\n");
-    bundle.oci(&["exec", "--user", "70000", &bundle.id, "id"]).fails(1, "process.user.uid");
+    bundle.oci(&["exec", "--user", "70000", &bundle.id, "id"]).fails(255, "process.user.uid");
 }
 
 #[test]
