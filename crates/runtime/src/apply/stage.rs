@@ -23,7 +23,10 @@ impl Child<'_> {
         let made = sys::process::clone_again(CloneArgs { flags, cgroup: None }, || super::run_sibling(prepared, proc))?;
         self.flush_steps();
         // It waits for the answer. Nothing here does.
-        self.put(Question::Adopt { pid: made.pid })
+        self.put(Question::Adopt { pid: made.pid }).inspect_err(|_| {
+            // Nobody else knows of it: the launcher would hear its pipe stay open, and wait too.
+            sys::process::pidfd_send_signal(made.pidfd.as_fd(), 9).unwrap_or_default();
+        })
     }
 
     /// What must be opened while `/proc` is the host's and its files belong to the user who this process is.

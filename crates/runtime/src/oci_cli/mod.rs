@@ -135,7 +135,7 @@ fn dispatch(args: Vec<OsString>, log: &mut Log, failed: &mut u8) -> Result<u8, C
         "start" => start::start(&context, rest),
         "exec" => exec::exec(&context, rest, log),
         "state" => state::state(&context, rest),
-        "list" => list::list(&context, rest),
+        "list" => list::list(&context, rest, log),
         "ps" => ps::ps(&context, rest),
         "pause" => pause::pause(&context, rest),
         "resume" => resume::resume(&context, rest),

@@ -447,6 +447,8 @@ names! {
     fsmount SYS_fsmount,
     fspick SYS_fspick,
     pidfd_open SYS_pidfd_open,
+    pidfd_getfd SYS_pidfd_getfd,
+    getgroups SYS_getgroups,
     clone3 SYS_clone3,
     close_range SYS_close_range,
     openat2 SYS_openat2,

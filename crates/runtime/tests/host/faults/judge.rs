@@ -3,6 +3,9 @@
 
 use crate::tracer::{Call, Who};
 
+/// linux/sched.h
+const CLONE_THREAD: u64 = 0x0001_0000;
+
 /// Calls that are not made to fail one by one, and why.
 pub(super) fn category(call: &Call) -> Option<&'static str> {
     Some(match call.name {
@@ -30,6 +33,9 @@ pub(super) fn tolerated(who: Who, call: &Call) -> Option<&'static str> {
         (Who::Made(_), "sched_setaffinity") => "it then runs on its launcher's CPUs, which a warning says",
         (Who::Made(_), "openat") if path.parse::<u32>().is_ok() => {
             "a process that cannot wait for `start` ends: `create` has returned by then, and `start` finds it stopped"
+        }
+        (_, "unshare") if call.arguments[0] == CLONE_THREAD => {
+            "it changes nothing, but asks whether there are threads; a filter may refuse that with any answer"
         }
         (_, "statx") => "the library only asks how large a file is, to read it in one piece",
         (Who::Launcher, "openat2" | "write") if path.ends_with("cgroup.subtree_control") || path.starts_with('+') => {
