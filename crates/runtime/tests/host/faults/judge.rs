@@ -70,6 +70,7 @@ pub(super) fn spoken(call: &Call) -> &[&'static str] {
         "openat" => &["openat", "open"],
         "dup3" => &["dup3", "dup2"],
         "rt_sigprocmask" => &["sigprocmask"],
+        "ppoll" => &["ppoll", "poll"],
         "signalfd4" => &["signalfd"],
         "faccessat2" => &["faccessat", "faccessat2"],
         "fchownat" => &["fchownat"],
