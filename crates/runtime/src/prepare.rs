@@ -35,8 +35,8 @@ pub(crate) fn cgroup_host() -> Result<&'static Host, LaunchError> {
     Ok(HOST.get_or_init(|| host))
 }
 
-/// Above the cgroups of containers whose configuration does not say where theirs is.
-pub(crate) const CGROUP_PARENT: &str = "/corten";
+/// The name of the cgroup above those of containers whose configuration does not say where theirs is.
+pub(crate) const CGROUP_PARENT: &str = "corten";
 
 /// Where the container's cgroup is: `linux.cgroupsPath`, or `/corten/<id>`.
 pub(crate) fn cgroup_path(spec: &Spec, id: &ContainerId) -> Result<CgroupPath, LaunchError> {
@@ -44,7 +44,7 @@ pub(crate) fn cgroup_path(spec: &Spec, id: &ContainerId) -> Result<CgroupPath, L
     let text = match given.map(|path| path.to_string_lossy()).filter(|path| !path.is_empty()) {
         Some(path) if path.starts_with('/') => path.into_owned(),
         Some(path) => format!("/{path}"),
-        None => format!("{CGROUP_PARENT}/{id}"),
+        None => format!("/{CGROUP_PARENT}/{id}"),
     };
     text.parse().map_err(LaunchError::CgroupPath)
 }
@@ -97,12 +97,17 @@ pub(crate) fn hierarchies(spec: &Spec) -> Result<Vec<CgroupHierarchy>, LaunchErr
     if !wanted || cgroup_host()?.mode() == Mode::V2 {
         return Ok(Vec::new());
     }
+    Ok(own_cgroups()?.into_iter().map(|(hierarchy, _)| hierarchy).collect())
+}
+
+/// Each hierarchy, and the path of this process's cgroup in it.
+pub(crate) fn own_cgroups() -> Result<Vec<(CgroupHierarchy, String)>, LaunchError> {
     const PATH: &str = "/proc/self/cgroup";
     let text = std::fs::read_to_string(PATH).map_err(|error| {
         let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
         sys::Error::new(format!("read({PATH:?})"), errno)
     })?;
-    Ok(parse_hierarchies(&text).into_iter().map(|(hierarchy, _)| hierarchy).collect())
+    Ok(parse_hierarchies(&text))
 }
 
 /// The host's directory for the cgroup `path` of a hierarchy. In the child this uses what the launcher found.

@@ -15,6 +15,7 @@ use super::flags::{Flag, Flags};
 use super::log::Log;
 use super::store::{Entry, Status};
 use super::{Context, hooks, kill};
+use crate::prepare::{CGROUP_PARENT, cgroup_host};
 
 /// How long a killed process may take to end; one that waits for a dead disk takes longer than anybody would.
 const PATIENCE_SECONDS: u64 = 10;
@@ -87,7 +88,7 @@ pub(super) fn clean(entry: &Entry, cgroup: Option<&Cgroup>, scope: Option<&Scope
 /// and systemd's.
 pub(super) fn remove_cgroup(cgroup: Option<&Cgroup>, scope: Option<&Scope>) -> Result<(), CliError> {
     if let Some(scope) = scope {
-        scope.stop(crate::prepare::cgroup_host()?)?;
+        scope.stop(cgroup_host()?)?;
         return Ok(cgroup.map_or(Ok(()), Cgroup::remove)?);
     }
     let Some(cgroup) = cgroup else { return Ok(()) };
@@ -95,10 +96,10 @@ pub(super) fn remove_cgroup(cgroup: Option<&Cgroup>, scope: Option<&Scope>) -> R
     prune_parent(cgroup.path())
 }
 
-/// Removes the parent of cgroups whose place nobody chose, unless others use it.
+/// Removes the parent of cgroups whose place nobody chose (`/corten`, or below a user's own), unless others use it.
 fn prune_parent(path: &CgroupPath) -> Result<(), CliError> {
-    match path.parent().filter(|parent| parent.to_string() == crate::prepare::CGROUP_PARENT) {
-        Some(parent) => Ok(crate::prepare::cgroup_host()?.prune(&parent)?),
+    match path.parent().filter(|parent| parent.to_string().rsplit('/').next() == Some(CGROUP_PARENT)) {
+        Some(parent) => Ok(cgroup_host()?.prune(&parent)?),
         None => Ok(()),
     }
 }
