@@ -16,7 +16,7 @@ use sys::capability::{self, Sets};
 
 use super::mounts::stat;
 use super::stage::set_groups;
-use super::{Child, StepError, abandon};
+use super::{Child, StepError, abandon, unsaid};
 use crate::executable;
 use crate::message::{Message, Question};
 use crate::plan::{CAPABILITY_NAMES, CapabilitySets, LabelKind, Operation, SYS_ADMIN, capability_name};
@@ -307,10 +307,7 @@ impl Child<'_> {
     fn wait_for_start(&mut self) -> Result<(), StepError> {
         let (fifo, own) = self.fifo.take().ok_or(StepError::NotProvided { what: "a fifo" })?;
         self.flush_steps();
-        self.say(&Message::Ready).map_err(|error| match Errno::from_io_error(&error) {
-            Some(Errno::PIPE) | None => StepError::ParentGone,
-            Some(errno) => sys::Error::new("write(status, \"ready\")", errno).into(),
-        })?;
+        self.say(&Message::Ready).map_err(|error| unsaid("ready", &error))?;
         // The fifo is known by descriptor only; opening it for writing goes through the process's own list of them,
         // opened while procfs was the host's. It blocks until somebody reads.
         let name = fifo.as_raw_fd().to_string();

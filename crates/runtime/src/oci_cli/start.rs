@@ -18,7 +18,7 @@ use crate::message::listen;
 pub(super) fn start(context: &Context, args: Vec<OsString>) -> Result<u8, CliError> {
     let id = Flags::read(args, &[])?.id()?;
     let (entry, record) = context.store.find(&id)?;
-    let status = entry.status(&record);
+    let status = entry.status(&record)?;
     if status != Status::Created {
         return Err(CliError::State { id: id.to_string(), status, action: "start", expected: "created" });
     }
@@ -41,7 +41,7 @@ pub(super) fn start(context: &Context, args: Vec<OsString>) -> Result<u8, CliErr
 fn release(fifo: &Path, record: &Record) -> Result<(), CliError> {
     // Before the fifo is opened: from then on the process may run to its end at any moment.
     let gone = || LaunchError::ChildGone { status: "it was killed while it waited for start".into() };
-    let pidfd = record.pidfd().ok_or_else(gone)?;
+    let pidfd = record.pidfd()?.ok_or_else(gone)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let opened = rustix::fs::open(fifo, flags, rustix::fs::Mode::empty())
         .map_err(|errno| CliError::file("open", fifo)(errno.into()))?;
