@@ -148,11 +148,10 @@ impl Entry {
         self.dir.join("exec.fifo")
     }
 
-    /// Makes the fifo that the process waits on. Others may write: the process opens it as the container's user.
+    /// Makes the fifo that the process waits on.
     pub(super) fn make_fifo(&self) -> Result<PathBuf, CliError> {
         let path = self.fifo();
-        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o622), 0)
-            .and_then(|()| rustix::fs::chmod(&path, Mode::from_raw_mode(0o622)))
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
             .map_err(|errno| CliError::file("make the fifo", &path)(errno.into()))?;
         Ok(path)
     }

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the test suites of runc and of the specification's tools found: each test is named after what broke.
+
+use std::fs;
+
+use crate::bundle::Bundle;
+
+/// A descriptor of a directory of the host's is a way out for whoever comes to have it (CVE-2024-21626).
+#[test]
+fn a_process_that_waited_for_start_had_a_descriptor_of_the_hosts_procfs() {
+    let bundle = Bundle::script("cat /proc/self/fd/* 2>/dev/null | head -c 0; ls /proc/self/fd");
+    bundle.oci(&["create", &bundle.id]).ok();
+    let pid = bundle.state()["pid"].to_string();
+    let mut targets: Vec<String> = fs::read_dir(format!("/proc/{pid}/fd"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().unwrap() > 2)
+        .map(|entry| fs::read_link(entry.path()).unwrap().to_string_lossy().into_owned())
+        .collect();
+    targets.sort();
+    let fifo = bundle.path().join("state").join(&bundle.id).join("exec.fifo");
+    assert_eq!(targets.len(), 2, "{targets:?}");
+    assert_eq!(targets[0], fifo.to_string_lossy());
+    assert!(targets[1].starts_with("pipe:"), "{targets:?}");
+    bundle.oci(&["start", &bundle.id]).ok();
+    bundle.oci(&["delete", "--force", &bundle.id]).ok();
+    bundle.left_nothing();
+}
+
+#[test]
+fn start_tells_of_a_process_that_was_killed_while_it_waited() {
+    let bundle = Bundle::new(&["true"]);
+    bundle.oci(&["create", &bundle.id]).ok();
+    bundle.oci(&["pause", &bundle.id]).ok();
+    bundle.oci(&["start", &bundle.id]).fails(1, "paused");
+    bundle.oci(&["resume", &bundle.id]).ok();
+    // As long as nobody starts it, it waits.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert_eq!(bundle.state()["status"], "created");
+    let start = bundle.command(&["start", &bundle.id]);
+    bundle.oci(&["kill", &bundle.id, "KILL"]).ok();
+    while bundle.state()["status"] != "stopped" {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let output = { start }.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    bundle.oci(&["delete", &bundle.id]).ok();
+    bundle.left_nothing();
+}
