@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the launcher does before there is a child: everything that can be looked up, opened or computed.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -166,13 +167,24 @@ pub(crate) fn program(process: &Process) -> Program {
     let list = |texts: &Option<Vec<String>>| -> Vec<CString> {
         texts.iter().flatten().filter_map(|text| CString::new(text.as_str()).ok()).collect()
     };
-    let variables = process.env().iter().flatten();
+    let variables = environment(process.env().as_deref().unwrap_or_default());
     Program {
         command: process.args().iter().flatten().next().cloned().unwrap_or_default(),
         arguments: StringList::new(list(process.args())),
-        path: variables.filter_map(|variable| variable.strip_prefix("PATH=")).next_back().map(String::from),
-        environment: list(process.env()),
+        path: variables.iter().find_map(|variable| variable.strip_prefix("PATH=")).map(String::from),
+        environment: variables.into_iter().filter_map(|text| CString::new(text).ok()).collect(),
     }
+}
+
+/// The variables with each name once: the last that is given, as runc has it. A home that is empty is none.
+fn environment(given: &[String]) -> Vec<&str> {
+    let name = |variable: &str| variable.split_once('=').map_or(variable.len(), |(name, _)| name.len());
+    let mut names = HashSet::with_capacity(given.len());
+    let mut kept: Vec<&str> =
+        given.iter().rev().map(String::as_str).filter(|variable| names.insert(&variable[..name(variable)])).collect();
+    kept.retain(|variable| *variable != "HOME=");
+    kept.reverse();
+    kept
 }
 
 /// Who this process is, as far as launching containers goes.
@@ -302,6 +314,17 @@ fn out_of_the_way(fd: OwnedFd) -> Result<OwnedFd, LaunchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_given_twice_was_passed_twice_and_an_empty_home_was_kept() {
+        let of = |list: &[&str]| {
+            let list: Vec<String> = list.iter().map(|text| (*text).into()).collect();
+            environment(&list).join(" ")
+        };
+        assert_eq!(of(&["ONE=two", "A=b=c", "ONE=three", "ONEMORE=", "B"]), "A=b=c ONE=three ONEMORE= B");
+        assert_eq!(of(&["HOME=/x", "A=b", "HOME="]), "A=b");
+        assert_eq!(of(&["HOME=", "HOME=/x"]), "HOME=/x");
+    }
 
     #[test]
     fn hierarchies_are_read_from_proc() {

@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use serde_json::json;
+
 use crate::bundle::Bundle;
 
 /// A descriptor of a directory of the host's is a way out for whoever comes to have it (CVE-2024-21626).
@@ -34,16 +36,32 @@ fn start_tells_of_a_process_that_was_killed_while_it_waited() {
     bundle.oci(&["pause", &bundle.id]).ok();
     bundle.oci(&["start", &bundle.id]).fails(1, "paused");
     bundle.oci(&["resume", &bundle.id]).ok();
-    // As long as nobody starts it, it waits.
+    // It cannot go on when `start` reads.
+    bundle.oci(&["kill", &bundle.id, "STOP"]).ok();
+    let mut start = bundle.command(&["start", &bundle.id]);
+    let start = start.stderr(std::process::Stdio::piped()).spawn().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(50));
     assert_eq!(bundle.state()["status"], "created");
-    let start = bundle.command(&["start", &bundle.id]);
     bundle.oci(&["kill", &bundle.id, "KILL"]).ok();
-    while bundle.state()["status"] != "stopped" {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    let output = { start }.output().unwrap();
+    let output = start.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(told.contains("killed while it waited for start"), "{told}");
     bundle.oci(&["delete", &bundle.id]).ok();
     bundle.left_nothing();
+}
+
+#[test]
+fn an_empty_home_stayed_empty_and_a_variable_given_twice_was_there_twice() {
+    let bundle = Bundle::new(&["cat", "/proc/self/environ"])
+        .set("/process/env", json!(["PATH=/nowhere", "ONE=two", "HOME=/x", "PATH=/bin", "ONE=three", "HOME="]));
+    let out = bundle.run().ok();
+    assert_eq!(out, "PATH=/bin\0ONE=three\0HOME=/root\0");
+}
+
+#[test]
+fn a_group_given_twice_was_there_twice() {
+    let user = json!({ "uid": 1000, "gid": 1001, "additionalGids": [1001, 1001, 1002] });
+    let out = Bundle::script("grep ^Groups /proc/self/status").set("/process/user", user).run().ok();
+    assert_eq!(out.split_whitespace().collect::<Vec<_>>(), ["Groups:", "1001", "1002"]);
 }
