@@ -45,7 +45,7 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     let status = entry.status(&record);
     let refused = || CliError::State { id: id.to_string(), status, action: "exec", expected: "created or running" };
     if status == Status::Paused && !flags.switch("ignore-paused") {
-        return Err(CliError::Paused { id: id.to_string(), action: "exec" });
+        return Err(CliError::Paused { id: id.to_string() });
     }
     // One that waits for `start` has its namespaces and its root already.
     let enterable = status != Status::Stopped;

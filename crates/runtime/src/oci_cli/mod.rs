@@ -110,7 +110,7 @@ fn dispatch(args: Vec<OsString>, log: &mut Log, failed: &mut u8) -> Result<u8, C
         }
     };
     let context = Context {
-        store: Store::new(flags.path("root").unwrap_or_else(default_root)),
+        store: flags.path("root").map_or_else(|| Store::usual(default_root()), Store::named),
         systemd_cgroup: flags.switch("systemd-cgroup"),
         rootless,
     };

@@ -65,3 +65,34 @@ fn a_group_given_twice_was_there_twice() {
     let out = Bundle::script("grep ^Groups /proc/self/status").set("/process/user", user).run().ok();
     assert_eq!(out.split_whitespace().collect::<Vec<_>>(), ["Groups:", "1001", "1002"]);
 }
+
+#[test]
+fn a_frozen_cgroup_that_was_there_before_was_taken() {
+    let bundle = Bundle::new(&["true"]);
+    let freezer = ["/sys/fs/cgroup/freezer", "/sys/fs/cgroup"].map(std::path::Path::new);
+    let freezer = freezer.into_iter().find(|place| place.join("cgroup.procs").exists()).unwrap().join(&bundle.id);
+    fs::create_dir(&freezer).unwrap();
+    let v1 = freezer.join("freezer.state").exists();
+    let (file, frozen, thawed) = if v1 { ("freezer.state", "FROZEN", "THAWED") } else { ("cgroup.freeze", "1", "0") };
+    fs::write(freezer.join(file), frozen).unwrap();
+    bundle.run().fails(1, "container's cgroup unexpectedly frozen");
+    assert_eq!(bundle.cgroups(), [freezer.clone()]);
+    // One that is not is replaced.
+    fs::write(freezer.join(file), thawed).unwrap();
+    bundle.run().ok();
+    bundle.left_nothing();
+}
+
+#[test]
+fn what_scripts_look_for_was_not_in_the_messages() {
+    let bundle = Bundle::new(&["sleep", "100"]).start();
+    bundle.oci(&["run", "--detach", "another"]).fails(1, "container's cgroup is not empty");
+    bundle.oci(&["pause", &bundle.id]).ok();
+    bundle.exec("true").fails(255, "cannot exec in a paused container");
+    bundle.oci(&["resume", &bundle.id]).ok();
+    bundle.oci(&["kill", &bundle.id, "0"]).ok();
+    bundle.oci(&["delete", "--force", &bundle.id]).ok();
+    bundle.oci(&["kill", &bundle.id, "0"]).fails(1, "does not exist");
+    let nowhere = bundle.path().join("nowhere");
+    bundle.oci(&["--root", nowhere.to_str().unwrap(), "list"]).fails(1, "nowhere");
+}
