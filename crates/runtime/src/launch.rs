@@ -201,7 +201,8 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
             steps.extend(started.heard.steps);
             let Child { pid, pidfd } = started.child;
             let (cgroup, scope, without_cgroup) = place.settle();
-            let warnings = without_cgroup.into_iter().chain(started.heard.warnings).collect();
+            let planned = plan.warnings.iter().cloned();
+            let warnings = planned.chain(without_cgroup).chain(started.heard.warnings).collect();
             Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, scope, steps, warnings })
         }
         Err(error) => {

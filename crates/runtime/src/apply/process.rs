@@ -96,7 +96,7 @@ impl Child<'_> {
             }
         }
         if !refused.is_empty() {
-            self.warn(format!("not in the ambient set, for they are not inheritable: {}", refused.join(", ")));
+            self.warn(format!("can't raise ambient capability {}: not inheritable", refused.join(", ")));
         }
         Ok(())
     }

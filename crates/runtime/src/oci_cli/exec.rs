@@ -28,6 +28,7 @@ const FLAGS: &[Flag] = &[
     Flag::value("process").short('p'),
     Flag::switch("detach").short('d'),
     Flag::value("pid-file"),
+    Flag::value("pidfd-socket"),
     Flag::value("process-label"),
     Flag::value("apparmor"),
     Flag::switch("no-new-privs"),
@@ -61,7 +62,7 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     if console.is_some() != (detach && terminal) {
         return Err(CliError::Usage { expected: "--console-socket exactly with --detach and a terminal" });
     }
-    let console = console.as_deref().map(create::connect).transpose()?;
+    let sockets = create::Sockets::connect(console.as_deref(), flags.path("pidfd-socket").as_deref())?;
     let foreground = (!detach).then(foreground::Foreground::prepare).transpose()?;
     let container = ContainerProcess { pid: record.pid, pidfd };
     let filters = context.store.filters();
@@ -80,10 +81,7 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     let executed = exec_with(request, extras, Some(told))?;
     executed.warnings.iter().for_each(|warning| log.warning(warning));
     let told = flags.path("pid-file").map_or(Ok(()), |path| replace(&path, executed.pid.to_string().as_bytes()));
-    let told = told.and_then(|()| match (&console, &executed.terminal) {
-        (Some(console), Some(terminal)) => create::send_terminal(console, terminal),
-        _ => Ok(()),
-    });
+    let told = told.and_then(|()| sockets.hand_over(executed.terminal.as_ref(), executed.pidfd.as_fd()));
     let attended = told.and_then(|()| match foreground {
         Some(foreground) => foreground.attend(executed.pidfd.as_fd(), executed.terminal.as_ref()),
         None => Ok(0),

@@ -332,6 +332,13 @@ pub enum MountSource {
         /// Whose ids its files show instead of their owners'.
         ids: Option<MountIds>,
     },
+    /// A file or directory that an earlier mount has put into the container's root.
+    Inside {
+        /// Its path there.
+        source: PathBuf,
+        /// With what is mounted below it.
+        recursive: bool,
+    },
     /// The cgroup v1 hierarchies, each in its directory of one small tmpfs.
     Cgroup1 {
         /// The hierarchies.
@@ -498,6 +505,10 @@ impl fmt::Display for MountOperation {
                         MountIdSource::Namespace(path) => write!(f, " of {}", path.display())?,
                     }
                 }
+            }
+            MountSource::Inside { source, recursive } => {
+                let verb = if *recursive { "rbind" } else { "bind" };
+                write!(f, "{verb} {} of the container on {}", source.display(), self.destination.display())?;
             }
             MountSource::Cgroup1 { hierarchies, namespace } => {
                 write!(f, "mount cgroup on {}", self.destination.display())?;

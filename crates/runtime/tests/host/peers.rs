@@ -2,6 +2,7 @@
 //! What the test suites of runc and of the specification's tools found: each test is named after what broke.
 
 use std::fs;
+use std::os::fd::AsRawFd;
 
 use serde_json::json;
 
@@ -95,4 +96,58 @@ fn what_scripts_look_for_was_not_in_the_messages() {
     bundle.oci(&["kill", &bundle.id, "0"]).fails(1, "does not exist");
     let nowhere = bundle.path().join("nowhere");
     bundle.oci(&["--root", nowhere.to_str().unwrap(), "list"]).fails(1, "nowhere");
+}
+
+#[test]
+fn a_pidfd_socket_was_an_unknown_flag() {
+    let bundle = Bundle::new(&["sleep", "100"]);
+    let path = bundle.path().join("pidfd.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let socket = path.to_str().unwrap();
+    let received = || {
+        let (connection, _) = listener.accept().unwrap();
+        let (count, mut fds) = sys::fds::recv_with(&connection, &mut [0; 64]).unwrap();
+        assert_eq!((count, fds.len()), (5, 1));
+        fs::read_to_string(format!("/proc/self/fdinfo/{}", fds.remove(0).as_raw_fd())).unwrap()
+    };
+    bundle.oci(&["run", "--detach", "--pidfd-socket", socket, &bundle.id]).ok();
+    assert!(received().contains(&format!("\nPid:\t{}\n", bundle.state()["pid"])));
+    bundle.oci(&["exec", "--detach", "--pidfd-socket", socket, "--pid-file", "pid", &bundle.id, "sleep", "100"]).ok();
+    let pid = fs::read_to_string(bundle.path().join("pid")).unwrap();
+    assert!(received().contains(&format!("\nPid:\t{pid}\n")));
+    bundle.oci(&["delete", "--force", &bundle.id]).ok();
+    bundle.oci(&["create", "--pidfd-socket", "nowhere", &bundle.id]).fails(1, "connect to the pidfd socket");
+    bundle.left_nothing();
+}
+
+#[test]
+fn an_option_that_means_nothing_on_a_bind_mount_was_refused() {
+    let bundle = Bundle::script("cat /data/file");
+    fs::write(bundle.path().join("file"), "seen").unwrap();
+    let mount = json!({ "destination": "/data", "type": "bind", "source": bundle.path(),
+        "options": ["rbind", "mode=755", "ro"] });
+    let bundle = bundle.set("/mounts/-", mount);
+    let ran = bundle.run();
+    assert!(ran.err.contains("mounts[7].options: \"mode\" means nothing on a bind mount"), "{}", ran.err);
+    assert_eq!(ran.ok(), "seen");
+    let told = bundle.oci(&["run", "--dry-run", &bundle.id]);
+    assert!(told.err.contains("means nothing on a bind mount"), "{}", told.err);
+    told.ok();
+}
+
+#[test]
+fn what_an_earlier_mount_had_put_below_the_root_could_not_be_bound() {
+    let bundle = Bundle::script("cat /mnt/file /again/file; mount | grep -c ' /again '");
+    for name in ["outer/inner", "rootfs/mnt"] {
+        fs::create_dir_all(bundle.path().join(name)).unwrap();
+    }
+    fs::write(bundle.path().join("outer/inner/file"), "seen\n").unwrap();
+    let bind = |source: std::path::PathBuf, destination: &str| json!({ "destination": destination, "type": "bind", "source": source, "options": ["rbind"] });
+    let (outer, inside) = (bundle.path().join("outer/inner"), bundle.rootfs("mnt"));
+    let bundle = bundle.set("/mounts/-", bind(outer, "/mnt")).set("/mounts/-", bind(inside, "/again"));
+    let bundle = bundle.set("/root/readonly", json!(false));
+    assert_eq!(bundle.run().ok(), "seen\nseen\n1\n");
+    // The kernel's own interface has only one place.
+    let proc = bind(bundle.rootfs("proc"), "/kernel");
+    bundle.set("/mounts/-", proc).run().fails(1, "mounts[9]");
 }
