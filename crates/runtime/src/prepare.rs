@@ -237,7 +237,9 @@ pub(crate) fn trees(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>, LaunchError> {
 /// What an operation wants opened before.
 pub(crate) fn tree(operation: &Operation) -> sys::Result<Option<OwnedFd>> {
     match operation {
-        Operation::AttachRoot(RootSource::Opened(path)) => host_tree(path, true).map(Some),
+        Operation::AttachRoot(RootSource::Opened(path)) | Operation::CloneRoot(RootSource::Opened(path)) => {
+            host_tree(path, true).map(Some)
+        }
         Operation::Mount(MountOperation {
             source: MountSource::Bind { source, recursive, opened: true, .. }, ..
         }) => host_tree(source, *recursive).map(Some),
@@ -253,8 +255,31 @@ pub(crate) fn namespaces(plan: &Plan) -> Result<Vec<(CloneFlags, OwnedFd)>, Laun
     });
     let opened = paths.map(|(kind, path)| Ok((kind, open_namespace(path)?)));
     let opened = opened.collect::<Result<Vec<_>, LaunchError>>()?;
-    opened.iter().filter(|(kind, _)| *kind == CloneFlags::NEWNET).try_for_each(|(_, file)| not_ours(plan, file))?;
+    for (kind, file) in &opened {
+        match *kind {
+            CloneFlags::NEWNET => not_ours(plan, file)?,
+            CloneFlags::NEWNS => not_our_mounts(plan, file)?,
+            _ => {}
+        }
+    }
     Ok(opened)
+}
+
+/// Nor may the mounts of this namespace be replaced by a container's.
+fn not_our_mounts(plan: &Plan, joined: &OwnedFd) -> Result<(), LaunchError> {
+    if plan.operations.iter().any(|operation| matches!(operation, Operation::Mount(_))) && is_own("mnt", joined)? {
+        return Err(PlanError::NeedsNamespace { field: "mounts".into(), namespace: "mount" }.into());
+    }
+    Ok(())
+}
+
+/// Whether this is the launcher's own namespace of that kind, as `/proc/self/ns` calls it.
+fn is_own(kind: &str, joined: &OwnedFd) -> Result<bool, LaunchError> {
+    let path = format!("/proc/self/ns/{kind}");
+    let own = rustix::fs::stat(&path).map_err(|errno| sys::Error::new(format!("stat({path:?})"), errno))?;
+    let other =
+        rustix::fs::fstat(joined).map_err(|errno| sys::Error::new(format!("fstat({kind} namespace)"), errno))?;
+    Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
 }
 
 /// A network namespace that is joined by path may turn out to be the launcher's own, whose parameters are the host's.
@@ -264,10 +289,7 @@ fn not_ours(plan: &Plan, joined: &OwnedFd) -> Result<(), LaunchError> {
         _ => None,
     });
     let Some(key) = parameter else { return Ok(()) };
-    const OWN: &str = "/proc/self/ns/net";
-    let own = rustix::fs::stat(OWN).map_err(|errno| sys::Error::new(format!("stat({OWN:?})"), errno))?;
-    let other = rustix::fs::fstat(joined).map_err(|errno| sys::Error::new("fstat(network namespace)", errno))?;
-    if (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino) {
+    if is_own("net", joined)? {
         let field = format!("linux.sysctl[{key}]");
         return Err(PlanError::NeedsNamespace { field, namespace: "network" }.into());
     }

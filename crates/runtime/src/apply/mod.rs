@@ -251,6 +251,9 @@ impl<'a> Child<'a> {
             Operation::AttachRoot(source) => {
                 self.files.attach_root(source, self.prepared.rootfs, find(index, &self.trees, &self.prepared.trees))?
             }
+            Operation::CloneRoot(source) => {
+                self.files.clone_root(source, self.prepared.rootfs, find(index, &self.trees, &self.prepared.trees))?
+            }
             Operation::Mount(mount) => self.files.mount(mount, find(index, &self.trees, &self.prepared.trees))?,
             Operation::Device(device) => self.files.make_device(device)?,
             Operation::Symlink { target, path } => self.files.make_symlink(target, path)?,

@@ -144,14 +144,13 @@ pub fn plan(spec: &Spec, inputs: &Inputs) -> Result<Plan, PlanError> {
     let Entry { stage, create, mut operations } = namespaces.enter(process.user(), process.oom_score_adj())?;
     operations.reserve(64);
     let mut warnings = Vec::new();
-    if namespaces.joins(LinuxNamespaceType::Mount) {
-        refused::file_system_in_joined_namespace(spec)?;
+    if namespaces.joins(LinuxNamespaceType::Mount) && spec.mounts().iter().flatten().next().is_none() {
+        // One that is complete.
+        refused::paths_of_joined_namespace(linux)?;
         creation_hooks(spec, &mut operations)?;
         names_and_sysctls(spec, linux, &namespaces, &mut operations)?;
-    } else if namespaces.has(LinuxNamespaceType::Mount) {
-        warnings = file_system(spec, linux, inputs, &namespaces, &mut operations)?;
     } else {
-        return Err(PlanError::Missing { field: "linux.namespaces[type=mount]" });
+        warnings = file_system(spec, linux, inputs, &namespaces, &mut operations)?;
     }
     let before_command = hooks(spec, HookKind::StartContainer)?;
     process::operations(process, linux, inputs, before_command, &mut operations)?;
@@ -167,6 +166,10 @@ pub fn plan_exec(spec: &Spec, process: &Process, inputs: &Inputs) -> Result<Plan
     let empty = Linux::default_empty();
     let linux = spec.linux().as_ref().unwrap_or(&empty);
     let namespaces = Namespaces::of(linux, inputs)?;
+    if !namespaces.has(LinuxNamespaceType::Mount) {
+        // It would find itself in the host's root.
+        return Err(PlanError::NeedsNamespace { field: "process (of exec)".into(), namespace: "mount" });
+    }
     let mut affinity = (Vec::new(), Vec::new());
     scheduling::initial_affinity(process, &mut affinity.0)?;
     scheduling::final_affinity(process, &mut affinity.1)?;
@@ -230,7 +233,7 @@ fn file_system(
         operations.push(Operation::ReadOnlyRoot);
     }
     operations.push(match propagation {
-        _ if inputs.no_pivot => Operation::ChangeRoot,
+        _ if inputs.no_pivot || !namespaces.has(LinuxNamespaceType::Mount) => Operation::ChangeRoot,
         None | Some((Propagation::Slave, true)) => Operation::PivotRoot,
         Some(_) => Operation::PivotRootFromPeers,
     });
@@ -270,6 +273,14 @@ fn attach_root(
     namespaces: &Namespaces,
     operations: &mut Vec<Operation>,
 ) -> Result<(), PlanError> {
+    if !namespaces.has(LinuxNamespaceType::Mount) {
+        if propagation.is_some() {
+            return Err(PlanError::NeedsNamespace { field: "linux.rootfsPropagation".into(), namespace: "mount" });
+        }
+        // Nothing may be mounted where the host would see it.
+        operations.push(Operation::CloneRoot(root_source(spec, inputs, namespaces)?));
+        return Ok(());
+    }
     match propagation {
         None | Some((Propagation::Slave, true)) => operations.push(Operation::DetachPropagation),
         Some((Propagation::Private, _)) if inputs.no_pivot => {

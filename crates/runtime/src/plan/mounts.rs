@@ -208,6 +208,18 @@ struct Planned {
     warnings: Vec<String>,
 }
 
+impl Planned {
+    /// Whether the mount is changed when it has its place. The kernel allows that in a mount namespace only.
+    fn is_changed_in_place(&self) -> bool {
+        let changed = match &self.mount.source {
+            MountSource::Existing { .. } => true,
+            MountSource::Cgroup1 { .. } => self.mount.attributes.set & attr::ATTR_RDONLY != 0,
+            _ => false,
+        };
+        changed || self.read_only_later || !self.mount.propagation.is_empty()
+    }
+}
+
 /// What planning a mount depends on besides the mount.
 struct Surroundings<'a> {
     inputs: &'a Inputs,
@@ -248,6 +260,9 @@ pub(super) fn operations(
     for (index, mount) in spec.mounts().iter().flatten().enumerate() {
         let around = Surroundings { inputs, namespaces, label, root: root.as_deref(), before: &before };
         let planned = plan(mount, index, &around)?;
+        if !namespaces.has(LinuxNamespaceType::Mount) && planned.is_changed_in_place() {
+            return Err(PlanError::NeedsNamespace { field: format!("mounts[{index}]"), namespace: "mount" });
+        }
         before.push(planned.mount.destination.clone());
         if planned.read_only_later {
             read_only.push(Operation::ReadOnlyMount(planned.mount.destination.clone()));

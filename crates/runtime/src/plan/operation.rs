@@ -69,6 +69,9 @@ pub enum Operation {
     AttachRoot(RootSource),
     /// Bind the container's root file system over itself: where mounts spread to the host, nothing may lie on its root.
     AttachRootInPlace(PathBuf),
+    /// Take a copy of the container's root file system that is attached nowhere: there is no mount namespace but the host's,
+    /// which shall not show it.
+    CloneRoot(RootSource),
     /// Mount something.
     Mount(MountOperation),
     /// Make a device file.
@@ -564,6 +567,10 @@ impl fmt::Display for Operation {
             Operation::DetachPropagation => f.write_str("propagation of / rslave"),
             Operation::HostPropagation { propagation, recursive } => {
                 write!(f, "propagation of / {}", propagation_name(*propagation, *recursive))
+            }
+            Operation::CloneRoot(RootSource::Given) => f.write_str("take the root given, attached nowhere"),
+            Operation::CloneRoot(RootSource::Path(path) | RootSource::Opened(path)) => {
+                write!(f, "take root {}, attached nowhere", path.display())
             }
             Operation::AttachRootInPlace(path) => write!(f, "attach root {} in its own place", path.display()),
             Operation::AttachRoot(RootSource::Path(path)) => write!(f, "attach root {}", path.display()),

@@ -108,7 +108,8 @@ fn a_pidfd_socket_was_an_unknown_flag() {
         let (connection, _) = listener.accept().unwrap();
         let (count, mut fds) = sys::fds::recv_with(&connection, &mut [0; 64]).unwrap();
         assert_eq!((count, fds.len()), (5, 1));
-        fs::read_to_string(format!("/proc/self/fdinfo/{}", fds.remove(0).as_raw_fd())).unwrap()
+        let fd = fds.remove(0);
+        fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).unwrap()
     };
     bundle.oci(&["run", "--detach", "--pidfd-socket", socket, &bundle.id]).ok();
     assert!(received().contains(&format!("\nPid:\t{}\n", bundle.state()["pid"])));
@@ -150,4 +151,72 @@ fn what_an_earlier_mount_had_put_below_the_root_could_not_be_bound() {
     // The kernel's own interface has only one place.
     let proc = bind(bundle.rootfs("proc"), "/kernel");
     bundle.set("/mounts/-", proc).run().fails(1, "mounts[9]");
+}
+
+fn namespaces(change: impl Fn(&mut Vec<serde_json::Value>), bundle: Bundle) -> Bundle {
+    let mut list = bundle.config["linux"]["namespaces"].as_array().unwrap().clone();
+    change(&mut list);
+    bundle.set("/linux/namespaces", json!(list))
+}
+
+/// The specification wants the runtime's own then; nothing of it may be changed.
+#[test]
+fn a_container_without_a_mount_namespace_was_refused() {
+    let bundle =
+        Bundle::script("ls /; readlink /proc/self/ns/mnt; mount | wc -l; ls /dev/null /proc/1/status; ls /proc/acpi");
+    let bundle = namespaces(|list| list.retain(|namespace| namespace["type"] != "mount"), bundle);
+    bundle.run().fails(1, "mounts[6] in the container's configuration needs a mount namespace");
+    let mut mounts = bundle.config["mounts"].as_array().unwrap().clone();
+    mounts.pop();
+    let bundle = bundle.set("/mounts", json!(mounts));
+    let before = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let ran = bundle.run();
+    let out = ran.out;
+    assert!(out.contains(&*fs::read_link("/proc/self/ns/mnt").unwrap().to_string_lossy()), "{out} {}", ran.err);
+    assert!(
+        out.starts_with("bin\ndev\netc\nproc\n") && out.contains("/dev/null\n/proc/1/status\n"),
+        "{out} {}",
+        ran.err
+    );
+    let shared = |text: &str| text.lines().filter(|line| line.contains("shared:")).count();
+    let after = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert_eq!(shared(&after), shared(&before));
+    bundle.left_nothing();
+    let bundle = bundle.set("/process/args", json!(["sleep", "100"])).start();
+    bundle.exec("true").fails(255, "needs a mount namespace");
+    bundle.oci(&["delete", "--force", &bundle.id]).ok();
+    bundle.left_nothing();
+}
+
+#[test]
+fn mounts_in_a_mount_namespace_joined_by_path_were_refused() {
+    let other = std::process::Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sleep", "100"])
+        .spawn()
+        .unwrap();
+    let path = |pid: u32| format!("/proc/{pid}/ns/mnt");
+    let own = fs::read_link("/proc/self/ns/mnt").unwrap();
+    while fs::read_link(path(other.id())).is_ok_and(|found| found == own) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let join = |pid: u32| {
+        let bundle = Bundle::script("readlink /proc/self/ns/mnt; ls -d /etc/passwd");
+        namespaces(
+            |list| {
+                list.retain(|namespace| namespace["type"] != "mount");
+                list.push(json!({ "type": "mount", "path": path(pid) }));
+            },
+            bundle,
+        )
+    };
+    let bundle = join(other.id());
+    let ran = bundle.run();
+    let expected = format!("{}\n/etc/passwd\n", fs::read_link(path(other.id())).unwrap().display());
+    let mut other = other;
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(ran.ok(), expected);
+    bundle.left_nothing();
+    // The host's own would have its mounts replaced.
+    join(std::process::id()).run().fails(1, "mounts in the container's configuration needs a mount namespace");
 }
