@@ -24,6 +24,9 @@ use crate::plan::{CAPABILITY_NAMES, CapabilitySets, LabelKind, Operation, SYS_AD
 /// More CPUs than any kernel is built for.
 const ANY_CPU: &[u64] = &[u64::MAX; 128];
 
+/// SIGHUP, SIGINT, SIGQUIT, SIGTERM.
+const ENDING: [i32; 4] = [1, 2, 3, 15];
+
 impl Child<'_> {
     pub(super) fn process_step(&mut self, index: usize, operation: &Operation) -> Result<(), StepError> {
         match operation {
@@ -309,9 +312,16 @@ impl Child<'_> {
             Some(Errno::PIPE) | None => StepError::ParentGone,
             Some(errno) => sys::Error::new("write(status, \"ready\")", errno).into(),
         })?;
-        // It is full: this waits until somebody reads.
-        rustix::io::retry_on_intr(|| rustix::io::write(&fifo, b" "))
-            .map_err(|errno| StepError::Fifo(sys::Error::new("write(fifo, 1 space)", errno)))?;
+        // All signals are blocked here, and the first process of a pid namespace would not end of these anyway. Whoever
+        // kills what waits means it.
+        let signals = sys::signal::signalfd(&ENDING)?;
+        // The fifo is full: there is room when somebody reads.
+        let mut fds = [PollFd::new(&fifo, PollFlags::OUT), PollFd::new(&signals, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut fds, None))
+            .map_err(|errno| StepError::Fifo(sys::Error::new("poll(fifo, signals)", errno)))?;
+        if !fds[1].revents().is_empty() {
+            return Err(StepError::EndedWhileWaiting);
+        }
         self.started = Some(fifo);
         Ok(())
     }

@@ -40,7 +40,7 @@ const FLAGS: &[Flag] = &[
 
 pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     protect::reexec()?;
-    let flags = Flags::read(args, FLAGS)?;
+    let flags = Flags::leading(args, FLAGS)?;
     let (id, command) = flags.id_and_more()?;
     let (entry, record) = context.store.find(&id)?;
     let status = entry.status(&record);

@@ -91,7 +91,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
 }
 
 fn dispatch(args: Vec<OsString>, log: &mut Log, failed: &mut u8) -> Result<u8, CliError> {
-    let flags = Flags::read(args, GLOBAL)?;
+    let flags = Flags::leading(args, GLOBAL)?;
     if flags.switch("help") {
         return print(&help::all());
     }

@@ -26,6 +26,7 @@ mod seccomp;
 mod sysctl;
 pub(crate) mod view;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use oci::runtime_spec::{Linux, LinuxNamespaceType, Process, Spec};
@@ -218,7 +219,8 @@ fn file_system(
         operations.push(Operation::Terminal { console: true, uid });
     }
     names_and_sysctls(spec, linux, namespaces, operations)?;
-    for path in linux.masked_paths().iter().flatten() {
+    let mut masked = HashSet::new();
+    for path in linux.masked_paths().iter().flatten().filter(|path| masked.insert(*path)) {
         operations.push(Operation::Mask(absolute("linux.maskedPaths", path)?));
     }
     for path in linux.readonly_paths().iter().flatten() {

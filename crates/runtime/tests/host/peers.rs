@@ -220,3 +220,28 @@ fn mounts_in_a_mount_namespace_joined_by_path_were_refused() {
     // The host's own would have its mounts replaced.
     join(std::process::id()).run().fails(1, "mounts in the container's configuration needs a mount namespace");
 }
+
+#[test]
+fn a_container_that_waited_for_start_could_only_be_ended_by_sigkill() {
+    let bundle = Bundle::new(&["true"]);
+    bundle.oci(&["create", &bundle.id]).ok();
+    bundle.oci(&["kill", &bundle.id, "USR1"]).ok();
+    assert_eq!(bundle.state()["status"], "created");
+    bundle.oci(&["kill", &bundle.id, "TERM"]).ok();
+    while bundle.state()["status"] != "stopped" {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    bundle.oci(&["delete", &bundle.id]).ok();
+    bundle.left_nothing();
+}
+
+#[test]
+fn flags_after_the_id_were_refused_and_a_mask_given_twice_was_there_twice() {
+    let bundle = Bundle::script("grep -c ' /proc/keys ' /proc/self/mountinfo")
+        .set("/linux/maskedPaths", json!(["/proc/keys", "/proc/keys"]));
+    assert_eq!(bundle.run().ok(), "1\n");
+    let bundle = bundle.set("/process/args", json!(["sleep", "100"])).start();
+    bundle.oci(&["update", &bundle.id, "--pids-limit", "77"]).ok();
+    bundle.oci(&["delete", &bundle.id, "--force"]).ok();
+    bundle.left_nothing();
+}
