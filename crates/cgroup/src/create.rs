@@ -131,7 +131,8 @@ fn make(hierarchy: &Arc<Hierarchy>, path: &CgroupPath, made: &mut Made) -> Resul
         }
     }
     match result {
-        Ok(dir) => Ok(dir),
+        Ok(Some(dir)) => Ok(dir),
+        Ok(None) => Err(CgroupError::Frozen { path: path.to_string() }),
         Err(error) if control::is(&error, Errno::BUSY) || control::is(&error, Errno::NOTEMPTY) => {
             Err(CgroupError::exists(path))
         }
@@ -139,9 +140,13 @@ fn make(hierarchy: &Arc<Hierarchy>, path: &CgroupPath, made: &mut Made) -> Resul
     }
 }
 
-fn make_leaf(hierarchy: &Arc<Hierarchy>, relative: &str, made: &mut Made) -> io::Result<OwnedFd> {
+/// `None` when it is there and frozen.
+fn make_leaf(hierarchy: &Arc<Hierarchy>, relative: &str, made: &mut Made) -> io::Result<Option<OwnedFd>> {
     match control::make_dir(&hierarchy.root, relative) {
         Err(error) if control::is(&error, Errno::EXIST) => {
+            if is_frozen(hierarchy, relative)? {
+                return Ok(None);
+            }
             // Its old limits must not leak into the new one, so an empty one is not reused but replaced.
             control::remove_dir(&hierarchy.root, relative)?;
             control::make_dir(&hierarchy.root, relative)?;
@@ -149,7 +154,20 @@ fn make_leaf(hierarchy: &Arc<Hierarchy>, relative: &str, made: &mut Made) -> io:
         result => result?,
     }
     made.0.push((Arc::clone(hierarchy), relative.to_owned()));
-    control::open_dir(&hierarchy.root, relative)
+    control::open_dir(&hierarchy.root, relative).map(Some)
+}
+
+/// Whether somebody froze this cgroup itself. The file is not there where this hierarchy freezes nothing.
+fn is_frozen(hierarchy: &Hierarchy, relative: &str) -> io::Result<bool> {
+    let (file, thawed) = match hierarchy.mount.version {
+        Version::V1 => ("freezer.state", "THAWED"),
+        Version::V2 => ("cgroup.freeze", "0"),
+    };
+    match control::open_dir(&hierarchy.root, relative).and_then(|dir| control::read(&dir, file)) {
+        Ok(state) => Ok(state != thawed),
+        Err(error) if control::is_gone(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn make_parents(hierarchy: &Arc<Hierarchy>, path: &CgroupPath, made: &mut Made) -> io::Result<()> {

@@ -32,8 +32,14 @@ pub enum CgroupError {
     #[error("no cgroup hierarchy is mounted")]
     NotMounted,
     /// The cgroup exists already and has processes or children in it.
-    #[error("cgroup {path} exists already and is in use")]
+    #[error("container's cgroup is not empty: {path} exists already and is in use")]
     Exists {
+        /// The cgroup.
+        path: String,
+    },
+    /// The cgroup exists already, and whatever joins it stands still.
+    #[error("container's cgroup unexpectedly frozen: {path} exists already")]
+    Frozen {
         /// The cgroup.
         path: String,
     },
@@ -58,7 +64,7 @@ pub enum CgroupError {
         limit: &'static str,
     },
     /// A limit was asked for whose file this kernel does not have.
-    #[error("{limit} needs the cgroup file {file:?}, which this kernel does not have")]
+    #[error("invalid configuration: {limit} needs the cgroup file {file:?}, which this kernel does not have")]
     MissingFile {
         /// The file's name.
         file: String,
@@ -216,7 +222,7 @@ impl Classify for CgroupError {
             | CgroupError::MissingController { .. }
             | CgroupError::MissingFile { .. }
             | CgroupError::Inexpressible { .. } => Kind::Unsupported,
-            CgroupError::Exists { .. } | CgroupError::BelowUsage { .. } => Kind::Conflict,
+            CgroupError::Exists { .. } | CgroupError::Frozen { .. } | CgroupError::BelowUsage { .. } => Kind::Conflict,
             CgroupError::NotFound { .. } => Kind::NotFound,
             CgroupError::InvalidLimit { .. } | CgroupError::UnknownHierarchy { .. } => Kind::InvalidArgument,
             CgroupError::DeviceProgram { source, .. } => match source.errno() {
@@ -249,6 +255,7 @@ impl Classify for CgroupError {
     fn hint(&self) -> Option<String> {
         match self {
             CgroupError::LeftBehind { error, .. } => error.hint(),
+            CgroupError::Frozen { .. } => Some("whoever froze it may still want it; otherwise remove it".to_owned()),
             CgroupError::NotMounted => {
                 Some("mount one: `mount -t cgroup2 none /sys/fs/cgroup`, or boot with systemd".to_owned())
             }

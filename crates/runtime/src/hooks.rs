@@ -132,10 +132,10 @@ pub enum HookError {
     #[error(transparent)]
     Plan(PlanError),
     /// It was not run.
-    #[error("run {field} of the container's configuration ({path})", path = path.display())]
+    #[error("error running {hook}: start {path}", path = path.display())]
     NotRun {
-        /// The field.
-        field: String,
+        /// Which: `createRuntime hook #0`.
+        hook: String,
         /// The program.
         path: PathBuf,
         /// Why.
@@ -143,10 +143,10 @@ pub enum HookError {
         source: CloneError,
     },
     /// It failed.
-    #[error("{field} of the container's configuration ({path}) ended with {status}{said}", path = path.display())]
+    #[error("error running {hook}: {path} ended with {status}{said}", path = path.display())]
     Failed {
-        /// The field.
-        field: String,
+        /// Which: `createRuntime hook #0`.
+        hook: String,
         /// The program.
         path: PathBuf,
         /// How it ended.
@@ -155,10 +155,10 @@ pub enum HookError {
         said: String,
     },
     /// It took too long, and was killed.
-    #[error("{field} of the container's configuration ({path}) did not end within {seconds} s{said}", path = path.display())]
+    #[error("error running {hook}: {path} did not end within {seconds} s{said}", path = path.display())]
     TimedOut {
-        /// The field.
-        field: String,
+        /// Which: `createRuntime hook #0`.
+        hook: String,
         /// The program.
         path: PathBuf,
         /// How long it had.
@@ -179,7 +179,7 @@ impl Classify for HookError {
 
 /// Runs one hook and waits for it. `environment` is its environment where it has none of its own.
 pub(crate) fn run(hook: &Hook, state: &State<'_>, environment: &[CString], place: Place<'_>) -> Result<(), HookError> {
-    let not_run = |source| HookError::NotRun { field: hook.field(), path: hook.path.clone(), source };
+    let not_run = |source| HookError::NotRun { hook: hook.name(), path: hook.path.clone(), source };
     let (child, output) = start(hook, state, environment, place).map_err(not_run)?;
     let mut said = Vec::new();
     let ended = wait(&child, &output, hook.timeout, &mut said);
@@ -191,11 +191,11 @@ pub(crate) fn run(hook: &Hook, state: &State<'_>, environment: &[CString], place
     let status = status.map_err(|error| not_run(error.into()))?;
     let text = String::from_utf8_lossy(&said).trim().to_owned();
     let said = if text.is_empty() { text } else { format!(": {text}") };
-    let (field, path) = (hook.field(), hook.path.clone());
+    let (name, path) = (hook.name(), hook.path.clone());
     match (in_time, status) {
         (true, None) => Ok(()),
-        (true, Some(status)) => Err(HookError::Failed { field, path, status, said }),
-        (false, _) => Err(HookError::TimedOut { field, path, seconds: hook.timeout.unwrap_or_default(), said }),
+        (true, Some(status)) => Err(HookError::Failed { hook: name, path, status, said }),
+        (false, _) => Err(HookError::TimedOut { hook: name, path, seconds: hook.timeout.unwrap_or_default(), said }),
     }
 }
 

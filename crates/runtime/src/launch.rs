@@ -10,7 +10,7 @@ use oci::ContainerId;
 use oci::runtime_spec::Spec;
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use sys::process::{Child, CloneArgs, CloneFlags};
 
@@ -52,8 +52,8 @@ pub enum Stdio {
 pub enum Start<'a> {
     /// At once. The container dies with the process that launches it.
     Now,
-    /// When somebody reads from this fifo (the OCI command line's `create` and `start`). What goes wrong from then on
-    /// can be read there, as an [`errors::Report`]; nothing, when all went well. The container outlives its launcher.
+    /// When somebody reads from this fifo (the OCI command line's `create` and `start`): spaces, which fill it until
+    /// then, and what the container's process says from then on. The container outlives its launcher.
     WaitFor(&'a Path),
 }
 
@@ -161,7 +161,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
     let process = request.spec.process().clone().unwrap_or_default();
     let fifo = match request.start {
         Start::Now => None,
-        Start::WaitFor(path) => Some(open_fifo(path)?),
+        Start::WaitFor(path) => Some(fill_fifo(path)?),
     };
     let context = hook_context(&request, &inputs);
     let listener = prepare::notifying(request.spec, &plan).map(|profile| {
@@ -201,7 +201,8 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
             steps.extend(started.heard.steps);
             let Child { pid, pidfd } = started.child;
             let (cgroup, scope, without_cgroup) = place.settle();
-            let warnings = without_cgroup.into_iter().chain(started.heard.warnings).collect();
+            let planned = plan.warnings.iter().cloned();
+            let warnings = planned.chain(without_cgroup).chain(started.heard.warnings).collect();
             Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, scope, steps, warnings })
         }
         Err(error) => {
@@ -344,10 +345,19 @@ pub(crate) fn end(child: &Child) -> Result<String, LaunchError> {
     })
 }
 
-fn open_fifo(path: &Path) -> Result<OwnedFd, LaunchError> {
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, rustix::fs::Mode::empty())
-        .map_err(|errno| sys::Error::new(format!("open({path:?}, O_PATH|O_NOFOLLOW)"), errno).into())
+/// Opens the fifo of `start` and fills it, so that the next byte only goes in when somebody reads: so the process waits
+/// with one descriptor, by which nothing of the host can be reached, and has it for what it says afterwards. Open for
+/// both directions, or opening it would wait already.
+fn fill_fifo(path: &Path) -> Result<OwnedFd, LaunchError> {
+    /// The kernel gives at least a page.
+    const LEAST: usize = 1;
+    let fifo = rustix::fs::open(path, OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+        .map_err(|errno| sys::Error::new(format!("open({path:?}, O_RDWR|O_NOFOLLOW|O_CLOEXEC)"), errno))?;
+    let size = fcntl_setpipe_size(&fifo, LEAST)
+        .map_err(|errno| sys::Error::new(format!("fcntl({path:?}, F_SETPIPE_SZ, {LEAST})"), errno))?;
+    rustix::io::write(&fifo, &vec![b' '; size])
+        .map_err(|errno| sys::Error::new(format!("write({path:?}, {size} spaces)"), errno))?;
+    Ok(fifo)
 }
 
 pub(crate) fn absolute(path: &Path) -> Result<PathBuf, LaunchError> {

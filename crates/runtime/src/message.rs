@@ -108,6 +108,10 @@ pub(crate) fn listen(
     let mut reader = BufReader::with_capacity(4096, std::fs::File::from(pipe));
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line).map_err(LaunchError::Listen)? > 0 {
+        if line.trim_ascii().is_empty() {
+            // What the fifo of `start` was filled with; whoever waited said nothing after it.
+            break;
+        }
         match serde_json::from_slice(&line).map_err(|error| LaunchError::Listen(error.into()))? {
             Message::Steps(steps) => heard.steps.extend(steps),
             Message::Warning(warning) => heard.warnings.push(warning),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the launcher does before there is a child: everything that can be looked up, opened or computed.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -175,13 +176,24 @@ pub(crate) fn program(process: &Process) -> Program {
     let list = |texts: &Option<Vec<String>>| -> Vec<CString> {
         texts.iter().flatten().filter_map(|text| CString::new(text.as_str()).ok()).collect()
     };
-    let variables = process.env().iter().flatten();
+    let variables = environment(process.env().as_deref().unwrap_or_default());
     Program {
         command: process.args().iter().flatten().next().cloned().unwrap_or_default(),
         arguments: StringList::new(list(process.args())),
-        path: variables.filter_map(|variable| variable.strip_prefix("PATH=")).next_back().map(String::from),
-        environment: list(process.env()),
+        path: variables.iter().find_map(|variable| variable.strip_prefix("PATH=")).map(String::from),
+        environment: variables.into_iter().filter_map(|text| CString::new(text).ok()).collect(),
     }
+}
+
+/// The variables with each name once: the last that is given, as runc has it. A home that is empty is none.
+fn environment(given: &[String]) -> Vec<&str> {
+    let name = |variable: &str| variable.split_once('=').map_or(variable.len(), |(name, _)| name.len());
+    let mut names = HashSet::with_capacity(given.len());
+    let mut kept: Vec<&str> =
+        given.iter().rev().map(String::as_str).filter(|variable| names.insert(&variable[..name(variable)])).collect();
+    kept.retain(|variable| *variable != "HOME=");
+    kept.reverse();
+    kept
 }
 
 /// Who this process is, as far as launching containers goes.
@@ -239,7 +251,9 @@ pub(crate) fn trees(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>, LaunchError> {
 /// What an operation wants opened before.
 pub(crate) fn tree(operation: &Operation) -> sys::Result<Option<OwnedFd>> {
     match operation {
-        Operation::AttachRoot(RootSource::Opened(path)) => host_tree(path, true).map(Some),
+        Operation::AttachRoot(RootSource::Opened(path)) | Operation::CloneRoot(RootSource::Opened(path)) => {
+            host_tree(path, true).map(Some)
+        }
         Operation::Mount(MountOperation {
             source: MountSource::Bind { source, recursive, opened: true, .. }, ..
         }) => host_tree(source, *recursive).map(Some),
@@ -255,8 +269,31 @@ pub(crate) fn namespaces(plan: &Plan) -> Result<Vec<(CloneFlags, OwnedFd)>, Laun
     });
     let opened = paths.map(|(kind, path)| Ok((kind, open_namespace(path)?)));
     let opened = opened.collect::<Result<Vec<_>, LaunchError>>()?;
-    opened.iter().filter(|(kind, _)| *kind == CloneFlags::NEWNET).try_for_each(|(_, file)| not_ours(plan, file))?;
+    for (kind, file) in &opened {
+        match *kind {
+            CloneFlags::NEWNET => not_ours(plan, file)?,
+            CloneFlags::NEWNS => not_our_mounts(plan, file)?,
+            _ => {}
+        }
+    }
     Ok(opened)
+}
+
+/// Nor may the mounts of this namespace be replaced by a container's.
+fn not_our_mounts(plan: &Plan, joined: &OwnedFd) -> Result<(), LaunchError> {
+    if plan.operations.iter().any(|operation| matches!(operation, Operation::Mount(_))) && is_own("mnt", joined)? {
+        return Err(PlanError::NeedsNamespace { field: "mounts".into(), namespace: "mount" }.into());
+    }
+    Ok(())
+}
+
+/// Whether this is the launcher's own namespace of that kind, as `/proc/self/ns` calls it.
+fn is_own(kind: &str, joined: &OwnedFd) -> Result<bool, LaunchError> {
+    let path = format!("/proc/self/ns/{kind}");
+    let own = rustix::fs::stat(&path).map_err(|errno| sys::Error::new(format!("stat({path:?})"), errno))?;
+    let other =
+        rustix::fs::fstat(joined).map_err(|errno| sys::Error::new(format!("fstat({kind} namespace)"), errno))?;
+    Ok((own.st_dev, own.st_ino) == (other.st_dev, other.st_ino))
 }
 
 /// A network namespace that is joined by path may turn out to be the launcher's own, whose parameters are the host's.
@@ -266,10 +303,7 @@ fn not_ours(plan: &Plan, joined: &OwnedFd) -> Result<(), LaunchError> {
         _ => None,
     });
     let Some(key) = parameter else { return Ok(()) };
-    const OWN: &str = "/proc/self/ns/net";
-    let own = rustix::fs::stat(OWN).map_err(|errno| sys::Error::new(format!("stat({OWN:?})"), errno))?;
-    let other = rustix::fs::fstat(joined).map_err(|errno| sys::Error::new("fstat(network namespace)", errno))?;
-    if (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino) {
+    if is_own("net", joined)? {
         let field = format!("linux.sysctl[{key}]");
         return Err(PlanError::NeedsNamespace { field, namespace: "network" }.into());
     }
@@ -316,6 +350,17 @@ fn out_of_the_way(fd: OwnedFd) -> Result<OwnedFd, LaunchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_given_twice_was_passed_twice_and_an_empty_home_was_kept() {
+        let of = |list: &[&str]| {
+            let list: Vec<String> = list.iter().map(|text| (*text).into()).collect();
+            environment(&list).join(" ")
+        };
+        assert_eq!(of(&["ONE=two", "A=b=c", "ONE=three", "ONEMORE=", "B"]), "A=b=c ONE=three ONEMORE= B");
+        assert_eq!(of(&["HOME=/x", "A=b", "HOME="]), "A=b");
+        assert_eq!(of(&["HOME=", "HOME=/x"]), "HOME=/x");
+    }
 
     #[test]
     fn hierarchies_are_read_from_proc() {

@@ -65,6 +65,9 @@ pub enum Step {
 pub struct Preview {
     /// The steps.
     pub steps: Vec<Step>,
+    /// What the launch would warn of before it begins.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// Previews a launch.
@@ -100,7 +103,8 @@ pub(crate) fn preview_with(request: &LaunchRequest<'_>, extras: Extras) -> Resul
         steps.push(LauncherStep::Clone(plan.create));
     }
     let steps = steps.into_iter().map(Step::Launcher).chain(plan.stage.into_iter().map(Step::Stage));
-    Ok(Preview { steps: steps.chain(plan.operations.into_iter().map(Step::Container)).collect() })
+    let steps = steps.chain(plan.operations.into_iter().map(Step::Container)).collect();
+    Ok(Preview { steps, warnings: plan.warnings })
 }
 
 impl fmt::Display for LauncherStep {

@@ -59,6 +59,9 @@ pub(crate) enum StepError {
     /// `start` cannot be waited for.
     #[error("wait for start")]
     Fifo(#[source] sys::Error),
+    /// Somebody ended the process before `start`.
+    #[error("ended by a signal")]
+    EndedWhileWaiting,
     /// A hook failed.
     #[error(transparent)]
     Hook(#[from] HookError),
@@ -82,6 +85,7 @@ impl Classify for ApplyError {
                 StepError::Executable(error) => error.kind(),
                 StepError::Clone(sys::process::CloneError::Call(error)) => kind_of_io(&error.to_io()),
                 StepError::Clone(sys::process::CloneError::Threads { .. }) => Kind::Internal,
+                StepError::EndedWhileWaiting => Kind::Conflict,
                 StepError::ParentGone | StepError::NotProvided { .. } | StepError::Fifo(_) => Kind::Internal,
             },
         }

@@ -53,7 +53,7 @@ pub(crate) struct Prepared<'a> {
     pub(crate) plain_newlines: bool,
     pub(crate) program: Program,
     pub(crate) filter: Option<Filter>,
-    /// The fifo by which `start` is waited for (`O_PATH`).
+    /// The fifo by which `start` is waited for, full.
     pub(crate) fifo: Option<OwnedFd>,
     pub(crate) status: OwnedFd,
     /// Where answers come from, if the plan asks anything.
@@ -99,10 +99,9 @@ pub(crate) fn run(prepared: &Prepared<'_>, launchers: Option<BorrowedFd<'_>>) ->
     child.end(result)
 }
 
-/// Does in the container's process what the intermediate process left of the plan. `proc` is the host's procfs.
-fn run_sibling(prepared: &Prepared<'_>, proc: Option<BorrowedFd<'_>>) -> i32 {
+/// Does in the container's process what the intermediate process left of the plan.
+fn run_sibling(prepared: &Prepared<'_>) -> i32 {
     let mut child = Child::new(prepared);
-    child.host_proc = proc;
     // The launcher must know this process before it hears anything of it.
     let result = child.await_answer().map_err(first).and_then(|()| child.apply());
     child.end(result.map(|never| match never {}))
@@ -127,10 +126,6 @@ struct Child<'a> {
     prepared: &'a Prepared<'a>,
     /// Whether this is the intermediate process.
     staging: bool,
-    /// The host's procfs, where another may have been entered before this process was made.
-    host_proc: Option<BorrowedFd<'a>>,
-    /// The same in the intermediate process.
-    proc: Option<OwnedFd>,
     /// The file for the offsets of a new time namespace's clocks.
     offsets: Option<OwnedFd>,
     files: Files,
@@ -141,11 +136,10 @@ struct Child<'a> {
     status: Option<OwnedFd>,
     /// Where answers come from after that.
     answers: Option<OwnedFd>,
-    /// The fifo after that, and the directory by which it is opened for writing.
-    fifo: Option<(OwnedFd, OwnedFd)>,
-    /// The fifo, open for writing: `start` reads from it what goes wrong from there on.
+    /// The fifo after that.
+    fifo: Option<OwnedFd>,
+    /// The fifo once `start` reads from it: what goes wrong from there on.
     started: Option<OwnedFd>,
-    own_descriptors: Option<OwnedFd>,
     /// `/proc/thread-self/attr` of the host's procfs, where the plan sets a label.
     attributes: Option<OwnedFd>,
     home: Option<CString>,
@@ -159,8 +153,6 @@ impl<'a> Child<'a> {
         Child {
             prepared,
             staging: false,
-            host_proc: None,
-            proc: None,
             offsets: None,
             files: Files::default(),
             trees: Vec::new(),
@@ -169,7 +161,6 @@ impl<'a> Child<'a> {
             answers: None,
             fifo: None,
             started: None,
-            own_descriptors: None,
             attributes: None,
             home: None,
             directory_pending: false,
@@ -224,16 +215,6 @@ impl<'a> Child<'a> {
         }
         sys::prctl::set_name(NAME)?;
         rustix::process::umask(rustix::fs::Mode::empty());
-        if self.prepared.fifo.is_some() && !self.staging {
-            use rustix::fs::OFlags;
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let opened = match self.host_proc {
-                Some(proc) => rustix::fs::openat(proc, "self/fd", flags, rustix::fs::Mode::empty()),
-                None => rustix::fs::open("/proc/self/fd", flags, rustix::fs::Mode::empty()),
-            };
-            let opened = opened.map_err(|errno| sys::Error::new("open(\"/proc/self/fd\", O_PATH)", errno))?;
-            self.own_descriptors = Some(opened);
-        }
         if self.prepared.plan.operations.iter().any(|operation| matches!(operation, Operation::Label { .. })) {
             use rustix::fs::OFlags;
             const PATH: &str = "/proc/thread-self/attr";
@@ -269,6 +250,9 @@ impl<'a> Child<'a> {
             Operation::OpenTrees => self.open_trees()?,
             Operation::AttachRoot(source) => {
                 self.files.attach_root(source, self.prepared.rootfs, find(index, &self.trees, &self.prepared.trees))?
+            }
+            Operation::CloneRoot(source) => {
+                self.files.clone_root(source, self.prepared.rootfs, find(index, &self.trees, &self.prepared.trees))?
             }
             Operation::Mount(mount) => self.files.mount(mount, find(index, &self.trees, &self.prepared.trees))?,
             Operation::Device(device) => self.files.make_device(device)?,

@@ -39,6 +39,10 @@ impl Files {
                 })?;
                 self.bind(mount, tree)?
             }
+            MountSource::Inside { source, recursive } => {
+                let tree = self.inner_tree(source, *recursive)?;
+                self.bind(mount, tree)?
+            }
             MountSource::Cgroup1 { hierarchies, namespace } => self.cgroup1(mount, hierarchies, *namespace)?,
         };
         for (propagation, recursive) in &mount.propagation {
@@ -99,6 +103,20 @@ impl Files {
             self.proc_mounted = true;
         }
         Ok(made)
+    }
+
+    /// A detached clone of what is at `path` in the container's root. The kernel's own interface is not to be had
+    /// elsewhere, where no mask is.
+    fn inner_tree(&self, path: &Path, recursive: bool) -> Result<OwnedFd, StepError> {
+        let found = self.root()?.open(path, OFlags::PATH)?;
+        refuse_procfs(found.as_fd(), path)?;
+        let mut flags =
+            OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+        if recursive {
+            flags |= OpenTreeFlags::AT_RECURSIVE;
+        }
+        Ok(open_tree(&found, "", flags)
+            .map_err(|errno| sys::Error::new(format!("open_tree({path:?} of the container, {flags:?})"), errno))?)
     }
 
     fn bind(&mut self, mount: &MountOperation, tree: OwnedFd) -> Result<OwnedFd, StepError> {

@@ -24,6 +24,9 @@ use crate::plan::{CAPABILITY_NAMES, CapabilitySets, LabelKind, Operation, SYS_AD
 /// More CPUs than any kernel is built for.
 const ANY_CPU: &[u64] = &[u64::MAX; 128];
 
+/// SIGHUP, SIGINT, SIGQUIT, SIGTERM.
+const ENDING: [i32; 4] = [1, 2, 3, 15];
+
 impl Child<'_> {
     pub(super) fn process_step(&mut self, index: usize, operation: &Operation) -> Result<(), StepError> {
         match operation {
@@ -96,7 +99,7 @@ impl Child<'_> {
             }
         }
         if !refused.is_empty() {
-            self.warn(format!("not in the ambient set, for they are not inheritable: {}", refused.join(", ")));
+            self.warn(format!("can't raise ambient capability {}: not inheritable", refused.join(", ")));
         }
         Ok(())
     }
@@ -205,28 +208,26 @@ impl Child<'_> {
         let first = 3 + preserve;
         // Out of the way first, so that none is overwritten by another's new place.
         let aside = |fd: BorrowedFd<'_>| {
-            rustix::io::fcntl_dupfd_cloexec(fd, i32::try_from(first + 4).unwrap_or(i32::MAX)).map_err(|errno| {
-                sys::Error::new(format!("fcntl({}, F_DUPFD_CLOEXEC, {})", fd.as_raw_fd(), first + 4), errno)
+            rustix::io::fcntl_dupfd_cloexec(fd, i32::try_from(first + 3).unwrap_or(i32::MAX)).map_err(|errno| {
+                sys::Error::new(format!("fcntl({}, F_DUPFD_CLOEXEC, {})", fd.as_raw_fd(), first + 3), errno)
             })
         };
         let status = aside(self.prepared.status.as_fd())?;
         let fifo = self.prepared.fifo.as_ref().map(|fd| aside(fd.as_fd())).transpose()?;
-        let own = self.own_descriptors.as_ref().map(|fd| aside(fd.as_fd())).transpose()?;
         let answers = self.prepared.answers.as_ref().filter(|_| asks).map(|fd| aside(fd.as_fd())).transpose()?;
         self.files.abandon();
-        abandon((self.own_descriptors.take(), self.attributes.take(), std::mem::take(&mut self.trees)));
+        abandon((self.attributes.take(), std::mem::take(&mut self.trees)));
         self.status = Some(sys::fds::place(status.as_fd(), first)?);
         let mut next = first + 1;
-        if let (Some(fifo), Some(own)) = (&fifo, &own) {
-            let fifo = sys::fds::place(fifo.as_fd(), next)?;
-            self.fifo = Some((fifo, sys::fds::place(own.as_fd(), next + 1)?));
-            next += 2;
+        if let Some(fifo) = &fifo {
+            self.fifo = Some(sys::fds::place(fifo.as_fd(), next)?);
+            next += 1;
         }
         if let Some(answers) = &answers {
             self.answers = Some(sys::fds::place(answers.as_fd(), next)?);
             next += 1;
         }
-        abandon((status, fifo, own, answers));
+        abandon((status, fifo, answers));
         sys::fds::close_from(next)?;
         Ok(())
     }
@@ -305,19 +306,20 @@ impl Child<'_> {
     }
 
     fn wait_for_start(&mut self) -> Result<(), StepError> {
-        let (fifo, own) = self.fifo.take().ok_or(StepError::NotProvided { what: "a fifo" })?;
+        let fifo = self.fifo.take().ok_or(StepError::NotProvided { what: "a fifo" })?;
         self.flush_steps();
         self.say(&Message::Ready).map_err(|error| unsaid("ready", &error))?;
-        // The fifo is known by descriptor only; opening it for writing goes through the process's own list of them,
-        // opened while procfs was the host's. It blocks until somebody reads.
-        let name = fifo.as_raw_fd().to_string();
-        let opened =
-            rustix::io::retry_on_intr(|| openat(&own, name.as_str(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()));
-        self.started = Some(opened.map_err(|errno| {
-            StepError::Fifo(sys::Error::new(format!("openat(\"/proc/self/fd\", {name:?}, O_WRONLY)"), errno))
-        })?);
-        // Neither is needed any more, nor meant for the container.
-        drop((fifo, own));
+        // All signals are blocked here, and the first process of a pid namespace would not end of these anyway. Whoever
+        // kills what waits means it.
+        let signals = sys::signal::signalfd(&ENDING)?;
+        // The fifo is full: there is room when somebody reads.
+        let mut fds = [PollFd::new(&fifo, PollFlags::OUT), PollFd::new(&signals, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut fds, None))
+            .map_err(|errno| StepError::Fifo(sys::Error::new("poll(fifo, signals)", errno)))?;
+        if !fds[1].revents().is_empty() {
+            return Err(StepError::EndedWhileWaiting);
+        }
+        self.started = Some(fifo);
         Ok(())
     }
 

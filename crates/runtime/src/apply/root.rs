@@ -6,7 +6,7 @@
 //! Where the host's root is a peer of the host's own (`rootfsPropagation` of `shared`), whatever is mounted over it would
 //! arrive there: then it is bound over its own directory, whose mount is made private first, as runc does it.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, OFlags};
@@ -51,6 +51,21 @@ fn make_private(path: &Path) -> Result<(), StepError> {
     Ok(())
 }
 
+fn detached_root(
+    source: &RootSource,
+    given: Option<BorrowedFd<'_>>,
+    opened: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd, StepError> {
+    let given = match source {
+        RootSource::Path(path) => return Ok(host_tree(path, true)?),
+        RootSource::Given => given,
+        RootSource::Opened(_) => opened,
+    };
+    let given = given.ok_or(StepError::NotProvided { what: "a root file system" })?;
+    Ok(rustix::io::fcntl_dupfd_cloexec(given, 3)
+        .map_err(|errno| sys::Error::new("fcntl(rootfs, F_DUPFD_CLOEXEC, 3)", errno))?)
+}
+
 impl Files {
     pub(super) fn attach_root(
         &mut self,
@@ -58,20 +73,25 @@ impl Files {
         given: Option<BorrowedFd<'_>>,
         opened: Option<BorrowedFd<'_>>,
     ) -> Result<(), StepError> {
-        let root = match source {
-            RootSource::Given | RootSource::Opened(_) => {
-                let given = if *source == RootSource::Given { given } else { opened };
-                let given = given.ok_or(StepError::NotProvided { what: "a root file system" })?;
-                rustix::io::fcntl_dupfd_cloexec(given, 3)
-                    .map_err(|errno| sys::Error::new("fcntl(rootfs, F_DUPFD_CLOEXEC, 3)", errno))?
-            }
-            RootSource::Path(path) => host_tree(path, true)?,
-        };
+        let root = detached_root(source, given, opened)?;
         // pivot_root wants a root that is not shared. One that is a slave still receives what is mounted in it outside.
         sys::mount::setattr(root.as_fd(), false, &spread(Propagation::Slave))?;
         move_mount(&root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(|errno| {
             sys::Error::new("move_mount(rootfs, \"\", AT_FDCWD, \"/\", MOVE_MOUNT_F_EMPTY_PATH)", errno)
         })?;
+        self.root = Some(root);
+        Ok(())
+    }
+
+    /// From Linux 6.15 on, what is attached nowhere can be mounted on.
+    pub(super) fn clone_root(
+        &mut self,
+        source: &RootSource,
+        given: Option<BorrowedFd<'_>>,
+        opened: Option<BorrowedFd<'_>>,
+    ) -> Result<(), StepError> {
+        let root = detached_root(source, given, opened)?;
+        sys::mount::setattr(root.as_fd(), true, &spread(Propagation::Private))?;
         self.root = Some(root);
         Ok(())
     }

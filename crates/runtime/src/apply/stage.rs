@@ -19,8 +19,7 @@ impl Child<'_> {
     pub(super) fn make_sibling(&mut self) -> Result<(), StepError> {
         let flags = self.prepared.plan.create | CloneFlags::PARENT;
         let prepared = self.prepared;
-        let proc = self.proc.as_ref().map(AsFd::as_fd);
-        let made = sys::process::clone_again(CloneArgs { flags, cgroup: None }, || super::run_sibling(prepared, proc))?;
+        let made = sys::process::clone_again(CloneArgs { flags, cgroup: None }, || super::run_sibling(prepared))?;
         self.flush_steps();
         // It waits for the answer. Nothing here does.
         self.put(Question::Adopt { pid: made.pid }).inspect_err(|_| {
@@ -31,15 +30,11 @@ impl Child<'_> {
 
     /// What must be opened while `/proc` is the host's and its files belong to the user who this process is.
     pub(super) fn open_early(&mut self, list: &[Operation]) -> Result<(), StepError> {
-        let open = |path: &str, flags: OFlags| {
-            openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|errno| sys::Error::new(format!("open({path:?}, {flags:?})"), errno))
-        };
-        if self.prepared.fifo.is_some() {
-            self.proc = Some(open("/proc", OFlags::PATH | OFlags::DIRECTORY)?);
-        }
         if list.iter().any(|operation| matches!(operation, Operation::TimeOffsets(_))) {
-            self.offsets = Some(open("/proc/self/timens_offsets", OFlags::WRONLY)?);
+            const PATH: &str = "/proc/self/timens_offsets";
+            let opened = openat(CWD, PATH, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| sys::Error::new(format!("open({PATH:?}, O_WRONLY|O_CLOEXEC)"), errno))?;
+            self.offsets = Some(opened);
         }
         Ok(())
     }

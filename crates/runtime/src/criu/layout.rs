@@ -77,8 +77,8 @@ impl Layout {
                     self.hierarchies.extend(hierarchies.iter().map(bound));
                 }
             }
-            // What it changes is a mount that was there before.
-            MountSource::Existing { .. } => {}
+            // What they change or show is a mount that was there before.
+            MountSource::Existing { .. } | MountSource::Inside { .. } => {}
             // It appears with sysfs.
             MountSource::FileSystem { kind, .. } if kind == "cgroup2" => {}
             MountSource::FileSystem { kind, .. } if matches!(kind.as_str(), "proc" | "sysfs") => {

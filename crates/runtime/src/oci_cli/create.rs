@@ -2,7 +2,7 @@
 //! `create` and `run`.
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,7 @@ const FLAGS: &[Flag] = &[
     Flag::value("bundle").short('b'),
     Flag::value("console-socket"),
     Flag::value("pid-file"),
+    Flag::value("pidfd-socket"),
     Flag::value("preserve-fds"),
     Flag::switch("no-pivot"),
     Flag::switch("no-new-keyring"),
@@ -42,6 +43,7 @@ struct Request {
     text: Vec<u8>,
     console: Option<PathBuf>,
     pid_file: Option<PathBuf>,
+    pidfd_socket: Option<PathBuf>,
     extras: Extras,
     detach: bool,
     keep: bool,
@@ -75,6 +77,7 @@ impl Request {
             text,
             console: flags.path("console-socket"),
             pid_file: flags.path("pid-file"),
+            pidfd_socket: flags.path("pidfd-socket"),
             extras,
             detach: flags.switch("detach"),
             keep: flags.switch("keep"),
@@ -123,6 +126,7 @@ fn dry_run(context: &Context, args: Vec<OsString>, start: Start<'_>, log: &mut L
     let format = Flags::read(args.clone(), FLAGS)?.text("format")?;
     let request = Request::read(context, args, log)?;
     let preview = preview_with(&request.launch(start), request.extras)?;
+    preview.warnings.iter().for_each(|warning| log.warning(warning));
     match format.as_deref() {
         None | Some("text") => print(&preview.to_string()),
         Some("json") => print(&format!("{}\n", serde_json::to_string_pretty(&preview).map_err(CliError::Format)?)),
@@ -200,14 +204,15 @@ fn make(
     start: Start<'_>,
     log: &mut Log,
 ) -> Result<Launched, CliError> {
-    let console = request.console.as_deref().map(connect).transpose()?;
+    let sockets = Sockets::connect(request.console.as_deref(), request.pidfd_socket.as_deref())?;
     let filters = context.store.filters();
     let asked = LaunchRequest { filters: Some(&filters), trace: log.tells_steps(), ..request.launch(start) };
     let launched = launch_with(asked, request.extras)?;
     launched.steps.iter().for_each(|step| log.step(&step.name));
     launched.warnings.iter().for_each(|warning| log.warning(warning));
     let (id, bundle, spec) = (&request.id, &request.bundle, &request.spec);
-    let remembered = remember(request, entry, &launched).and_then(|()| hand_over(&launched, console.as_ref()));
+    let remembered = remember(request, entry, &launched)
+        .and_then(|()| sockets.hand_over(launched.terminal.as_ref(), launched.pidfd.as_fd()));
     let done = remembered.and_then(|()| match start {
         Start::Now => Ok(hooks::poststart(id, bundle, spec, launched.pid).map_err(LaunchError::Hook)?),
         Start::WaitFor(_) => Ok(()),
@@ -252,19 +257,31 @@ fn remember(request: &Request, entry: &Entry, launched: &Launched) -> Result<(),
     request.pid_file.as_deref().map_or(Ok(()), |path| replace(path, launched.pid.to_string().as_bytes()))
 }
 
-pub(super) fn connect(path: &Path) -> Result<UnixStream, CliError> {
-    UnixStream::connect(path).map_err(CliError::file("connect to the console socket", path))
+/// Where the caller wants descriptors sent, connected before there is a process.
+pub(super) struct Sockets {
+    console: Option<UnixStream>,
+    pidfd: Option<UnixStream>,
 }
 
-fn hand_over(launched: &Launched, console: Option<&UnixStream>) -> Result<(), CliError> {
-    if let (Some(console), Some(terminal)) = (console, &launched.terminal) {
-        send_terminal(console, terminal)?;
+impl Sockets {
+    pub(super) fn connect(console: Option<&Path>, pidfd: Option<&Path>) -> Result<Sockets, CliError> {
+        let connect = |action, path: Option<&Path>| {
+            path.map(|path| UnixStream::connect(path).map_err(CliError::file(action, path))).transpose()
+        };
+        Ok(Sockets {
+            console: connect("connect to the console socket", console)?,
+            pidfd: connect("connect to the pidfd socket", pidfd)?,
+        })
     }
-    Ok(())
-}
 
-/// Sends a terminal as runc does: one message with its name and its descriptor.
-pub(super) fn send_terminal(console: &UnixStream, terminal: &OwnedFd) -> Result<(), CliError> {
-    sys::fds::send_with(console, b"/dev/ptmx", &[terminal.as_fd()])?;
-    Ok(())
+    /// Sends the terminal and the process as runc does: each in one message with a name and the descriptor.
+    pub(super) fn hand_over(&self, terminal: Option<&OwnedFd>, process: BorrowedFd<'_>) -> Result<(), CliError> {
+        if let (Some(console), Some(terminal)) = (&self.console, terminal) {
+            sys::fds::send_with(console, b"/dev/ptmx", &[terminal.as_fd()])?;
+        }
+        if let Some(socket) = &self.pidfd {
+            sys::fds::send_with(socket, b"pidfd", &[process])?;
+        }
+        Ok(())
+    }
 }

@@ -30,8 +30,8 @@ pub(super) enum CliError {
     Exists { id: String },
     #[error("{}container {id:?} is {status}, and {action} needs one that is {expected}", not_running(*status))]
     State { id: String, status: Status, action: &'static str, expected: &'static str },
-    #[error("container {id:?} is paused, and {action} would wait until it is resumed")]
-    Paused { id: String, action: &'static str },
+    #[error("cannot exec in a paused container: {id:?} must be resumed first")]
+    Paused { id: String },
     #[error("ps option {option:?} is not supported")]
     PsOption { option: String },
     #[error("{}; and it could not be undone: {}", errors::chain(error.as_ref()), errors::chain(undo.as_ref()))]
@@ -131,7 +131,7 @@ impl Classify for CliError {
     fn hint(&self) -> Option<String> {
         match self {
             CliError::UnknownCommand { .. } | CliError::UnknownFlag { .. } => Some("see corten oci --help".into()),
-            CliError::Paused { .. } => Some("resume it first; exec has --ignore-paused".into()),
+            CliError::Paused { .. } => Some("or have it wait for that, with --ignore-paused".into()),
             CliError::PsOption { .. } => Some(
                 "-e, -A and -f give the usual list; --format json gives the process ids for a ps of your own".into(),
             ),

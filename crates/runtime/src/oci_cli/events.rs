@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use cgroup::{Cgroup, OomWatch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::error::CliError;
 use super::flags::{Flag, Flags};
@@ -59,7 +60,7 @@ impl Container<'_> {
             if let Some(watch) = &mut oom
                 && watch.news()?
             {
-                print(&line(&json!({ "type": "oom", "id": self.id })))?;
+                self.say("oom", None)?;
             }
             if ended {
                 return Ok(0);
@@ -72,13 +73,28 @@ impl Container<'_> {
     }
 
     fn say_statistics(&self) -> Result<u8, CliError> {
-        let data = statistics(self.cgroup)?;
-        print(&line(&json!({ "type": "stats", "id": self.id, "data": data })))
+        self.say("stats", Some(statistics(self.cgroup)?))
+    }
+
+    fn say(&self, kind: &'static str, data: Option<Value>) -> Result<u8, CliError> {
+        print(&Event { kind, id: self.id, data }.line()?)
     }
 }
 
-fn line(event: &Value) -> String {
-    format!("{event}\n")
+/// One line. Its fields stand in this order, as those who search the text expect.
+#[derive(Serialize)]
+struct Event<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Value>,
+}
+
+impl Event<'_> {
+    fn line(&self) -> Result<String, CliError> {
+        Ok(format!("{}\n", serde_json::to_string(self).map_err(CliError::Format)?))
+    }
 }
 
 /// Waits for news, or the time; whether the process has ended.
@@ -92,5 +108,17 @@ fn wait(process: BorrowedFd<'_>, oom: Option<&OomWatch<'_>>, until: Instant) -> 
         Ok(_) => Ok(!fds[0].revents().is_empty()),
         Err(rustix::io::Errno::INTR) => Ok(false),
         Err(errno) => Err(sys::Error::new("poll(process, memory events)", errno).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Event;
+
+    #[test]
+    fn the_fields_of_an_event_were_in_alphabetical_order() {
+        let line = |kind, data| Event { kind, id: "a", data }.line().unwrap();
+        assert_eq!(line("oom", None), "{\"type\":\"oom\",\"id\":\"a\"}\n");
+        assert_eq!(line("stats", Some(7.into())), "{\"type\":\"stats\",\"id\":\"a\",\"data\":7}\n");
     }
 }

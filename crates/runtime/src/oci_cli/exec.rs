@@ -28,6 +28,7 @@ const FLAGS: &[Flag] = &[
     Flag::value("process").short('p'),
     Flag::switch("detach").short('d'),
     Flag::value("pid-file"),
+    Flag::value("pidfd-socket"),
     Flag::value("process-label"),
     Flag::value("apparmor"),
     Flag::switch("no-new-privs"),
@@ -39,13 +40,13 @@ const FLAGS: &[Flag] = &[
 
 pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     protect::reexec()?;
-    let flags = Flags::read(args, FLAGS)?;
+    let flags = Flags::leading(args, FLAGS)?;
     let (id, command) = flags.id_and_more()?;
     let (entry, record) = context.store.find(&id)?;
     let status = entry.status(&record)?;
     let refused = || CliError::State { id: id.to_string(), status, action: "exec", expected: "created or running" };
     if status == Status::Paused && !flags.switch("ignore-paused") {
-        return Err(CliError::Paused { id: id.to_string(), action: "exec" });
+        return Err(CliError::Paused { id: id.to_string() });
     }
     // One that waits for `start` has its namespaces and its root already.
     let enterable = status != Status::Stopped;
@@ -61,7 +62,7 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     if console.is_some() != (detach && terminal) {
         return Err(CliError::Usage { expected: "--console-socket exactly with --detach and a terminal" });
     }
-    let console = console.as_deref().map(create::connect).transpose()?;
+    let sockets = create::Sockets::connect(console.as_deref(), flags.path("pidfd-socket").as_deref())?;
     let foreground = (!detach).then(foreground::Foreground::prepare).transpose()?;
     let container = ContainerProcess { pid: record.pid, pidfd };
     let filters = context.store.filters();
@@ -80,10 +81,7 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     let executed = exec_with(request, extras, Some(told))?;
     executed.warnings.iter().for_each(|warning| log.warning(warning));
     let told = flags.path("pid-file").map_or(Ok(()), |path| replace(&path, executed.pid.to_string().as_bytes()));
-    let told = told.and_then(|()| match (&console, &executed.terminal) {
-        (Some(console), Some(terminal)) => create::send_terminal(console, terminal),
-        _ => Ok(()),
-    });
+    let told = told.and_then(|()| sockets.hand_over(executed.terminal.as_ref(), executed.pidfd.as_fd()));
     let attended = told.and_then(|()| match foreground {
         Some(foreground) => foreground.attend(executed.pidfd.as_fd(), executed.terminal.as_ref()),
         None => Ok(0),

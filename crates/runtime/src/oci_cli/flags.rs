@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Reading flags as runc does: `--flag value`, `--flag=value`, `-f value`, one dash for long ones too; they end at the
-//! first word that is none, or at `--`.
+//! first word that is none where a command or its options follow, otherwise at `--` only.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -43,7 +43,17 @@ pub(super) struct Flags {
 }
 
 impl Flags {
+    /// Flags before the first word.
+    pub(super) fn leading(args: Vec<OsString>, known: &[Flag]) -> Result<Flags, CliError> {
+        Flags::parse(args, known, false)
+    }
+
+    /// Flags before and after the words, as in `update ID --memory 1G`.
     pub(super) fn read(args: Vec<OsString>, known: &[Flag]) -> Result<Flags, CliError> {
+        Flags::parse(args, known, true)
+    }
+
+    fn parse(args: Vec<OsString>, known: &[Flag], mixed: bool) -> Result<Flags, CliError> {
         let mut flags = Flags::default();
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
@@ -53,6 +63,9 @@ impl Flags {
             }
             if bytes.len() < 2 || bytes[0] != b'-' {
                 flags.rest.push(arg);
+                if mixed {
+                    continue;
+                }
                 break;
             }
             let name = bytes.strip_prefix(b"--").unwrap_or(&bytes[1..]);
@@ -143,7 +156,17 @@ mod tests {
     const KNOWN: &[Flag] = &[Flag::value("bundle").short('b'), Flag::switch("detach").short('d')];
 
     fn read(args: &[&str]) -> Result<Flags, CliError> {
-        Flags::read(args.iter().map(OsString::from).collect(), KNOWN)
+        Flags::leading(args.iter().map(OsString::from).collect(), KNOWN)
+    }
+
+    #[test]
+    fn flags_after_the_id_were_taken_for_words() {
+        let read = |args: &[&str]| Flags::read(args.iter().map(OsString::from).collect(), KNOWN);
+        let flags = read(&["id", "--bundle", "/b", "-d"]).unwrap();
+        assert_eq!((flags.path("bundle"), flags.switch("detach")), (Some("/b".into()), true));
+        assert_eq!(flags.id().unwrap().as_str(), "id");
+        assert_eq!(read(&["id", "--", "-d"]).unwrap().rest, ["id", "-d"]);
+        assert!(read(&["id", "--no-such"]).is_err());
     }
 
     #[test]

@@ -5,11 +5,11 @@
 const COMMANDS: [(&str, &str, &str); 17] = [
     (
         "create",
-        "[-b BUNDLE] [--console-socket PATH] [--pid-file PATH] ID",
+        "[-b BUNDLE] [--console-socket PATH] [--pid-file PATH] [--pidfd-socket PATH] ID",
         "prepare a container from a bundle; its command waits for `start`",
     ),
     ("start", "ID", "execute the command of a created container"),
-    ("run", "[-b BUNDLE] [-d] [--console-socket PATH] [--pid-file PATH] ID", "create and start"),
+    ("run", "[-b BUNDLE] [-d] [--console-socket PATH] [--pid-file PATH] [--pidfd-socket PATH] ID", "create and start"),
     (
         "exec",
         "[-d] [-t] [-u UID[:GID]] [-e NAME=VALUE] [--cwd PATH] ID COMMAND... | [-p FILE] ID",

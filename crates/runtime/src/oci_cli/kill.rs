@@ -102,7 +102,8 @@ fn number(text: &str) -> Result<i32, CliError> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
     let named = NAMES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
-    let numbered = || text.parse().ok().filter(|number| (1..=highest).contains(number));
+    // 0 asks only whether there is somebody to signal (kill(2)).
+    let numbered = || text.parse().ok().filter(|number| (0..=highest).contains(number));
     named.or_else(numbered).ok_or_else(|| CliError::InvalidValue {
         flag: "signal",
         value: text.into(),
@@ -114,10 +115,10 @@ fn number(text: &str) -> Result<i32, CliError> {
 mod tests {
     #[test]
     fn signals_have_names_and_numbers() {
-        for (text, expected) in [("TERM", 15), ("sigkill", 9), ("SIGUSR1", 10), ("34", 34)] {
+        for (text, expected) in [("TERM", 15), ("sigkill", 9), ("SIGUSR1", 10), ("34", 34), ("0", 0)] {
             assert_eq!(super::number(text).unwrap(), expected);
         }
-        for text in ["0", "65", "-1", "NONE", ""] {
+        for text in ["65", "-1", "NONE", ""] {
             assert!(super::number(text).is_err(), "{text}");
         }
     }

@@ -91,7 +91,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> u8 {
 }
 
 fn dispatch(args: Vec<OsString>, log: &mut Log, failed: &mut u8) -> Result<u8, CliError> {
-    let flags = Flags::read(args, GLOBAL)?;
+    let flags = Flags::leading(args, GLOBAL)?;
     if flags.switch("help") {
         return print(&help::all());
     }
@@ -110,7 +110,10 @@ fn dispatch(args: Vec<OsString>, log: &mut Log, failed: &mut u8) -> Result<u8, C
         }
     };
     let context = Context {
-        store: Store::new(flags.path("root").map_or_else(default_root, Ok)?),
+        store: match flags.path("root") {
+            Some(root) => Store::named(root),
+            None => Store::usual(default_root()?),
+        },
         systemd_cgroup: flags.switch("systemd-cgroup"),
         rootless,
     };

@@ -19,7 +19,7 @@ const TICKS: u64 = 100;
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 pub(super) fn ps(context: &Context, args: Vec<OsString>) -> Result<u8, CliError> {
-    let flags = Flags::read(args, &[Flag::value("format").short('f')])?;
+    let flags = Flags::leading(args, &[Flag::value("format").short('f')])?;
     let (id, options) = flags.id_and_more()?;
     let json = match flags.text("format")?.as_deref() {
         None | Some("table") => false,

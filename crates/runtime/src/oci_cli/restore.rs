@@ -143,7 +143,7 @@ struct Reborn {
 
 /// All of it, or nothing is left.
 fn make(criu: &Criu, wish: &Wish, entry: &Entry) -> Result<Restored, CliError> {
-    let console = wish.console.as_deref().map(create::connect).transpose()?;
+    let sockets = create::Sockets::connect(wish.console.as_deref(), None)?;
     let inputs =
         Inputs { bundle: wish.bundle.clone(), hierarchies: prepare::hierarchies(&wish.spec)?, ..Inputs::default() };
     let plan = plan(&wish.spec, &inputs).map_err(crate::LaunchError::from)?;
@@ -152,9 +152,7 @@ fn make(criu: &Criu, wish: &Wish, entry: &Entry) -> Result<Restored, CliError> {
     let made = revive(criu, wish, entry, &layout, &cgroup).and_then(|reborn| {
         let (pid, pidfd) = reborn.process.ok_or(CriuError::NoProcess)?;
         remember(wish, entry, pid, &cgroup)?;
-        if let (Some(console), Some(terminal)) = (&console, &reborn.terminal) {
-            create::send_terminal(console, terminal)?;
-        }
+        sockets.hand_over(reborn.terminal.as_ref(), pidfd.as_fd())?;
         Ok((pidfd, reborn.terminal))
     });
     match made {

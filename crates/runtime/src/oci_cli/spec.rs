@@ -11,11 +11,12 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use super::features::NEWEST;
 use super::flags::{Flag, Flags};
+use crate::prepare;
 
 pub(super) fn spec(args: Vec<OsString>) -> Result<u8, CliError> {
     let flags = Flags::read(args, &[Flag::value("bundle").short('b'), Flag::switch("rootless")])?;
     let path = flags.path("bundle").unwrap_or_else(|| PathBuf::from(".")).join("config.json");
-    let text = serde_json::to_vec_pretty(&if flags.switch("rootless") { rootless_sample() } else { sample() })
+    let text = serde_json::to_vec_pretty(&if flags.switch("rootless") { rootless_sample() } else { sample_for_host() })
         .map_err(CliError::Format)?;
     let mut file =
         OpenOptions::new().write(true).create_new(true).open(&path).map_err(CliError::file("create", &path))?;
@@ -68,11 +69,22 @@ pub(crate) fn sample() -> Value {
     })
 }
 
+/// The same without a cgroup namespace where the host has cgroup v1, as runc's: what is written from it may add one, and
+/// looks for the container's cgroup in its `/proc/self/cgroup`.
+fn sample_for_host() -> Value {
+    let mut spec = sample();
+    let unified = prepare::cgroup_host().is_ok_and(|host| host.mode() == cgroup::Mode::V2);
+    if let Some(list) = spec["linux"]["namespaces"].as_array_mut().filter(|_| !unified) {
+        list.retain(|namespace| namespace["type"] != "cgroup");
+    }
+    spec
+}
+
 /// The same for whoever is not root: as root of a user namespace in which there is nobody else, with the host's network
 /// and without limits.
 fn rootless_sample() -> Value {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    with_own_ids(sample(), uid, gid)
+    with_own_ids(sample_for_host(), uid, gid)
 }
 
 fn with_own_ids(mut spec: Value, uid: u32, gid: u32) -> Value {

@@ -5,12 +5,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::OFlags;
 
 use super::error::CliError;
 use super::flags::Flags;
-use super::store::{Record, Status};
+use super::store::Status;
 use super::{Context, hooks};
 use crate::LaunchError;
 use crate::message::listen;
@@ -23,7 +22,7 @@ pub(super) fn start(context: &Context, args: Vec<OsString>) -> Result<u8, CliErr
         return Err(CliError::State { id: id.to_string(), status, action: "start", expected: "created" });
     }
     let fifo = entry.fifo();
-    let released = release(&fifo, &record);
+    let released = release(&fifo);
     fs::remove_file(&fifo).map_err(CliError::file("remove", &fifo))?;
     released?;
     let spec = entry.spec()?;
@@ -37,23 +36,13 @@ pub(super) fn start(context: &Context, args: Vec<OsString>) -> Result<u8, CliErr
     Ok(0)
 }
 
-/// Opens the fifo's other side, which releases the process, and listens until it executed its command.
-fn release(fifo: &Path, record: &Record) -> Result<(), CliError> {
-    // Before the fifo is opened: from then on the process may run to its end at any moment.
+/// Reads from the fifo, which releases the process, until it executed its command. A process that was killed meanwhile
+/// has it open no more: then there is nothing to read, not even what it was filled with.
+fn release(fifo: &Path) -> Result<(), CliError> {
     let gone = || LaunchError::ChildGone { status: "it was killed while it waited for start".into() };
-    let pidfd = record.pidfd()?.ok_or_else(gone)?;
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let opened = rustix::fs::open(fifo, flags, rustix::fs::Mode::empty())
         .map_err(|errno| CliError::file("open", fifo)(errno.into()))?;
-    let mut fds = [PollFd::new(&opened, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
-    while let Err(errno) = poll(&mut fds, None) {
-        if errno != rustix::io::Errno::INTR {
-            return Err(sys::Error::new("poll(fifo, process)", errno).into());
-        }
-    }
-    if fds[0].revents().is_empty() {
-        return Err(gone().into());
-    }
     rustix::fs::fcntl_setfl(&opened, OFlags::empty())
         .map_err(|errno| sys::Error::new("fcntl(fifo, F_SETFL, 0)", errno))?;
     // From here on nothing of the plan asks for anything.

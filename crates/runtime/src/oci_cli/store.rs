@@ -32,6 +32,8 @@ const RECORD: &str = "state.json";
 #[derive(Debug)]
 pub(super) struct Store {
     root: PathBuf,
+    /// Whether the caller said where.
+    named: bool,
 }
 
 /// What `state.json` says.
@@ -88,8 +90,12 @@ pub(super) struct Entry {
 }
 
 impl Store {
-    pub(super) fn new(root: PathBuf) -> Store {
-        Store { root }
+    pub(super) fn named(root: PathBuf) -> Store {
+        Store { root, named: true }
+    }
+
+    pub(super) fn usual(root: PathBuf) -> Store {
+        Store { root, named: false }
     }
 
     /// Where compiled system call filters are kept: a name that is no container's id.
@@ -128,10 +134,11 @@ impl Store {
     }
 
     /// All containers, by id. One that vanishes meanwhile, or is still being made, is left out.
+    /// A directory that is not there is an error only where it was named: the usual one is made with the first container.
     pub(super) fn all(&self) -> Result<Vec<(Entry, Record)>, CliError> {
         let listed = match fs::read_dir(&self.root) {
             Ok(listed) => listed,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.named => return Ok(Vec::new()),
             Err(error) => return Err(CliError::file("list", &self.root)(error)),
         };
         let mut found = Vec::new();
@@ -151,11 +158,10 @@ impl Entry {
         self.dir.join("exec.fifo")
     }
 
-    /// Makes the fifo that the process waits on. Others may write: the process opens it as the container's user.
+    /// Makes the fifo that the process waits on.
     pub(super) fn make_fifo(&self) -> Result<PathBuf, CliError> {
         let path = self.fifo();
-        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o622), 0)
-            .and_then(|()| rustix::fs::chmod(&path, Mode::from_raw_mode(0o622)))
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
             .map_err(|errno| CliError::file("make the fifo", &path)(errno.into()))?;
         Ok(path)
     }

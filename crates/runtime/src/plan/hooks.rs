@@ -69,6 +69,11 @@ pub struct Hook {
 }
 
 impl Hook {
+    /// What it is called when it fails: in runc's words, which scripts look for.
+    pub fn name(&self) -> String {
+        format!("{} hook #{}", self.kind.name(), self.index)
+    }
+
     /// The field that it comes from.
     pub fn field(&self) -> String {
         format!("hooks.{}[{}]", self.kind.name(), self.index)

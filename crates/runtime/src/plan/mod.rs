@@ -26,6 +26,7 @@ mod seccomp;
 mod sysctl;
 pub(crate) mod view;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use oci::runtime_spec::{Linux, LinuxNamespaceType, Process, Spec};
@@ -103,6 +104,8 @@ pub struct Plan {
     pub create: CloneFlags,
     /// What the process does then.
     pub operations: Vec<Operation>,
+    /// What the spec says that means nothing, for the user to read.
+    pub warnings: Vec<String>,
 }
 
 impl Plan {
@@ -141,19 +144,19 @@ pub fn plan(spec: &Spec, inputs: &Inputs) -> Result<Plan, PlanError> {
 
     let Entry { stage, create, mut operations } = namespaces.enter(process.user(), process.oom_score_adj())?;
     operations.reserve(64);
-    if namespaces.joins(LinuxNamespaceType::Mount) {
-        refused::file_system_in_joined_namespace(spec)?;
+    let mut warnings = Vec::new();
+    if namespaces.joins(LinuxNamespaceType::Mount) && spec.mounts().iter().flatten().next().is_none() {
+        // One that is complete.
+        refused::paths_of_joined_namespace(linux)?;
         creation_hooks(spec, &mut operations)?;
         names_and_sysctls(spec, linux, &namespaces, &mut operations)?;
-    } else if namespaces.has(LinuxNamespaceType::Mount) {
-        file_system(spec, linux, inputs, &namespaces, &mut operations)?;
     } else {
-        return Err(PlanError::Missing { field: "linux.namespaces[type=mount]" });
+        warnings = file_system(spec, linux, inputs, &namespaces, &mut operations)?;
     }
     let before_command = hooks(spec, HookKind::StartContainer)?;
     process::operations(process, linux, inputs, before_command, &mut operations)?;
     leave_to_launcher(&namespaces, &mut operations);
-    Ok(Plan { stage, create, operations })
+    Ok(Plan { stage, create, operations, warnings })
 }
 
 /// Plans another process in a running container made from `spec`: only what belongs to the process.
@@ -164,6 +167,10 @@ pub fn plan_exec(spec: &Spec, process: &Process, inputs: &Inputs) -> Result<Plan
     let empty = Linux::default_empty();
     let linux = spec.linux().as_ref().unwrap_or(&empty);
     let namespaces = Namespaces::of(linux, inputs)?;
+    if !namespaces.has(LinuxNamespaceType::Mount) {
+        // It would find itself in the host's root.
+        return Err(PlanError::NeedsNamespace { field: "process (of exec)".into(), namespace: "mount" });
+    }
     let mut affinity = (Vec::new(), Vec::new());
     scheduling::initial_affinity(process, &mut affinity.0)?;
     scheduling::final_affinity(process, &mut affinity.1)?;
@@ -174,7 +181,7 @@ pub fn plan_exec(spec: &Spec, process: &Process, inputs: &Inputs) -> Result<Plan
     }
     process::operations(process, linux, inputs, Vec::new(), &mut operations)?;
     leave_to_launcher(&namespaces, &mut operations);
-    Ok(Plan { stage, create, operations })
+    Ok(Plan { stage, create, operations, warnings: Vec::new() })
 }
 
 /// What only rights over the host allow, the launcher does for a process in a user namespace: before the process sets its
@@ -193,29 +200,18 @@ fn leave_to_launcher(namespaces: &Namespaces, operations: &mut Vec<Operation>) {
     *operations = all;
 }
 
+/// Returns what there is to warn of.
 fn file_system(
     spec: &Spec,
     linux: &Linux,
     inputs: &Inputs,
     namespaces: &Namespaces,
     operations: &mut Vec<Operation>,
-) -> Result<(), PlanError> {
+) -> Result<Vec<String>, PlanError> {
     let propagation = linux.rootfs_propagation().as_deref().map(mounts::propagation).transpose()?.flatten();
     attach_root(spec, propagation, inputs, namespaces, operations)?;
+    let (mut read_only, warnings) = mounts::operations(spec, linux, inputs, namespaces, operations)?;
     let mounts = spec.mounts().as_deref().unwrap_or_default();
-    let label = linux.mount_label().as_deref().filter(|label| !label.is_empty());
-    if label.is_some() && !inputs.selinux {
-        return Err(PlanError::NotOnThisHost { field: "linux.mountLabel".into(), needs: "SELinux" });
-    }
-    let around = mounts::Surroundings { inputs, namespaces, label };
-    let mut read_only = Vec::new();
-    for (index, mount) in mounts.iter().enumerate() {
-        let planned = mounts::plan(mount, index, &around)?;
-        if planned.read_only_later {
-            read_only.push(Operation::ReadOnlyMount(planned.mount.destination.clone()));
-        }
-        operations.push(Operation::Mount(planned.mount));
-    }
     devices::operations(mounts, linux, namespaces.confined(), operations)?;
     creation_hooks(spec, operations)?;
     if inputs.terminal {
@@ -223,7 +219,8 @@ fn file_system(
         operations.push(Operation::Terminal { console: true, uid });
     }
     names_and_sysctls(spec, linux, namespaces, operations)?;
-    for path in linux.masked_paths().iter().flatten() {
+    let mut masked = HashSet::new();
+    for path in linux.masked_paths().iter().flatten().filter(|path| masked.insert(*path)) {
         operations.push(Operation::Mask(absolute("linux.maskedPaths", path)?));
     }
     for path in linux.readonly_paths().iter().flatten() {
@@ -238,7 +235,7 @@ fn file_system(
         operations.push(Operation::ReadOnlyRoot);
     }
     operations.push(match propagation {
-        _ if inputs.no_pivot => Operation::ChangeRoot,
+        _ if inputs.no_pivot || !namespaces.has(LinuxNamespaceType::Mount) => Operation::ChangeRoot,
         None | Some((Propagation::Slave, true)) => Operation::PivotRoot,
         Some(_) => Operation::PivotRootFromPeers,
     });
@@ -249,7 +246,7 @@ fn file_system(
             operations.push(Operation::RootPropagation { propagation, recursive });
         }
     }
-    Ok(())
+    Ok(warnings)
 }
 
 /// When everything is mounted and the host's root is still there.
@@ -278,6 +275,14 @@ fn attach_root(
     namespaces: &Namespaces,
     operations: &mut Vec<Operation>,
 ) -> Result<(), PlanError> {
+    if !namespaces.has(LinuxNamespaceType::Mount) {
+        if propagation.is_some() {
+            return Err(PlanError::NeedsNamespace { field: "linux.rootfsPropagation".into(), namespace: "mount" });
+        }
+        // Nothing may be mounted where the host would see it.
+        operations.push(Operation::CloneRoot(root_source(spec, inputs, namespaces)?));
+        return Ok(());
+    }
     match propagation {
         None | Some((Propagation::Slave, true)) => operations.push(Operation::DetachPropagation),
         Some((Propagation::Private, _)) if inputs.no_pivot => {

@@ -3,12 +3,12 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use oci::runtime_spec::{LinuxNamespaceType, Mount};
+use oci::runtime_spec::{Linux, LinuxNamespaceType, Mount, Spec};
 use sys::mount as attr;
 use sys::mount::Propagation;
 
 use super::namespaces::{Namespaces, mappings};
-use super::operation::{Attributes, MountIdSource, MountIds, MountOperation, MountSource};
+use super::operation::{Attributes, MountIdSource, MountIds, MountOperation, MountSource, Operation};
 use super::outside::IdMaps;
 use super::{Inputs, PlanError};
 
@@ -201,27 +201,87 @@ impl Options {
 }
 
 /// One entry of `mounts`, and whether it becomes read-only only when everything in it is in its place.
-pub(super) struct Planned {
-    pub(super) mount: MountOperation,
-    pub(super) read_only_later: bool,
+struct Planned {
+    mount: MountOperation,
+    read_only_later: bool,
+    /// What is said of it that means nothing.
+    warnings: Vec<String>,
+}
+
+impl Planned {
+    /// Whether the mount is changed when it has its place. The kernel allows that in a mount namespace only.
+    fn is_changed_in_place(&self) -> bool {
+        let changed = match &self.mount.source {
+            MountSource::Existing { .. } => true,
+            MountSource::Cgroup1 { .. } => self.mount.attributes.set & attr::ATTR_RDONLY != 0,
+            _ => false,
+        };
+        changed || self.read_only_later || !self.mount.propagation.is_empty()
+    }
 }
 
 /// What planning a mount depends on besides the mount.
-pub(super) struct Surroundings<'a> {
-    pub(super) inputs: &'a Inputs,
-    pub(super) namespaces: &'a Namespaces,
+struct Surroundings<'a> {
+    inputs: &'a Inputs,
+    namespaces: &'a Namespaces,
     /// `linux.mountLabel`.
-    pub(super) label: Option<&'a str>,
+    label: Option<&'a str>,
+    /// Where the host has the container's root, if it has.
+    root: Option<&'a Path>,
+    /// The destinations of the mounts before.
+    before: &'a [PathBuf],
+}
+
+impl Surroundings<'_> {
+    /// The path in the container of what the host would not show at `source`, because a mount before put it there: this
+    /// root is nowhere in the host's tree.
+    fn inside(&self, source: &Path) -> Option<PathBuf> {
+        let below = source.strip_prefix(self.root?).ok()?;
+        let path = Path::new("/").join(below);
+        let plain = below.components().all(|part| matches!(part, Component::Normal(_)));
+        (plain && self.before.iter().any(|destination| path.starts_with(destination))).then_some(path)
+    }
+}
+
+/// Plans the `mounts` of a spec; what is to become read-only once all is in its place, and what there is to warn of.
+pub(super) fn operations(
+    spec: &Spec,
+    linux: &Linux,
+    inputs: &Inputs,
+    namespaces: &Namespaces,
+    operations: &mut Vec<Operation>,
+) -> Result<(Vec<Operation>, Vec<String>), PlanError> {
+    let label = linux.mount_label().as_deref().filter(|label| !label.is_empty());
+    if label.is_some() && !inputs.selinux {
+        return Err(PlanError::NotOnThisHost { field: "linux.mountLabel".into(), needs: "SELinux" });
+    }
+    let root = spec.root().as_ref().filter(|_| !inputs.rootfs).map(|root| inputs.bundle.join(root.path()));
+    let (mut read_only, mut warnings, mut before) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, mount) in spec.mounts().iter().flatten().enumerate() {
+        let around = Surroundings { inputs, namespaces, label, root: root.as_deref(), before: &before };
+        let planned = plan(mount, index, &around)?;
+        if !namespaces.has(LinuxNamespaceType::Mount) && planned.is_changed_in_place() {
+            return Err(PlanError::NeedsNamespace { field: format!("mounts[{index}]"), namespace: "mount" });
+        }
+        before.push(planned.mount.destination.clone());
+        if planned.read_only_later {
+            read_only.push(Operation::ReadOnlyMount(planned.mount.destination.clone()));
+        }
+        warnings.extend(planned.warnings);
+        operations.push(Operation::Mount(planned.mount));
+    }
+    Ok((read_only, warnings))
 }
 
 /// Plans one entry of `mounts`.
-pub(super) fn plan(mount: &Mount, index: usize, around: &Surroundings<'_>) -> Result<Planned, PlanError> {
+fn plan(mount: &Mount, index: usize, around: &Surroundings<'_>) -> Result<Planned, PlanError> {
     let field = format!("mounts[{index}]");
     let destination = destination(mount, &field)?;
     let mut options = Options::read(mount.options().as_deref().unwrap_or_default(), &field)?;
     let kind = mount.typ().clone().unwrap_or_default();
     let bind = options.bind.or((kind == "bind").then_some(false));
     check_options(mount, &options, &kind, bind.is_some(), &field)?;
+    let warnings = if bind.is_some() { ignored(&options, &field) } else { Vec::new() };
     let mut implied = 0;
     let source = if options.remount {
         implied = options.exactly();
@@ -235,7 +295,11 @@ pub(super) fn plan(mount: &Mount, index: usize, around: &Surroundings<'_>) -> Re
                 let source = source.ok_or_else(|| invalid(format!("{field}.source"), "", "a path of the host"))?;
                 let ids = ids(mount, &options, around.namespaces, &field)?;
                 let opened = around.namespaces.opens_before() || ids.is_some();
-                MountSource::Bind { source: around.inputs.bundle.join(source), recursive, opened, ids }
+                let source = around.inputs.bundle.join(source);
+                match around.inside(&source).filter(|_| ids.is_none()) {
+                    Some(source) => MountSource::Inside { source, recursive },
+                    None => MountSource::Bind { source, recursive, opened, ids },
+                }
             }
             (None, "") => return Err(invalid(format!("{field}.type"), "", "a file system type, or the option bind")),
             (None, kind) => {
@@ -268,7 +332,7 @@ pub(super) fn plan(mount: &Mount, index: usize, around: &Surroundings<'_>) -> Re
         recursive: options.recursive,
         propagation: options.propagation,
     };
-    Ok(Planned { mount, read_only_later })
+    Ok(Planned { mount, read_only_later, warnings })
 }
 
 /// What cannot be asked of such a mount.
@@ -280,14 +344,14 @@ fn check_options(mount: &Mount, options: &Options, kind: &str, bind: bool, field
     if mapped && (!bind || options.remount) {
         return Err(invalid(format!("{field}.type"), kind, "a bind mount, because only these are id-mapped"));
     }
-    // What a bind mount shares with its source cannot be set for it alone.
-    let strange = options.parameters.iter().find(|(key, _)| !FILE_SYSTEM_OPTIONS.contains(&key.as_str()));
-    match strange.filter(|_| bind) {
-        Some((option, _)) => {
-            Err(invalid(format!("{field}.options"), option, "no option of a file system on a bind mount"))
-        }
-        None => Ok(()),
-    }
+    Ok(())
+}
+
+/// What a bind mount shares with its source cannot be set for it alone. mount(2) ignores it, and so does runc; whoever
+/// wrote it is told.
+fn ignored(options: &Options, field: &str) -> Vec<String> {
+    let strange = options.parameters.iter().filter(|(key, _)| !FILE_SYSTEM_OPTIONS.contains(&key.as_str()));
+    strange.map(|(option, _)| format!("{field}.options: {option:?} means nothing on a bind mount")).collect()
 }
 
 /// A new instance of a file system, or what stands for one.

@@ -69,6 +69,9 @@ pub enum Operation {
     AttachRoot(RootSource),
     /// Bind the container's root file system over itself: where mounts spread to the host, nothing may lie on its root.
     AttachRootInPlace(PathBuf),
+    /// Take a copy of the container's root file system that is attached nowhere: there is no mount namespace but the host's,
+    /// which shall not show it.
+    CloneRoot(RootSource),
     /// Mount something.
     Mount(MountOperation),
     /// Make a device file.
@@ -332,6 +335,13 @@ pub enum MountSource {
         /// Whose ids its files show instead of their owners'.
         ids: Option<MountIds>,
     },
+    /// A file or directory that an earlier mount has put into the container's root.
+    Inside {
+        /// Its path there.
+        source: PathBuf,
+        /// With what is mounted below it.
+        recursive: bool,
+    },
     /// The cgroup v1 hierarchies, each in its directory of one small tmpfs.
     Cgroup1 {
         /// The hierarchies.
@@ -499,6 +509,10 @@ impl fmt::Display for MountOperation {
                     }
                 }
             }
+            MountSource::Inside { source, recursive } => {
+                let verb = if *recursive { "rbind" } else { "bind" };
+                write!(f, "{verb} {} of the container on {}", source.display(), self.destination.display())?;
+            }
             MountSource::Cgroup1 { hierarchies, namespace } => {
                 write!(f, "mount cgroup on {}", self.destination.display())?;
                 for hierarchy in hierarchies {
@@ -553,6 +567,10 @@ impl fmt::Display for Operation {
             Operation::DetachPropagation => f.write_str("propagation of / rslave"),
             Operation::HostPropagation { propagation, recursive } => {
                 write!(f, "propagation of / {}", propagation_name(*propagation, *recursive))
+            }
+            Operation::CloneRoot(RootSource::Given) => f.write_str("take the root given, attached nowhere"),
+            Operation::CloneRoot(RootSource::Path(path) | RootSource::Opened(path)) => {
+                write!(f, "take root {}, attached nowhere", path.display())
             }
             Operation::AttachRootInPlace(path) => write!(f, "attach root {} in its own place", path.display()),
             Operation::AttachRoot(RootSource::Path(path)) => write!(f, "attach root {}", path.display()),

@@ -5,6 +5,8 @@
 //! working directory or command, so that `/proc/self/fd/N` leads nowhere. Identity and capabilities follow; the
 //! filter comes as late as possible, because it would also judge the system calls made here.
 
+use std::collections::HashSet;
+
 use oci::runtime_spec::{Linux, LinuxPersonalityDomain, PosixRlimit, PosixRlimitType, Process};
 use rustix::process::Resource;
 
@@ -42,7 +44,9 @@ pub(super) fn operations(
         operations.push(scheduling::memory_policy(policy)?);
     }
     operations.push(Operation::CloseDescriptors { preserve: inputs.preserve_fds });
-    if !process.env().iter().flatten().any(|variable| variable.starts_with("HOME=")) {
+    // Of variables given twice the last holds; an empty home is none.
+    let home = process.env().iter().flatten().filter_map(|variable| variable.strip_prefix("HOME=")).next_back();
+    if home.is_none_or(str::is_empty) {
         operations.push(Operation::Home);
     }
     let cwd = process.cwd();
@@ -117,7 +121,7 @@ fn privileges(
     operations.push(Operation::User {
         uid: user.uid(),
         gid: user.gid(),
-        groups: user.additional_gids().clone().unwrap_or_default(),
+        groups: distinct(user.additional_gids().as_deref().unwrap_or_default()),
     });
     operations.push(Operation::Capabilities { sets, for_filter });
     if inputs.dies_with_parent {
@@ -148,6 +152,12 @@ fn privileges(
     if sets.ambient != 0 {
         operations.push(Operation::Ambient(sets.ambient));
     }
+}
+
+/// Docker lists a user's own group among its others, and the kernel would list it twice.
+fn distinct(groups: &[u32]) -> Vec<u32> {
+    let mut seen = HashSet::with_capacity(groups.len());
+    groups.iter().copied().filter(|group| seen.insert(*group)).collect()
 }
 
 fn command(process: &Process) -> Result<Vec<String>, PlanError> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The fields of a spec that are refused rather than ignored: each of them means something to whoever wrote it.
 
-use oci::runtime_spec::Spec;
+use oci::runtime_spec::{Linux, Spec};
 
 use super::PlanError;
 
@@ -30,11 +30,9 @@ fn version(version: &str) -> Result<(), PlanError> {
     Err(PlanError::Invalid { field: "ociVersion".into(), value: version.into(), expected })
 }
 
-/// A mount namespace that is joined is used as it is: mounting in it would change it for all who are in it.
-pub(super) fn file_system_in_joined_namespace(spec: &Spec) -> Result<(), PlanError> {
-    let joined = "with a mount namespace joined by path";
-    unsupported(spec.mounts().as_ref().is_some_and(|mounts| !mounts.is_empty()), &format!("mounts {joined}"))?;
-    let Some(linux) = spec.linux() else { return Ok(()) };
+/// A mount namespace that is joined without any mounts is used as it is: masks in it would be for all who are in it.
+pub(super) fn paths_of_joined_namespace(linux: &Linux) -> Result<(), PlanError> {
+    let joined = "with a mount namespace joined by path, and no mounts";
     let filled = |paths: &Option<Vec<String>>| paths.as_ref().is_some_and(|paths| !paths.is_empty());
     unsupported(filled(linux.masked_paths()), &format!("linux.maskedPaths {joined}"))?;
     unsupported(filled(linux.readonly_paths()), &format!("linux.readonlyPaths {joined}"))

@@ -75,6 +75,10 @@ impl Bundle {
         let id = format!("corten-rt-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         config["process"]["terminal"] = json!(false);
         config["process"]["args"] = json!(args);
+        let namespaces = config["linux"]["namespaces"].as_array_mut().unwrap();
+        if !namespaces.contains(&json!({ "type": "cgroup" })) {
+            namespaces.push(json!({ "type": "cgroup" }));
+        }
         config["linux"]["cgroupsPath"] = json!(format!("/{id}"));
         Bundle { dir, config, id }
     }

@@ -102,7 +102,7 @@ fn a_hook_that_fails_or_takes_too_long_ends_the_creation_and_is_named() {
         let failing = hook(&bundle, kind, "echo did not work >&2; exit 3");
         let after = hook(&bundle, "poststop", "cat > poststop");
         let bundle = bundle.set("/hooks", json!({ kind: [failing], "poststop": [after] }));
-        let ran = bundle.run().fails(1, &format!("hooks.{kind}[0]"));
+        let ran = bundle.run().fails(1, &format!("error running {kind} hook #0: "));
         for text in ["/bin/sh", "exit code 3", "did not work"] {
             assert!(ran.err.contains(text), "{kind}: {ran:?}");
         }
@@ -123,7 +123,7 @@ fn a_hook_that_fails_or_takes_too_long_ends_the_creation_and_is_named() {
 #[test]
 fn a_program_that_cannot_be_run_is_named() {
     let bundle = Bundle::new(&["true"]).set("/hooks", json!({ "createRuntime": [{ "path": "/no/such/hook" }] }));
-    bundle.run().fails(1, "hooks.createRuntime[0]").fails(1, "/no/such/hook").fails(1, "ENOENT");
+    bundle.run().fails(1, "error running createRuntime hook #0: ").fails(1, "/no/such/hook").fails(1, "ENOENT");
     bundle.left_nothing();
 }
 
@@ -134,7 +134,7 @@ fn a_failing_poststop_hook_is_a_warning_and_the_others_run() {
     let other = hook(&bundle, "poststop", "touch other");
     let bundle = bundle.set("/hooks", json!({ "poststop": [failing, other] }));
     let ran = bundle.run();
-    assert!(ran.err.contains("warning: hooks.poststop[0]"), "{ran:?}");
+    assert!(ran.err.contains("warning: error running poststop hook #0: "), "{ran:?}");
     ran.ok();
     assert!(bundle.path().join("log/other").exists());
     bundle.left_nothing();

@@ -22,6 +22,7 @@ mod namespaces;
 mod notify;
 mod observing;
 mod operations;
+mod peers;
 mod rootless;
 mod systemd;
 mod terminal;
