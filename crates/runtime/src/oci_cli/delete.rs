@@ -40,7 +40,7 @@ pub(super) fn delete(context: &Context, args: Vec<OsString>, log: &mut Log) -> R
         return Err(CliError::State { id: id.to_string(), status, action: "delete", expected: "stopped" });
     }
     // What its hooks are is not known any more when its directory is gone.
-    let spec = spec_if_whole(&entry, log)?;
+    let spec = if record.has_hooks { spec_if_whole(&entry, log)? } else { None };
     let cgroup = record.cgroup()?;
     if let Some(pidfd) = record.pidfd()? {
         sys::process::pidfd_send_signal(pidfd.as_fd(), 9)?;
@@ -73,7 +73,7 @@ fn spec_if_whole(entry: &Entry, log: &mut Log) -> Result<Option<Spec>, CliError>
         }
         Err(error) => return Err(error),
     };
-    log.warning(&format!("poststop hooks, if it has any, are not run: {}", errors::chain(&error)));
+    log.warning(&format!("poststop hooks are not run: {}", errors::chain(&error)));
     Ok(None)
 }
 

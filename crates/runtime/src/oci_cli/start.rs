@@ -25,6 +25,9 @@ pub(super) fn start(context: &Context, args: Vec<OsString>) -> Result<u8, CliErr
     let released = release(&fifo);
     fs::remove_file(&fifo).map_err(CliError::file("remove", &fifo))?;
     released?;
+    if !record.has_hooks {
+        return Ok(0);
+    }
     let spec = entry.spec()?;
     if let Err(error) = hooks::poststart(&id, &record.bundle, &spec, record.pid) {
         // The specification has the container stopped then (runtime.md, "Lifecycle"); `delete` takes it down.

@@ -68,7 +68,7 @@ fn what_a_killed_delete_left_can_be_deleted() {
         assert!(listed.err.contains(&format!("{} is left out", bundle.id)), "{listed:?}");
         assert_eq!(listed.ok().lines().count(), 1);
         let deleted = bundle.oci(&[&["delete"], force, &[&bundle.id]].concat());
-        assert!(deleted.err.contains("warning: poststop hooks, if it has any, are not run"), "{deleted:?}");
+        assert!(deleted.err.contains("warning: poststop hooks are not run"), "{deleted:?}");
         assert!(deleted.err.contains("config.json"), "{deleted:?}");
         deleted.ok();
         bundle.left_nothing();
