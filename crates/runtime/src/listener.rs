@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 use oci::runtime_spec::{ContainerState, LinuxSeccomp};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 use serde::Serialize;
@@ -66,16 +67,21 @@ impl Listener {
     }
 
     fn send(&self, child: &Child, descriptor: i32, message: &ProcessState<'_>) -> sys::Result<()> {
-        let listener = pidfd_getfd(&child.pidfd, descriptor, PidfdGetfdFlags::empty()).map_err(|errno| {
-            sys::Error::new(format!("pidfd_getfd({}, {descriptor}, 0)", child.pidfd.as_raw_fd()), errno)
-        })?;
+        let listener = match pidfd_getfd(&child.pidfd, descriptor, PidfdGetfdFlags::empty()) {
+            Ok(listener) => listener,
+            // A child that died meanwhile has nothing to hand over: the status pipe ends, and that tells why.
+            Err(Errno::SRCH) => return Ok(()),
+            Err(errno) => {
+                let call = format!("pidfd_getfd({}, {descriptor}, 0)", child.pidfd.as_raw_fd());
+                return Err(sys::Error::new(call, errno));
+            }
+        };
         let call = |call: &str| format!("{call}({:?})", self.path);
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|errno| sys::Error::new("socket(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC)", errno))?;
         let address = SocketAddrUnix::new(&self.path).map_err(|errno| sys::Error::new(call("sockaddr_un"), errno))?;
         connect(&socket, &address).map_err(|errno| sys::Error::new(call("connect"), errno))?;
-        let text =
-            serde_json::to_vec(message).map_err(|_| sys::Error::new("encode the state", rustix::io::Errno::INVAL))?;
+        let text = serde_json::to_vec(message).map_err(|_| sys::Error::new("encode the state", Errno::INVAL))?;
         let mut sent = sys::fds::send_with(&socket, &text, &[listener.as_fd()])?;
         while sent < text.len() {
             sent += sys::fds::send_with(&socket, &text[sent..], &[])?;

@@ -5,11 +5,16 @@
 const COMMANDS: [(&str, &str, &str); 17] = [
     (
         "create",
-        "[-b BUNDLE] [--console-socket PATH] [--pid-file PATH] [--pidfd-socket PATH] ID",
+        "[-b BUNDLE] [--console-socket PATH] [--pid-file PATH] [--pidfd-socket PATH] [--dry-run] ID",
         "prepare a container from a bundle; its command waits for `start`",
     ),
     ("start", "ID", "execute the command of a created container"),
-    ("run", "[-b BUNDLE] [-d] [--console-socket PATH] [--pid-file PATH] [--pidfd-socket PATH] ID", "create and start"),
+    (
+        "run",
+        "[-b BUNDLE] [-d] [--console-socket PATH] [--pid-file PATH] [--pidfd-socket PATH] \
+         [--dry-run [--format text|json]] ID",
+        "create and start; --dry-run prints what would be done, and by root what only root can do",
+    ),
     (
         "exec",
         "[-d] [-t] [-u UID[:GID]] [-e NAME=VALUE] [--cwd PATH] ID COMMAND... | [-p FILE] ID",
