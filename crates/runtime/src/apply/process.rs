@@ -312,8 +312,9 @@ impl Child<'_> {
             Some(Errno::PIPE) | None => StepError::ParentGone,
             Some(errno) => sys::Error::new("write(status, \"ready\")", errno).into(),
         })?;
-        // All signals are blocked here, and the first process of a pid namespace would not end of these anyway. Whoever
-        // kills what waits means it.
+        // The first process of a pid namespace would not end of these. Whoever sends them to what waits means it; execve
+        // unblocks them.
+        sys::signal::block(&ENDING)?;
         let signals = sys::signal::signalfd(&ENDING)?;
         // The fifo is full: there is room when somebody reads.
         let mut fds = [PollFd::new(&fifo, PollFlags::OUT), PollFd::new(&signals, PollFlags::IN)];
