@@ -78,7 +78,7 @@ fn a_frozen_cgroup_that_was_there_before_was_taken() {
     let (file, frozen, thawed) = if v1 { ("freezer.state", "FROZEN", "THAWED") } else { ("cgroup.freeze", "1", "0") };
     fs::write(freezer.join(file), frozen).unwrap();
     bundle.run().fails(1, "container's cgroup unexpectedly frozen");
-    assert_eq!(bundle.cgroups(), [freezer.clone()]);
+    assert_eq!(bundle.cgroups(), std::slice::from_ref(&freezer));
     // One that is not is replaced.
     fs::write(freezer.join(file), thawed).unwrap();
     bundle.run().ok();
