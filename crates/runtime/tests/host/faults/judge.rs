@@ -27,7 +27,7 @@ pub(super) fn tolerated(who: Who, call: &Call) -> Option<&'static str> {
         (Who::Child, "openat2" | "read") if path.ends_with("/etc/passwd") => {
             "a list of users that cannot be read is none"
         }
-        (Who::Child, "poll" | "ppoll" | "signalfd4") if waits_for_start(call) => {
+        (Who::Child, "rt_sigprocmask" | "signalfd4" | "poll" | "ppoll") if waits_for_start(call) => {
             "a process that cannot wait for `start` ends: `create` has returned by then, and `start` finds it stopped"
         }
         (_, "statx") => "the library only asks how large a file is, to read it in one piece",
@@ -38,9 +38,15 @@ pub(super) fn tolerated(who: Who, call: &Call) -> Option<&'static str> {
     })
 }
 
-/// Of the fifo and of signals: nothing else makes a child look at two descriptors, or at signals.
+/// Of the fifo and of signals: nothing else makes a child look at two descriptors, at signals, or block only some.
 fn waits_for_start(call: &Call) -> bool {
-    call.name == "signalfd4" || call.arguments[1] == 2
+    /// `SIG_BLOCK`.
+    const BLOCK: u64 = 0;
+    match call.name {
+        "rt_sigprocmask" => call.arguments[0] == BLOCK,
+        "signalfd4" => true,
+        _ => call.arguments[1] == 2,
+    }
 }
 
 /// Calls by which a container's process is looked at. What cannot be looked at counts as ended: nothing is sent to it,
