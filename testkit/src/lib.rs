@@ -12,6 +12,7 @@ pub mod leftovers;
 pub mod process;
 pub mod sandbox;
 pub mod terminal;
+pub mod trace;
 
 pub use corten::{Finished, Running};
 pub use daemon::Daemon;

@@ -7,12 +7,14 @@
 //! - `bench [run|runtime]`: measures side by side with Docker, or runc alone, and rewrites that page of `docs/benchmarks/`.
 //!   Never part of a test.
 //! - `tidy`: the repository's own rules, as tests.
+//! - `order`: writes anew which functions the linker lays side by side.
 //! - `boot`: the vm lane with the release binary as it is, without building: for those who work on it.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line for developers")]
 
 mod bench;
 mod cargo;
 mod lanes;
+mod order;
 mod packages;
 mod summary;
 mod tidy;
@@ -23,7 +25,8 @@ use std::process::ExitCode;
 /// What a task answers: nothing, or why it failed.
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-const USAGE: &str = "usage: cargo xtask build | test [pure|host|peers|vm|all] | bench [run|runtime] | tidy | boot";
+const USAGE: &str =
+    "usage: cargo xtask build | test [pure|host|peers|vm|all] | bench [run|runtime] | tidy | order | boot";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         ["bench"] => bench::run("run"),
         ["bench", group] => bench::run(group),
         ["tidy"] => tidy::run(),
+        ["order"] => order::run(),
         ["boot"] => vm::test(&mut summary::Tally::default()),
         _ => Err(USAGE.into()),
     };

@@ -49,7 +49,11 @@ impl Cgroup {
     /// When the kernel's answer cannot be read.
     pub fn is_frozen(&self) -> Result<bool, CgroupError> {
         match self.freezer() {
-            Ok(member) => Ok(self.reads_frozen(member)? || self.is_freezing(member)?),
+            // One that was removed meanwhile holds nobody.
+            Ok(member) => match self.reads_frozen(member).and_then(|frozen| Ok(frozen || self.is_freezing(member)?)) {
+                Err(CgroupError::Read { source, .. }) if control::is_gone(&source) => Ok(false),
+                other => other,
+            },
             Err(_) => Ok(false),
         }
     }

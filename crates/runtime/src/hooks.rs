@@ -183,14 +183,12 @@ pub(crate) fn run(hook: &Hook, state: &State<'_>, environment: &[CString], place
     let (child, output) = start(hook, state, environment, place).map_err(not_run)?;
     let mut said = Vec::new();
     let ended = wait(&child, &output, hook.timeout, &mut said);
-    let in_time = ended.map_err(|error| {
-        kill(&child);
-        not_run(error.into())
-    })?;
-    if !in_time {
+    if !matches!(ended, Ok(true)) {
         kill(&child);
     }
-    let status = collect(&child).map_err(|error| not_run(error.into()))?;
+    let status = collect(&child);
+    let in_time = ended.map_err(|error| not_run(error.into()))?;
+    let status = status.map_err(|error| not_run(error.into()))?;
     let text = String::from_utf8_lossy(&said).trim().to_owned();
     let said = if text.is_empty() { text } else { format!(": {text}") };
     let (name, path) = (hook.name(), hook.path.clone());
@@ -210,6 +208,8 @@ fn start(
     let input = input(state)?;
     let (output, output_inside) =
         pipe_with(PipeFlags::CLOEXEC).map_err(|errno| sys::Error::new("pipe2(O_CLOEXEC)", errno))?;
+    rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK)
+        .map_err(|errno| sys::Error::new("fcntl(output, F_SETFL, O_NONBLOCK)", errno))?;
     // The plan made sure that no text has a NUL byte.
     let list = |texts: &[String]| texts.iter().filter_map(|text| CString::new(text.as_str()).ok()).collect();
     let path = CString::new(hook.path.to_string_lossy().as_bytes()).unwrap_or_default();
@@ -222,8 +222,6 @@ fn start(
         rustix::io::write(rustix::stdio::stderr(), failed.to_string().as_bytes()).unwrap_or_default();
         127
     })?;
-    rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK)
-        .map_err(|errno| sys::Error::new("fcntl(output, F_SETFL, O_NONBLOCK)", errno))?;
     Ok((child, output))
 }
 
@@ -301,30 +299,30 @@ fn wait(child: &Child, output: &OwnedFd, timeout: Option<u64>, said: &mut Vec<u8
         }
         let ended = !fds[0].revents().is_empty();
         if fds.get(1).is_some_and(|fd| !fd.revents().is_empty()) {
-            open = keep(output, said);
+            open = keep(output, said)?;
         }
         if ended {
             // What it started may hold the pipe open for as long as it likes.
-            keep(output, said);
+            keep(output, said)?;
             return Ok(true);
         }
     }
 }
 
 /// Reads what is there; false at the end.
-fn keep(output: &OwnedFd, said: &mut Vec<u8>) -> bool {
+fn keep(output: &OwnedFd, said: &mut Vec<u8>) -> sys::Result<bool> {
     let mut buffer = [0; 4096];
     loop {
         match rustix::io::read(output, &mut buffer) {
-            Ok(0) => return false,
+            Ok(0) => return Ok(false),
             Ok(length) => {
                 said.extend_from_slice(&buffer[..length]);
                 let surplus = said.len().saturating_sub(TOLD);
                 said.drain(..surplus);
             }
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => return true,
-            Err(_) => return false,
+            Err(Errno::AGAIN) => return Ok(true),
+            Err(errno) => return Err(sys::Error::new("read(output)", errno)),
         }
     }
 }

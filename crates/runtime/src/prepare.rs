@@ -11,6 +11,7 @@ use cgroup::{Cgroup, CgroupPath, Host, Mode};
 use oci::ContainerId;
 use oci::runtime_spec::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources, LinuxSeccomp, Process, Spec};
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use sys::exec::StringList;
 use sys::process::CloneFlags;
 
@@ -35,13 +36,16 @@ pub(crate) fn cgroup_host() -> Result<&'static Host, LaunchError> {
     Ok(HOST.get_or_init(|| host))
 }
 
+/// The name of the cgroup above those of containers whose configuration does not say where theirs is.
+pub(crate) const CGROUP_PARENT: &str = "corten";
+
 /// Where the container's cgroup is: `linux.cgroupsPath`, or `/corten/<id>`.
 pub(crate) fn cgroup_path(spec: &Spec, id: &ContainerId) -> Result<CgroupPath, LaunchError> {
     let given = spec.linux().as_ref().and_then(|linux| linux.cgroups_path().as_ref());
     let text = match given.map(|path| path.to_string_lossy()).filter(|path| !path.is_empty()) {
         Some(path) if path.starts_with('/') => path.into_owned(),
         Some(path) => format!("/{path}"),
-        None => format!("/corten/{id}"),
+        None => format!("/{CGROUP_PARENT}/{id}"),
     };
     text.parse().map_err(LaunchError::CgroupPath)
 }
@@ -94,12 +98,17 @@ pub(crate) fn hierarchies(spec: &Spec) -> Result<Vec<CgroupHierarchy>, LaunchErr
     if !wanted || cgroup_host()?.mode() == Mode::V2 {
         return Ok(Vec::new());
     }
+    Ok(own_cgroups()?.into_iter().map(|(hierarchy, _)| hierarchy).collect())
+}
+
+/// Each hierarchy, and the path of this process's cgroup in it.
+pub(crate) fn own_cgroups() -> Result<Vec<(CgroupHierarchy, String)>, LaunchError> {
     const PATH: &str = "/proc/self/cgroup";
     let text = std::fs::read_to_string(PATH).map_err(|error| {
-        let errno = rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO);
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
         sys::Error::new(format!("read({PATH:?})"), errno)
     })?;
-    Ok(parse_hierarchies(&text).into_iter().map(|(hierarchy, _)| hierarchy).collect())
+    Ok(parse_hierarchies(&text))
 }
 
 /// The host's directory for the cgroup `path` of a hierarchy. In the child this uses what the launcher found.
@@ -193,14 +202,19 @@ pub(crate) fn caller() -> Result<Caller, LaunchError> {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
         return Ok(Caller::Unprivileged { uid: uid.as_raw(), gid: gid.as_raw() });
     }
-    Ok(if in_initial_user_namespace() { Caller::Root } else { Caller::NamespaceRoot })
+    Ok(if in_initial_user_namespace()? { Caller::Root } else { Caller::NamespaceRoot })
 }
 
 /// Whether this process is in the user namespace that the machine started with. Without procfs it is taken to be.
-pub(crate) fn in_initial_user_namespace() -> bool {
+pub(crate) fn in_initial_user_namespace() -> sys::Result<bool> {
     /// Its number (`PROC_USER_INIT_INO`, linux/proc_ns.h).
     const INITIAL: u64 = 0xEFFF_FFFD;
-    rustix::fs::stat("/proc/self/ns/user").map_or(true, |found| found.st_ino == INITIAL)
+    const OWN: &str = "/proc/self/ns/user";
+    match rustix::fs::stat(OWN) {
+        Ok(found) => Ok(found.st_ino == INITIAL),
+        Err(Errno::NOENT) => Ok(true),
+        Err(errno) => Err(sys::Error::new(format!("stat({OWN:?})"), errno)),
+    }
 }
 
 /// The files by which the process joins its cgroup: those of v1; and where it is made by another process, which may

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a launch would do, as data and as text: the launcher's side, then the plan. Nothing is made, opened for
-//! writing or reserved, and no privilege is needed.
+//! writing or reserved, and no privilege is needed: what only root can do is shown as root would do it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use sys::process::CloneFlags;
 
 use crate::error::LaunchError;
 use crate::launch::{Extras, LaunchRequest, inputs};
-use crate::plan::{NamespaceSource, Operation, plan, view};
+use crate::plan::{Caller, Inputs, NamespaceSource, Operation, PlanError, plan, view};
 use crate::prepare;
 
 /// One step that the launcher takes before, or with, making the container's first process. As JSON: like
@@ -79,7 +79,12 @@ pub fn preview(request: &LaunchRequest<'_>) -> Result<Preview, LaunchError> {
 }
 
 pub(crate) fn preview_with(request: &LaunchRequest<'_>, extras: Extras) -> Result<Preview, LaunchError> {
-    let plan = plan(request.spec, &inputs(request, extras)?)?;
+    let inputs = inputs(request, extras)?;
+    let plan = match plan(request.spec, &inputs) {
+        // What only root can do is shown as root would do it.
+        Err(PlanError::NotRoot) => plan(request.spec, &Inputs { caller: Caller::Root, ..inputs })?,
+        other => other?,
+    };
     let mut steps = Vec::new();
     if let Some(filter) = prepare::filter(request.spec, None)? {
         steps.push(LauncherStep::CompileFilter { instructions: filter.instructions.len(), flags: filter.flags });

@@ -16,7 +16,7 @@ use oci::runtime_spec::{LinuxResources, Spec};
 use rustix::fs::{Access, access};
 
 use crate::error::LaunchError;
-use crate::prepare::{cgroup_host, host_cgroup, parse_hierarchies};
+use crate::prepare::{CGROUP_PARENT, cgroup_host, host_cgroup, own_cgroups};
 
 /// The container's cgroup, or what is there in its place and why.
 pub(crate) fn make_cgroup(spec: &Spec, id: &ContainerId) -> Result<(Cgroup, Option<String>), LaunchError> {
@@ -46,24 +46,23 @@ fn path(spec: &Spec, id: &ContainerId) -> Result<CgroupPath, LaunchError> {
     let given = given.map(|path| path.to_string_lossy().into_owned()).filter(|path| !path.is_empty());
     let text = match given {
         Some(path) if path.starts_with('/') => path,
-        other => format!("{}/{}", base(), other.unwrap_or_else(|| format!("corten/{id}"))),
+        other => format!("{}/{}", base()?, other.unwrap_or_else(|| format!("{CGROUP_PARENT}/{id}"))),
     };
     text.parse().map_err(LaunchError::CgroupPath)
 }
 
 /// The cgroup of the unified hierarchy in which this user may make others; the root when there is none, where it will
 /// be told that it may not.
-fn base() -> String {
-    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let unified = parse_hierarchies(&text).into_iter().find(|(h, _)| h.controllers.is_empty() && h.name.is_none());
-    let Some((hierarchy, own)) = unified else { return String::new() };
+fn base() -> Result<String, LaunchError> {
+    let unified = own_cgroups()?.into_iter().find(|(h, _)| h.controllers.is_empty() && h.name.is_none());
+    let Some((hierarchy, own)) = unified else { return Ok(String::new()) };
     let parent = own.rsplit_once('/').map_or("", |(parent, _)| parent);
     let usable = |path: &&str| {
         let may_write = |file: &Path| access(file, Access::WRITE_OK).is_ok();
         let place = host_cgroup(&hierarchy, path);
         place.is_some_and(|place| may_write(&place) && may_write(&place.join("cgroup.procs")))
     };
-    [parent, own.as_str()].into_iter().find(usable).unwrap_or_default().to_owned()
+    Ok([parent, own.as_str()].into_iter().find(usable).unwrap_or_default().to_owned())
 }
 
 /// Whether the reason is that this user may not.

@@ -64,7 +64,12 @@ pub fn set_scheduler(to: &Scheduler) -> Result<()> {
 pub fn set_affinity(cpus: &[u64]) -> Result<()> {
     // SAFETY: the kernel reads as many bytes as the slice has.
     let returned = unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(cpus), cpus.as_ptr()) };
-    check(returned, || format!("sched_setaffinity(0, {}, {cpus:#x?})", size_of_val(cpus))).map(drop)
+    check(returned, || {
+        let all = cpus.iter().all(|word| *word == u64::MAX);
+        let cpus = if all { "all CPUs".into() } else { format!("{cpus:x?}") };
+        format!("sched_setaffinity(0, {cpus})")
+    })
+    .map(drop)
 }
 
 /// Sets the I/O class (`IOPRIO_CLASS_…`) and the level within it of the calling process's group, which the calling

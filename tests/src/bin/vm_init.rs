@@ -110,7 +110,6 @@ fn run_checks() {
         "cgroup-v2" => &[end_to_end::CHECKS_OF_THE_VM, end_to_end::CHECKS_ON_BOTH_CGROUP_VERSIONS],
         "podman" => &[end_to_end::CHECKS_OF_PODMAN],
         "criu" => &[end_to_end::CHECKS_WITH_CRIU],
-        "podman" => &[end_to_end::CHECKS_OF_PODMAN],
         // Nothing passes then, which fails the lane.
         _ => &[],
     };

@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::path::Path;
 
+use oci::runtime_spec::LinuxSeccomp;
 use serde_json::{Value, json};
 use testkit::process::command;
 
@@ -36,6 +37,14 @@ pub(super) fn write(directory: &Path, seccomp: Value) -> Result<(), Box<dyn Erro
         json!({"memory": {"limit": 268_435_456}, "cpu": {"shares": 512}, "pids": {"limit": 100}});
     std::fs::write(path, config.to_string())?;
     Ok(())
+}
+
+/// The same with Corten's default profile, which it answers.
+pub(super) fn with_default_profile(directory: &Path) -> Result<LinuxSeccomp, Box<dyn Error>> {
+    let capabilities = CAPABILITIES.iter().map(|name| (*name).to_owned()).collect();
+    let profile = seccomp::default_profile(&capabilities, (6, 1));
+    write(directory, serde_json::to_value(&profile)?)?;
+    Ok(profile)
 }
 
 /// The seccomp profile in the configuration of the one container that Docker runs below `exec_root`.

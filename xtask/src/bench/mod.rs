@@ -7,7 +7,6 @@
 //! Numbers of a virtual machine are noisy: what is compared is taken in turns, and what is read is the ratio of medians.
 
 mod bundle;
-mod count;
 mod floor;
 mod image;
 mod memory;
@@ -17,6 +16,11 @@ mod runtime;
 mod sample;
 
 use crate::{Outcome, cargo, packages};
+
+/// Makes the bundle that the OCI runtime is measured with.
+pub(crate) fn bundle(directory: &std::path::Path) -> Outcome {
+    bundle::with_default_profile(directory).map(drop)
+}
 
 /// Builds the release binary, measures a group, and rewrites its page below `docs/benchmarks/`.
 pub(crate) fn run(group: &str) -> Outcome {

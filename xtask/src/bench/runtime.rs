@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use testkit::corten::binary;
 use testkit::process::command;
+use testkit::trace::{Counts, count, peak};
 
 use super::bundle;
-use super::count::{Counts, count, peak};
 use super::floor::Floor;
 use super::sample::{Row, Samples, Unit};
 
@@ -70,9 +70,7 @@ struct Bench {
 
 impl Bench {
     fn prepare(directory: &Path) -> Result<Bench, Box<dyn Error>> {
-        let capabilities = bundle::CAPABILITIES.iter().map(|name| (*name).to_owned()).collect();
-        let profile = seccomp::default_profile(&capabilities, (6, 1));
-        bundle::write(directory, serde_json::to_value(&profile)?)?;
+        let profile = bundle::with_default_profile(directory)?;
         let floor = Floor::build(directory, &profile)?;
         Ok(Bench { directory: directory.to_owned(), rootfs: directory.join("rootfs"), floor })
     }

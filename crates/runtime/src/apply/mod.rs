@@ -329,8 +329,13 @@ impl<'a> Child<'a> {
 
     /// Asks the launcher for something, and waits until it is done. A launcher that cannot do it ends this process.
     fn ask(&self, question: Question) -> Result<(), StepError> {
-        self.say(&Message::Ask(question)).map_err(|_| StepError::ParentGone)?;
+        self.put(question)?;
         self.await_answer()
+    }
+
+    /// Says what is asked of the launcher.
+    fn put(&self, question: Question) -> Result<(), StepError> {
+        self.say(&Message::Ask(question)).map_err(|error| unsaid("ask", &error))
     }
 
     fn await_answer(&self) -> Result<(), StepError> {
@@ -379,6 +384,14 @@ impl<'a> Child<'a> {
         if let Some(started) = &self.started {
             message.write(&mut Writer(started.as_fd())).unwrap_or_default();
         }
+    }
+}
+
+/// Why the launcher was not told: it is gone, or the kernel's answer.
+fn unsaid(what: &str, error: &io::Error) -> StepError {
+    match rustix::io::Errno::from_io_error(error) {
+        Some(rustix::io::Errno::PIPE) | None => StepError::ParentGone,
+        Some(errno) => sys::Error::new(format!("write(status, {what:?})"), errno).into(),
     }
 }
 

@@ -16,7 +16,7 @@ use sys::capability::{self, Sets};
 
 use super::mounts::stat;
 use super::stage::set_groups;
-use super::{Child, StepError, abandon};
+use super::{Child, StepError, abandon, unsaid};
 use crate::executable;
 use crate::message::{Message, Question};
 use crate::plan::{CAPABILITY_NAMES, CapabilitySets, LabelKind, Operation, SYS_ADMIN, capability_name};
@@ -308,14 +308,11 @@ impl Child<'_> {
     fn wait_for_start(&mut self) -> Result<(), StepError> {
         let fifo = self.fifo.take().ok_or(StepError::NotProvided { what: "a fifo" })?;
         self.flush_steps();
-        self.say(&Message::Ready).map_err(|error| match Errno::from_io_error(&error) {
-            Some(Errno::PIPE) | None => StepError::ParentGone,
-            Some(errno) => sys::Error::new("write(status, \"ready\")", errno).into(),
-        })?;
         // The first process of a pid namespace would not end of these. Whoever sends them to what waits means it; execve
         // unblocks them.
         sys::signal::block(&ENDING)?;
         let signals = sys::signal::signalfd(&ENDING)?;
+        self.say(&Message::Ready).map_err(|error| unsaid("ready", &error))?;
         // The fifo is full: there is room when somebody reads.
         let mut fds = [PollFd::new(&fifo, PollFlags::OUT), PollFd::new(&signals, PollFlags::IN)];
         rustix::io::retry_on_intr(|| poll(&mut fds, None))

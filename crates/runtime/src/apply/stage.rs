@@ -2,6 +2,8 @@
 //! The intermediate process: it goes where the container's process cannot go itself, makes that as its sibling, so
 //! that it is the launcher's own child, and ends (`plan/namespaces.rs` says when there is one).
 
+use std::os::fd::AsFd;
+
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
@@ -9,7 +11,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use sys::process::{CloneArgs, CloneFlags};
 
 use super::{Child, StepError};
-use crate::message::{Message, Question};
+use crate::message::Question;
 use crate::plan::{Operation, TimeOffset};
 
 impl Child<'_> {
@@ -20,7 +22,10 @@ impl Child<'_> {
         let made = sys::process::clone_again(CloneArgs { flags, cgroup: None }, || super::run_sibling(prepared))?;
         self.flush_steps();
         // It waits for the answer. Nothing here does.
-        self.say(&Message::Ask(Question::Adopt { pid: made.pid })).map_err(|_| StepError::ParentGone)
+        self.put(Question::Adopt { pid: made.pid }).inspect_err(|_| {
+            // Nobody else knows of it: the launcher would hear its pipe stay open, and wait too.
+            sys::process::pidfd_send_signal(made.pidfd.as_fd(), 9).unwrap_or_default();
+        })
     }
 
     /// What must be opened while `/proc` is the host's and its files belong to the user who this process is.

@@ -46,13 +46,13 @@ pub(super) fn checkpoint(context: &Context, args: Vec<OsString>, log: &mut Log) 
     let flags = Flags::read(args, &known)?;
     let id = flags.id()?;
     let (entry, record) = context.store.find(&id)?;
-    let status = entry.status(&record);
+    let status = entry.status(&record)?;
     let refused = |status| CliError::State { id: id.to_string(), status, action: "checkpoint", expected: "running" };
     if matches!(status, Status::Created | Status::Stopped) {
         return Err(refused(status));
     }
     // From here on it is the process that was found running, whoever has its number later.
-    let pidfd = record.pidfd().ok_or_else(|| refused(Status::Stopped))?;
+    let pidfd = record.pidfd()?.ok_or_else(|| refused(Status::Stopped))?;
     let spec = entry.spec()?;
     let wish = Wish::read(&flags, &spec)?;
     let criu = Criu::find()?;

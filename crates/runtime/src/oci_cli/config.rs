@@ -18,6 +18,8 @@ use crate::plan::CAPABILITY_NAMES;
 pub(super) struct Read<T> {
     pub(super) value: T,
     pub(super) warnings: Vec<String>,
+    /// What `value` is when it is written down.
+    pub(super) text: Vec<u8>,
 }
 
 /// Where the process is in what is read.
@@ -32,23 +34,23 @@ pub(super) enum Process {
 /// Reads the file at `path`.
 pub(super) fn read<T: DeserializeOwned>(path: &Path, process: Process) -> Result<Read<T>, CliError> {
     let text = std::fs::read(path).map_err(CliError::file("read", path))?;
-    parse(&text, process).map_err(|(field, source)| CliError::Field { path: path.into(), field, source })
+    parse(text, process).map_err(|(field, source)| CliError::Field { path: path.into(), field, source })
 }
 
 /// Reads `text`; an error comes with the field it is about, empty for the whole.
-fn parse<T: DeserializeOwned>(text: &[u8], process: Process) -> Result<Read<T>, (String, serde_json::Error)> {
-    let first = match serde_json::from_slice(text) {
-        Ok(value) => return Ok(Read { value, warnings: Vec::new() }),
+fn parse<T: DeserializeOwned>(text: Vec<u8>, process: Process) -> Result<Read<T>, (String, serde_json::Error)> {
+    let first = match serde_json::from_slice(&text) {
+        Ok(value) => return Ok(Read { value, warnings: Vec::new(), text }),
         Err(error) => error,
     };
-    let Ok(mut lenient) = serde_json::from_slice::<Value>(text) else {
-        return Err((field_at(text, &first), first));
+    let Ok(mut lenient) = serde_json::from_slice::<Value>(&text) else {
+        return Err((field_at(&text, &first), first));
     };
     let warnings = settle(&mut lenient, process);
     // Written anew so that an error has a place in a text.
     let text = serde_json::to_vec(&lenient).map_err(|error| (String::new(), error))?;
     match serde_json::from_slice(&text) {
-        Ok(value) => Ok(Read { value, warnings }),
+        Ok(value) => Ok(Read { value, warnings, text }),
         Err(error) => Err((field_at(&text, &error), error)),
     }
 }
@@ -199,7 +201,7 @@ mod tests {
         let mut config = crate::oci_cli::sample();
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         config.pointer_mut(parent).unwrap()[key] = change;
-        parse(serde_json::to_string_pretty(&config).unwrap().as_bytes(), Process::Within)
+        parse(serde_json::to_vec_pretty(&config).unwrap(), Process::Within)
     }
 
     #[test]
@@ -254,7 +256,7 @@ mod tests {
             let (found, error) = changed(pointer, change).unwrap_err();
             assert_eq!(found, field, "{error}");
         }
-        let (field, error) = parse::<Spec>(b"{\"a\":", Process::Within).unwrap_err();
+        let (field, error) = parse::<Spec>(b"{\"a\":".to_vec(), Process::Within).unwrap_err();
         assert!(error.is_eof(), "{field}: {error}");
     }
 }

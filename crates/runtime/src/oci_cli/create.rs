@@ -39,6 +39,8 @@ struct Request {
     id: ContainerId,
     bundle: PathBuf,
     spec: Spec,
+    /// The same, as it is written down.
+    text: Vec<u8>,
     console: Option<PathBuf>,
     pid_file: Option<PathBuf>,
     pidfd_socket: Option<PathBuf>,
@@ -51,12 +53,13 @@ impl Request {
     fn read(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<Request, CliError> {
         let flags = Flags::read(args, FLAGS)?;
         let bundle = absolute(&flags.path("bundle").unwrap_or_else(|| PathBuf::from(".")))?;
-        let config::Read { value: mut spec, warnings } =
+        let config::Read { value: mut spec, warnings, mut text } =
             config::read::<Spec>(&bundle.join("config.json"), config::Process::Within)?;
         warnings.iter().for_each(|warning| log.warning(warning));
         let inherited = Inherited::find(flags.number("preserve-fds")?.unwrap_or(0))?;
-        if let Some(process) = spec.process_mut() {
+        if let Some(process) = spec.process_mut().as_mut().filter(|_| inherited.has_sockets()) {
             inherited.tell(process);
+            text = serde_json::to_vec(&spec).map_err(CliError::Format)?;
         }
         let extras = Extras {
             preserve_fds: inherited.count(),
@@ -71,6 +74,7 @@ impl Request {
             id: flags.id()?,
             bundle,
             spec,
+            text,
             console: flags.path("console-socket"),
             pid_file: flags.path("pid-file"),
             pidfd_socket: flags.path("pidfd-socket"),
@@ -247,8 +251,9 @@ fn remember(request: &Request, entry: &Entry, launched: &Launched) -> Result<(),
         created: time::rfc3339_now(),
         shares_pids: shares_pids(&request.spec),
         scope: launched.scope.clone(),
+        has_hooks: request.spec.hooks().is_some(),
     };
-    entry.write(&record, &request.spec)?;
+    entry.write(&record, &request.text)?;
     request.pid_file.as_deref().map_or(Ok(()), |path| replace(path, launched.pid.to_string().as_bytes()))
 }
 

@@ -35,7 +35,7 @@ pub(super) fn events(context: &Context, args: Vec<OsString>) -> Result<u8, CliEr
         let (id, status) = (id.to_string(), Status::Stopped);
         CliError::State { id, status, action: "events", expected: "not stopped" }
     };
-    let pidfd = record.pidfd().ok_or_else(stopped)?;
+    let pidfd = record.pidfd()?.ok_or_else(stopped)?;
     let cgroup = record.cgroup()?.ok_or_else(stopped)?;
     let container = Container { id: id.as_str(), cgroup: &cgroup };
     if flags.switch("stats") {

@@ -43,14 +43,14 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     let flags = Flags::leading(args, FLAGS)?;
     let (id, command) = flags.id_and_more()?;
     let (entry, record) = context.store.find(&id)?;
-    let status = entry.status(&record);
+    let status = entry.status(&record)?;
     let refused = || CliError::State { id: id.to_string(), status, action: "exec", expected: "created or running" };
     if status == Status::Paused && !flags.switch("ignore-paused") {
         return Err(CliError::Paused { id: id.to_string() });
     }
     // One that waits for `start` has its namespaces and its root already.
     let enterable = status != Status::Stopped;
-    let pidfd = record.pidfd().filter(|_| enterable).ok_or_else(refused)?;
+    let pidfd = record.pidfd()?.filter(|_| enterable).ok_or_else(refused)?;
     let mut cgroup = record.cgroup_to_join()?.ok_or_else(refused)?;
     if let Some(below) = below(&flags.texts("cgroup")?)? {
         cgroup = cgroup.below(&below)?;

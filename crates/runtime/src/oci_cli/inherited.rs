@@ -43,11 +43,13 @@ impl Inherited {
         self.listening.saturating_add(self.preserved)
     }
 
+    /// Whether there is something to [`tell`](Inherited::tell).
+    pub(super) fn has_sockets(self) -> bool {
+        self.listening > 0
+    }
+
     /// Tells the container's first process of the sockets as it would be told outside.
     pub(super) fn tell(self, process: &mut Process) {
-        if self.listening == 0 {
-            return;
-        }
         let mut environment = process.env().clone().unwrap_or_default();
         environment.extend([format!("LISTEN_FDS={}", self.listening), "LISTEN_PID=1".into()]);
         process.set_env(Some(environment));

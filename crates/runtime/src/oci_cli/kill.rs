@@ -62,7 +62,7 @@ pub(super) fn kill(context: &Context, args: Vec<OsString>) -> Result<u8, CliErro
     if all || (signal == KILL && record.shares_pids) {
         return kill_all(&id.to_string(), &record, signal, all);
     }
-    let Some(pidfd) = record.pidfd() else {
+    let Some(pidfd) = record.pidfd()? else {
         let (id, status) = (id.to_string(), Status::Stopped);
         return Err(CliError::State { id, status, action: "kill", expected: "running or created" });
     };
@@ -91,7 +91,7 @@ fn kill_all(id: &str, record: &Record, signal: i32, all: bool) -> Result<u8, Cli
 
 /// A frozen process of v1 dies only once it is thawed; v2's dies at once.
 pub(super) fn thaw_killed(record: &Record) -> Result<(), CliError> {
-    match record.is_paused().then(|| record.cgroup()).transpose()?.flatten() {
+    match record.is_paused()?.then(|| record.cgroup()).transpose()?.flatten() {
         Some(cgroup) => Ok(cgroup.thaw()?),
         None => Ok(()),
     }

@@ -6,12 +6,13 @@ use std::os::unix::fs::MetadataExt;
 
 use super::error::CliError;
 use super::flags::{Flag, Flags};
+use super::log::Log;
 use super::state::State;
 use super::store::{Entry, Record};
 use super::users::Users;
 use super::{Context, print};
 
-pub(super) fn list(context: &Context, args: Vec<OsString>) -> Result<u8, CliError> {
+pub(super) fn list(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     let flags = Flags::read(args, &[Flag::value("format").short('f'), Flag::switch("quiet").short('q')])?;
     let all = context.store.all()?;
     if flags.switch("quiet") {
@@ -22,9 +23,17 @@ pub(super) fn list(context: &Context, args: Vec<OsString>) -> Result<u8, CliErro
         let owner = std::fs::metadata(&entry.dir).map(|metadata| users.name(metadata.uid()));
         let mut state = State::of(&entry, record)?;
         state.owner = owner.unwrap_or_default();
-        Ok(state)
+        Ok::<_, CliError>(state)
     };
-    let states = all.into_iter().map(state).collect::<Result<Vec<_>, CliError>>()?;
+    let mut states = Vec::with_capacity(all.len());
+    for (entry, record) in all {
+        let id = record.id.clone();
+        match state((entry, record)) {
+            Ok(state) => states.push(state),
+            // One that cannot be looked at must not hide the others.
+            Err(error) => log.warning(&format!("container {id} is left out: {}", errors::chain(&error))),
+        }
+    }
     match flags.text("format")?.as_deref() {
         None | Some("table") => print(&table(&states)),
         Some("json") => print(&format!("{}\n", serde_json::to_string(&states).map_err(CliError::Format)?)),

@@ -110,7 +110,10 @@ fn dispatch(args: Vec<OsString>, log: &mut Log, failed: &mut u8) -> Result<u8, C
         }
     };
     let context = Context {
-        store: flags.path("root").map_or_else(|| Store::usual(default_root()), Store::named),
+        store: match flags.path("root") {
+            Some(root) => Store::named(root),
+            None => Store::usual(default_root()?),
+        },
         systemd_cgroup: flags.switch("systemd-cgroup"),
         rootless,
     };
@@ -135,7 +138,7 @@ fn dispatch(args: Vec<OsString>, log: &mut Log, failed: &mut u8) -> Result<u8, C
         "start" => start::start(&context, rest),
         "exec" => exec::exec(&context, rest, log),
         "state" => state::state(&context, rest),
-        "list" => list::list(&context, rest),
+        "list" => list::list(&context, rest, log),
         "ps" => ps::ps(&context, rest),
         "pause" => pause::pause(&context, rest),
         "resume" => resume::resume(&context, rest),
@@ -154,16 +157,12 @@ fn dispatch(args: Vec<OsString>, log: &mut Log, failed: &mut u8) -> Result<u8, C
 
 /// Where containers are remembered: in the user's runtime directory for whoever is not the host's root. Root of a user
 /// namespace that is called root is taken for the host's, as runc does.
-fn default_root() -> PathBuf {
+fn default_root() -> Result<PathBuf, CliError> {
     let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
-    let is_users = || {
-        !rustix::process::geteuid().is_root()
-            || (std::env::var_os("USER").is_none_or(|name| name != "root") && !prepare::in_initial_user_namespace())
-    };
-    match own.filter(|_| is_users()) {
-        Some(dir) => PathBuf::from(dir).join("corten/oci"),
-        None => PathBuf::from(DEFAULT_ROOT),
-    }
+    let Some(own) = own else { return Ok(DEFAULT_ROOT.into()) };
+    let named_root = || std::env::var_os("USER").is_some_and(|name| name == "root");
+    let is_hosts = rustix::process::geteuid().is_root() && (named_root() || prepare::in_initial_user_namespace()?);
+    Ok(if is_hosts { DEFAULT_ROOT.into() } else { PathBuf::from(own).join("corten/oci") })
 }
 
 /// Writes to standard output: data, so nothing else is ever written there.

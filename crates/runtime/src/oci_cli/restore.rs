@@ -15,7 +15,7 @@ use oci::runtime_spec::{ContainerState, LinuxNamespace, LinuxNamespaceType, Spec
 use super::error::CliError;
 use super::flags::{Flag, Flags};
 use super::log::Log;
-use super::store::{Entry, Record, process_times, replace, shares_pids};
+use super::store::{Entry, Record, remove, replace, shares_pids, start_time};
 use super::{Context, config, create, criu_flags, delete, foreground, hooks, time};
 use crate::criu::{
     Criu, CriuError, Directory, Layout, Notice, Options, OwnMounts, Request, Session, Stage, Surroundings, externals,
@@ -62,9 +62,9 @@ pub(super) fn restore(context: &Context, args: Vec<OsString>, log: &mut Log) -> 
     let restored = match made {
         Ok(restored) => restored,
         Err(error) => {
-            entry.remove()?;
+            let removed = entry.remove();
             hooks::poststop(&wish.id, &wish.bundle, &wish.spec, log);
-            return Err(error);
+            return Err(error.undone([removed]));
         }
     };
     let Some(foreground) = foreground else { return Ok(0) };
@@ -158,9 +158,9 @@ fn make(criu: &Criu, wish: &Wish, entry: &Entry) -> Result<Restored, CliError> {
     match made {
         Ok((pidfd, terminal)) => Ok(Restored { pidfd, terminal, cgroup }),
         Err(error) => {
-            // The first error is the one to tell; what is left of the cgroup is found by whoever takes the id next.
-            cgroup.kill().and_then(|()| cgroup.remove()).unwrap_or_default();
-            Err(error)
+            let removed = cgroup.kill().and_then(|()| cgroup.undo());
+            let forgotten = wish.pid_file.as_deref().map_or(Ok(()), remove);
+            Err(error.undone([removed.map_err(CliError::from), forgotten]))
         }
     }
 }
@@ -238,14 +238,16 @@ fn remember(wish: &Wish, entry: &Entry, pid: i32, cgroup: &Cgroup) -> Result<(),
     let record = Record {
         id: wish.id.clone(),
         pid,
-        start_time: process_times(pid).map_or(0, |(_, start)| start),
+        start_time: start_time(pid)?,
         bundle: wish.bundle.clone(),
         cgroup: cgroup.path().to_string(),
         created: time::rfc3339_now(),
         shares_pids: shares_pids(&wish.spec),
         scope: None,
+        has_hooks: wish.spec.hooks().is_some(),
     };
-    entry.write(&record, &with_its_clocks(&wish.spec, pid)?)?;
+    let config = serde_json::to_vec(&with_its_clocks(&wish.spec, pid)?).map_err(CliError::Format)?;
+    entry.write(&record, &config)?;
     wish.pid_file.as_deref().map_or(Ok(()), |path| replace(path, pid.to_string().as_bytes()))
 }
 

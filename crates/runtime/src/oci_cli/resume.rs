@@ -11,7 +11,7 @@ use super::store::Status;
 pub(super) fn resume(context: &Context, args: Vec<OsString>) -> Result<u8, CliError> {
     let id = Flags::read(args, &[])?.id()?;
     let (entry, record) = context.store.find(&id)?;
-    let status = entry.status(&record);
+    let status = entry.status(&record)?;
     let refused = || CliError::State { id: id.to_string(), status, action: "resume", expected: "paused" };
     if status != Status::Paused {
         return Err(refused());

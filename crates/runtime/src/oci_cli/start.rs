@@ -17,7 +17,7 @@ use crate::message::listen;
 pub(super) fn start(context: &Context, args: Vec<OsString>) -> Result<u8, CliError> {
     let id = Flags::read(args, &[])?.id()?;
     let (entry, record) = context.store.find(&id)?;
-    let status = entry.status(&record);
+    let status = entry.status(&record)?;
     if status != Status::Created {
         return Err(CliError::State { id: id.to_string(), status, action: "start", expected: "created" });
     }

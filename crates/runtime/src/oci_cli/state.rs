@@ -31,7 +31,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn of(entry: &Entry, record: Record) -> Result<State, CliError> {
         let spec = entry.spec()?;
-        let status = entry.status(&record);
+        let status = entry.status(&record)?;
         let root = spec.root().as_ref().map(|root| record.bundle.join(root.path())).unwrap_or_default();
         Ok(State {
             oci_version: spec.version().clone(),

@@ -20,6 +20,7 @@ use cgroup::{Cgroup, CgroupPath};
 use oci::ContainerId;
 use oci::runtime_spec::{LinuxNamespaceType, Spec};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::error::CliError;
@@ -53,6 +54,8 @@ pub(super) struct Record {
     /// systemd's scope around its cgroup, where systemd made that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) scope: Option<Scope>,
+    /// Whether its configuration has hooks: one without is not read to start it, nor to delete it.
+    pub(super) has_hooks: bool,
 }
 
 /// A container's status, in runc's words: the specification's, and `paused`.
@@ -163,8 +166,8 @@ impl Entry {
         Ok(path)
     }
 
-    pub(super) fn write(&self, record: &Record, spec: &Spec) -> Result<(), CliError> {
-        self.replace("config.json", spec)?;
+    pub(super) fn write(&self, record: &Record, config: &[u8]) -> Result<(), CliError> {
+        replace(&self.dir.join("config.json"), config)?;
         self.replace(RECORD, record)
     }
 
@@ -202,23 +205,22 @@ impl Entry {
         gone(remove()).map_err(CliError::file("remove", &self.dir))
     }
 
-    pub(super) fn status(&self, record: &Record) -> Status {
-        match self.phase(record) {
+    pub(super) fn status(&self, record: &Record) -> Result<Status, CliError> {
+        Ok(match self.phase(record)? {
             Status::Stopped => Status::Stopped,
-            _ if record.is_paused() => Status::Paused,
+            _ if record.is_paused()? => Status::Paused,
             phase => phase,
-        }
+        })
     }
 
     /// The status without a look at the freezer: for those who only ask whether it was started, or has ended.
-    pub(super) fn phase(&self, record: &Record) -> Status {
-        if !record.is_alive() {
-            Status::Stopped
-        } else if self.fifo().exists() {
-            Status::Created
-        } else {
-            Status::Running
+    pub(super) fn phase(&self, record: &Record) -> Result<Status, CliError> {
+        if !record.is_alive()? {
+            return Ok(Status::Stopped);
         }
+        let fifo = self.fifo();
+        let waits = fifo.try_exists().map_err(CliError::file("look for", &fifo))?;
+        Ok(if waits { Status::Created } else { Status::Running })
     }
 
     /// Remembers a changed configuration.
@@ -228,19 +230,27 @@ impl Entry {
 }
 
 impl Record {
-    fn is_alive(&self) -> bool {
-        process_times(self.pid).is_some_and(|(state, start)| start == self.start_time && !matches!(state, 'Z' | 'X'))
+    fn is_alive(&self) -> Result<bool, CliError> {
+        let times = process_times(self.pid)?;
+        Ok(times.is_some_and(|(state, start)| start == self.start_time && !matches!(state, 'Z' | 'X')))
     }
 
-    /// Whether its processes stand still. Where no freezer can be read, nothing was frozen by one.
-    pub(super) fn is_paused(&self) -> bool {
-        self.cgroup.parse().is_ok_and(|path| cgroup::is_frozen(&path).unwrap_or(false))
+    /// Whether its processes stand still.
+    pub(super) fn is_paused(&self) -> Result<bool, CliError> {
+        self.cgroup_path()?.map_or(Ok(false), |path| Ok(cgroup::is_frozen(&path)?))
     }
 
     /// A descriptor of the first process, if it lives. Checked after opening: the number may have been given anew.
-    pub(super) fn pidfd(&self) -> Option<OwnedFd> {
-        let pidfd = sys::process::pidfd_open(self.pid).ok()?;
-        self.is_alive().then_some(pidfd)
+    pub(super) fn pidfd(&self) -> Result<Option<OwnedFd>, CliError> {
+        let opened = sys::process::pidfd_open(self.pid);
+        if !self.is_alive()? {
+            // Then whatever the answer was, it was about somebody else: a thread that got the number, for example.
+            return Ok(None);
+        }
+        match opened {
+            Ok(pidfd) => Ok(Some(pidfd)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The cgroup that another process of the container joins; `None` when it should be there and is not.
@@ -277,16 +287,23 @@ pub(super) fn shares_pids(spec: &Spec) -> bool {
 
 /// A process's state and start time (fields 3 and 22 of `/proc/<pid>/stat`, proc_pid_stat(5)). The name in field 2
 /// may hold anything, so the fields are counted from its closing parenthesis.
-pub(super) fn process_times(pid: i32) -> Option<(char, u64)> {
-    parse_times(&fs::read(stat_path(pid)).ok()?)
+/// `None` when there is no such process.
+fn process_times(pid: i32) -> Result<Option<(char, u64)>, CliError> {
+    let path = stat_path(pid);
+    let stat = match fs::read(&path) {
+        Ok(stat) => stat,
+        // The second, when it ends while its file is open.
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOENT | Errno::SRCH)) => return Ok(None),
+        Err(error) => return Err(CliError::file("read", path)(error)),
+    };
+    let unreadable = || CliError::file("read", &path)(std::io::ErrorKind::InvalidData.into());
+    parse_times(&stat).map(Some).ok_or_else(unreadable)
 }
 
 /// When a process was made that is known to be there: our own child.
 pub(super) fn start_time(pid: i32) -> Result<u64, CliError> {
-    let path = stat_path(pid);
-    let stat = fs::read(&path).map_err(CliError::file("read", &path))?;
-    let unreadable = || CliError::file("read", &path)(std::io::ErrorKind::InvalidData.into());
-    parse_times(&stat).map(|(_, start)| start).ok_or_else(unreadable)
+    let missing = || CliError::file("read", stat_path(pid))(std::io::ErrorKind::NotFound.into());
+    process_times(pid)?.map(|(_, start)| start).ok_or_else(missing)
 }
 
 fn stat_path(pid: i32) -> PathBuf {

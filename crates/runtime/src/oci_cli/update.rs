@@ -98,7 +98,7 @@ pub(super) fn update(context: &Context, args: Vec<OsString>, log: &mut Log) -> R
     };
     let (entry, record) = context.store.find(&id)?;
     let refused = |status| CliError::State { id: id.to_string(), status, action: "update", expected: "not stopped" };
-    if entry.phase(&record) == Status::Stopped {
+    if entry.phase(&record)? == Status::Stopped {
         return Err(refused(Status::Stopped));
     }
     let cgroup = record.cgroup()?.ok_or_else(|| refused(Status::Stopped))?;

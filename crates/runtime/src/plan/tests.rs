@@ -71,6 +71,7 @@ const ENGINES: &[&str] = &[
     "docker-init",
     "docker-limits",
     "docker-names",
+    "docker-network-none",
     "docker-no-new-privileges",
     "docker-privileged",
     "docker-read-only",
@@ -81,10 +82,12 @@ const ENGINES: &[&str] = &[
     "docker-user",
     "nginx",
     "podman-default",
+    "podman-hardened",
     "podman-privileged",
     "podman-terminal",
     "postgres",
     "runc-spec",
+    "runc-spec-rootless",
 ];
 
 #[test]

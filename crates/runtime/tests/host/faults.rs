@@ -4,233 +4,24 @@
 //! that stands in `judge`.
 
 mod bundles;
+mod case;
 mod judge;
 
-use std::fs;
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
 
-use runtime::plan::{Inputs, plan_exec};
+use case::Case;
 
-use crate::bundle::{Bundle, Ran};
-use crate::tracer::{At, Call, Fault, Traced, Who, trace};
+use crate::bundle::Bundle;
+use crate::tracer::{At, Call, Fault, Who};
 
 const EIO: i32 = 5;
 
-/// A command that starts a process, and what it does.
-struct Case {
-    bundle: Bundle,
-    args: Vec<String>,
-    /// The operations of its plan, as printed, in order.
-    operations: Vec<String>,
-    /// What the process prints.
-    says: &'static str,
-    /// The container was running before, and is to run on.
-    joins: bool,
-    /// Where terminals are sent; nobody takes them.
-    console: Option<UnixListener>,
-    /// Another container, whose network it uses.
-    _neighbour: Option<Bundle>,
-}
-
-/// What a run of a case gave.
-struct Outcome {
-    traced: Traced,
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl Case {
-    fn new(bundle: Bundle, args: &[&str], says: &'static str) -> Case {
-        let args: Vec<String> = args.iter().map(|arg| (*arg).into()).chain([bundle.id.clone()]).collect();
-        let mut dry: Vec<&str> = args.iter().map(String::as_str).collect();
-        dry.insert(1, "--dry-run");
-        let printed = bundle.oci(&dry).ok();
-        let operations = printed.lines().skip_while(|line| !line.starts_with("clone ")).skip(1);
-        let operations = ["begin"].into_iter().chain(operations).map(String::from).collect();
-        Case { bundle, args, operations, says, joins: false, console: None, _neighbour: None }
-    }
-
-    /// Another process in a running container.
-    fn exec() -> Case {
-        let bundle = bundles::running();
-        let words = ["exec", "--user", "1000:1000", "--cwd", "/tmp", &bundle.id, "echo", bundles::SAID.trim_end()];
-        let args = words.map(String::from).to_vec();
-        let mut process = bundle.config["process"].clone();
-        process["user"] = serde_json::json!({ "uid": 1000, "gid": 1000 });
-        process["cwd"] = serde_json::json!("/tmp");
-        process["args"] = serde_json::json!(words[6..]);
-        let (spec, process) = (bundle.config.clone(), serde_json::from_value(process).unwrap());
-        let plan = plan_exec(&serde_json::from_value(spec).unwrap(), &process, &Inputs::default()).unwrap();
-        let operations = plan.operations.iter().map(ToString::to_string);
-        let operations = ["begin".into()].into_iter().chain(operations).collect();
-        Case { bundle, args, operations, says: bundles::SAID, joins: true, console: None, _neighbour: None }
-    }
-
-    fn run(&self, faults: &[Fault]) -> Outcome {
-        let command = self.bundle.command(&self.args.iter().map(String::as_str).collect::<Vec<_>>());
-        let mut started: Option<Ran> = None;
-        std::thread::scope(|scope| {
-            let mut start = None;
-            // In a thread of its own, whose child this thread does not wait for.
-            let traced = trace(&command, faults, || {
-                start = Some(scope.spawn(|| {
-                    let mut command = self.bundle.command(&["start", &self.bundle.id]);
-                    let output = command.output().unwrap();
-                    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                    Ran { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
-                }));
-            });
-            started = start.map(|start| start.join().unwrap());
-            let read = |name: &str| fs::read_to_string(self.bundle.path().join(name)).unwrap();
-            let mut outcome = Outcome { code: traced.code, out: read("out"), err: read("err"), traced };
-            if let Some(started) = &started {
-                outcome.code = started.code;
-                outcome.err.push_str(&started.err);
-            }
-            outcome
-        })
-    }
-
-    /// As it was before.
-    fn clean(&self) {
-        if !self.joins {
-            self.bundle.oci(&["delete", "--force", &self.bundle.id]).ok();
-        }
-        if let Some(console) = &self.console {
-            while console.accept().is_ok() {}
-        }
-        fs::remove_file(self.bundle.path().join("pid")).unwrap_or_default();
-    }
-
-    /// What is left that should not be; `None` when nothing is.
-    fn left(&self) -> Option<String> {
-        let bundle = &self.bundle;
-        let stray = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("pid");
-        if fs::read_dir(bundle.path()).unwrap().any(|entry| stray(entry.unwrap())) {
-            return Some("a pid file is left".into());
-        }
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        if mounts.contains(&*bundle.path().to_string_lossy()) {
-            return Some("a mount is left".into());
-        }
-        if self.joins {
-            let lists =
-                bundle.cgroups().into_iter().map(|group| fs::read_to_string(group.join("cgroup.procs")).unwrap());
-            let pid = bundle.state()["pid"].to_string();
-            let strangers = |list: &String| list.lines().any(|line| line != pid);
-            return lists.into_iter().any(|list| strangers(&list)).then(|| "a process is left".into());
-        }
-        let state = bundle.path().join("state").join(&bundle.id);
-        if state.exists() {
-            return Some("the state directory is left".into());
-        }
-        self.left_groups().first().map(|path| format!("{} is left", path.display()))
-    }
-
-    /// The cgroups that exist, by their topmost directory.
-    fn left_groups(&self) -> Vec<PathBuf> {
-        let path = self.bundle.config["linux"]["cgroupsPath"].as_str().unwrap();
-        let top = path.split('/').nth(1).unwrap();
-        let tops = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path().join(top));
-        tops.filter(|path| path.exists()).collect()
-    }
-
-    /// Whether what followed the failed call is as it should be.
-    fn judge(&self, who: Who, hit: &Call, outcome: &Outcome, last: &mut usize) -> Result<(), String> {
-        let Outcome { traced, code, err, out } = outcome;
-        if traced.stuck {
-            return Err("somebody waited forever".into());
-        }
-        if *code == Some(0) {
-            let reason = judge::tolerated(who, hit);
-            if reason.is_none() {
-                return Err("the error was swallowed".into());
-            }
-            return if traced.executed && out == self.says { Ok(()) } else { Err(format!("it said {out:?}")) };
-        }
-        if !matches!(code, Some(1 | 126 | 127 | 255)) {
-            return Err(format!("exit code {code:?}"));
-        }
-        if self.joins && judge::looks_whether_it_runs(who, hit) {
-            return if err.contains("exec needs one that is created or running") {
-                Ok(())
-            } else {
-                Err("no refusal".into())
-            };
-        }
-        if traced.code == Some(0) && judge::tolerated(who, hit).is_some() {
-            // `create` could not know; `start` finds out, before or while it opens its side.
-            let told = ["start needs one that is created", "ended before it executed its command"];
-            return if told.iter().any(|told| err.contains(told)) { Ok(()) } else { Err("no refusal".into()) };
-        }
-        let answered = err.contains("= -1 EIO (") || who == Who::Launcher && err.contains("(os error 5)");
-        if !answered {
-            return Err("the kernel's answer is not told".into());
-        }
-        if who == Who::Child {
-            if !judge::spoken(hit).iter().any(|name| err.contains(&format!("{name}("))) {
-                return Err("the call is not told".into());
-            }
-            let told = |operation: &String| err.contains(&format!("corten oci: {operation}: "));
-            let position = (*last..self.operations.len()).find(|index| told(&self.operations[*index]));
-            match position {
-                Some(position) => *last = position,
-                None if err.contains("corten oci: command \"") => {}
-                None => return Err(format!("no operation from {:?} on is told", self.operations[*last])),
-            }
-        }
-        let state = self.bundle.path().join("state").join(&self.bundle.id);
-        if (traced.executed || traced.code == Some(0)) && !self.joins && state.exists() {
-            // It ran and ended, and only removing what is left of it failed, or it failed to start after `create` had
-            // done its part: it can be deleted.
-            let force: &[&str] = if state.join("state.json").exists() { &[] } else { &["--force"] };
-            self.bundle.oci(&[&["delete"], force, &[&self.bundle.id]].concat()).ok();
-            fs::remove_file(self.bundle.path().join("pid")).unwrap_or_default();
-        }
-        self.left().map_or(Ok(()), Err)
-    }
-
-    /// The calls of a run without a fault: of the second, because the first makes some directories that stay.
-    fn calls(&self) -> Traced {
-        self.run(&[]);
-        self.clean();
-        let clean = self.run(&[]);
-        assert_eq!((clean.code, clean.out.as_str()), (Some(0), self.says), "{}", clean.err);
-        assert!(clean.traced.executed && !clean.traced.stuck, "{}", clean.err);
-        self.clean();
-        clean.traced
-    }
-
-    /// Runs once for each call of `who`, which fails.
-    fn every_call_fails(&self, who: Who) {
-        let clean = self.calls();
-        let calls = if who == Who::Launcher { &clean.launcher } else { &clean.child };
-        assert!(calls.len() > 20, "only {} calls were seen", calls.len());
-        let mut last = 0;
-        let mut wrong = Vec::new();
-        for (index, call) in calls.iter().enumerate().filter(|(_, call)| judge::category(call).is_none()) {
-            let outcome = self.run(&[Fault { who, at: At::Index(index), errno: EIO }]);
-            let hit = outcome.traced.hit.as_ref().unwrap_or(call);
-            if judge::category(hit).is_some() {
-                // A run that waited more, or less, than the first made its calls in another place.
-                assert_eq!(who, Who::Launcher, "a container's process makes its calls in a fixed order");
-            } else if let Err(why) = self.judge(who, hit, &outcome, &mut last) {
-                wrong.push(format!(
-                    "{index}: {}({:x?}) {:?}: {why}\n{}",
-                    hit.name, hit.arguments, hit.path, outcome.err
-                ));
-            }
-            self.clean();
-        }
-        assert!(wrong.is_empty(), "{} of {} calls:\n{}", wrong.len(), calls.len(), wrong.join("\n"));
-    }
-}
+/// The container's process, where no other is made before it.
+const CHILD: Who = Who::Made(0);
 
 #[test]
 fn every_call_of_a_containers_process() {
-    Case::new(bundles::full(), &["run", "--pid-file", "pid"], bundles::SAID).every_call_fails(Who::Child);
+    Case::new(bundles::full(), &["run", "--pid-file", "pid"], bundles::SAID).every_call_fails(CHILD);
 }
 
 #[test]
@@ -238,18 +29,23 @@ fn every_call_of_a_launcher() {
     Case::new(bundles::full(), &["run", "--pid-file", "pid"], bundles::SAID).every_call_fails(Who::Launcher);
 }
 
+fn listen(bundle: &Bundle) -> UnixListener {
+    let socket = UnixListener::bind(bundle.path().join("socket")).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket
+}
+
 fn with_terminal() -> Case {
     let neighbour = bundles::running();
     let bundle = bundles::terminal(&neighbour);
-    let console = UnixListener::bind(bundle.path().join("socket")).unwrap();
-    console.set_nonblocking(true).unwrap();
+    let socket = listen(&bundle);
     let args = ["create", "--console-socket", "socket", "--pid-file", "pid", "--no-pivot"];
-    Case { console: Some(console), _neighbour: Some(neighbour), ..Case::new(bundle, &args, "") }
+    Case { socket: Some(socket), _neighbour: Some(neighbour), ..Case::new(bundle, &args, "") }
 }
 
 #[test]
 fn every_call_of_a_process_that_waits_and_has_a_terminal() {
-    with_terminal().every_call_fails(Who::Child);
+    with_terminal().every_call_fails(CHILD);
 }
 
 #[test]
@@ -257,9 +53,40 @@ fn every_call_of_a_launcher_that_does_not_wait() {
     with_terminal().every_call_fails(Who::Launcher);
 }
 
+/// A container for which other processes are made: one that holds the ids of a mount, the stage, the container's, hooks.
+fn with_helpers() -> Case {
+    let bundle = bundles::all_namespaces();
+    let socket = listen(&bundle);
+    let case = Case::new(bundle, &["run", "--pid-file", "pid"], bundles::SAID);
+    Case { socket: Some(socket), container: 2, ..case }
+}
+
+#[test]
+fn every_call_of_a_stage() {
+    with_helpers().every_call_fails(Who::Made(1));
+}
+
+#[test]
+fn every_call_of_a_process_that_a_stage_made() {
+    with_helpers().every_call_fails(Who::Made(2));
+}
+
+#[test]
+fn every_call_of_a_launcher_that_is_asked() {
+    with_helpers().every_call_fails(Who::Launcher);
+}
+
+#[test]
+fn every_call_of_hooks() {
+    let case = with_helpers();
+    for hook in 3..6 {
+        case.every_call_fails(Who::Made(hook));
+    }
+}
+
 #[test]
 fn every_call_of_a_process_that_joins() {
-    Case::exec().every_call_fails(Who::Child);
+    Case::exec().every_call_fails(CHILD);
 }
 
 #[test]
@@ -272,8 +99,8 @@ fn every_call_of_a_launcher_that_joins() {
 fn a_capability_that_cannot_be_dropped_is_an_error() {
     let case = Case::new(bundles::full(), &["run"], bundles::SAID);
     let drop = |call: &Call| call.name == "prctl" && call.arguments[0] == 24;
-    let index = case.calls().child.iter().position(drop).unwrap();
-    let outcome = case.run(&[Fault { who: Who::Child, at: At::Index(index), errno: nix::libc::EINVAL }]);
+    let index = case.calls().made[0].iter().position(drop).unwrap();
+    let outcome = case.run(&[Fault { who: CHILD, at: At::Index(index), errno: nix::libc::EINVAL }]);
     assert_eq!(outcome.code, Some(1), "{}", outcome.err);
     assert!(outcome.err.contains("bounding set 0x421: prctl(PR_CAPBSET_DROP, 1) = -1 EINVAL"), "{}", outcome.err);
     case.bundle.left_nothing();
@@ -283,19 +110,22 @@ fn a_capability_that_cannot_be_dropped_is_an_error() {
 #[test]
 fn what_can_be_done_without() {
     let case = Case::new(bundles::full(), &["run"], bundles::SAID);
-    let calls = case.calls().child;
-    for (name, errno, warning) in
-        [("keyctl", nix::libc::ENOSYS, ""), ("prlimit64", nix::libc::EPERM, "RLIMIT_NOFILE is not raised: prlimit64(")]
-    {
+    let calls = &case.calls().made[0];
+    let cpus = "the CPU affinity stays as it is: sched_setaffinity(0, all CPUs) = -1 EPERM (";
+    for (name, errno, warning) in [
+        ("keyctl", nix::libc::ENOSYS, ""),
+        ("sched_setaffinity", nix::libc::EPERM, cpus),
+        ("prlimit64", nix::libc::EPERM, "RLIMIT_NOFILE is not raised: prlimit64("),
+    ] {
         let index = calls.iter().position(|call| call.name == name).unwrap();
-        let outcome = case.run(&[Fault { who: Who::Child, at: At::Index(index), errno }]);
+        let outcome = case.run(&[Fault { who: CHILD, at: At::Index(index), errno }]);
         assert_eq!((outcome.code, outcome.out.as_str()), (Some(0), bundles::SAID), "{name}: {}", outcome.err);
         assert_eq!(outcome.traced.hit.map(|call| call.name), Some(name));
         assert!(outcome.err.contains(warning), "{name}: {}", outcome.err);
         assert_eq!(warning.is_empty(), outcome.err.is_empty(), "{name}: {}", outcome.err);
     }
     let score = calls.iter().position(|call| call.path.as_deref() == Some("/proc/self/oom_score_adj")).unwrap();
-    let outcome = case.run(&[Fault { who: Who::Child, at: At::Index(score), errno: nix::libc::EACCES }]);
+    let outcome = case.run(&[Fault { who: CHILD, at: At::Index(score), errno: nix::libc::EACCES }]);
     assert_eq!(outcome.code, Some(0), "{}", outcome.err);
     assert!(outcome.err.contains("the OOM score stays as it is: openat("), "{}", outcome.err);
     case.bundle.left_nothing();
@@ -330,11 +160,11 @@ fn a_failure_of_taking_back_is_told_beside_the_first() {
     let clean = case.calls();
     let clone = clean.launcher.iter().position(|call| call.name == "clone3").unwrap();
     let mkdir = clean.launcher.iter().rposition(|call| call.name == "mkdirat").unwrap();
-    let hostname = clean.child.iter().position(|call| call.name == "sethostname").unwrap();
+    let hostname = clean.made[0].iter().position(|call| call.name == "sethostname").unwrap();
     for (who, index, told) in [
         (Who::Launcher, clone, "clone3("),
         (Who::Launcher, mkdir, "mkdir cgroup"),
-        (Who::Child, hostname, "sethostname(\"corten\") = -1 EIO"),
+        (CHILD, hostname, "sethostname(\"corten\") = -1 EIO"),
     ] {
         let first = Fault { who, at: At::Index(index), errno: EIO };
         let once = case.run(&[first]).traced;

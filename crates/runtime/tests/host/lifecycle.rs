@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -46,6 +47,68 @@ fn deleting_by_force_ends_what_runs_and_what_waits() {
         bundle.left_nothing();
         assert!(!fs::exists(format!("/proc/{pid}/root/bin")).unwrap());
     }
+}
+
+#[test]
+fn what_a_killed_delete_left_can_be_deleted() {
+    let hooked = |script: &str| {
+        let hook = json!({ "poststop": [{ "path": "/bin/false" }] });
+        let bundle = Bundle::script(script).set("/hooks", hook);
+        bundle.oci(&["run", "--detach", &bundle.id]).ok();
+        bundle
+    };
+    let (ended, running) = (hooked("exit 0"), hooked("sleep 100"));
+    for (bundle, force) in [(&ended, &[][..]), (&running, &["--force"])] {
+        while bundle.state()["status"] == "running" && force.is_empty() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        fs::remove_file(bundle.path().join("state").join(&bundle.id).join("config.json")).unwrap();
+        // Those beside it can be listed.
+        let listed = bundle.oci(&["list"]);
+        assert!(listed.err.contains(&format!("{} is left out", bundle.id)), "{listed:?}");
+        assert_eq!(listed.ok().lines().count(), 1);
+        let deleted = bundle.oci(&[&["delete"], force, &[&bundle.id]].concat());
+        assert!(deleted.err.contains("warning: poststop hooks, if it has any, are not run"), "{deleted:?}");
+        assert!(deleted.err.contains("config.json"), "{deleted:?}");
+        deleted.ok();
+        bundle.left_nothing();
+    }
+}
+
+/// A cgroup above a container's, in one hierarchy, and whatever is made of it in others.
+struct Above(String);
+
+impl Above {
+    fn everywhere(&self) -> Vec<PathBuf> {
+        let tops = fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path().join(&self.0));
+        tops.filter(|path| path.exists()).collect()
+    }
+}
+
+impl Drop for Above {
+    fn drop(&mut self) {
+        self.everywhere().into_iter().for_each(|path| fs::remove_dir(path).unwrap_or_default());
+    }
+}
+
+#[test]
+fn cgroups_above_the_containers_are_their_makers() {
+    let bundle = Bundle::new(&["true"]);
+    let above = Above(format!("{}-above", bundle.id));
+    let administrators = PathBuf::from("/sys/fs/cgroup/pids").join(&above.0);
+    fs::create_dir(&administrators).unwrap();
+    let path = json!(format!("/{}/{}", above.0, bundle.id));
+    let bundle = bundle.set("/linux/cgroupsPath", path);
+    // Whoever made those in the other hierarchies removes them.
+    bundle.run().ok();
+    assert_eq!(above.everywhere(), [&*administrators]);
+    bundle.oci(&["create", &bundle.id]).ok();
+    let made = above.everywhere();
+    assert!(made.len() > 1 && made.contains(&administrators), "{made:?}");
+    // `delete` does not know who that was.
+    bundle.oci(&["delete", "--force", &bundle.id]).ok();
+    assert_eq!(above.everywhere(), made);
+    assert!(made.iter().all(|path| !path.join(&bundle.id).exists()));
 }
 
 #[test]

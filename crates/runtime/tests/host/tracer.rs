@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Running a command under ptrace: its system calls and those of its children, and one of them made to fail.
 //!
-//! A child is followed until it executes another program; from there on it runs on its own. Counting begins where the
+//! Every process it makes, and what those make, is followed until it executes another program; from there on it runs on
+//! its own. Counting begins where the
 //! program, executed for the last time, has asked the kernel whether it may launch (`runtime::protect`): what came
 //! before is the start of the program and of its runtime library.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -26,11 +27,11 @@ pub(crate) struct Call {
     pub(crate) path: Option<String>,
 }
 
-/// Who makes a call: the command itself, or its first child.
+/// Who makes a call: the command itself, or the nth process that was made by it or by one of these, counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Who {
     Launcher,
-    Child,
+    Made(usize),
 }
 
 /// The call that fails: whose, which, and with what.
@@ -63,15 +64,24 @@ impl At {
 #[derive(Debug, Default)]
 pub(crate) struct Traced {
     pub(crate) launcher: Vec<Call>,
-    pub(crate) child: Vec<Call>,
+    pub(crate) made: Vec<Vec<Call>>,
     /// The last call that was made to fail.
     pub(crate) hit: Option<Call>,
     /// The command's exit code; `None` when a signal ended it.
     pub(crate) code: Option<i32>,
-    /// Whether the child executed its command.
-    pub(crate) executed: bool,
+    /// Which of the processes executed a program.
+    pub(crate) executed: Vec<usize>,
     /// Somebody had to be killed for want of progress.
     pub(crate) stuck: bool,
+}
+
+impl Traced {
+    pub(crate) fn calls(&self, who: Who) -> &[Call] {
+        match who {
+            Who::Launcher => &self.launcher,
+            Who::Made(number) => self.made.get(number).map_or(&[], Vec::as_slice),
+        }
+    }
 }
 
 /// How long one traced command may take.
@@ -90,6 +100,8 @@ struct Tracee {
 struct Tracer<'a> {
     faults: &'a [Fault],
     tracees: HashMap<Pid, Tracee>,
+    /// Every process that was made, also those that ended.
+    seen: HashSet<Pid>,
     launcher: Pid,
     traced: Traced,
     /// How often the command has been executed: it does so once itself.
@@ -122,6 +134,7 @@ pub(crate) fn trace<'a>(command: &Command, faults: &'a [Fault], release: impl Fn
     let mut tracer = Tracer {
         faults,
         tracees: HashMap::new(),
+        seen: HashSet::new(),
         launcher,
         traced: Traced::default(),
         executions: 0,
@@ -135,6 +148,13 @@ pub(crate) fn trace<'a>(command: &Command, faults: &'a [Fault], release: impl Fn
 impl Tracer<'_> {
     fn add(&mut self, pid: Pid, who: Who, counting: bool) {
         self.tracees.insert(pid, Tracee { who, inside: false, answer: None, counting });
+    }
+
+    fn made(&mut self, pid: Pid) {
+        if self.seen.insert(pid) {
+            self.add(pid, Who::Made(self.traced.made.len()), true);
+            self.traced.made.push(Vec::new());
+        }
     }
 
     fn follow(&mut self) {
@@ -189,23 +209,19 @@ impl Tracer<'_> {
 
     fn at_event(&mut self, pid: Pid, event: i32) {
         match event {
-            libc::PTRACE_EVENT_EXEC if self.tracees.get(&pid).is_some_and(|tracee| tracee.who == Who::Child) => {
-                self.traced.executed = true;
-                self.tracees.remove(&pid);
+            libc::PTRACE_EVENT_EXEC if pid != self.launcher => {
+                if let Some(Tracee { who: Who::Made(number), .. }) = self.tracees.remove(&pid) {
+                    self.traced.executed.push(number);
+                }
                 ptrace::detach(pid, None).unwrap();
                 return;
             }
             libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
                 let child = Pid::from_raw(i32::try_from(ptrace::getevent(pid).unwrap()).unwrap());
-                self.tracees.entry(child).or_insert(Tracee {
-                    who: Who::Child,
-                    inside: false,
-                    answer: None,
-                    counting: true,
-                });
+                self.made(child);
             }
             // The child's first stop may come before its maker's event.
-            libc::PTRACE_EVENT_STOP if !self.tracees.contains_key(&pid) => self.add(pid, Who::Child, true),
+            libc::PTRACE_EVENT_STOP if !self.tracees.contains_key(&pid) => self.made(pid),
             libc::PTRACE_EVENT_EXEC => {
                 self.executions += 1;
                 // The stop at the end of execve is still to come.
@@ -239,7 +255,10 @@ impl Tracer<'_> {
             return;
         }
         let who = tracee.who;
-        let calls = if who == Who::Launcher { &mut self.traced.launcher } else { &mut self.traced.child };
+        let calls = match who {
+            Who::Launcher => &mut self.traced.launcher,
+            Who::Made(number) => &mut self.traced.made[number],
+        };
         let fault = self.faults.iter().find(|fault| fault.who == who && fault.at.is(&call, calls));
         if let Some(fault) = fault {
             self.traced.hit = Some(call.clone());
@@ -428,6 +447,8 @@ names! {
     fsmount SYS_fsmount,
     fspick SYS_fspick,
     pidfd_open SYS_pidfd_open,
+    pidfd_getfd SYS_pidfd_getfd,
+    getgroups SYS_getgroups,
     clone3 SYS_clone3,
     close_range SYS_close_range,
     openat2 SYS_openat2,

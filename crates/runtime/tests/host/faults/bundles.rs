@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::bundle::Bundle;
+use crate::user_namespace::mapped;
 
 /// What the command prints.
 pub(super) const SAID: &str = "done\n";
@@ -77,6 +78,24 @@ pub(super) fn terminal(neighbour: &Bundle) -> Bundle {
         .set("/process/consoleSize", json!({ "height": 33, "width": 77 }))
         .set("/process/user", json!({ "uid": 1000, "gid": 1000 }))
         .set("/linux/seccomp", filter())
+}
+
+/// All eight namespaces, clocks that are off, a mount with other ids, hooks on both sides, and a filter that notifies.
+pub(super) fn all_namespaces() -> Bundle {
+    let bundle = mapped("echo done");
+    std::fs::create_dir(bundle.path().join("data")).unwrap();
+    let hook = json!([{ "path": "/bin/true", "timeout": 20 }]);
+    bundle
+        .set("/linux/namespaces/-", json!({ "type": "time" }))
+        .set("/linux/timeOffsets", json!({ "boottime": { "secs": 86_400 } }))
+        .set("/mounts/-", json!({ "destination": "/data", "source": "data", "options": ["bind", "idmap"] }))
+        .set("/hooks", json!({ "createRuntime": hook, "createContainer": hook, "startContainer": hook }))
+        .set("/process/oomScoreAdj", json!(100))
+        .set(
+            "/linux/seccomp",
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": "socket",
+                "syscalls": [{ "names": ["swapon"], "action": "SCMP_ACT_NOTIFY" }] }),
+        )
 }
 
 /// One that runs, for others to join; joined processes have a filter and capabilities too.

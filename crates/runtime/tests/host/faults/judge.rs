@@ -3,6 +3,9 @@
 
 use crate::tracer::{Call, Who};
 
+/// linux/sched.h
+const CLONE_THREAD: u64 = 0x0001_0000;
+
 /// Calls that are not made to fail one by one, and why.
 pub(super) fn category(call: &Call) -> Option<&'static str> {
     Some(match call.name {
@@ -23,37 +26,45 @@ pub(super) fn category(call: &Call) -> Option<&'static str> {
 pub(super) fn tolerated(who: Who, call: &Call) -> Option<&'static str> {
     let path = call.path.as_deref().unwrap_or_default();
     Some(match (who, call.name) {
-        (Who::Child, "rt_sigaction") => "two signals refuse it always, and what is not ignored needs no reset",
-        (Who::Child, "openat2" | "read") if path.ends_with("/etc/passwd") => {
+        (Who::Made(_), "rt_sigaction") => "two signals refuse it always, and what is not ignored needs no reset",
+        (Who::Made(_), "openat2" | "read") if path.ends_with("/etc/passwd") => {
             "a list of users that cannot be read is none"
         }
-        (Who::Child, "rt_sigprocmask" | "signalfd4" | "poll" | "ppoll") if waits_for_start(call) => {
+        (Who::Made(_), "sched_setaffinity") => "it then runs on its launcher's CPUs, which a warning says",
+        (Who::Made(_), "poll" | "ppoll") if waits_for_start(call) => {
             "a process that cannot wait for `start` ends: `create` has returned by then, and `start` finds it stopped"
+        }
+        (_, "unshare") if call.arguments[0] == CLONE_THREAD => {
+            "it changes nothing, but asks whether there are threads; a filter may refuse that with any answer"
         }
         (_, "statx") => "the library only asks how large a file is, to read it in one piece",
         (Who::Launcher, "openat2" | "write") if path.ends_with("cgroup.subtree_control") || path.starts_with('+') => {
             "a controller that is not switched on is missed where a limit needs it, and named there"
         }
+        (Who::Launcher, "openat" | "fstat" | "read") if is_kept_filter(path) => {
+            "a filter that cannot be read from where compiled ones are kept is compiled anew"
+        }
+        (Who::Launcher, "newfstatat") if path == "/proc/self/exe" => {
+            "a program that does not know itself cannot tell which kept filters are its own, and compiles"
+        }
         _ => return None,
     })
 }
 
-/// Of the fifo and of signals: nothing else makes a child look at two descriptors, at signals, or block only some.
+/// Of the fifo and of signals: nothing else makes a child look at two descriptors.
 fn waits_for_start(call: &Call) -> bool {
-    /// `SIG_BLOCK`.
-    const BLOCK: u64 = 0;
-    match call.name {
-        "rt_sigprocmask" => call.arguments[0] == BLOCK,
-        "signalfd4" => true,
-        _ => call.arguments[1] == 2,
-    }
+    call.arguments[1] == 2
 }
 
-/// Calls by which a container's process is looked at. What cannot be looked at counts as ended: nothing is sent to it,
-/// nobody joins it, and the answer is that it does not run.
-pub(super) fn looks_whether_it_runs(who: Who, call: &Call) -> bool {
-    let stat = call.path.as_deref().is_some_and(|path| path.starts_with("/proc/") && path.ends_with("/stat"));
-    who == Who::Launcher && (call.name == "pidfd_open" || (stat && matches!(call.name, "openat" | "read")))
+/// Whether this is where compiled filters are kept (`runtime/src/filters.rs`), or one of them, by its hash.
+fn is_kept_filter(path: &str) -> bool {
+    let hash = path.len() == 16 && path.bytes().all(|byte| byte.is_ascii_hexdigit());
+    hash || path.ends_with("/state/filters~") || path.contains("/state/filters~/")
+}
+
+/// Whether a tolerated failure is told all the same.
+pub(super) fn warns(call: &Call) -> bool {
+    call.name == "sched_setaffinity"
 }
 
 /// The names under which messages know a call.
@@ -64,6 +75,7 @@ pub(super) fn spoken(call: &Call) -> &[&'static str] {
         "openat" => &["openat", "open"],
         "dup3" => &["dup3", "dup2"],
         "rt_sigprocmask" => &["sigprocmask"],
+        "ppoll" => &["ppoll", "poll"],
         "signalfd4" => &["signalfd"],
         "faccessat2" => &["faccessat", "faccessat2"],
         "fchownat" => &["fchownat"],

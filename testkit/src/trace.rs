@@ -1,32 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a command costs in numbers that repeat: system calls, instructions of its own, and the most memory it had. It is
-//! traced (ptrace(2)) with all its children, each until it executes another program than its parent's: what the
-//! container's own command does is not counted.
+//! What a command does, in numbers that repeat: system calls, instructions of its own, the most memory it had, and which
+//! code it executed. It is traced (ptrace(2)) with all its children, each until it executes another program than its
+//! parent's: what the container's own command does is not counted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::error::Error;
 use std::process::{Command, Stdio};
 
+use crate::process::command;
 use nix::sys::ptrace::{self, Event, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use testkit::process::command;
 
 /// What was counted.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub struct Counts {
     /// System calls by number.
-    pub(super) calls: BTreeMap<u64, u64>,
+    pub calls: BTreeMap<u64, u64>,
     /// Instructions in user space.
-    pub(super) instructions: u64,
+    pub instructions: u64,
     /// The most memory that the first process had after its last execve, in bytes (`VmHWM`, proc_pid_status(5)).
-    pub(super) peak: u64,
+    pub peak: u64,
+    /// Addresses of executed instructions, in the order in which they were reached first, where that was asked for.
+    reached: Vec<u64>,
+    seen: HashSet<u64>,
 }
 
 impl Counts {
     /// All system calls.
-    pub(super) fn total_calls(&self) -> u64 {
+    pub fn total_calls(&self) -> u64 {
         self.calls.values().sum()
     }
 }
@@ -40,21 +43,39 @@ enum Pace {
     Calls,
     /// Instruction by instruction: some microseconds each.
     Instructions,
+    /// The same, and which they are.
+    Addresses,
 }
 
 /// Counts a command's system calls in one run, its instructions in another.
-pub(super) fn count(mut make: impl FnMut() -> Command) -> Result<Counts, Box<dyn Error>> {
+///
+/// # Errors
+/// When the command fails, or cannot be traced.
+pub fn count(mut make: impl FnMut() -> Command) -> Result<Counts, Box<dyn Error>> {
     let mut counts = Counts::default();
     trace(&make(), Pace::Calls, &mut counts)?;
     trace(&make(), Pace::Instructions, &mut counts)?;
     Ok(counts)
 }
 
-/// The most memory that the command's first process has.
-pub(super) fn peak(what: &Command) -> Result<u64, Box<dyn Error>> {
+/// The most memory that the command's first process has, in bytes.
+///
+/// # Errors
+/// When the command fails, or cannot be traced.
+pub fn peak(what: &Command) -> Result<u64, Box<dyn Error>> {
     let mut counts = Counts::default();
     trace(what, Pace::End, &mut counts)?;
     Ok(counts.peak)
+}
+
+/// The addresses of the instructions that the command executes, in the order in which each is reached first.
+///
+/// # Errors
+/// When the command fails, or cannot be traced.
+pub fn addresses(what: &Command) -> Result<Vec<u64>, Box<dyn Error>> {
+    let mut counts = Counts::default();
+    trace(what, Pace::Addresses, &mut counts)?;
+    Ok(counts.reached)
 }
 
 fn trace(what: &Command, pace: Pace, counts: &mut Counts) -> Result<(), Box<dyn Error>> {
@@ -116,8 +137,14 @@ impl Tracer<'_> {
                     }
                 }
                 WaitStatus::PtraceEvent(pid, _, event) => self.event(pid, event)?,
-                WaitStatus::Stopped(pid, Signal::SIGTRAP) if self.pace == Pace::Instructions => {
+                WaitStatus::Stopped(pid, Signal::SIGTRAP) if self.steps() => {
                     self.counts.instructions += u64::from(self.begun);
+                    if self.pace == Pace::Addresses && self.begun {
+                        let address = ptrace::getregs(pid)?.rip;
+                        if self.counts.seen.insert(address) {
+                            self.counts.reached.push(address);
+                        }
+                    }
                     self.go_on(pid, None)?;
                 }
                 WaitStatus::Stopped(pid, Signal::SIGSTOP | Signal::SIGTRAP) => self.go_on(pid, None)?,
@@ -125,6 +152,10 @@ impl Tracer<'_> {
                 _ => {}
             }
         }
+    }
+
+    fn steps(&self) -> bool {
+        matches!(self.pace, Pace::Instructions | Pace::Addresses)
     }
 
     fn event(&mut self, pid: Pid, event: i32) -> Result<(), Box<dyn Error>> {
@@ -144,8 +175,8 @@ impl Tracer<'_> {
 
     fn go_on(&self, pid: Pid, signal: Option<Signal>) -> Result<(), Box<dyn Error>> {
         let gone_on = match self.pace {
-            Pace::Instructions if self.begun => ptrace::step(pid, signal),
-            Pace::Instructions | Pace::End => ptrace::cont(pid, signal),
+            Pace::Instructions | Pace::Addresses if self.begun => ptrace::step(pid, signal),
+            Pace::Instructions | Pace::Addresses | Pace::End => ptrace::cont(pid, signal),
             Pace::Calls => ptrace::syscall(pid, signal),
         };
         match gone_on {

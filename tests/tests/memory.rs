@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How much memory `corten oci` has at most, in the release build. `cargo xtask order` keeps it small.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use testkit::process::command;
+use testkit::trace::peak;
+
+/// The limit of the project's issue, in bytes.
+const LIMIT: u64 = 3_000_000;
+
+#[test]
+fn create_takes_less_than_three_megabytes() {
+    let directory = tempfile::Builder::new().prefix("corten-memory-").tempdir().expect("a directory");
+    let root = directory.path().join("rootfs");
+    for name in ["bin", "dev", "proc", "sys"] {
+        fs::create_dir_all(root.join(name)).expect("a directory");
+    }
+    fs::copy("/bin/busybox", root.join("bin/true")).expect("busybox-static is installed");
+    let oci = |arguments: &[&str]| {
+        let mut oci = command(testkit::corten::binary());
+        oci.args(["oci", "--root"]).arg(directory.path().join("state")).args(arguments).current_dir(&directory);
+        oci
+    };
+    assert!(oci(&["spec"]).status().expect("it starts").success());
+    let path = directory.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).expect("a file")).expect("JSON");
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(["/bin/true"]);
+    config["linux"]["cgroupsPath"] = json!(directory.path().file_name().and_then(|name| name.to_str()));
+    config["linux"]["resources"] = json!({"memory": {"limit": 64 << 20}, "pids": {"limit": 100}});
+    // As Docker would have it: some four hundred system calls by name.
+    let profile = seccomp::default_profile(&["CAP_KILL".to_owned()].into(), (6, 1));
+    config["linux"]["seccomp"] = serde_json::to_value(profile).expect("JSON");
+    fs::write(path, config.to_string()).expect("a file");
+
+    // The first compiles the filter, the second finds it.
+    for id in ["one", "two"] {
+        let most = peak(&oci(&["create", id])).expect("it creates");
+        assert!(oci(&["delete", "--force", id]).status().expect("it starts").success());
+        assert!(most < LIMIT, "`create {id}` had {most} bytes");
+    }
+}
