@@ -308,10 +308,11 @@ impl Child<'_> {
     fn wait_for_start(&mut self) -> Result<(), StepError> {
         let fifo = self.fifo.take().ok_or(StepError::NotProvided { what: "a fifo" })?;
         self.flush_steps();
-        self.say(&Message::Ready).map_err(|error| unsaid("ready", &error))?;
-        // All signals are blocked here, and the first process of a pid namespace would not end of these anyway. Whoever
-        // kills what waits means it.
+        // The first process of a pid namespace would not end of these. Whoever sends them to what waits means it; execve
+        // unblocks them.
+        sys::signal::block(&ENDING)?;
         let signals = sys::signal::signalfd(&ENDING)?;
+        self.say(&Message::Ready).map_err(|error| unsaid("ready", &error))?;
         // The fifo is full: there is room when somebody reads.
         let mut fds = [PollFd::new(&fifo, PollFlags::OUT), PollFd::new(&signals, PollFlags::IN)];
         rustix::io::retry_on_intr(|| poll(&mut fds, None))

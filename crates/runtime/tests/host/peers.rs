@@ -22,9 +22,10 @@ fn a_process_that_waited_for_start_had_a_descriptor_of_the_hosts_procfs() {
         .collect();
     targets.sort();
     let fifo = bundle.path().join("state").join(&bundle.id).join("exec.fifo");
-    assert_eq!(targets.len(), 2, "{targets:?}");
+    assert_eq!(targets.len(), 3, "{targets:?}");
     assert_eq!(targets[0], fifo.to_string_lossy());
-    assert!(targets[1].starts_with("pipe:"), "{targets:?}");
+    assert_eq!(targets[1], "anon_inode:[signalfd]");
+    assert!(targets[2].starts_with("pipe:"), "{targets:?}");
     bundle.oci(&["start", &bundle.id]).ok();
     bundle.oci(&["delete", "--force", &bundle.id]).ok();
     bundle.left_nothing();

@@ -31,7 +31,7 @@ pub(super) fn tolerated(who: Who, call: &Call) -> Option<&'static str> {
             "a list of users that cannot be read is none"
         }
         (Who::Made(_), "sched_setaffinity") => "it then runs on its launcher's CPUs, which a warning says",
-        (Who::Made(_), "poll" | "ppoll" | "signalfd4") if waits_for_start(call) => {
+        (Who::Made(_), "poll" | "ppoll") if waits_for_start(call) => {
             "a process that cannot wait for `start` ends: `create` has returned by then, and `start` finds it stopped"
         }
         (_, "unshare") if call.arguments[0] == CLONE_THREAD => {
@@ -51,9 +51,9 @@ pub(super) fn tolerated(who: Who, call: &Call) -> Option<&'static str> {
     })
 }
 
-/// Of the fifo and of signals: nothing else makes a child look at two descriptors, or at signals.
+/// Of the fifo and of signals: nothing else makes a child look at two descriptors.
 fn waits_for_start(call: &Call) -> bool {
-    call.name == "signalfd4" || call.arguments[1] == 2
+    call.arguments[1] == 2
 }
 
 /// Whether this is where compiled filters are kept (`runtime/src/filters.rs`), or one of them, by its hash.
