@@ -13,7 +13,7 @@ use crate::tracer::{At, Call, Fault, Traced, Who, trace};
 
 /// Whether it is a hook's failure that is told.
 fn hit_in_hook(err: &str) -> bool {
-    err.contains("corten oci: hooks.") || err.contains("corten oci: run hooks.")
+    err.contains("corten oci: error running ") && err.contains(" hook #")
 }
 
 /// A command that starts a process, and what it does.
