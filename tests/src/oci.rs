@@ -175,7 +175,8 @@ pub fn a_user_with_ids_of_others_runs_a_container() {
     let status = fs::read_to_string(format!("/proc/{}/status", state["pid"])).expect("it lives");
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:")).expect("a line");
     assert_eq!(uids.split_whitespace().next(), Some(&*(OTHERS.0 + 6).to_string()), "{status}");
-    assert_eq!(bundle.ok(&["exec", "--user", "3:4", "others", "id"]), "uid=3 gid=4\n");
+    // Its other groups stay, as with runc.
+    assert_eq!(bundle.ok(&["exec", "--user", "3:4", "others", "id"]), "uid=3 gid=4 groups=9\n");
     assert_eq!(bundle.ok(&["exec", "others", "readlink", "/proc/self/ns/pid"]).trim_end(), {
         let link = fs::read_link(format!("/proc/{}/ns/pid", state["pid"])).expect("it lives");
         link.to_string_lossy().into_owned()

@@ -194,9 +194,11 @@ impl Entry {
         };
         let remove = || {
             for item in fs::read_dir(&self.dir)? {
-                let name = item?.file_name();
-                if name != RECORD {
-                    gone(fs::remove_file(self.dir.join(name)))?;
+                let item = item?;
+                // What a restore mounts the root on: empty, or it must not be removed.
+                let is_directory = item.file_type()?.is_dir();
+                if item.file_name() != RECORD {
+                    gone(if is_directory { fs::remove_dir(item.path()) } else { fs::remove_file(item.path()) })?;
                 }
             }
             gone(fs::remove_file(self.dir.join(RECORD)))?;
