@@ -115,7 +115,8 @@ struct Tracer<'a> {
 impl Tracer<'_> {
     fn follow(mut self) -> Result<(), Box<dyn Error>> {
         loop {
-            match waitpid(None, Some(WaitPidFlag::__WALL))? {
+            // Of this thread's children only: other tests have their own.
+            match waitpid(None, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD))? {
                 WaitStatus::Exited(pid, code) if pid == self.first => {
                     return if code == 0 {
                         Ok(())
