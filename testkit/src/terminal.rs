@@ -81,6 +81,23 @@ impl Terminal {
         set_size(&self.keyboard, rows, columns);
     }
 
+    /// Gives the terminal another size and does so again until this has been shown: ctr and docker begin to listen for
+    /// new sizes only after the container runs, and one that comes before is lost to them.
+    ///
+    /// # Panics
+    /// When it never is, with what was.
+    #[track_caller]
+    pub fn resize_until(&self, rows: u16, columns: u16, text: &str) {
+        let begun = Instant::now();
+        while !self.shown().contains(text) {
+            assert!(begun.elapsed() < PATIENCE, "{text:?} was not shown:\n{}", self.shown());
+            // The kernel tells of a size only when it is another one.
+            self.resize(rows, columns - 1);
+            self.resize(rows, columns);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     /// Whether what is typed is shown by the terminal itself: off while a raw session runs, on before and after.
     pub fn echoes(&self) -> bool {
         let settings = tcgetattr(&self.screen_side).expect("a terminal has settings");

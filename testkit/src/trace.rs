@@ -102,6 +102,12 @@ fn trace(what: &Command, pace: Pace, counts: &mut Counts) -> Result<(), Box<dyn 
     outcome
 }
 
+/// One register of a tracee, by where it lies in `struct user_regs_struct`: asked after every step, so not all of them.
+fn register(pid: Pid, offset: usize) -> Result<u64, Box<dyn Error>> {
+    let value = ptrace::read_user(pid, std::ptr::without_provenance_mut(offset))?;
+    Ok(value.cast_unsigned())
+}
+
 struct Tracer<'a> {
     first: Pid,
     pace: Pace,
@@ -132,7 +138,7 @@ impl Tracer<'_> {
                         self.go_on(pid, None)?;
                     } else {
                         self.inside.insert(pid);
-                        let number = ptrace::getregs(pid)?.orig_rax;
+                        let number = register(pid, std::mem::offset_of!(nix::libc::user_regs_struct, orig_rax))?;
                         *self.counts.calls.entry(number).or_default() += u64::from(self.begun);
                         self.go_on(pid, None)?;
                     }
@@ -141,7 +147,7 @@ impl Tracer<'_> {
                 WaitStatus::Stopped(pid, Signal::SIGTRAP) if self.steps() => {
                     self.counts.instructions += u64::from(self.begun);
                     if self.pace == Pace::Addresses && self.begun {
-                        let address = ptrace::getregs(pid)?.rip;
+                        let address = register(pid, std::mem::offset_of!(nix::libc::user_regs_struct, rip))?;
                         if self.counts.seen.insert(address) {
                             self.counts.reached.push(address);
                         }

@@ -67,5 +67,9 @@ pub const CHECKS_WITH_CRIU: &[Check] = checks![
 ];
 
 /// Every check of podman's machine in the vm lane.
-pub const CHECKS_OF_PODMAN: &[Check] =
-    checks![podman::podman_runs_a_command, podman::podman_operates_a_container, podman::podman_limits_and_checks,];
+pub const CHECKS_OF_PODMAN: &[Check] = checks![
+    podman::podman_runs_a_command,
+    podman::podman_operates_a_container,
+    podman::podman_limits_and_checks,
+    podman::podman_maps_users
+];

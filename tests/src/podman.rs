@@ -149,3 +149,12 @@ pub fn podman_limits_and_checks() {
         status
     });
 }
+
+/// A user namespace that podman asks for by its mapping.
+pub fn podman_maps_users() {
+    both_show("mapped users", "0 100000 1", |peer| {
+        let flags = ["--rm", "--uidmap", "0:100000:1000", "--gidmap", "0:200000:1000"];
+        let script = "id -u; awk '{print $2}' /proc/self/uid_map; grep -c . /proc/self/gid_map";
+        peer.run(&flags, &["sh", "-c", script]).ok().text().replace('\n', " ")
+    });
+}

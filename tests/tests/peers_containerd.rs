@@ -121,9 +121,8 @@ fn output_exit_codes_and_terminals() {
         let arguments = peer.arguments(&["--rm", "-t"], "terminal", &["sh"]);
         let mut terminal = peer.containerd.terminal(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), 33, 77);
         terminal.expect("/ # ");
-        terminal.resize(40, 100);
         terminal.send("until stty size | grep '40 100'; do sleep 0.1; done; ls -l /proc/self/fd/0\r");
-        terminal.expect("/dev/pts/0");
+        terminal.resize_until(40, 100, "/dev/pts/0");
         terminal.send("exit 4\r");
         terminal.wait().to_string()
     });
