@@ -220,6 +220,9 @@ pub fn a_user_with_a_cgroup_limits_a_container() {
     let mut bundle = Bundle::new("limited", USER, "cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/memory.max; sleep 100");
     bundle.config["linux"]["resources"] = json!({ "pids": { "limit": 9 }, "memory": { "limit": 67_108_864 } });
     bundle.write();
+    let shown = in_cgroup(&session, &bundle, &["run", "--dry-run", "limited"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("\nmake cgroup /sys/fs/cgroup/user/corten/limited\n"), "{shown}");
     let output = in_cgroup(&session, &bundle, &["run", "--detach", "limited"]);
     assert!(output.status.success() && said(&output).is_empty(), "{output:?}");
     let state: Value = serde_json::from_str(&bundle.ok(&["state", "limited"])).expect("JSON");

@@ -2,6 +2,7 @@
 //! Corten as the runtime of Debian's Docker, beside runc: the same commands, the same answers.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use end_to_end::docker_runtime::{Peer, both_agree, both_show, daemon};
 
@@ -38,6 +39,17 @@ fn exit_codes_are_the_commands_or_say_why_there_was_none() {
             }
         });
     }
+    let broken = docker.path().join("broken");
+    fs::write(&broken, "neither a program nor a script\n").expect("a file");
+    fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let volume = format!("{}:/broken", broken.display());
+    // runc's `start` succeeds and its container ends with 1; ours fails, so that Docker says what happened: 125.
+    both_show(&docker, "exec format error", "told", |peer| {
+        let done = peer.run(&with(&["-v", &volume]), &["/broken"]);
+        let code = if peer.runtime == "corten" { 125 } else { 1 };
+        done.fails(code).saying("exec format error");
+        "told".into()
+    });
     both_show(&docker, "killed", "137", |peer| {
         let name = peer.start("killed", &with(&[]), &["sleep", "100"]);
         peer.ok(&["kill", &name]);

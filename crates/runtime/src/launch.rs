@@ -200,9 +200,9 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         Ok(started) => {
             steps.extend(started.heard.steps);
             let Child { pid, pidfd } = started.child;
-            let (cgroup, scope, without_cgroup) = place.settle();
+            let (cgroup, scope, missing) = place.settle(request.spec);
             let planned = plan.warnings.iter().cloned();
-            let warnings = planned.chain(without_cgroup).chain(started.heard.warnings).collect();
+            let warnings = planned.chain(missing).chain(started.heard.warnings).collect();
             Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, scope, steps, warnings })
         }
         Err(error) => {
@@ -265,8 +265,15 @@ pub(crate) fn start_child(
     let (plan, context, listener) = (prepared.plan, prepared.hooks, prepared.listener);
     // The child has its own copies; ours would keep the status pipe from ending.
     drop(prepared);
+    let stage = if plan.staged() {
+        let copied = rustix::io::fcntl_dupfd_cloexec(&child.pidfd, 0)
+            .map_err(|errno| sys::Error::new("fcntl(intermediate process, F_DUPFD_CLOEXEC, 0)", errno));
+        Some(copied.map_err(|error| LaunchError::from(error).undone(end(&child)))?)
+    } else {
+        None
+    };
     let mut ward = Ward::new(plan, Told { hooks: context, listener }, child);
-    let result = listen(status, answers, |question| ward.answer(question));
+    let result = listen(status, answers, stage, |question| ward.answer(question));
     let Ward { child, warnings, .. } = ward;
     let result = result.and_then(|mut heard| match heard.failed.take() {
         Some(report) => Err(LaunchError::Child(report)),

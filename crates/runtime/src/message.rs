@@ -12,6 +12,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 
 use errors::Report;
+use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::error::LaunchError;
@@ -99,15 +100,28 @@ pub(crate) struct Heard {
 
 /// Listens until the child executed its command, waits, or gave up. What it asks for, `answer` does; then the child
 /// is let on by a byte into `answers`.
+///
+/// `stage` is the pidfd of an intermediate process, whose end ends the listening until the process it makes is adopted:
+/// one of which it could not tell any more has the pipe open too, waits for an answer, and ends when `answers` is closed.
 pub(crate) fn listen(
     pipe: OwnedFd,
     answers: Option<OwnedFd>,
+    mut stage: Option<OwnedFd>,
     mut answer: impl FnMut(Question) -> Result<(), LaunchError>,
 ) -> Result<Heard, LaunchError> {
     let mut heard = Heard::default();
     let mut reader = BufReader::with_capacity(4096, std::fs::File::from(pipe));
     let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line).map_err(LaunchError::Listen)? > 0 {
+    loop {
+        if let Some(stage) = &stage
+            && reader.buffer().is_empty()
+            && ended_silently(stage, reader.get_ref())?
+        {
+            break;
+        }
+        if reader.read_until(b'\n', &mut line).map_err(LaunchError::Listen)? == 0 {
+            break;
+        }
         if line.trim_ascii().is_empty() {
             // What the fifo of `start` was filled with; whoever waited said nothing after it.
             break;
@@ -116,6 +130,7 @@ pub(crate) fn listen(
             Message::Steps(steps) => heard.steps.extend(steps),
             Message::Warning(warning) => heard.warnings.push(warning),
             Message::Ask(question) => {
+                stage = stage.filter(|_| !matches!(question, Question::Adopt { .. }));
                 answer(question)?;
                 let_on(answers.as_ref())?;
             }
@@ -129,6 +144,15 @@ pub(crate) fn listen(
         line.clear();
     }
     Ok(heard)
+}
+
+/// Waits until there is something to read, and tells whether instead the process has ended and left nothing.
+fn ended_silently(process: &OwnedFd, pipe: &std::fs::File) -> Result<bool, LaunchError> {
+    // The process first: what it wrote before its end is then seen as well.
+    let mut watched = [PollFd::new(process, PollFlags::IN), PollFd::new(pipe, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut watched, None))
+        .map_err(|errno| sys::Error::new("poll(intermediate process, status)", errno))?;
+    Ok(watched[1].revents().is_empty())
 }
 
 /// Answers. A child that died meanwhile needs no answer: the status pipe ends, and that tells.
@@ -154,7 +178,7 @@ mod tests {
         Message::Warning("w".into()).write(&mut writer).unwrap();
         Message::Failed(Report::new(Kind::CommandNotFound, "no\nsuch")).write(&mut writer).unwrap();
         drop(writer);
-        let heard = listen(reader.into(), None, |question| panic!("{question:?}")).unwrap();
+        let heard = listen(reader.into(), None, None, |question| panic!("{question:?}")).unwrap();
         assert_eq!((heard.steps.len(), heard.warnings.len(), heard.ready), (1, 1, false));
         assert_eq!(heard.failed.unwrap(), Report::new(Kind::CommandNotFound, "no\nsuch"));
     }
@@ -165,7 +189,7 @@ mod tests {
         Message::Ask(outside(3)).write(&mut says).unwrap();
         Message::Ask(outside(4)).write(&mut says).unwrap();
         let mut asked = Vec::new();
-        let refused = listen(status.into(), Some(answers.into()), |question| {
+        let refused = listen(status.into(), Some(answers.into()), None, |question| {
             asked.push(question);
             if asked.len() < 2 { Ok(()) } else { Err(LaunchError::Exposed) }
         });
@@ -180,6 +204,6 @@ mod tests {
     fn a_question_that_the_plan_does_not_have_is_an_error() {
         let (status, mut says) = io::pipe().unwrap();
         Message::Ask(Question::Adopt { pid: 1 }).write(&mut says).unwrap();
-        assert!(matches!(listen(status.into(), None, |_| Ok(())), Err(LaunchError::Listen(_))));
+        assert!(matches!(listen(status.into(), None, None, |_| Ok(())), Err(LaunchError::Listen(_))));
     }
 }

@@ -11,8 +11,8 @@ use sys::process::CloneFlags;
 
 use crate::error::LaunchError;
 use crate::launch::{Extras, LaunchRequest, inputs};
-use crate::plan::{Caller, Inputs, NamespaceSource, Operation, PlanError, plan, view};
-use crate::prepare;
+use crate::plan::{Caller, NamespaceSource, Operation, PlanError, plan, view};
+use crate::{prepare, rootless};
 
 /// One step that the launcher takes before, or with, making the container's first process. As JSON: like
 /// [`Operation`].
@@ -79,12 +79,16 @@ pub fn preview(request: &LaunchRequest<'_>) -> Result<Preview, LaunchError> {
 }
 
 pub(crate) fn preview_with(request: &LaunchRequest<'_>, extras: Extras) -> Result<Preview, LaunchError> {
-    let inputs = inputs(request, extras)?;
+    let mut inputs = inputs(request, extras)?;
     let plan = match plan(request.spec, &inputs) {
         // What only root can do is shown as root would do it.
-        Err(PlanError::NotRoot) => plan(request.spec, &Inputs { caller: Caller::Root, ..inputs })?,
+        Err(PlanError::NotRoot) => {
+            inputs.caller = Caller::Root;
+            plan(request.spec, &inputs)?
+        }
         other => other?,
     };
+    let rootless = extras.rootless.unwrap_or(inputs.caller != Caller::Root);
     let mut steps = Vec::new();
     if let Some(filter) = prepare::filter(request.spec, None)? {
         steps.push(LauncherStep::CompileFilter { instructions: filter.instructions.len(), flags: filter.flags });
@@ -95,7 +99,8 @@ pub(crate) fn preview_with(request: &LaunchRequest<'_>, extras: Extras) -> Resul
         }
         _ => None,
     }));
-    let cgroup = prepare::preview_cgroup(request.spec, request.id)?;
+    let preview_cgroup = if rootless { rootless::preview_cgroup } else { prepare::preview_cgroup };
+    let cgroup = preview_cgroup(request.spec, request.id)?;
     steps.extend(cgroup.directories.into_iter().map(LauncherStep::MakeCgroup));
     steps.extend(cgroup.device_program.map(|instructions| LauncherStep::AttachDeviceProgram { instructions }));
     steps.extend(cgroup.writes.into_iter().map(LauncherStep::WriteLimit));

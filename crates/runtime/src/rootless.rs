@@ -21,11 +21,7 @@ use crate::prepare::{CGROUP_PARENT, cgroup_host, host_cgroup, own_cgroups};
 /// The container's cgroup, or what is there in its place and why.
 pub(crate) fn make_cgroup(spec: &Spec, id: &ContainerId) -> Result<(Cgroup, Option<String>), LaunchError> {
     let path = path(spec, id)?;
-    let mut resources = spec.linux().as_ref().and_then(|linux| linux.resources().clone());
-    if let Some(resources) = &mut resources {
-        // Device files cannot be made in a user namespace, and the rules take rights over the host.
-        resources.set_devices(None);
-    }
+    let resources = resources(spec);
     let limit = resources.as_ref().and_then(first_limit);
     let made = cgroup_host().and_then(|host| Ok(host.create(&path, resources.as_ref())?));
     match (made, limit) {
@@ -39,6 +35,18 @@ pub(crate) fn make_cgroup(spec: &Spec, id: &ContainerId) -> Result<(Cgroup, Opti
         },
         (Err(error), _) => Err(error),
     }
+}
+
+/// What making it would do, where this user may.
+pub(crate) fn preview_cgroup(spec: &Spec, id: &ContainerId) -> Result<cgroup::Preview, LaunchError> {
+    Ok(cgroup_host()?.preview(&path(spec, id)?, resources(spec).as_ref())?)
+}
+
+fn resources(spec: &Spec) -> Option<LinuxResources> {
+    let mut resources = spec.linux().as_ref()?.resources().clone()?;
+    // Device files cannot be made in a user namespace, and the rules take rights over the host.
+    resources.set_devices(None);
+    Some(resources)
 }
 
 fn path(spec: &Spec, id: &ContainerId) -> Result<CgroupPath, LaunchError> {

@@ -65,11 +65,14 @@ impl Place {
         Ok(Place { cgroup, scope: Some(scope), placeholder: Some(placeholder), warning: None })
     }
 
-    /// The container's process is inside: the placeholder has done its work. What there is, and a warning when there is
-    /// no cgroup.
-    pub(crate) fn settle(self) -> (Cgroup, Option<Scope>, Option<String>) {
+    /// The container's process is inside: the placeholder has done its work. What there is, and what there is not though
+    /// it was asked for.
+    pub(crate) fn settle(self, spec: &Spec) -> (Cgroup, Option<Scope>, Vec<String>) {
         drop(self.placeholder);
-        (self.cgroup, self.scope, self.warning)
+        let limits = spec.linux().as_ref().and_then(|linux| linux.resources().as_ref());
+        let ignored = limits.map_or_else(Vec::new, |limits| self.cgroup.limits_without_meaning(limits));
+        let ignored = ignored.into_iter().map(|limit| format!("{limit} has no meaning on this host and is ignored"));
+        (self.cgroup, self.scope, self.warning.into_iter().chain(ignored).collect())
     }
 
     /// There will be no process.

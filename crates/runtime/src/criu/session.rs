@@ -67,7 +67,7 @@ impl Session {
         let session = Session { socket: ours, child };
         // The child has its own copy of the pipe's other side, which the closure took with it.
         let nothing = |_| Err(LaunchError::Listen(std::io::ErrorKind::InvalidData.into()));
-        match listen(status, None, nothing) {
+        match listen(status, None, None, nothing) {
             Ok(heard) => match heard.failed {
                 None => Ok(session),
                 Some(report) => {

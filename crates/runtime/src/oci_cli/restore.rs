@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use cgroup::Cgroup;
 use oci::ContainerId;
 use oci::runtime_spec::{ContainerState, LinuxNamespace, LinuxNamespaceType, Spec};
+use rustix::io::Errno;
 
 use super::error::CliError;
 use super::flags::{Flag, Flags};
@@ -255,9 +256,13 @@ fn remember(wish: &Wish, entry: &Entry, pid: i32, cgroup: &Cgroup) -> Result<(),
 /// must know of it.
 fn with_its_clocks(spec: &Spec, pid: i32) -> Result<Spec, CliError> {
     let mut spec = spec.clone();
-    let inode = |path: &str| rustix::fs::stat(path).map(|metadata| metadata.st_ino);
-    let (Ok(its), Ok(ours)) = (inode(&format!("/proc/{pid}/ns/time")), inode("/proc/self/ns/time")) else {
+    let inode = |path: &str| match rustix::fs::stat(path) {
+        Ok(metadata) => Ok(Some(metadata.st_ino)),
         // A kernel without time namespaces, or a process that has ended already.
+        Err(Errno::NOENT | Errno::SRCH) => Ok(None),
+        Err(errno) => Err(sys::Error::new(format!("stat({path:?})"), errno)),
+    };
+    let (Some(its), Some(ours)) = (inode(&format!("/proc/{pid}/ns/time"))?, inode("/proc/self/ns/time")?) else {
         return Ok(spec);
     };
     let linux = spec.linux_mut().as_mut().filter(|_| its != ours);

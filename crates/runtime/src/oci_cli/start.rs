@@ -49,7 +49,7 @@ fn release(fifo: &Path) -> Result<(), CliError> {
     rustix::fs::fcntl_setfl(&opened, OFlags::empty())
         .map_err(|errno| sys::Error::new("fcntl(fifo, F_SETFL, 0)", errno))?;
     // From here on nothing of the plan asks for anything.
-    let heard = listen(opened, None, |_| Ok(()))?;
+    let heard = listen(opened, None, None, |_| Ok(()))?;
     match heard.failed {
         Some(report) => Err(LaunchError::Child(report).into()),
         None if heard.executing => Ok(()),

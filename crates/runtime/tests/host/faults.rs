@@ -94,6 +94,15 @@ fn every_call_of_a_launcher_that_joins() {
     Case::exec().every_call_fails(Who::Launcher);
 }
 
+/// The kernel kills whom it likes when memory is short, and so may an administrator.
+#[test]
+fn a_process_that_is_killed_anywhere_leaves_nothing_and_keeps_nobody_waiting() {
+    Case::new(bundles::full(), &["run", "--pid-file", "pid"], bundles::SAID).killed_anywhere(CHILD);
+    with_helpers().killed_anywhere(Who::Made(1));
+    with_helpers().killed_anywhere(Who::Made(2));
+    Case::exec().killed_anywhere(CHILD);
+}
+
 /// The kernel's answer for a capability that it does not know, for one that it must know: it would stay.
 #[test]
 fn a_capability_that_cannot_be_dropped_is_an_error() {

@@ -34,6 +34,9 @@ pub(crate) enum Who {
     Made(usize),
 }
 
+/// In place of an error number: the process is killed where it makes the call.
+pub(crate) const KILLED: i32 = 0;
+
 /// The call that fails: whose, which, and with what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -262,9 +265,13 @@ impl Tracer<'_> {
         let fault = self.faults.iter().find(|fault| fault.who == who && fault.at.is(&call, calls));
         if let Some(fault) = fault {
             self.traced.hit = Some(call.clone());
-            tracee.answer = Some(fault.errno);
-            registers.orig_rax = u64::MAX;
-            ptrace::setregs(pid, registers).unwrap();
+            if fault.errno == KILLED {
+                kill(pid, Signal::SIGKILL).unwrap();
+            } else {
+                tracee.answer = Some(fault.errno);
+                registers.orig_rax = u64::MAX;
+                ptrace::setregs(pid, registers).unwrap();
+            }
         }
         calls.push(call);
     }

@@ -101,6 +101,14 @@ fn kernel_memory_is_ignored_with_a_warning() {
     assert!(ran.err.contains("memory.kernel has no meaning"), "{}", ran.err);
     ran.ok();
     assert_eq!(pids(&bundle), "33");
+    let limits =
+        serde_json::json!({ "memory": { "kernel": 67_108_864, "kernelTCP": 67_108_864, "limit": 67_108_864 } });
+    let ran = Bundle::new(&["true"]).set("/linux/resources", limits);
+    let ran = ran.oci(&["run", &ran.id]);
+    for limit in ["memory.kernel", "memory.kernelTCP"] {
+        assert!(ran.err.contains(&format!("{limit} has no meaning on this host")), "{}", ran.err);
+    }
+    ran.ok();
 }
 
 #[test]

@@ -9,7 +9,7 @@ use runtime::plan::{Inputs, plan_exec};
 
 use super::{EIO, bundles, judge};
 use crate::bundle::{Bundle, Ran};
-use crate::tracer::{At, Call, Fault, Traced, Who, trace};
+use crate::tracer::{At, Call, Fault, KILLED, Traced, Who, trace};
 
 /// Whether it is a hook's failure that is told.
 fn hit_in_hook(err: &str) -> bool {
@@ -258,6 +258,45 @@ impl Case {
                 wrong.push(format!("{index}: {name}({arguments:x?}) {path:?}: {why}\n{}", outcome.err));
             }
             missed += usize::from(outcome.traced.hit.is_none());
+            self.clean();
+        }
+        assert!(missed < 5, "{missed} of {} calls were not made again", calls.len());
+        assert!(wrong.is_empty(), "{} of {} calls:\n{}", wrong.len(), calls.len(), wrong.join("\n"));
+    }
+
+    /// Runs once for each call of `who`, which is killed there.
+    pub(super) fn killed_anywhere(&self, who: Who) {
+        let clean = self.calls();
+        let calls = clean.calls(who);
+        let container = who == Who::Made(self.container);
+        // A container's: execve comes next, and what happens then happens to the command. A stage's: its sibling is made.
+        let last_word = if container { "\"executing\"" } else { "{\"ask\":{\"adopt\"" };
+        let (mut wrong, mut missed) = (Vec::new(), 0);
+        for (index, call) in calls.iter().enumerate().filter(|(_, call)| !judge::is_one_of_many(call)) {
+            let nth = calls[..index].iter().filter(|earlier| earlier.name == call.name).count();
+            let outcome = self.run(&[Fault { who, at: At::Named(call.name, nth), errno: KILLED }]);
+            let Outcome { traced, code, err, out } = &outcome;
+            let Some((hit, before)) = traced.calls(who).split_last().filter(|_| traced.hit.is_some()) else {
+                missed += 1;
+                self.clean();
+                continue;
+            };
+            let word = |call: &Call| call.path.as_ref().is_some_and(|text| text.starts_with(last_word));
+            let said = before.iter().any(|call| call.name == "write" && word(call));
+            let right = match code {
+                _ if traced.stuck => false,
+                Some(137) => container && said,
+                Some(0) => !container && said && out == self.says,
+                _ => !said && err.contains("ended before it executed its command (signal 9)"),
+            };
+            if matches!(code, Some(0 | 137)) {
+                // As of any container that ran.
+                fs::remove_file(self.bundle.path().join("pid")).unwrap_or_default();
+            }
+            let left = self.left();
+            if !right || left.is_some() {
+                wrong.push(format!("{index}: {hit:?}: {code:?}, {left:?}, stuck {}: {err}", traced.stuck));
+            }
             self.clean();
         }
         assert!(missed < 5, "{missed} of {} calls were not made again", calls.len());

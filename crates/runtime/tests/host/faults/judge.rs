@@ -82,3 +82,15 @@ pub(super) fn spoken(call: &Call) -> &[&'static str] {
         _ => std::slice::from_ref(&call.name),
     }
 }
+
+/// Whether it is one of many calls that differ in a number only: signals and capabilities, one after the other.
+pub(super) fn is_one_of_many(call: &Call) -> bool {
+    /// linux/prctl.h
+    const PR_CAPBSET_DROP: u64 = 24;
+    const PR_CAPBSET_READ: u64 = 23;
+    match call.name {
+        "rt_sigaction" => call.arguments[0] > 1,
+        "prctl" => matches!(call.arguments[0], PR_CAPBSET_READ | PR_CAPBSET_DROP) && call.arguments[1] > 1,
+        _ => false,
+    }
+}
