@@ -2,13 +2,13 @@
 //! Making a cgroup in every hierarchy, and undoing it all when one step fails.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use oci::runtime_spec::LinuxResources;
 use rustix::io::Errno;
 
-use crate::group::Member;
+use crate::group::{Member, process_list};
 use crate::host::{Hierarchy, v2_controllers};
 use crate::mounts::Version;
 use crate::remove::remove_unused;
@@ -20,7 +20,8 @@ const RACES: usize = 8;
 impl Host {
     /// Makes the cgroup in every hierarchy and applies the limits. Parents are made as needed and stay.
     ///
-    /// An empty cgroup of that name, left over by someone who died, is replaced.
+    /// An empty cgroup of that name is used as it is: an administrator may have prepared it, with limits of their own
+    /// and a share of realtime that making it anew would give away for a while. As runc does it.
     ///
     /// # Errors
     /// [`CgroupError::Exists`] when it is in use; [`CgroupError::MissingController`] and its like when a limit cannot
@@ -133,9 +134,7 @@ fn make(hierarchy: &Arc<Hierarchy>, path: &CgroupPath, made: &mut Made) -> Resul
     match result {
         Ok(Some(dir)) => Ok(dir),
         Ok(None) => Err(CgroupError::Frozen { path: path.to_string() }),
-        Err(error) if control::is(&error, Errno::BUSY) || control::is(&error, Errno::NOTEMPTY) => {
-            Err(CgroupError::exists(path))
-        }
+        Err(error) if control::is(&error, Errno::BUSY) => Err(CgroupError::exists(path)),
         Err(error) => Err(failed(error)),
     }
 }
@@ -147,9 +146,13 @@ fn make_leaf(hierarchy: &Arc<Hierarchy>, relative: &str, made: &mut Made) -> io:
             if is_frozen(hierarchy, relative)? {
                 return Ok(None);
             }
-            // Its old limits must not leak into the new one, so an empty one is not reused but replaced.
-            control::remove_dir(&hierarchy.root, relative)?;
-            control::make_dir(&hierarchy.root, relative)?;
+            let dir = control::open_dir(&hierarchy.root, relative)?;
+            control::walk(dir.as_fd(), &mut |dir| match process_list(dir)?.is_empty() {
+                true => Ok(()),
+                false => Err(Errno::BUSY.into()),
+            })?;
+            // It was there before, and stays when this fails.
+            return Ok(Some(dir));
         }
         result => result?,
     }

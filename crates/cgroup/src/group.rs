@@ -182,7 +182,7 @@ impl Cgroup {
 }
 
 /// The processes directly in the cgroup; 0 stands for one outside the reader's pid namespace.
-fn process_list(dir: BorrowedFd<'_>) -> io::Result<Vec<i32>> {
+pub(crate) fn process_list(dir: BorrowedFd<'_>) -> io::Result<Vec<i32>> {
     match control::read(dir, "cgroup.procs") {
         Ok(text) => text.lines().map(|line| line.parse().map_err(io::Error::other)).collect(),
         // A threaded cgroup of v2: its processes are listed where the threads' domain begins, further up.

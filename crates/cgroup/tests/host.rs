@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails, in its helpers too")]
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -383,10 +384,15 @@ fn children_of_the_group_are_killed_and_removed_with_it() {
 }
 
 #[test]
-fn an_empty_leftover_is_replaced_without_its_limits() {
-    let group = Group::new("leftover", r#"{"pids": {"limit": 7}}"#);
-    let again = group.host.create(&group.path, None).unwrap();
-    assert_eq!(again.stats().unwrap().pids_limit, None);
+fn an_empty_cgroup_is_used_as_it_was_prepared() {
+    let group = Group::new("prepared", r#"{"pids": {"limit": 7}}"#);
+    let inodes = || group.places().iter().map(|place| std::fs::metadata(place).unwrap().ino()).collect::<Vec<_>>();
+    let before = inodes();
+    let more = serde_json::from_str(r#"{"memory": {"limit": 33554432}}"#).unwrap();
+    let again = group.host.create(&group.path, Some(&more)).unwrap();
+    let stats = again.stats().unwrap();
+    assert_eq!((stats.pids_limit, stats.memory_limit), (Some(7), Some(33_554_432)));
+    assert_eq!(inodes(), before);
 }
 
 #[test]

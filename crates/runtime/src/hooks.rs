@@ -23,6 +23,7 @@ use serde::Serialize;
 use sys::exec::StringList;
 use sys::process::{Child, CloneError};
 
+use crate::apply::Filter;
 use crate::plan::{Hook, HookKind, PlanError, hooks};
 
 /// How much of what a hook says is told.
@@ -85,7 +86,7 @@ impl Context {
     /// Runs the hooks of the runtime's side of a moment one after the other, in the bundle's directory.
     pub(crate) fn run_outside(&self, list: &[Hook], status: ContainerState, pid: Option<i32>) -> Result<(), HookError> {
         let own: Vec<CString> = std::env::vars_os().filter_map(|(name, value)| variable(name, value)).collect();
-        list.iter().try_for_each(|hook| run(hook, &self.state(status, pid), &own, Place::Directory(&self.bundle)))
+        list.iter().try_for_each(|hook| run(hook, &self.state(status, pid), &own, Place::Directory(&self.bundle), None))
     }
 
     /// Runs the hooks for a container that is gone. One that fails does not keep the others from running; what is
@@ -177,10 +178,17 @@ impl Classify for HookError {
     }
 }
 
-/// Runs one hook and waits for it. `environment` is its environment where it has none of its own.
-pub(crate) fn run(hook: &Hook, state: &State<'_>, environment: &[CString], place: Place<'_>) -> Result<(), HookError> {
+/// Runs one hook and waits for it. `environment` is its environment where it has none of its own, `filter` a system call
+/// filter that it gets besides what its runner has.
+pub(crate) fn run(
+    hook: &Hook,
+    state: &State<'_>,
+    environment: &[CString],
+    place: Place<'_>,
+    filter: Option<&Filter>,
+) -> Result<(), HookError> {
     let not_run = |source| HookError::NotRun { hook: hook.name(), path: hook.path.clone(), source };
-    let (child, output) = start(hook, state, environment, place).map_err(not_run)?;
+    let (child, output) = start(hook, state, environment, place, filter).map_err(not_run)?;
     let mut said = Vec::new();
     let ended = wait(&child, &output, hook.timeout, &mut said);
     if !matches!(ended, Ok(true)) {
@@ -204,6 +212,7 @@ fn start(
     state: &State<'_>,
     environment: &[CString],
     place: Place<'_>,
+    filter: Option<&Filter>,
 ) -> Result<(Child, OwnedFd), CloneError> {
     let input = input(state)?;
     let (output, output_inside) =
@@ -217,7 +226,8 @@ fn start(
     let environment = StringList::new(hook.environment.as_deref().map_or_else(|| environment.to_vec(), list));
     let own_group = hook.timeout.is_some();
     let child = sys::process::clone_plain(|| {
-        let failed = execute(&path, &arguments, &environment, [&input, &output_inside], place, own_group);
+        let program = (&path, &arguments, &environment);
+        let failed = execute(program, [&input, &output_inside], place, own_group, filter);
         // Standard error is what its runner listens to, or still the runner's own.
         rustix::io::write(rustix::stdio::stderr(), failed.to_string().as_bytes()).unwrap_or_default();
         127
@@ -242,12 +252,11 @@ fn input(state: &State<'_>) -> sys::Result<OwnedFd> {
 /// In the hook's process: its streams, no other descriptor, signals as a fresh program expects them. Returns only when
 /// something failed.
 fn execute(
-    path: &CString,
-    arguments: &StringList,
-    environment: &StringList,
+    (path, arguments, environment): (&CString, &StringList, &StringList),
     [input, output]: [&OwnedFd; 2],
     place: Place<'_>,
     own_group: bool,
+    filter: Option<&Filter>,
 ) -> sys::Error {
     let prepare = || -> sys::Result<()> {
         let directory = match place {
@@ -270,7 +279,8 @@ fn execute(
         sys::fds::cloexec_from(3)?;
         directory?;
         sys::signal::reset_ignored();
-        sys::signal::unblock_all().map(drop)
+        sys::signal::unblock_all()?;
+        filter.map_or(Ok(()), |filter| sys::seccomp::install(&filter.instructions, filter.flags))
     };
     match prepare() {
         Ok(()) => sys::exec::execve(path, arguments, environment),

@@ -16,10 +16,7 @@ use crate::prepare::open_namespace;
 
 /// Gives the detached mount `tree`, which `operation` will attach, these ids.
 pub(crate) fn apply(tree: &OwnedFd, ids: &MountIds, operation: &Operation) -> Result<(), LaunchError> {
-    let namespace = match &ids.source {
-        MountIdSource::Namespace(path) => open_namespace(path)?,
-        MountIdSource::Maps(maps) => namespace(maps)?,
-    };
+    let namespace = namespace_of(ids)?;
     sys::mount::map_ids(tree.as_fd(), ids.recursive, namespace.as_fd()).map_err(|source| {
         let operation = operation.to_string();
         match source.errno() {
@@ -27,6 +24,14 @@ pub(crate) fn apply(tree: &OwnedFd, ids: &MountIds, operation: &Operation) -> Re
             _ => LaunchError::Outside { operation, source },
         }
     })
+}
+
+/// The user namespace from which the kernel takes these ids.
+pub(crate) fn namespace_of(ids: &MountIds) -> Result<OwnedFd, LaunchError> {
+    match &ids.source {
+        MountIdSource::Namespace(path) => open_namespace(path),
+        MountIdSource::Maps(maps) => namespace(maps),
+    }
 }
 
 /// A user namespace with these ids.

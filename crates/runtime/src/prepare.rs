@@ -238,6 +238,10 @@ pub(crate) fn trees(plan: &Plan) -> Result<Vec<(usize, OwnedFd)>, LaunchError> {
     }
     let mut trees = Vec::new();
     for (index, operation) in plan.operations.iter().enumerate() {
+        if let Operation::Mount(MountOperation { source: MountSource::Inside { ids: Some(ids), .. }, .. }) = operation {
+            trees.push((index, id_map::namespace_of(ids)?));
+            continue;
+        }
         let failed = |source| LaunchError::Outside { operation: operation.to_string(), source };
         let Some(tree) = tree(operation).map_err(failed)? else { continue };
         if let Operation::Mount(MountOperation { source: MountSource::Bind { ids: Some(ids), .. }, .. }) = operation {

@@ -143,15 +143,17 @@ struct Resolved {
 
 fn resolve(profile: &LinuxSeccomp, tables: &[Table]) -> Result<Resolved, CompileError> {
     let mut resolved = Resolved { calls: vec![Vec::new(); tables.len()], ..Resolved::default() };
-    for (index, rule) in profile.syscalls().iter().flatten().enumerate() {
-        resolved.rules.push(convert(rule)?);
+    for rule in profile.syscalls().iter().flatten() {
+        let first = resolved.rules.len();
+        resolved.rules.extend(convert(rule)?);
         for name in rule.names() {
             let Some(call) = Call::named(name) else {
                 resolved.unknown.push(name.clone());
                 continue;
             };
             for (table, calls) in tables.iter().zip(&mut resolved.calls) {
-                calls.extend(call.number(*table).map(|number| (number, index)));
+                let numbers = call.number(*table).into_iter();
+                calls.extend(numbers.flat_map(|number| (first..resolved.rules.len()).map(move |rule| (number, rule))));
             }
         }
     }
@@ -159,15 +161,21 @@ fn resolve(profile: &LinuxSeccomp, tables: &[Table]) -> Result<Resolved, Compile
     Ok(resolved)
 }
 
-fn convert(rule: &LinuxSyscall) -> Result<Rule, CompileError> {
+/// All conditions of a rule must hold; but where two are on one argument, each is a rule of its own, as in libseccomp's
+/// early days, when it took one condition for an argument: runc keeps to that, and profiles list alternatives so.
+fn convert(rule: &LinuxSyscall) -> Result<Vec<Rule>, CompileError> {
     let first = || rule.names().first().cloned().unwrap_or_default();
     let data = rule.errno_ret();
     let action = action::value(rule.action(), data)
         .ok_or_else(|| CompileError::ReturnValue { call: first(), value: data.unwrap_or_default() })?;
     let condition =
         |arg| Condition::of(arg).ok_or_else(|| CompileError::Argument { call: first(), index: arg.index() });
-    let conditions = rule.args().iter().flatten().map(condition).collect::<Result<_, _>>()?;
-    Ok(Rule { conditions, action })
+    let conditions = rule.args().iter().flatten().map(condition).collect::<Result<Vec<_>, _>>()?;
+    let repeated = |(place, one): (usize, &Condition)| conditions[..place].iter().any(|other| other.index == one.index);
+    if conditions.iter().enumerate().any(repeated) {
+        return Ok(conditions.into_iter().map(|condition| Rule { conditions: vec![condition], action }).collect());
+    }
+    Ok(vec![Rule { conditions, action }])
 }
 
 /// All numbers that come with one audit value, and where they lead.

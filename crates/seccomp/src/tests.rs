@@ -80,9 +80,12 @@ impl Reading<'_> {
         let table = self.tables.iter().find(|(t, _, _)| t.audit() == data.arch && (*t == Table::X32) == is_x32);
         let Some((table, numbers, newest)) = table else { return KILL_PROCESS };
         for (rule, numbers) in profile.syscalls().iter().flatten().zip(numbers) {
-            let mut args = rule.args().iter().flatten();
-            let holds = |arg: &LinuxSeccompArg| Condition::of(arg).unwrap().test.holds(data.args[arg.index()]);
-            if numbers.contains(&data.nr) && args.all(holds) {
+            let args: Vec<&LinuxSeccompArg> = rule.args().iter().flatten().collect();
+            let holds = |arg: &&LinuxSeccompArg| Condition::of(arg).unwrap().test.holds(data.args[arg.index()]);
+            let indices: BTreeSet<usize> = args.iter().map(|arg| arg.index()).collect();
+            let alternatives = indices.len() < args.len();
+            if numbers.contains(&data.nr) && if alternatives { args.iter().any(holds) } else { args.iter().all(holds) }
+            {
                 return action::value(rule.action(), rule.errno_ret()).unwrap();
             }
         }
@@ -333,7 +336,7 @@ fn the_first_rule_that_holds_decides_and_all_conditions_must() {
     let profile: LinuxSeccomp = serde_json::from_str(
         r#"{"defaultAction": "SCMP_ACT_KILL_PROCESS", "flags": ["SECCOMP_FILTER_FLAG_LOG"], "syscalls": [
             {"names": ["read"], "action": "SCMP_ACT_ERRNO", "errnoRet": 5, "args": [
-                {"index": 0, "value": 3, "op": "SCMP_CMP_GE"}, {"index": 0, "value": 9, "op": "SCMP_CMP_LT"},
+                {"index": 0, "value": 3, "op": "SCMP_CMP_GE"}, {"index": 1, "value": 9, "op": "SCMP_CMP_LT"},
                 {"index": 2, "value": 4294967296, "op": "SCMP_CMP_GT"}]},
             {"names": ["read", "no_such_call"], "action": "SCMP_ACT_ALLOW"},
             {"names": ["write"], "action": "SCMP_ACT_NOTIFY"}]}"#,
@@ -343,9 +346,26 @@ fn the_first_rule_that_holds_decides_and_all_conditions_must() {
     assert_eq!(program.flags, 2 | 8);
     assert_eq!(program.unknown_calls, ["no_such_call"]);
     assert_eq!(answer(&program, "read", [3, 0, 1 << 33, 0, 0, 0]), ERRNO | 5);
-    assert_eq!(answer(&program, "read", [9, 0, 1 << 33, 0, 0, 0]), ALLOW);
+    assert_eq!(answer(&program, "read", [2, 0, 1 << 33, 0, 0, 0]), ALLOW);
+    assert_eq!(answer(&program, "read", [3, 9, 1 << 33, 0, 0, 0]), ALLOW);
     assert_eq!(answer(&program, "read", [3, 0, 1 << 32, 0, 0, 0]), ALLOW);
     assert_eq!(answer(&program, "close", [0; 6]), KILL_PROCESS, "a default that is no error stays as it is");
+}
+
+/// As runc and crun take them: otherwise this rule would never hold, and forbid nothing.
+#[test]
+fn conditions_on_one_argument_are_alternatives() {
+    let profile: LinuxSeccomp = serde_json::from_str(
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+            {"names": ["kill"], "action": "SCMP_ACT_ERRNO", "args": [
+                {"index": 1, "value": 10, "op": "SCMP_CMP_EQ"}, {"index": 1, "value": 12, "op": "SCMP_CMP_EQ"},
+                {"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]}]}"#,
+    )
+    .unwrap();
+    let program = compile(&profile, Arch::ScmpArchX86_64).unwrap();
+    for (pid, signal, expected) in [(7, 10, FORBIDDEN), (7, 12, FORBIDDEN), (7, 11, ALLOW), (1, 11, FORBIDDEN)] {
+        assert_eq!(answer(&program, "kill", [pid, signal, 0, 0, 0, 0]), expected, "kill({pid}, {signal})");
+    }
 }
 
 #[test]

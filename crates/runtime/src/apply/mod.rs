@@ -9,6 +9,7 @@ mod copy_up;
 mod devices;
 mod error;
 mod files;
+mod interfaces;
 mod masks;
 pub(crate) mod mounts;
 mod process;
@@ -271,6 +272,7 @@ impl<'a> Child<'a> {
             Operation::MakeWorkingDirectory(path) => self.files.make_working_directory(path)?,
             Operation::PivotRoot => self.files.pivot_root(false)?,
             Operation::PivotRootFromPeers => self.files.pivot_root(true)?,
+            Operation::HideInterfaces => self.files.hide_interfaces()?,
             Operation::ChangeRoot => self.files.change_root()?,
             Operation::RootPropagation { propagation, recursive } => {
                 self.files.root_propagation(*propagation, *recursive)?;
@@ -289,14 +291,20 @@ impl<'a> Child<'a> {
                 let mut environment = self.prepared.program.environment.clone();
                 environment.extend(self.home.clone());
                 let state = context.state(ContainerState::Created, Some(pid));
-                hooks::run(hook, &state, &environment, Place::Here)?;
+                // A program of the image's: it is not to do what the command may not.
+                hooks::run(hook, &state, &environment, Place::Here, self.filter_to_come())?;
             } else {
                 let state = context.state(ContainerState::Creating, Some(pid));
                 let place = self.files.root.as_ref().map_or(Place::Here, |root| Place::Descriptor(root.as_fd()));
-                hooks::run(hook, &state, &[], place)?;
+                hooks::run(hook, &state, &[], place, None)?;
             }
         }
         Ok(())
+    }
+
+    /// The filter, where this process will install it only after what it does now.
+    fn filter_to_come(&self) -> Option<&Filter> {
+        self.prepared.filter.as_ref().filter(|_| self.prepared.plan.operations.contains(&Operation::Seccomp))
     }
 
     fn join(&self, kind: CloneFlags, source: &NamespaceSource) -> Result<(), StepError> {

@@ -39,8 +39,12 @@ impl Files {
                 })?;
                 self.bind(mount, tree)?
             }
-            MountSource::Inside { source, recursive } => {
+            MountSource::Inside { source, recursive, ids } => {
                 let tree = self.inner_tree(source, *recursive)?;
+                if let Some(ids) = ids {
+                    let namespace = opened.ok_or(StepError::NotProvided { what: "the ids" })?;
+                    sys::mount::map_ids(tree.as_fd(), ids.recursive, namespace)?;
+                }
                 self.bind(mount, tree)?
             }
             MountSource::Cgroup1 { hierarchies, namespace } => self.cgroup1(mount, hierarchies, *namespace)?,

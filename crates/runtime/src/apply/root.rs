@@ -9,13 +9,14 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, OFlags};
+use rustix::fs::{AtFlags, CWD, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, UnmountFlags, move_mount, unmount};
 use sys::mount::{ATTR_RDONLY, Attributes, Propagation};
 
 use super::files::Files;
-use super::mounts::host_tree;
+use super::interfaces;
+use super::mounts::{host_tree, new_mount};
 use super::{StepError, abandon};
 use crate::plan::RootSource;
 use crate::resolve::Leaf;
@@ -34,6 +35,21 @@ pub(super) fn host_propagation(propagation: Propagation, recursive: bool) -> Res
 
 fn spread(propagation: Propagation) -> Attributes {
     Attributes { propagation: Some(propagation), ..Attributes::default() }
+}
+
+fn read_mountinfo() -> sys::Result<Vec<u8>> {
+    const PATH: &str = "/proc/self/mountinfo";
+    let file = rustix::fs::open(PATH, OFlags::RDONLY | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+        .map_err(|errno| sys::Error::new(format!("open({PATH:?}, O_RDONLY)"), errno))?;
+    let (mut text, mut buffer) = (Vec::new(), [0; 4096]);
+    loop {
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut buffer))
+            .map_err(|errno| sys::Error::new(format!("read({PATH:?})"), errno))?;
+        if read == 0 {
+            return Ok(text);
+        }
+        text.extend_from_slice(&buffer[..read]);
+    }
 }
 
 /// Makes the mount that `path` is on private: what is mounted there then stays in this namespace.
@@ -140,6 +156,29 @@ impl Files {
         // The old root now lies on top of the new one, which is still the working directory.
         unmount(".", UnmountFlags::DETACH).map_err(|errno| sys::Error::new("umount2(\".\", MNT_DETACH)", errno))?;
         rustix::process::chdir("/").map_err(|errno| sys::Error::new("chdir(\"/\")", errno))?;
+        Ok(())
+    }
+
+    /// Unmounts every whole procfs and sysfs outside the container's root; one that a user namespace may not unmount is
+    /// covered.
+    pub(super) fn hide_interfaces(&self) -> Result<(), StepError> {
+        let root = self.root.as_ref().ok_or(StepError::NotProvided { what: "a root" })?;
+        let known = statx(root, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
+            .map_err(|errno| sys::Error::new("statx(rootfs, AT_EMPTY_PATH, STATX_MNT_ID)", errno))?;
+        let text = read_mountinfo()?;
+        for place in interfaces::outside(&text, known.stx_mnt_id) {
+            // It is its parent that tells its peers of the end of a mount.
+            make_private(place.parent().unwrap_or(Path::new("/")))?;
+            match unmount(&place, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+                Err(Errno::PERM | Errno::INVAL) => {
+                    let cover = new_mount("tmpfs", Some("tmpfs"), &[("size", Some("0"))], ATTR_RDONLY)?;
+                    move_mount(&cover, "", CWD, &place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(|errno| {
+                        sys::Error::new(format!("move_mount(tmpfs, \"\", AT_FDCWD, {place:?})"), errno)
+                    })
+                }
+                other => other.map_err(|errno| sys::Error::new(format!("umount2({place:?}, MNT_DETACH)"), errno)),
+            }?;
+        }
         Ok(())
     }
 

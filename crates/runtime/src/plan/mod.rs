@@ -234,6 +234,9 @@ fn file_system(
     if spec.root().as_ref().and_then(oci::runtime_spec::Root::readonly).unwrap_or(false) {
         operations.push(Operation::ReadOnlyRoot);
     }
+    if inputs.no_pivot && namespaces.has(LinuxNamespaceType::Mount) && !namespaces.joins(LinuxNamespaceType::Mount) {
+        operations.push(Operation::HideInterfaces);
+    }
     operations.push(match propagation {
         _ if inputs.no_pivot || !namespaces.has(LinuxNamespaceType::Mount) => Operation::ChangeRoot,
         None | Some((Propagation::Slave, true)) => Operation::PivotRoot,

@@ -148,7 +148,11 @@ impl Options {
         let mut read = Options::default();
         for option in options.iter().map(String::as_str).filter(|option| !option.is_empty()) {
             let known = |name: &str| ATTRIBUTE_OPTIONS.iter().find(|(option, ..)| *option == name);
-            if let Some(found) = known(option) {
+            if option == "atime" {
+                // How access times are kept stays as it is with the source: mount(2) changes that only for one of the
+                // ways by name.
+                read.says = true;
+            } else if let Some(found) = known(option) {
                 read.says = true;
                 apply_attribute(&mut read.attributes, found);
             } else if let Some(found) = option.strip_prefix('r').and_then(known) {
@@ -185,9 +189,11 @@ impl Options {
         true
     }
 
-    /// A bind mount has exactly the attributes that its options say, once they say any.
-    fn exactly(&mut self) -> u64 {
-        if !self.says {
+    /// A bind mount has exactly the attributes that its options say, once they say any. In a user namespace, only
+    /// besides those of its source: the kernel would not let the container's maker take them away from inside, and
+    /// that the source was opened outside must not change what it gets.
+    fn exactly(&mut self, around: &Surroundings<'_>) -> u64 {
+        if !self.says || around.namespaces.opens_before() {
             return 0;
         }
         let said = self.attributes.set | self.attributes.clear;
@@ -276,7 +282,7 @@ pub(super) fn operations(
 /// Plans one entry of `mounts`.
 fn plan(mount: &Mount, index: usize, around: &Surroundings<'_>) -> Result<Planned, PlanError> {
     let field = format!("mounts[{index}]");
-    let destination = destination(mount, &field)?;
+    let destination = destination(mount, around.root, &field)?;
     let mut options = Options::read(mount.options().as_deref().unwrap_or_default(), &field)?;
     let kind = mount.typ().clone().unwrap_or_default();
     let bind = options.bind.or((kind == "bind").then_some(false));
@@ -284,20 +290,22 @@ fn plan(mount: &Mount, index: usize, around: &Surroundings<'_>) -> Result<Planne
     let warnings = if bind.is_some() { ignored(&options, &field) } else { Vec::new() };
     let mut implied = 0;
     let source = if options.remount {
-        implied = options.exactly();
+        implied = options.exactly(around);
         let parameters = if bind.is_some() { Vec::new() } else { std::mem::take(&mut options.parameters) };
         MountSource::Existing { parameters }
     } else {
         match (bind, kind.as_str()) {
             (Some(recursive), _) => {
-                implied = options.exactly();
+                implied = options.exactly(around);
                 let source = mount.source().as_ref();
                 let source = source.ok_or_else(|| invalid(format!("{field}.source"), "", "a path of the host"))?;
                 let ids = ids(mount, &options, around.namespaces, &field)?;
                 let opened = around.namespaces.opens_before() || ids.is_some();
                 let source = around.inputs.bundle.join(source);
-                match around.inside(&source).filter(|_| ids.is_none()) {
-                    Some(source) => MountSource::Inside { source, recursive },
+                // Ids can be changed only by whoever has rights over the file system: not from a user namespace.
+                let inside = around.inside(&source).filter(|_| ids.is_none() || !around.namespaces.confined());
+                match inside {
+                    Some(source) => MountSource::Inside { source, recursive, ids },
                     None => MountSource::Bind { source, recursive, opened, ids },
                 }
             }
@@ -305,7 +313,7 @@ fn plan(mount: &Mount, index: usize, around: &Surroundings<'_>) -> Result<Planne
             (None, kind) => {
                 let source = new_mount(mount, kind, &mut options, around, &field)?;
                 if matches!(source, MountSource::Bind { .. }) {
-                    implied = options.exactly();
+                    implied = options.exactly(around);
                 }
                 source
             }
@@ -452,8 +460,11 @@ fn invalid(field: String, value: &str, expected: &'static str) -> PlanError {
     PlanError::Invalid { field, value: value.into(), expected }
 }
 
-fn destination(mount: &Mount, field: &str) -> Result<PathBuf, PlanError> {
+fn destination(mount: &Mount, root: Option<&Path>, field: &str) -> Result<PathBuf, PlanError> {
     let given = mount.destination();
+    // Some write the path that the host sees; runc takes it as what they mean.
+    let below = root.filter(|root| root.is_absolute() && *root != Path::new("/"));
+    let given = below.and_then(|root| given.strip_prefix(root).ok()).unwrap_or(given);
     let text = given.to_string_lossy();
     let field = format!("{field}.destination");
     if text.is_empty() || text.contains('\0') || given.components().any(|part| part == Component::ParentDir) {

@@ -113,6 +113,9 @@ pub enum Operation {
     PivotRoot,
     /// As [`Operation::PivotRoot`], where the host would follow when its mounts are let go of.
     PivotRootFromPeers,
+    /// Make the host's procfs and sysfs unreachable: while a mount namespace has a whole one, the kernel lets any user
+    /// namespace in it mount another, without the container's masks.
+    HideInterfaces,
     /// Make the container's root the root, leaving the host's below it.
     ChangeRoot,
     /// How mounts spread to and from the container's root.
@@ -341,6 +344,8 @@ pub enum MountSource {
         source: PathBuf,
         /// With what is mounted below it.
         recursive: bool,
+        /// Whose ids its files show instead of their owners'.
+        ids: Option<MountIds>,
     },
     /// The cgroup v1 hierarchies, each in its directory of one small tmpfs.
     Cgroup1 {
@@ -482,6 +487,15 @@ pub(super) fn list(f: &mut fmt::Formatter<'_>, verb: &str, hooks: &[Hook]) -> fm
     hooks.iter().try_for_each(|hook| write!(f, " {hook}"))
 }
 
+fn mount_ids(f: &mut fmt::Formatter<'_>, ids: Option<&MountIds>) -> fmt::Result {
+    let Some(MountIds { source, recursive }) = ids else { return Ok(()) };
+    f.write_str(if *recursive { " ridmap" } else { " idmap" })?;
+    match source {
+        MountIdSource::Maps(maps) => write!(f, " {maps}"),
+        MountIdSource::Namespace(path) => write!(f, " of {}", path.display()),
+    }
+}
+
 impl fmt::Display for MountOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.source {
@@ -501,17 +515,12 @@ impl fmt::Display for MountOperation {
                 let verb = if *recursive { "rbind" } else { "bind" };
                 let opened = if *opened { " (opened before)" } else { "" };
                 write!(f, "{verb} {}{opened} on {}", source.display(), self.destination.display())?;
-                if let Some(MountIds { source, recursive }) = ids {
-                    f.write_str(if *recursive { " ridmap" } else { " idmap" })?;
-                    match source {
-                        MountIdSource::Maps(maps) => write!(f, " {maps}")?,
-                        MountIdSource::Namespace(path) => write!(f, " of {}", path.display())?,
-                    }
-                }
+                mount_ids(f, ids.as_ref())?;
             }
-            MountSource::Inside { source, recursive } => {
+            MountSource::Inside { source, recursive, ids } => {
                 let verb = if *recursive { "rbind" } else { "bind" };
                 write!(f, "{verb} {} of the container on {}", source.display(), self.destination.display())?;
+                mount_ids(f, ids.as_ref())?;
             }
             MountSource::Cgroup1 { hierarchies, namespace } => {
                 write!(f, "mount cgroup on {}", self.destination.display())?;
@@ -612,6 +621,7 @@ impl fmt::Display for Operation {
             Operation::MakeWorkingDirectory(path) => write!(f, "make the working directory {}", path.display()),
             Operation::PivotRoot => f.write_str("pivot root"),
             Operation::PivotRootFromPeers => f.write_str("pivot root (the host's as rslave)"),
+            Operation::HideInterfaces => f.write_str("hide the host's procfs and sysfs"),
             Operation::ChangeRoot => f.write_str("change root"),
             Operation::RootPropagation { propagation, recursive } => {
                 write!(f, "propagation of the root {}", propagation_name(*propagation, *recursive))

@@ -457,6 +457,27 @@ fn a_bind_mount_has_exactly_what_its_options_say_once_they_say_anything() {
     assert_eq!(implied(&["bind", "ro", "nodev"]), others & !ATTR_NODEV);
     assert_eq!(implied(&["bind", "noatime"]), others | ATTR_RDONLY | ATTR_NODIRATIME);
     assert_eq!(implied(&["bind", "nodiratime"]), others | ATTR_RDONLY | ATTR_ATIME);
+    assert_eq!(implied(&["bind", "atime"]), others | ATTR_RDONLY, "how access times are kept stays");
+    let in_user_namespace = planned(
+        |config| {
+            mapped(config);
+            let bind = json!({ "destination": "/y", "source": "/s", "options": ["bind", "nodev"] });
+            config["mounts"].as_array_mut().unwrap().push(bind);
+        },
+        Caller::Root,
+    );
+    let printed = in_user_namespace.unwrap().to_string();
+    assert!(printed.contains("bind /s (opened before) on /y nodev\n"), "what its source has, it has: {printed}");
+}
+
+#[test]
+fn a_destination_may_be_written_as_the_host_sees_it() {
+    let bind = json!({ "destination": "/b/rootfs/data", "source": "/s", "options": ["bind"] });
+    assert!(changed("/mounts/-", bind).unwrap().to_string().contains("bind /s on /data\n"));
+    let similar = json!({ "destination": "/b/rootfsx", "source": "/s", "options": ["bind"] });
+    assert!(changed("/mounts/-", similar).unwrap().to_string().contains("bind /s on /b/rootfsx\n"));
+    let root = json!({ "destination": "/b/rootfs", "source": "/s", "options": ["bind"] });
+    assert!(changed("/mounts/-", root).unwrap_err().to_string().contains("mounts[7].destination"));
 }
 
 #[test]

@@ -172,3 +172,22 @@ fn hooks_without_an_environment_have_whoever_runs_them() {
     assert!(!read(&bundle, "createContainer.env").contains("OF="));
     assert!(read(&bundle, "startContainer.env").contains("OF=container"));
 }
+
+/// It is a program of the image's: with rights of the container's and no filter it could do what the command may not.
+#[test]
+fn a_hook_of_the_containers_side_is_filtered_as_the_command_is() {
+    let filter = json!({ "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO" }] });
+    for (no_new_privileges, filtered) in [(true, true), (false, true), (false, false)] {
+        let script = "grep ^Seccomp: /proc/self/status > $KIND; mkdir made-by-$KIND; true";
+        let bundle = with_log(Bundle::new(&["true"]));
+        let bundle = with_hooks(bundle, &["startContainer", "createContainer"], script)
+            .set("/process/noNewPrivileges", json!(no_new_privileges))
+            .set("/linux/seccomp", if filtered { filter.clone() } else { Value::Null });
+        bundle.run().ok();
+        let expected = if filtered { "Seccomp:\t2\n" } else { "Seccomp:\t0\n" };
+        assert_eq!(read(&bundle, "startContainer"), expected, "{no_new_privileges}");
+        assert_eq!(bundle.path().join("log/made-by-startContainer").exists(), !filtered);
+        assert!(bundle.path().join("log/made-by-createContainer").exists(), "that one is the host's");
+    }
+}

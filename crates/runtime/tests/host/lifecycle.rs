@@ -185,6 +185,25 @@ fn a_host_that_cannot_pivot_changes_the_root_instead() {
     bundle.left_nothing();
 }
 
+/// While a mount namespace has a whole procfs, the kernel lets a user namespace in it mount another, unmasked.
+#[test]
+fn without_a_pivot_the_hosts_interfaces_are_out_of_reach_all_the_same() {
+    let script = "unshare -Urmpf sh -c 'mount -t proc proc /tmp && echo 0 > /tmp/sys/vm/swappiness && echo written' ; \
+                  unshare -Urmn sh -c 'mount -t sysfs sysfs /tmp && echo mounted'; \
+                  grep -cE ' - (proc|sysfs) ' /proc/self/mountinfo; cat /proc/version | wc -l";
+    for flags in [&["run"][..], &["run", "--no-pivot"]] {
+        let bundle = Bundle::script(script).set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+        let masked = bundle.config["linux"]["maskedPaths"].as_array().unwrap().len();
+        assert!(masked > 0, "nothing would be hidden");
+        let ran = bundle.oci(&[flags, &[&bundle.id]].concat());
+        assert_eq!(ran.err.matches("ermission denied").count(), 2, "{flags:?}: {ran:?}");
+        // The container's own, with their masks and read-only parts.
+        let lines: Vec<String> = ran.ok().lines().map(str::to_owned).collect();
+        assert_eq!((lines.len(), lines[1].as_str()), (2, "1"), "{flags:?}: {lines:?}");
+        bundle.left_nothing();
+    }
+}
+
 #[test]
 fn a_memory_limit_too_low_to_start_anything_is_said() {
     let bundle = Bundle::new(&["true"]).set("/linux/resources/memory", json!({ "limit": 4096 }));

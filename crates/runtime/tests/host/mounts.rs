@@ -55,6 +55,12 @@ fn a_bind_mount_takes_exactly_the_attributes_it_names() {
         let before = "mkdir source; mount -t tmpfs -o nosuid,nodev,noexec source source";
         assert_eq!(options(&in_own_mounts(&bundle, before, "true"), "/y"), expected, "{given:?}");
     }
+    for (option, expected) in [("atime", "rw,noatime"), ("relatime", "rw,relatime"), ("strictatime", "rw")] {
+        let bind = json!({ "destination": "/y", "source": "source", "options": ["bind", option] });
+        let bundle = Bundle::script("cat /proc/self/mountinfo").set("/mounts/-", bind);
+        let before = "mkdir source; mount -t tmpfs -o noatime source source";
+        assert_eq!(options(&in_own_mounts(&bundle, before, "true"), "/y"), expected, "{option}");
+    }
 }
 
 #[test]

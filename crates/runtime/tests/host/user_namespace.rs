@@ -297,3 +297,37 @@ fn a_file_system_without_id_mapped_mounts_is_named() {
     assert!(ran.err.contains("bind /proc/self"), "{ran:?}");
     bundle.left_nothing();
 }
+
+/// Where an earlier mount of the container has put it: it is not there before.
+#[test]
+fn a_source_among_the_containers_own_mounts_may_have_other_ids() {
+    let to = |outside: u32| json!([{ "containerID": 1000, "hostID": outside, "size": 1 }]);
+    let bundle = bound(Bundle::script("stat -c %u:%g /data/file /again/file"), json!({ "options": ["bind"] }));
+    let source = bundle.rootfs("data");
+    let mount = json!({ "destination": "/again", "source": source, "options": ["bind", "idmap"],
+        "uidMappings": to(3000), "gidMappings": to(4000) });
+    let bundle = bundle.set("/mounts/-", mount);
+    assert_eq!(bundle.run().ok(), "1000:1000\n3000:4000\n");
+    bundle.left_nothing();
+}
+
+/// A user namespace is not given more of the host than the host's mount allows.
+#[test]
+fn a_bind_mount_keeps_what_its_source_is_not_allowed() {
+    let flags = "grep ' /data ' /proc/self/mountinfo | cut -d' ' -f6";
+    for (options, expected) in [
+        (&["bind"][..], "ro,nosuid,nodev,noexec,noatime"),
+        (&["bind", "nosuid"], "ro,nosuid,nodev,noexec,noatime"),
+        (&["bind", "nosuid", "exec"], "ro,nosuid,nodev,noatime"),
+    ] {
+        let bundle = bound(mapped(flags), json!({ "options": options }));
+        let dir = bundle.path().join("data");
+        let options_of_source = "ro,nosuid,nodev,noexec,noatime";
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options_of_source, "tmpfs"]).arg(&dir).status();
+        assert!(mounted.unwrap().success());
+        let ran = bundle.run();
+        rustix::mount::unmount(&dir, rustix::mount::UnmountFlags::empty()).unwrap();
+        assert_eq!(ran.ok().trim(), expected, "{options:?}");
+        bundle.left_nothing();
+    }
+}
