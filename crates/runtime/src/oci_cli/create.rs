@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use oci::ContainerId;
 use oci::runtime_spec::{Process, Spec};
+use rustix::fs::Access;
 
 use super::error::CliError;
 use super::flags::{Flag, Flags};
@@ -204,6 +205,8 @@ fn make(
     start: Start<'_>,
     log: &mut Log,
 ) -> Result<Launched, CliError> {
+    // Found out only afterwards, the command would have run by then.
+    request.pid_file.as_deref().map_or(Ok(()), check_place)?;
     let sockets = Sockets::connect(request.console.as_deref(), request.pidfd_socket.as_deref())?;
     let filters = context.store.filters();
     let asked = LaunchRequest { filters: Some(&filters), trace: log.tells_steps(), ..request.launch(start) };
@@ -226,6 +229,13 @@ fn make(
             Err(error.undone([ended, remove_pid_file(request), removed]))
         }
     }
+}
+
+/// Whether a file can be made there.
+fn check_place(path: &Path) -> Result<(), CliError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    rustix::fs::access(parent, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|errno| CliError::file("write", path)(errno.into()))
 }
 
 /// Ends what was launched: all of it, and if the kernel's list of that cannot be had, at least its first process.

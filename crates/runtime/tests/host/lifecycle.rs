@@ -185,6 +185,16 @@ fn a_host_that_cannot_pivot_changes_the_root_instead() {
     bundle.left_nothing();
 }
 
+#[test]
+fn a_pid_file_that_cannot_be_written_keeps_the_command_from_running() {
+    let bundle = Bundle::new(&["echo", "ran"]);
+    for path in ["missing/pid", "config.json/pid"] {
+        let ran = bundle.oci(&["run", "--pid-file", path, &bundle.id]).fails(1, &format!("write {path}"));
+        assert_eq!(ran.out, "", "{path}");
+        bundle.left_nothing();
+    }
+}
+
 /// While a mount namespace has a whole procfs, the kernel lets a user namespace in it mount another, unmasked.
 #[test]
 fn without_a_pivot_the_hosts_interfaces_are_out_of_reach_all_the_same() {
