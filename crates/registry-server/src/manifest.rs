@@ -300,7 +300,9 @@ mod tests {
         let more = |layer: &str| format!(r#"{{"config":{{"digest":"{digest}","size":1}},"layers":[{layer}]}}"#);
         for layer in [
             format!(r#"{{"mediaType":"{LAYER}","digest":"{digest}","size":1,"urls":["https://x"]}}"#),
-            format!(r#"{{"mediaType":"application/vnd.oci.image.layer.nondistributable.v1.tar","digest":"{digest}","size":1}}"#),
+            format!(
+                r#"{{"mediaType":"application/vnd.oci.image.layer.nondistributable.v1.tar","digest":"{digest}","size":1}}"#
+            ),
         ] {
             let pushed = read(Some(IMAGE), &more(&layer)).unwrap();
             assert_eq!(pushed.references.iter().map(|r| r.required).collect::<Vec<_>>(), [true, false]);

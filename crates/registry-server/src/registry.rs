@@ -98,9 +98,11 @@ impl Registry {
     /// Serves it on `listener` until `shutdown` is ready; requests under way then have ten seconds to end.
     pub async fn serve(self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let registry = Arc::new(self);
-        let collecting = registry.options.collection.filter(|_| !registry.options.read_only).map(|collection| {
-            tokio::spawn(crate::collection::run(Arc::clone(&registry), collection))
-        });
+        let collecting = registry
+            .options
+            .collection
+            .filter(|_| !registry.options.read_only)
+            .map(|collection| tokio::spawn(crate::collection::run(Arc::clone(&registry), collection)));
         crate::http::serve(registry, listener, shutdown).await;
         // One under way ends by itself: its thread is not stopped, and what it has done is whole at every moment.
         if let Some(collecting) = collecting {

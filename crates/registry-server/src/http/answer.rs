@@ -63,9 +63,9 @@ pub(crate) fn name(headers: &mut HeaderMap, digest: &Digest) {
 pub(crate) fn is_known(headers: &HeaderMap, digest: &Digest) -> bool {
     let text = digest.to_string();
     let tags = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    tags.flat_map(|value| value.split(',')).map(str::trim).any(|tag| {
-        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"') == text
-    })
+    tags.flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"') == text)
 }
 
 /// What has come of an upload, as its `Range` header says it. Of nothing that form cannot speak: `0-0` is the custom.

@@ -130,11 +130,7 @@ pub(crate) async fn next_block(body: &mut Incoming, limits: &Limits) -> Result<O
 }
 
 /// A whole body of at most `max` bytes.
-pub(crate) async fn read_whole(
-    body: &mut Incoming,
-    max: usize,
-    limits: &Limits,
-) -> Result<Option<Bytes>, ApiError> {
+pub(crate) async fn read_whole(body: &mut Incoming, max: usize, limits: &Limits) -> Result<Option<Bytes>, ApiError> {
     if body.size_hint().lower() > max as u64 {
         return Ok(None);
     }

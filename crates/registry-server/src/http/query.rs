@@ -9,7 +9,8 @@ use crate::error::ApiError;
 /// Pairs that are looked at.
 const MOST: usize = 64;
 /// What need not be escaped in a query.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
+const PLAIN: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/').remove(b':');
 
 /// A query's parameters, in their order.
 #[derive(Debug, Default)]

@@ -71,7 +71,8 @@ mod tests {
         for refused in ["bytes=10-", "bytes=10-20", "bytes=-0"] {
             assert_eq!(wanted(refused), None, "{refused}");
         }
-        let nonsense = ["bytes=", "bytes=a-b", "bytes=4-2", "items=0-1", "bytes", "bytes=0-1,3-4", "bytes=+1-2", "bytes=--1"];
+        let nonsense =
+            ["bytes=", "bytes=a-b", "bytes=4-2", "items=0-1", "bytes", "bytes=0-1,3-4", "bytes=+1-2", "bytes=--1"];
         for ignored in nonsense {
             assert_eq!(wanted(ignored), Some(None), "{ignored}");
         }

@@ -2,8 +2,6 @@
 //! Paths to what they mean (distribution-spec, "Endpoints"). A repository's name has slashes, so a path is read from its
 //! end.
 
-use std::borrow::Cow;
-
 use oci::{Digest, RepositoryName, Tag};
 use percent_encoding::percent_decode_str;
 
@@ -107,7 +105,7 @@ fn repository(name: &str) -> Result<RepositoryName, ApiError> {
     name.parse().map_err(ApiError::Name)
 }
 
-fn reference(text: &Cow<'_, str>) -> Result<ManifestReference, ApiError> {
+fn reference(text: &str) -> Result<ManifestReference, ApiError> {
     if text.contains(':') {
         return Ok(ManifestReference::Digest(text.parse()?));
     }
@@ -128,7 +126,10 @@ mod tests {
         let digest = Digest::of(b"");
         assert_eq!(route("/v2/"), Some(Route::Base));
         assert_eq!(route("/v2/a/blobs/tags/list"), Some(Route::Tags(name("a/blobs"))));
-        assert_eq!(route(&format!("/v2/a/manifests/b/blobs/{digest}")), Some(Route::Blob(name("a/manifests/b"), digest)));
+        assert_eq!(
+            route(&format!("/v2/a/manifests/b/blobs/{digest}")),
+            Some(Route::Blob(name("a/manifests/b"), digest))
+        );
         let escaped = digest.to_string().replace(':', "%3A");
         assert_eq!(route(&format!("/v2/a/blobs/{escaped}")), Some(Route::Blob(name("a"), digest)));
         let tag = ManifestReference::Tag("v1".parse().unwrap());

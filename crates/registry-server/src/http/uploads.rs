@@ -207,8 +207,7 @@ fn created(name: &RepositoryName, digest: &Digest) -> Response<Body> {
 }
 
 fn accepted(name: &RepositoryName, upload: &Upload, status: StatusCode) -> Response<Body> {
-    let mut response =
-        if status == StatusCode::NO_CONTENT { answer::bodiless(status) } else { answer::empty(status) };
+    let mut response = if status == StatusCode::NO_CONTENT { answer::bodiless(status) } else { answer::empty(status) };
     describe(name, upload, response.headers_mut());
     response
 }

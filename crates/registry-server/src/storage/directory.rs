@@ -74,10 +74,11 @@ impl Directory {
     pub(crate) fn read(&self, name: &str, max: u64) -> Result<Option<Vec<u8>>, StorageError> {
         let Some(fd) = self.open(name, OFlags::RDONLY | OFlags::CLOEXEC)? else { return Ok(None) };
         let mut bytes = Vec::new();
-        File::from(fd)
-            .take(max.saturating_add(1))
-            .read_to_end(&mut bytes)
-            .map_err(|error| StorageError::System { operation: "read", path: self.path.join(name), source: error })?;
+        File::from(fd).take(max.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| StorageError::System {
+            operation: "read",
+            path: self.path.join(name),
+            source: error,
+        })?;
         if bytes.len() as u64 > max {
             return Err(self.damaged(name));
         }
@@ -117,8 +118,8 @@ impl Directory {
     /// Makes `name` an empty file, durably; one that is there already becomes as new.
     pub(crate) fn mark(&self, name: &str) -> Result<(), StorageError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::openat(&self.fd, name, flags, FILE_MODE)
-            .map_err(|error| self.failed("make", name, error))?;
+        let file =
+            rustix::fs::openat(&self.fd, name, flags, FILE_MODE).map_err(|error| self.failed("make", name, error))?;
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         futimens(&file, &Timestamps { last_access: now, last_modification: now })
             .map_err(|error| self.failed("touch", name, error))?;

@@ -79,7 +79,10 @@ mod tests {
         }
         assert_eq!(map.get(&"a"), Some("a"));
         map.insert("d", "d", 4);
-        assert_eq!((map.get(&"a"), map.get(&"b"), map.get(&"c"), map.get(&"d")), (Some("a"), None, Some("c"), Some("d")));
+        assert_eq!(
+            (map.get(&"a"), map.get(&"b"), map.get(&"c"), map.get(&"d")),
+            (Some("a"), None, Some("c"), Some("d"))
+        );
         assert_eq!(map.cost, 10);
     }
 

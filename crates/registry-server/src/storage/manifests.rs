@@ -123,8 +123,7 @@ impl Storage {
         // A structure of strings is always JSON.
         let record = serde_json::to_vec(&record).unwrap_or_default();
         manifests.replace(&self.scratch, &digest.hex(), &record)?;
-        let manifest =
-            StoredManifest { digest, media_type: pushed.media_type.clone(), body: pushed.body.clone() };
+        let manifest = StoredManifest { digest, media_type: pushed.media_type.clone(), body: pushed.body.clone() };
         self.remember(name, &Arc::new(manifest));
         for tag in tags {
             self.write_tag(name, tag, &digest)?;

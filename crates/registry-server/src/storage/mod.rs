@@ -159,7 +159,9 @@ impl Storage {
         from: Option<&RepositoryName>,
         may_read: impl Fn(&RepositoryName) -> bool,
     ) -> Result<bool, StorageError> {
-        let has = |from: &RepositoryName| Ok::<_, StorageError>(self.repositories.modified(&blob_path(from, digest))?.is_some());
+        let has = |from: &RepositoryName| {
+            Ok::<_, StorageError>(self.repositories.modified(&blob_path(from, digest))?.is_some())
+        };
         let found = match from {
             Some(from) => may_read(from) && has(from)?,
             None => {

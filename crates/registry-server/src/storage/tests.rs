@@ -62,7 +62,10 @@ fn a_blob_is_seen_only_where_it_was_pushed_or_mounted() {
     let size = |repository: &str| fixture.storage.blob_size(&name(repository), &digest).unwrap();
     assert_eq!((size("a/b"), size("a"), size("a-b")), (Some(4), None, None));
     assert!(!fixture.storage.mount(&name("c"), &digest, Some(&name("nobody")), |_| true).unwrap());
-    assert!(!fixture.storage.mount(&name("c"), &digest, Some(&name("a/b")), |_| false).unwrap(), "it may not read that");
+    assert!(
+        !fixture.storage.mount(&name("c"), &digest, Some(&name("a/b")), |_| false).unwrap(),
+        "it may not read that"
+    );
     assert!(fixture.storage.mount(&name("c"), &digest, None, |_| true).unwrap());
     assert_eq!(size("c"), Some(4));
     assert!(fixture.storage.delete_blob(&name("a/b"), &digest).unwrap());

@@ -124,9 +124,8 @@ impl Uploads {
                 Some(touched) => Some(touched),
                 None => self.0.directory.modified(&name)?,
             };
-            let is_old = touched.is_some_and(|touched| {
-                SystemTime::now().duration_since(touched).is_ok_and(|idle| idle >= age)
-            });
+            let is_old =
+                touched.is_some_and(|touched| SystemTime::now().duration_since(touched).is_ok_and(|idle| idle >= age));
             if !is_old {
                 continue;
             }

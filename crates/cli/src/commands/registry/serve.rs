@@ -61,11 +61,10 @@ async fn serve(args: Args) -> Result<(), Failure> {
     let mut options = Options::new(args.root);
     options.share_with = args.share_with;
     options.read_only = args.read_only;
-    options.collection = (args.gc_interval > Duration::ZERO)
-        .then_some(Collection { interval: args.gc_interval, grace: args.gc_grace });
+    options.collection =
+        (args.gc_interval > Duration::ZERO).then_some(Collection { interval: args.gc_interval, grace: args.gc_grace });
     let registry = Registry::open(options)?;
-    let cannot_listen =
-        |error| Failure::new(kind_of_io(&error), format!("cannot listen on {}: {error}", args.listen));
+    let cannot_listen = |error| Failure::new(kind_of_io(&error), format!("cannot listen on {}: {error}", args.listen));
     let listener = TcpListener::bind(&args.listen).await.map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
     printer::line(&format!("listening on {address}"));
