@@ -44,6 +44,7 @@ enum Command {
     Info(commands::info::Args),
     Version(commands::version::Args),
     Daemon(commands::daemon::Args),
+    Registry(commands::registry::Args),
 }
 
 /// What every command may use.
@@ -73,8 +74,11 @@ pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> 
 }
 
 fn execute(line: Line, start_ns: u64) -> Result<u8, Failure> {
-    if let Command::Daemon(args) = line.command {
-        return commands::daemon::run(args, line.host);
+    // These two are servers, not clients of one.
+    match line.command {
+        Command::Daemon(args) => return commands::daemon::run(args, line.host),
+        Command::Registry(args) => return commands::registry::run(args),
+        _ => {}
     }
     let endpoint = Endpoint::resolve(line.host.as_deref(), |name| std::env::var(name).ok());
     let is_run = matches!(line.command, Command::Run(_) | Command::Create(_) | Command::Exec(_));
@@ -113,6 +117,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Info(args) => commands::info::run(args, context).await,
         Command::Version(args) => commands::version::run(args, context).await,
         Command::Daemon(args) => commands::daemon::run(args, None),
+        Command::Registry(args) => commands::registry::run(args),
     }
 }
 

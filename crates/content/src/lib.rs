@@ -14,6 +14,7 @@
 
 mod error;
 mod index;
+mod partial;
 mod writer;
 
 use std::fs::File;
@@ -27,6 +28,7 @@ use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 
 pub use error::ContentError;
 pub use index::IndexEntry;
+pub use partial::{PartialBlob, PartialDirectory};
 pub use writer::BlobWriter;
 
 use error::{At as _, system};
@@ -130,6 +132,23 @@ impl ContentStore {
             writer.commit()?;
         }
         Ok(digest)
+    }
+
+    /// Takes a blob of another store in as a second name of the same file, so that its bytes lie on the disk once. Says
+    /// whether the blob is here now: the other store may not have it, or be on another file system.
+    ///
+    /// # Errors
+    /// [`ContentError::System`] when the system refuses for another reason.
+    pub fn link_from(&self, other: &ContentStore, digest: &Digest) -> Result<bool, ContentError> {
+        use rustix::io::Errno;
+        let name = digest.hex();
+        match rustix::fs::linkat(&other.blobs, &name, &self.blobs, &name, AtFlags::empty()) {
+            Ok(()) => self.sync_names().map(|()| true),
+            Err(Errno::EXIST) => Ok(true),
+            // Another file system, one without hard links, or a file that has all the names it can have.
+            Err(Errno::NOENT | Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => Ok(false),
+            Err(error) => Err(system("link", self.blob_path(digest), error.into())),
+        }
     }
 
     /// Removes a blob. Says whether it was here.

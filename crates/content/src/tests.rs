@@ -192,3 +192,44 @@ proptest! {
         prop_assert_eq!(store.read_blob(&digest, size).unwrap(), content);
     }
 }
+
+#[test]
+fn a_partial_blob_outlives_its_process_and_shows_only_when_whole() {
+    let (dir, store) = store();
+    let parts = dir.path().join("parts");
+    std::fs::create_dir(&parts).unwrap();
+    let open = || std::fs::File::open(&parts).unwrap().into();
+    let partials = PartialDirectory::new(&store, open(), &parts);
+    let mut first = partials.create("one").unwrap();
+    first.append(b"hel").unwrap();
+    drop(first);
+    let mut second = PartialDirectory::new(&store, open(), &parts).resume("one").unwrap();
+    assert_eq!(second.written(), 3);
+    second.append(b"lo").unwrap();
+    let digest = Digest::of(b"hello");
+    assert!(!store.contains(&digest));
+    assert_eq!(second.commit(digest).unwrap(), 5);
+    assert_eq!(store.read_blob(&digest, 5).unwrap(), b"hello");
+    let mut wrong = partials.create("two").unwrap();
+    wrong.append(b"hullo").unwrap();
+    assert_eq!(wrong.commit(digest).unwrap_err().kind(), Kind::Corrupt);
+    let mut again = partials.create("three").unwrap();
+    again.append(b"hello").unwrap();
+    assert_eq!(again.commit(digest).unwrap(), 5);
+    assert_eq!(std::fs::read_dir(&parts).unwrap().count(), 0, "nothing is left of any of them");
+}
+
+#[test]
+fn a_blob_linked_from_another_store_has_its_bytes_once() {
+    use std::os::unix::fs::MetadataExt as _;
+    let (dir, store) = store();
+    let other = ContentStore::open(&dir.path().join("other")).unwrap();
+    let digest = other.put(b"shared").unwrap();
+    assert!(store.link_from(&other, &digest).unwrap());
+    assert!(store.link_from(&other, &digest).unwrap(), "a second time it is here already");
+    let inode = |store: &ContentStore| store.blob_path(&digest).metadata().unwrap().ino();
+    assert_eq!(inode(&store), inode(&other));
+    other.remove(&digest).unwrap();
+    assert_eq!(store.read_blob(&digest, 10).unwrap(), b"shared");
+    assert!(!store.link_from(&other, &Digest::of(b"nobody's")).unwrap());
+}

@@ -3,7 +3,8 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use oci::{Digest, Hasher};
@@ -29,7 +30,7 @@ pub struct BlobWriter {
 }
 
 /// The hasher has no `Debug`.
-struct HashState(Hasher);
+pub(crate) struct HashState(pub(crate) Hasher);
 
 impl std::fmt::Debug for HashState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -102,13 +103,11 @@ impl BlobWriter {
     }
 
     fn publish(&mut self, digest: &Digest) -> Result<(), ContentError> {
-        rustix::fs::fchmod(&self.file, Mode::RUSR | Mode::RGRP | Mode::ROTH).at("protect", || self.path())?;
-        self.file.sync_all().at("sync", || self.path())?;
-        rustix::fs::renameat(&self.store.ingest, &self.name, &self.store.blobs, digest.hex())
-            .at("name", || self.store.blob_path(digest))?;
+        let path = self.path();
+        self.store.publish(&self.file, self.store.ingest.as_fd(), &self.name, &path, digest)?;
         // The temporary name is gone; there is nothing for `drop` to remove.
         self.name.clear();
-        rustix::fs::fsync(&self.store.blobs).at("sync", || self.store.path.join("blobs/sha256"))
+        Ok(())
     }
 
     fn path(&self) -> PathBuf {
@@ -145,6 +144,26 @@ impl Drop for BlobWriter {
 }
 
 impl ContentStore {
+    /// Puts `file`, which is `name` below `directory` and was found to have this digest, on disk and among the blobs.
+    pub(crate) fn publish(
+        &self,
+        file: &File,
+        directory: BorrowedFd<'_>,
+        name: &str,
+        path: &Path,
+        digest: &Digest,
+    ) -> Result<(), ContentError> {
+        rustix::fs::fchmod(file, Mode::RUSR | Mode::RGRP | Mode::ROTH).at("protect", || path.to_owned())?;
+        file.sync_all().at("sync", || path.to_owned())?;
+        rustix::fs::renameat(directory, name, &self.blobs, digest.hex()).at("name", || self.blob_path(digest))?;
+        self.sync_names()
+    }
+
+    /// Makes the names of the blobs durable.
+    pub(crate) fn sync_names(&self) -> Result<(), ContentError> {
+        rustix::fs::fsync(&self.blobs).at("sync", || self.path.join("blobs/sha256"))
+    }
+
     /// A new, locked file under `ingest/`.
     pub(crate) fn temporary(&self) -> Result<(File, String), ContentError> {
         loop {

@@ -7,8 +7,10 @@
 mod digest;
 mod id;
 mod reference;
+mod repository;
 
 pub use digest::{Digest, DigestError, Hasher};
 pub use id::{ContainerId, IdError};
 pub use oci_spec::{OciSpecError, image as image_spec, runtime as runtime_spec};
 pub use reference::{ImageRef, ReferenceError};
+pub use repository::{RepositoryName, Tag};

@@ -178,7 +178,7 @@ fn checked_registry(text: &str) -> Result<String, ReferenceError> {
     if valid { Ok(text.to_owned()) } else { Err(error()) }
 }
 
-fn checked_tag(text: &str) -> Result<String, ReferenceError> {
+pub(crate) fn checked_tag(text: &str) -> Result<String, ReferenceError> {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     let valid = text.len() <= 128
         && text.bytes().next().is_some_and(word)
@@ -187,7 +187,7 @@ fn checked_tag(text: &str) -> Result<String, ReferenceError> {
 }
 
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
-fn is_path_component(text: &str) -> bool {
+pub(crate) fn is_path_component(text: &str) -> bool {
     let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = text.as_bytes();
     let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else { return false };

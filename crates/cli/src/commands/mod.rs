@@ -13,6 +13,7 @@ pub(crate) mod kill;
 pub(crate) mod logs;
 pub(crate) mod ps;
 pub(crate) mod pull;
+pub(crate) mod registry;
 pub(crate) mod rm;
 pub(crate) mod rmi;
 pub(crate) mod run;

@@ -3,6 +3,7 @@
 //! text in, values out.
 
 pub(crate) mod container;
+pub(crate) mod duration;
 pub(crate) mod environment;
 pub(crate) mod mounts;
 pub(crate) mod ports;

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `corten registry serve`: the registry server, in the foreground, until SIGTERM or SIGINT.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use errors::{Kind, kind_of_io};
+use registry_server::{Collection, Options, Registry};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::failure::Failure;
+use crate::flags::duration;
+use crate::printer;
+
+/// Run a registry: the OCI distribution protocol over HTTP
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where to listen; with port 0, any free one, which is printed
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5000")]
+    listen: String,
+    /// Where to keep everything
+    #[arg(long, value_name = "DIRECTORY", default_value = "/var/lib/corten-registry")]
+    root: PathBuf,
+    /// A content store on the same file system (DATA ROOT/content of a daemon) whose blobs are not stored a second time
+    #[arg(long, value_name = "DIRECTORY")]
+    share_with: Option<PathBuf>,
+    /// Refuse to take or delete anything
+    #[arg(long)]
+    read_only: bool,
+    /// How often to remove what no manifest refers to; 0 for never
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration::duration)]
+    gc_interval: Duration,
+    /// How long a blob may wait for its manifest, and an upload for its next bytes
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration::duration)]
+    gc_grace: Duration,
+}
+
+pub(crate) fn run(args: Args) -> Result<u8, Failure> {
+    // What the registry keeps is for nobody else on this machine.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .with_max_level(tracing::Level::INFO)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Kind::Internal, format!("cannot make the event loop: {error}")))?;
+    runtime.block_on(serve(args))?;
+    Ok(0)
+}
+
+async fn serve(args: Args) -> Result<(), Failure> {
+    let no_signals = |error| Failure::new(Kind::Internal, format!("cannot wait for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    let mut options = Options::new(args.root);
+    options.share_with = args.share_with;
+    options.read_only = args.read_only;
+    options.collection =
+        (args.gc_interval > Duration::ZERO).then_some(Collection { interval: args.gc_interval, grace: args.gc_grace });
+    let registry = Registry::open(options)?;
+    let cannot_listen = |error| Failure::new(kind_of_io(&error), format!("cannot listen on {}: {error}", args.listen));
+    let listener = TcpListener::bind(&args.listen).await.map_err(cannot_listen)?;
+    let address = listener.local_addr().map_err(cannot_listen)?;
+    printer::line(&format!("listening on {address}"));
+    registry
+        .serve(listener, async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        })
+        .await;
+    Ok(())
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Bodies: those that are sent, from memory or from a file, and those that come, with limits on how long and how much.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::task::JoinHandle;
+
+use crate::error::ApiError;
+use crate::registry::Limits;
+
+/// Bytes read of a file at once, and gathered of a request before they are written.
+pub(crate) const BLOCK: usize = 256 << 10;
+
+/// What is sent.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// Nothing, or what is in memory.
+    Memory(Option<Bytes>),
+    /// A part of a file.
+    File(FileBody),
+}
+
+/// A part of a file on its way: the next block is read while the last is sent.
+#[derive(Debug)]
+pub(crate) struct FileBody {
+    file: std::sync::Arc<File>,
+    left: Range<u64>,
+    /// The block being read.
+    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    /// Bytes not yet handed out.
+    owed: u64,
+}
+
+impl FileBody {
+    /// The bytes `part` of `file`.
+    pub(crate) fn new(file: File, part: Range<u64>) -> FileBody {
+        let owed = part.end - part.start;
+        FileBody { file: file.into(), left: part, reading: None, owed }
+    }
+
+    /// Begins to read the next block, unless one is being read or there is none.
+    fn read_on(&mut self) {
+        if self.reading.is_some() || self.left.is_empty() {
+            return;
+        }
+        let start = self.left.start;
+        // At most a block, which fits.
+        let count = (self.left.end - start).min(BLOCK as u64) as usize;
+        self.left.start += count as u64;
+        let file = std::sync::Arc::clone(&self.file);
+        self.reading = Some(tokio::task::spawn_blocking(move || {
+            let mut block = vec![0; count];
+            file.read_exact_at(&mut block, start)?;
+            Ok(block.into())
+        }));
+    }
+
+    fn poll_block(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        self.read_on();
+        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+        let result = std::task::ready!(Pin::new(reading).poll(cx));
+        self.reading = None;
+        let block = result.map_err(io::Error::other).and_then(|result| result);
+        if let Ok(block) = &block {
+            self.owed -= block.len() as u64;
+            self.read_on();
+        }
+        Poll::Ready(Some(block))
+    }
+}
+
+impl Body {
+    /// Nothing.
+    pub(crate) fn empty() -> Body {
+        Body::Memory(None)
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Body {
+        Body::Memory(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.get_mut() {
+            Body::Memory(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Body::File(file) => file.poll_block(cx).map(|block| block.map(|block| block.map(Frame::data))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Memory(bytes) => bytes.is_none(),
+            Body::File(file) => file.owed == 0,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(match self {
+            Body::Memory(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            Body::File(file) => file.owed,
+        })
+    }
+}
+
+/// The next bytes of a request's body, gathered to blocks; `None` at its end.
+pub(crate) async fn next_block(body: &mut Incoming, limits: &Limits) -> Result<Option<Bytes>, ApiError> {
+    let mut gathered = BytesMut::new();
+    while gathered.len() < BLOCK {
+        let Some(frame) = next_frame(body, limits).await? else { break };
+        if gathered.is_empty() && frame.len() >= BLOCK {
+            return Ok(Some(frame));
+        }
+        gathered.extend_from_slice(&frame);
+    }
+    Ok((!gathered.is_empty()).then(|| gathered.freeze()))
+}
+
+/// A whole body of at most `max` bytes.
+pub(crate) async fn read_whole(body: &mut Incoming, max: usize, limits: &Limits) -> Result<Option<Bytes>, ApiError> {
+    if body.size_hint().lower() > max as u64 {
+        return Ok(None);
+    }
+    let mut gathered = BytesMut::new();
+    while let Some(frame) = next_frame(body, limits).await? {
+        if gathered.len() + frame.len() > max {
+            return Ok(None);
+        }
+        gathered.extend_from_slice(&frame);
+    }
+    Ok(Some(gathered.freeze()))
+}
+
+async fn next_frame(body: &mut Incoming, limits: &Limits) -> Result<Option<Bytes>, ApiError> {
+    loop {
+        match tokio::time::timeout(limits.idle, body.frame()).await {
+            Err(_) => return Err(ApiError::Silent),
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(error))) => return Err(ApiError::Broken(error)),
+            // Trailers are no content.
+            Ok(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) if !data.is_empty() => return Ok(Some(data)),
+                _ => {}
+            },
+        }
+    }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Connections: so many at once, none that says or takes nothing for long, all ended in order at the end.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::answer;
+use super::idle::IdleLimit;
+use crate::registry::Registry;
+
+/// The longest head of a request, in bytes. Also the block in which bodies come.
+const MAX_HEAD: usize = 512 << 10;
+/// Headers of a request.
+const MAX_HEADERS: usize = 100;
+/// How long accepting pauses when the process has no descriptor left for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves `registry` on `listener` until `shutdown` is ready; then no connection is accepted any more, and requests under
+/// way have their time to end.
+pub(crate) async fn serve(registry: Arc<Registry>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+    let limits = registry.options.limits.clone();
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let (ending, ended) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    tokio::pin!(shutdown);
+    loop {
+        // The next connection waits in the kernel's queue until there is a place for it.
+        let accept = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        tokio::select! {
+            () = &mut shutdown => break,
+            (place, accepted) = accept => match accepted {
+                Ok((stream, _)) => {
+                    let (registry, ended) = (Arc::clone(&registry), ended.clone());
+                    connections.spawn(async move {
+                        connection(registry, stream, ended).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a connection cannot be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            // Only to forget what is over.
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(listener);
+    ending.send_replace(true);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits.last_requests, all).await.is_err() {
+        tracing::warn!("requests were still under way at the end");
+    }
+}
+
+async fn connection(registry: Arc<Registry>, stream: TcpStream, mut ended: watch::Receiver<bool>) {
+    // Answers are written whole; waiting for more to send would only delay them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection is slower than it could be");
+    }
+    let limits = &registry.options.limits;
+    let stream = IdleLimit::new(stream, limits.idle);
+    let registry_there = Arc::clone(&registry);
+    let service = service_fn(move |request| {
+        let registry = Arc::clone(&registry_there);
+        async move { Ok::<_, Infallible>(answer(&registry, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let result = tokio::select! {
+        result = &mut connection => result,
+        () = async { drop(ended.wait_for(|ended| *ended).await) } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    // A client may leave whenever it likes.
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
