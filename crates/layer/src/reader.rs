@@ -92,6 +92,11 @@ impl<'l, R: Read> Archive<'l, R> {
         self.bytes
     }
 
+    /// How far the stream was read, in bytes: after [`Archive::next`], where the entry's data begins.
+    pub(crate) fn position(&self) -> u64 {
+        self.stream.position()
+    }
+
     /// Entries so far.
     pub(crate) fn entries(&self) -> u64 {
         self.entries
