@@ -10,7 +10,7 @@ mod nodes;
 mod place;
 mod xattrs;
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use crate::reader::{Archive, Entry};
 use crate::{Limits, UnpackError, Unpacked};
@@ -44,12 +44,18 @@ pub enum Obstacle {
     Memory,
 }
 
-/// Reads the uncompressed archive `tar` to its end, and puts its tree together. Nothing is written.
+/// Reads the uncompressed archive `tar` to its end, and puts its tree together. `keep` gets all of its bytes in their
+/// order, some at a time: always as many until the end, a multiple of 64 KiB.
 ///
 /// # Errors
-/// As [`crate::unpack`]. Where there is an [`Obstacle`], what only unpacking finds is not found.
-pub fn index(tar: impl Read, limits: &Limits) -> Result<Indexed, UnpackError> {
-    let mut archive = Archive::new(tar, limits);
+/// As [`crate::unpack`], and [`UnpackError::Keep`] when `keep` fails. Where there is an [`Obstacle`], what only unpacking
+/// finds is not found.
+pub fn index(
+    tar: impl Read,
+    limits: &Limits,
+    mut keep: impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<Indexed, UnpackError> {
+    let mut archive = Archive::kept(tar, &mut keep, limits);
     let mut tree = place::Tree::new(limits, MAX_MEMORY);
     let mut entry = Entry::default();
     let mut obstacle = None;
