@@ -44,7 +44,7 @@ use metadata::{Store, Table};
 use network::Network;
 use oci::ContainerId;
 use shim::Zygote;
-use snapshot::{Directories, Snapshotter};
+use snapshot::Snapshotter;
 use tokio::sync::Semaphore;
 
 pub use attach::AttachOptions;
@@ -56,6 +56,7 @@ pub use info::Info;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use request::{ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, SeccompChoice, Security};
 pub use session::{Output, Session};
+pub use snapshot::Choice as SnapshotterChoice;
 pub use start::{Ran, RunOptions, StartOutcome};
 pub use stop::{Condition, StopOutcome};
 
@@ -81,6 +82,8 @@ pub struct EngineConfig {
     pub cgroup_parent: CgroupPath,
     /// Network namespaces kept ready.
     pub network_pool: usize,
+    /// How layers are kept; `None` for what the kernel allows.
+    pub snapshotter: Option<SnapshotterChoice>,
 }
 
 /// The engine. Share it in an [`Arc`].
@@ -121,7 +124,7 @@ impl Engine {
         }
         let store = Arc::new(Store::open(&config.data_root.join("metadata.redb"))?);
         let content = Arc::new(ContentStore::open(&config.data_root.join("content"))?);
-        let layers: Arc<dyn Snapshotter> = Arc::new(Directories::open(&config.data_root)?);
+        let layers = snapshot::open(&config.data_root, config.snapshotter)?;
         let images = Images::open(content, Arc::clone(&layers), Arc::clone(&store), image::Options::default())?;
         let network = Network::open(network::Config {
             bridge: config.bridge.clone(),

@@ -12,6 +12,9 @@ pub enum UnpackError {
     /// The stream cannot be read, or not be decompressed.
     #[error("cannot read the layer")]
     Read(#[source] io::Error),
+    /// The archive itself cannot be written down.
+    #[error("cannot write the layer's archive")]
+    Keep(#[source] io::Error),
     /// The stream is not a whole tar archive.
     #[error("the layer is not a valid archive (at byte {offset})")]
     Format {
@@ -161,6 +164,7 @@ impl Classify for UnpackError {
                 io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => Kind::Corrupt,
                 _ => kind_of_io(source),
             },
+            UnpackError::Keep(source) => kind_of_io(source),
             UnpackError::Format { .. } | UnpackError::Limit { .. } => Kind::Corrupt,
             UnpackError::Refused { source: Refusal::Type(_), .. } => Kind::Unsupported,
             UnpackError::Refused { .. } => Kind::Corrupt,
@@ -178,10 +182,10 @@ impl Classify for UnpackError {
             }
             UnpackError::Refused { .. } => "do not trust this image unless you know why its layer was made like that",
             UnpackError::Limit { .. } => "the layer is larger than any honest image; do not trust it",
-            UnpackError::System { source, .. } if kind_of_io(source) == Kind::NoSpace => {
+            UnpackError::System { source, .. } | UnpackError::Keep(source) if kind_of_io(source) == Kind::NoSpace => {
                 "free some space on the data root's file system, or remove images that are not needed"
             }
-            UnpackError::System { .. } => return None,
+            UnpackError::System { .. } | UnpackError::Keep(_) => return None,
         };
         Some(text.to_owned())
     }

@@ -17,6 +17,7 @@
 mod compression;
 mod error;
 mod header;
+mod index;
 mod metadata;
 mod name;
 mod pax;
@@ -33,6 +34,8 @@ use oci::Digest;
 
 pub use compression::{Compression, Decoder, decompress, detect};
 pub use error::{EntryName, FormatError, Refusal, UnpackError};
+pub use index::{Indexed, Node, NodeId, NodeKind, Nodes, Obstacle, Xattrs, index};
+pub use pax::Time;
 pub use remove::remove_tree;
 
 use reader::{Archive, Entry};

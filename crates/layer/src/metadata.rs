@@ -77,18 +77,28 @@ fn timestamps(time: Time) -> Timestamps {
 }
 
 fn owner(entry: &Entry) -> Result<(Uid, Gid), UnpackError> {
+    ids(entry).map(|(uid, gid)| (Uid::from_raw(uid), Gid::from_raw(gid)))
+}
+
+/// The owner and its group, if they are valid ids.
+pub(crate) fn ids(entry: &Entry) -> Result<(u32, u32), UnpackError> {
     // 2^32 - 1 means "leave it" to the kernel, and is nobody's id.
     let id = |id: u64| u32::try_from(id).ok().filter(|&id| id != u32::MAX);
     match (id(entry.uid), id(entry.gid)) {
-        (Some(uid), Some(gid)) => Ok((Uid::from_raw(uid), Gid::from_raw(gid))),
+        (Some(uid), Some(gid)) => Ok((uid, gid)),
         _ => Err(UnpackError::refused(&entry.name, Refusal::Owner)),
     }
+}
+
+/// Whether the kernel has room for a device's major and minor number (its `MINORBITS` is 20): the rest would be cut off.
+pub(crate) fn is_device((major, minor): (u32, u32)) -> bool {
+    major < 1 << 12 && minor < 1 << 20
 }
 
 /// Whether an image may set this attribute. overlayfs believes its own ones (redirects, metadata-only files, opaque
 /// directories), so an archive that could set them could show a container files of other layers. A SELinux label is
 /// the host's decision.
-fn allowed(name: &[u8]) -> bool {
+pub(crate) fn allowed(name: &[u8]) -> bool {
     !(name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") || name == b"security.selinux")
 }
 

@@ -13,7 +13,7 @@ use crate::error::{FormatError, Refusal};
 use crate::header::Header;
 use crate::pax::{self, Time};
 use crate::sparse::{Map, Region};
-use crate::stream::{BLOCK, Stream};
+use crate::stream::{BLOCK, Keep, Stream};
 use crate::{Limits, UnpackError};
 
 /// What an entry is.
@@ -49,7 +49,7 @@ pub(crate) struct Entry {
 
 /// An archive being read.
 pub(crate) struct Archive<'l, R> {
-    stream: Stream<R>,
+    stream: Stream<'l, R>,
     limits: &'l Limits,
     /// Bytes of the current entry's data still to come.
     data: u64,
@@ -83,13 +83,26 @@ struct PaxSparse {
 
 impl<'l, R: Read> Archive<'l, R> {
     pub(crate) fn new(source: R, limits: &'l Limits) -> Archive<'l, R> {
-        let stream = Stream::new(source, limits);
+        Archive::over(Stream::new(source, None, limits), limits)
+    }
+
+    /// The same; `keep` takes the bytes of the whole stream.
+    pub(crate) fn kept(source: R, keep: Keep<'l>, limits: &'l Limits) -> Archive<'l, R> {
+        Archive::over(Stream::new(source, Some(keep), limits), limits)
+    }
+
+    fn over(stream: Stream<'l, R>, limits: &'l Limits) -> Archive<'l, R> {
         Archive { stream, limits, data: 0, padding: 0, headers: 0, entries: 0, bytes: 0, extended: Extended::default() }
     }
 
     /// Bytes of all files so far.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// How far the stream was read, in bytes: after [`Archive::next`], where the entry's data begins.
+    pub(crate) fn position(&self) -> u64 {
+        self.stream.position()
     }
 
     /// Entries so far.

@@ -13,9 +13,13 @@ pub(crate) const BLOCK: usize = 512;
 /// Small enough for the second-level cache, so that hashing, copying and writing find it there.
 const BUFFER: usize = 128 << 10;
 
+/// Takes the archive's bytes as they come.
+pub(crate) type Keep<'k> = &'k mut dyn FnMut(&[u8]) -> io::Result<()>;
+
 /// A reader that knows where it is, and what it has hashed.
-pub(crate) struct Stream<R> {
+pub(crate) struct Stream<'k, R> {
     source: R,
+    keep: Option<Keep<'k>>,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -26,11 +30,11 @@ pub(crate) struct Stream<R> {
     ended: bool,
 }
 
-impl<R: Read> Stream<R> {
-    pub(crate) fn new(source: R, limits: &Limits) -> Stream<R> {
+impl<'k, R: Read> Stream<'k, R> {
+    pub(crate) fn new(source: R, keep: Option<Keep<'k>>, limits: &Limits) -> Stream<'k, R> {
         let buffer = vec![0; BUFFER];
         let max = limits.max_bytes;
-        Stream { source, buffer, start: 0, end: 0, length: 0, max, hasher: Hasher::new(), ended: false }
+        Stream { source, keep, buffer, start: 0, end: 0, length: 0, max, hasher: Hasher::new(), ended: false }
     }
 
     /// Bytes handed out so far.
@@ -70,7 +74,10 @@ impl<R: Read> Stream<R> {
         if self.length > self.max {
             return Err(UnpackError::Limit { what: "bytes in its archive", limit: self.max });
         }
-        Ok(())
+        match &mut self.keep {
+            Some(keep) => keep(&self.buffer[..self.end]).map_err(UnpackError::Keep),
+            None => Ok(()),
+        }
     }
 
     /// The next block. False when the stream ends exactly here.

@@ -203,8 +203,7 @@ impl<'t> Tree<'t> {
         entry: &Entry,
         file_type: FileType,
     ) -> Result<(), UnpackError> {
-        // What the kernel has room for (its `MINORBITS` is 20): the rest would be cut off.
-        if entry.device.0 >= 1 << 12 || entry.device.1 >= 1 << 20 {
+        if !metadata::is_device(entry.device) {
             return Err(UnpackError::refused(&entry.name, Refusal::Device));
         }
         let device = rustix::fs::makedev(entry.device.0, entry.device.1);

@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::path::{Path, PathBuf};
 
 use errors::{Classify as _, Kind};
-use layer::{FormatError, Limits, Refusal, UnpackError, Unpacked};
+use layer::{FormatError, Indexed, Limits, Refusal, UnpackError, Unpacked};
 use oci::Digest;
 use proptest::prelude::*;
 use support::{Head, Raw, checksum, dump, head, number};
@@ -53,8 +53,24 @@ impl Place {
         result
     }
 
+    /// The same, and the archive's tree put together in memory must come to the same.
+    fn unpack_within(&self, tar: &[u8], limits: &Limits) -> Result<Unpacked, UnpackError> {
+        let empty = std::fs::read_dir(self.root()).unwrap().next().is_none();
+        let result = self.unpack_with(tar, limits);
+        if empty {
+            let mut kept = Vec::new();
+            let indexed = layer::index(tar, limits, |bytes| {
+                kept.extend_from_slice(bytes);
+                Ok(())
+            });
+            assert!(indexed.is_err() || kept == tar, "something was not kept");
+            assert_alike(&result, indexed);
+        }
+        result
+    }
+
     fn unpack(&self, tar: &[u8]) -> Result<Unpacked, UnpackError> {
-        self.unpack_with(tar, &Limits::default())
+        self.unpack_within(tar, &Limits::default())
     }
 
     #[track_caller]
@@ -75,6 +91,20 @@ impl Place {
     }
 }
 
+/// A layer that is kept as its archive is refused for what it would be refused for when it is unpacked.
+fn assert_alike(unpacked: &Result<Unpacked, UnpackError>, indexed: Result<Indexed, UnpackError>) {
+    match (unpacked, indexed) {
+        // It will be unpacked.
+        (_, Ok(Indexed { nodes: Err(_), .. })) => {}
+        (Ok(unpacked), Ok(indexed)) => assert_eq!(*unpacked, indexed.unpacked),
+        (Err(UnpackError::Refused { source: one, .. }), Err(UnpackError::Refused { source: other, .. })) => {
+            assert_eq!(*one, other);
+        }
+        (Err(one), Err(other)) => assert_eq!(one.kind(), other.kind(), "{one:?} and {other:?}"),
+        (one, other) => panic!("unpacked: {one:?}, indexed: {other:?}"),
+    }
+}
+
 /// Whether `path` is a whiteout.
 fn is_whiteout(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_char_device() && meta.rdev() == 0)
@@ -92,7 +122,7 @@ fn absolute_names_are_refused_or_taken_below_the_root() {
     place.refuses(Raw::default().long(b'L', aim.as_bytes()).file("x", b""), Refusal::Absolute);
     let limits = Limits { absolute_names: true, ..Limits::default() };
     let tar = Raw::default().pax(&[("path", aim.as_bytes())]).file("x", b"tame").end();
-    place.unpack_with(&tar[..], &limits).unwrap();
+    place.unpack_within(&tar, &limits).unwrap();
     assert_eq!(place.read(aim.trim_start_matches('/')), "tame");
 }
 
@@ -154,7 +184,7 @@ fn hard_links_stay_inside() {
     place.refuses(Raw::default().hard_link("x", "."), Refusal::HardLink);
     let limits = Limits { absolute_names: true, ..Limits::default() };
     let tar = Raw::default().pax(&[("linkpath", file.as_bytes())]).hard_link("x", "y").end();
-    assert_eq!(place.unpack_with(&tar[..], &limits).unwrap_err().kind(), Kind::Corrupt, "below the root, not there");
+    assert_eq!(place.unpack_within(&tar, &limits).unwrap_err().kind(), Kind::Corrupt, "below the root, not there");
 }
 
 #[test]
@@ -292,13 +322,16 @@ fn an_extended_header_of_gigabytes_is_refused_unread() {
         let error = Place::new().unpack_with(bomb, &Limits::default()).unwrap_err();
         assert!(matches!(error, UnpackError::Limit { what: "bytes in an extended header", .. }), "{error:?}");
         assert!(read < 1 << 20, "{read} bytes were read");
+        let bomb = start.chain(Counted(&mut read, 8 << 30));
+        assert!(matches!(layer::index(bomb, &Limits::default(), |_| Ok(())), Err(UnpackError::Limit { .. })));
+        assert!(read < 2 << 20, "{read} bytes were read");
     }
 }
 
 #[test]
 fn endless_archives_stop_at_the_limits() {
     let limits = Limits { max_entries: 100, max_bytes: 1 << 20, ..Limits::default() };
-    let error = |tar: &[u8]| Place::new().unpack_with(tar, &limits).unwrap_err();
+    let error = |tar: &[u8]| Place::new().unpack_within(tar, &limits).unwrap_err();
     let files: Raw = (0..101).fold(Raw::default(), |raw, i| raw.file(&format!("{i}"), b""));
     assert!(matches!(error(&files.end()), UnpackError::Limit { what: "entries", limit: 100 }));
     let globals: Raw = (0..101).fold(Raw::default(), |raw, _| raw.add(&head(b'g', b"g"), b"6 a=b\n"));
@@ -520,9 +553,9 @@ fn an_archive_cut_anywhere_is_noticed() {
 fn a_missing_end_marker_is_accepted_where_a_digest_vouches() {
     let limits = Limits { end_marker: false, ..Limits::default() };
     let tar = Raw::default().file("a", b"x").0;
-    assert_eq!(Place::new().unpack_with(&tar[..], &limits).unwrap().diff_id, Digest::of(&tar));
-    assert!(Place::new().unpack_with(&tar[..700], &limits).is_err());
-    assert_eq!(Place::new().unpack_with(&b""[..], &limits).unwrap().entries, 0);
+    assert_eq!(Place::new().unpack_within(&tar, &limits).unwrap().diff_id, Digest::of(&tar));
+    assert!(Place::new().unpack_within(&tar[..700], &limits).is_err());
+    assert_eq!(Place::new().unpack_within(&b""[..], &limits).unwrap().entries, 0);
 }
 
 #[test]
@@ -546,7 +579,8 @@ fn a_full_disk_is_no_space() {
         let place = Place::new();
         let size = c"size=256k";
         rustix::mount::mount("tmpfs", place.root(), "tmpfs", rustix::mount::MountFlags::empty(), size).unwrap();
-        let error = place.unpack(&Raw::default().file("a", &vec![1; 1 << 20]).end()).unwrap_err();
+        let tar = Raw::default().file("a", &vec![1; 1 << 20]).end();
+        let error = place.unpack_with(&tar[..], &Limits::default()).unwrap_err();
         assert_eq!(error.kind(), Kind::NoSpace, "{error:?}");
         assert!(errors::chain(&error).contains("\"a\"") && error.hint().is_some(), "{error}");
         rustix::mount::unmount(place.root(), rustix::mount::UnmountFlags::DETACH).unwrap();
@@ -554,6 +588,19 @@ fn a_full_disk_is_no_space() {
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
     }
+}
+
+#[test]
+fn an_archive_that_cannot_be_kept_is_no_fault_of_its_own() {
+    let tar = Raw::default().file("a", &[1; 300 << 10]).end();
+    let mut kept = 0;
+    let full = |bytes: &[u8]| {
+        kept += bytes.len();
+        if kept > 200 << 10 { Err(std::io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    };
+    let error = layer::index(&tar[..], &Limits::default(), full).unwrap_err();
+    assert!(matches!(error, UnpackError::Keep(_)) && error.kind() == Kind::NoSpace, "{error:?}");
+    assert!(error.hint().is_some());
 }
 
 #[test]
@@ -589,7 +636,7 @@ proptest! {
         }
         // Sizes that were hit may ask for large files: they are holes or errors, but keep them small here.
         let limits = Limits { max_bytes: 1 << 24, ..Limits::default() };
-        if let Err(error) = Place::new().unpack_with(&tar[..], &limits) {
+        if let Err(error) = Place::new().unpack_within(&tar, &limits) {
             prop_assert_ne!(error.kind(), Kind::Internal, "{:?}", error);
         }
     }
@@ -616,8 +663,12 @@ proptest! {
                 };
             }
             // On top of what the shorter sequences left: a dirty directory is more dangerous than an empty one.
-            if let Err(error) = place.unpack(&raw.end()) {
+            let tar = raw.end();
+            if let Err(error) = place.unpack(&tar) {
                 prop_assert_eq!(error.kind(), Kind::Corrupt, "{:?}", error);
+            }
+            if step == steps.len() {
+                let _ = Place::new().unpack(&tar);
             }
         }
     }

@@ -1,51 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A directory per layer.
+//! A directory per layer, which works on every kernel.
 //!
-//! ```text
-//! layers/<hex of the diff id>/diff/       the layer, in the form overlayfs reads as a lower directory
-//! layers/<hex of the diff id>/info.json   LayerInfo
-//! layers/.tmp-<pid>-<n>/                  being unpacked or removed; locked by whoever does it
-//! layers/.empty/{0,1}/                    for images without layers, and where overlayfs wants two directories
-//! ```
-//!
-//! A layer appears by one rename, after syncfs(2) on its file system: thousands of small files are on disk sooner by
-//! that than by an fsync each, and the rename itself is then made durable by an fsync of `layers/`. The price is that
-//! what others have written to that file system waits as well.
+//! A layer is synced by syncfs(2) on its file system: thousands of small files are on disk sooner by that than by an
+//! fsync each. The price is that what others have written to that file system waits as well.
 
-use std::collections::{BTreeMap, HashSet};
-use std::io::{Read, Write as _};
+use std::collections::HashSet;
+use std::io::Read;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::path::Path;
+use std::sync::OnceLock;
 
 use layer::Limits;
 use oci::Digest;
-use rustix::fs::{CWD, Dir, FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags};
 
 use crate::error::At as _;
+use crate::index;
 use crate::overlay::{self, Method, Overlay};
+use crate::store::{ARCHIVE, DIFF, DIRECTORY, EMPTY, Form, INDEX, Store};
 use crate::{Description, LayerInfo, MountOptions, SnapshotError, Snapshotter, writable};
 
-const DIFF: &str = "diff";
-const INFO: &str = "info.json";
-const EMPTY: [&str; 2] = [".empty/0", ".empty/1"];
-const TEMPORARY: &str = ".tmp-";
-/// An info file is some sixty bytes.
-const MAX_INFO: u64 = 4096;
-
-const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-
-/// Layers as plain directories.
+/// Layers as plain directories. Those that [`TarIndex`](crate::TarIndex) has kept as archives are mounted as well, if the
+/// kernel can; otherwise they count as absent.
 pub struct Directories {
-    path: PathBuf,
-    layers: OwnedFd,
-    known: RwLock<BTreeMap<Digest, LayerInfo>>,
-    claims: Claims,
-    limits: Limits,
-    next: AtomicU64,
+    pub(crate) store: Store,
+    pub(crate) limits: Limits,
     method: OnceLock<Method>,
+    /// Why layers are not kept as archives, where that was not a choice.
+    reason: Option<String>,
 }
 
 impl Directories {
@@ -58,134 +40,45 @@ impl Directories {
     /// The same, with other limits for archives. Whether they end with a marker is not looked at: a layer's digest
     /// proves that it is whole.
     pub fn with_limits(root: &Path, limits: Limits) -> Result<Directories, SnapshotError> {
-        let path = root.join("layers");
-        make_directory(CWD, &path, &path)?;
-        let layers = rustix::fs::open(&path, DIRECTORY | OFlags::RDONLY, Mode::empty()).at("open", || path.clone())?;
-        for empty in [".empty", EMPTY[0], EMPTY[1]] {
-            make_directory(&layers, Path::new(empty), &path.join(empty))?;
+        let store = Store::open(root)?;
+        if !store.has(Form::Archive) {
+            return Ok(Directories::over(store, limits, None));
         }
-        for empty in EMPTY {
-            let empty_path = || path.join(empty);
-            let fd = rustix::fs::openat(&layers, empty, DIRECTORY | OFlags::RDONLY, Mode::empty());
-            // What a container without any layer sees as the mode of `/`.
-            rustix::fs::fchmod(fd.at("open", empty_path)?, Mode::from_raw_mode(0o755)).at("chmod", empty_path)?;
-        }
-        let directories = Directories {
-            path,
-            layers,
-            known: RwLock::default(),
-            claims: Claims::default(),
-            limits: Limits { end_marker: false, ..limits },
-            next: AtomicU64::new(0),
-            method: OnceLock::new(),
-        };
-        directories.scan()?;
-        Ok(directories)
-    }
-
-    /// Removes leftovers, and learns which layers are here.
-    fn scan(&self) -> Result<(), SnapshotError> {
-        let path = || self.path.clone();
-        let mut known = BTreeMap::new();
-        for entry in Dir::read_from(&self.layers).at("list", path)? {
-            let entry = entry.at("list", path)?;
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            if name.starts_with(TEMPORARY) {
-                self.remove_leftover(name)?;
-            } else if let Ok(diff_id) = format!("sha256:{name}").parse::<Digest>()
-                && let Some(info) = self.read_info(name)
-            {
-                known.insert(diff_id, info);
-            }
-        }
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
-        Ok(())
-    }
-
-    fn remove_leftover(&self, name: &str) -> Result<(), SnapshotError> {
-        let path = || self.path.join(name);
-        let leftover = match rustix::fs::openat(&self.layers, name, DIRECTORY | OFlags::RDONLY, Mode::empty()) {
-            Ok(leftover) => leftover,
-            Err(Errno::NOENT) => return Ok(()),
-            Err(error) => return Err(error).at("open", path),
-        };
-        if rustix::fs::flock(&leftover, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Ok(());
-        }
-        layer::remove_tree(&self.layers, name).at("remove", path)
-    }
-
-    /// None for a layer that cannot be one of ours as they appear: it counts as absent, and is replaced when it is
-    /// unpacked again.
-    fn read_info(&self, name: &str) -> Option<LayerInfo> {
-        let layer = rustix::fs::openat(&self.layers, name, DIRECTORY | OFlags::RDONLY, Mode::empty()).ok()?;
-        rustix::fs::openat(&layer, DIFF, DIRECTORY | OFlags::PATH, Mode::empty()).ok()?;
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&layer, INFO, flags, Mode::empty()).ok()?;
-        let mut json = Vec::new();
-        std::fs::File::from(file).take(MAX_INFO).read_to_end(&mut json).ok()?;
-        serde_json::from_slice(&json).ok()
-    }
-
-    /// A new, locked directory that [`Directories::scan`] leaves alone while it is open, and removes afterwards.
-    fn temporary(&self) -> Result<(OwnedFd, String), SnapshotError> {
-        loop {
-            let name = self.temporary_name();
-            let path = || self.path.join(&name);
-            match rustix::fs::mkdirat(&self.layers, &name, Mode::RWXU) {
-                Ok(()) => {
-                    let directory = rustix::fs::openat(&self.layers, &name, DIRECTORY | OFlags::RDONLY, Mode::empty())
-                        .at("open", path)?;
-                    rustix::fs::flock(&directory, FlockOperation::LockExclusive).at("lock", path)?;
-                    return Ok((directory, name));
-                }
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(error).at("make", path),
-            }
+        match index::probe(&store) {
+            Ok(()) => Ok(Directories::over(store, limits, None)),
+            Err(refusal) => Ok(Directories::without_archives(store, limits, &refusal)),
         }
     }
 
-    fn temporary_name(&self) -> String {
-        format!("{TEMPORARY}{}-{}", std::process::id(), self.next.fetch_add(1, Ordering::Relaxed))
+    /// Over a store whose archives cannot be mounted here.
+    pub(crate) fn without_archives(store: Store, limits: Limits, refusal: &SnapshotError) -> Directories {
+        store.forget(Form::Archive);
+        Directories::over(store, limits, Some(errors::chain(refusal)))
     }
 
-    fn unpack_into(
+    pub(crate) fn over(store: Store, limits: Limits, reason: Option<String>) -> Directories {
+        Directories { store, limits: Limits { end_marker: false, ..limits }, method: OnceLock::new(), reason }
+    }
+
+    /// Unpacks into `directory`, which has that name in the store, and syncs.
+    pub(crate) fn unpack_into(
         &self,
         diff_id: &Digest,
-        tar: &mut dyn Read,
+        tar: impl Read,
         directory: &OwnedFd,
         name: &str,
-    ) -> Result<LayerInfo, SnapshotError> {
-        let path = || self.path.join(name);
+    ) -> Result<(LayerInfo, Form), SnapshotError> {
+        let path = || self.store.path.join(name);
         rustix::fs::mkdirat(directory, DIFF, Mode::RWXU).at("make", path)?;
         let diff = rustix::fs::openat(directory, DIFF, DIRECTORY | OFlags::RDONLY, Mode::empty()).at("open", path)?;
         // What `/` is when the archive does not say. Not by mkdirat: the umask has no say in it.
         rustix::fs::fchmod(&diff, Mode::from_raw_mode(0o755)).at("chmod", path)?;
         let unpacked = layer::unpack(tar, diff.as_fd(), &self.limits)
             .map_err(|source| SnapshotError::Unpack { diff_id: *diff_id, source })?;
-        if unpacked.diff_id != *diff_id {
-            return Err(SnapshotError::Digest { expected: *diff_id, found: unpacked.diff_id });
-        }
-        let info =
-            LayerInfo { size: unpacked.bytes, archive_size: unpacked.archive_bytes, opaque_root: unpacked.opaque_root };
-        let json = serde_json::to_vec(&info).map_err(std::io::Error::from).at("encode", path)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(directory, INFO, flags, Mode::RUSR | Mode::WUSR).at("make", path)?;
-        std::fs::File::from(file).write_all(&json).at("write", path)?;
+        let info = LayerInfo::of(&unpacked, diff_id)?;
+        self.store.describe(directory, name, &info)?;
         rustix::fs::syncfs(directory).at("sync", path)?;
-        Ok(info)
-    }
-
-    /// Gives the layer in `temporary` its name. What had it before was not whole.
-    fn publish(&self, diff_id: &Digest, temporary: &str) -> Result<(), SnapshotError> {
-        let (hex, path) = (diff_id.hex(), || self.path.join(diff_id.hex()));
-        layer::remove_tree(&self.layers, &*hex).at("replace", path)?;
-        rustix::fs::renameat(&self.layers, temporary, &self.layers, &*hex).at("name", path)?;
-        rustix::fs::fsync(&self.layers).at("sync", || self.path.clone())
-    }
-
-    fn info(&self, diff_id: &Digest) -> Option<LayerInfo> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).get(diff_id).copied()
+        Ok((info, Form::Directory))
     }
 
     /// The directories to stack, top first. A layer that occurs twice counts where it is topmost (overlayfs refuses one
@@ -194,11 +87,11 @@ impl Directories {
         let mut seen = HashSet::new();
         let mut lower = Vec::new();
         for diff_id in layers.iter().rev() {
-            let info = self.layer(diff_id)?;
+            let (info, form) = self.store.layer(diff_id)?;
             if !seen.insert(*diff_id) {
                 continue;
             }
-            lower.push(self.open_layer(diff_id)?);
+            lower.push(self.open_layer(diff_id, form)?);
             if info.opaque_root {
                 break;
             }
@@ -206,25 +99,23 @@ impl Directories {
         Ok(lower)
     }
 
-    fn open_layer(&self, diff_id: &Digest) -> Result<OwnedFd, SnapshotError> {
-        let path = format!("{}/{DIFF}", diff_id.hex());
-        match rustix::fs::openat(&self.layers, &path, DIRECTORY | OFlags::PATH, Mode::empty()) {
-            Ok(layer) => Ok(layer),
-            Err(Errno::NOENT) => Err(SnapshotError::NoLayer { diff_id: *diff_id }),
-            Err(error) => Err(error).at("open", || self.path.join(path)),
+    /// The layer's root directory.
+    fn open_layer(&self, diff_id: &Digest, form: Form) -> Result<OwnedFd, SnapshotError> {
+        match form {
+            Form::Directory => self.store.open_in(diff_id, DIFF, DIRECTORY | OFlags::PATH),
+            Form::Archive => {
+                let image = self.store.open_in(diff_id, INDEX, OFlags::RDONLY)?;
+                let archive = self.store.open_in(diff_id, ARCHIVE, OFlags::RDONLY)?;
+                index::mount(&image, &archive)
+            }
         }
     }
 
-    fn open_empty(&self, name: &str) -> Result<OwnedFd, SnapshotError> {
-        rustix::fs::openat(&self.layers, name, DIRECTORY | OFlags::PATH, Mode::empty())
-            .at("open", || self.path.join(name))
-    }
-
-    fn method(&self) -> Result<Method, SnapshotError> {
+    pub(crate) fn method(&self) -> Result<Method, SnapshotError> {
         if let Some(method) = self.method.get() {
             return Ok(*method);
         }
-        let method = overlay::probe(self.open_empty(EMPTY[0])?.as_fd())?;
+        let method = overlay::probe(self.store.open_empty(EMPTY[0])?.as_fd())?;
         Ok(*self.method.get_or_init(|| method))
     }
 
@@ -238,13 +129,13 @@ impl Directories {
     ) -> Result<OwnedFd, SnapshotError> {
         let mut lower = self.lower(layers)?;
         if lower.is_empty() {
-            lower.push(self.open_empty(EMPTY[0])?);
+            lower.push(self.store.open_empty(EMPTY[0])?);
         }
-        let scratch = self.path.join(EMPTY[0]);
+        let scratch = self.store.path.join(EMPTY[0]);
         if options.read_only {
             // Without a writable directory overlayfs wants two others.
             if lower.len() == 1 {
-                lower.push(self.open_empty(EMPTY[1])?);
+                lower.push(self.store.open_empty(EMPTY[1])?);
             }
             let overlay = Overlay { lower: &lower, writable: None, volatile: false, scratch: &scratch };
             return overlay::mount(&overlay, method);
@@ -258,53 +149,23 @@ impl Directories {
 
 impl Snapshotter for Directories {
     fn contains(&self, diff_id: &Digest) -> bool {
-        self.info(diff_id).is_some()
+        self.store.layer(diff_id).is_ok()
     }
 
     fn unpack(&self, diff_id: &Digest, tar: &mut dyn Read) -> Result<LayerInfo, SnapshotError> {
-        let _claim = self.claims.claim(diff_id);
-        if let Some(info) = self.info(diff_id) {
-            return Ok(info);
-        }
-        let (directory, name) = self.temporary()?;
-        let result = self
-            .unpack_into(diff_id, tar, &directory, &name)
-            .and_then(|info| self.publish(diff_id, &name).map(|()| info));
-        match result {
-            Ok(info) => {
-                self.known.write().unwrap_or_else(PoisonError::into_inner).insert(*diff_id, info);
-                Ok(info)
-            }
-            Err(error) => {
-                // The reason it failed matters more than what could not be removed: that is done at the next start.
-                let _: std::io::Result<()> = layer::remove_tree(&self.layers, &*name);
-                Err(error)
-            }
-        }
+        self.store.make(diff_id, |directory, name| self.unpack_into(diff_id, tar, directory, name))
     }
 
     fn layer(&self, diff_id: &Digest) -> Result<LayerInfo, SnapshotError> {
-        self.info(diff_id).ok_or(SnapshotError::NoLayer { diff_id: *diff_id })
+        self.store.layer(diff_id).map(|(info, _)| info)
     }
 
     fn remove_layer(&self, diff_id: &Digest) -> Result<bool, SnapshotError> {
-        let _claim = self.claims.claim(diff_id);
-        let (hex, path) = (diff_id.hex(), || self.path.join(diff_id.hex()));
-        let temporary = self.temporary_name();
-        // First out of sight, in one step; a removal that is interrupted is finished at the next start.
-        match rustix::fs::renameat(&self.layers, &*hex, &self.layers, &temporary) {
-            Ok(()) => {}
-            Err(Errno::NOENT) => return Ok(false),
-            Err(error) => return Err(error).at("remove", path),
-        }
-        let known = self.known.write().unwrap_or_else(PoisonError::into_inner).remove(diff_id);
-        layer::remove_tree(&self.layers, &*temporary).at("remove", path)?;
-        Ok(known.is_some())
+        self.store.remove(diff_id)
     }
 
     fn layers(&self) -> Result<Vec<(Digest, LayerInfo)>, SnapshotError> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(known.iter().map(|(diff_id, info)| (*diff_id, *info)).collect())
+        Ok(self.store.all().into_iter().map(|(diff_id, info, _)| (diff_id, info)).collect())
     }
 
     fn mount(&self, container_dir: &Path, layers: &[Digest], options: MountOptions) -> Result<OwnedFd, SnapshotError> {
@@ -322,54 +183,10 @@ impl Snapshotter for Directories {
             Ok(_) => "by name",
             Err(_) => "not possible",
         };
-        let status = [("Layers", self.path.display().to_string()), ("Overlay", stacking.to_owned())];
-        Description {
-            driver: "directories".to_owned(),
-            status: status.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-        }
-    }
-}
-
-fn make_directory(parent: impl std::os::fd::AsFd, name: &Path, path: &Path) -> Result<(), SnapshotError> {
-    match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(error) => Err(error).at("make", || path.to_owned()),
-    }
-}
-
-/// Which layers somebody is working on.
-#[derive(Default)]
-struct Claims {
-    taken: Mutex<HashSet<Digest>>,
-    released: Condvar,
-}
-
-/// The right to change one layer.
-struct Claim<'c> {
-    claims: &'c Claims,
-    diff_id: Digest,
-}
-
-impl Claims {
-    /// Waits until nobody else has the layer.
-    fn claim(&self, diff_id: &Digest) -> Claim<'_> {
-        let mut taken = self.lock();
-        while !taken.insert(*diff_id) {
-            taken = self.released.wait(taken).unwrap_or_else(PoisonError::into_inner);
-        }
-        Claim { claims: self, diff_id: *diff_id }
-    }
-
-    /// A set of digests is whole whatever panicked while it was locked.
-    fn lock(&self) -> MutexGuard<'_, HashSet<Digest>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        self.claims.lock().remove(&self.diff_id);
-        self.claims.released.notify_all();
+        let mut status = vec![("Layers", self.store.path.display().to_string()), ("Overlay", stacking.to_owned())];
+        status.extend(self.reason.as_ref().map(|reason| ("Archives", format!("not used: {reason}"))));
+        let status = status.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Description { driver: "directories".to_owned(), status }
     }
 }
 

@@ -4,9 +4,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use erofs::WriteError;
 use errors::{Classify, Kind, kind_of_io};
 use layer::UnpackError;
 use oci::Digest;
+use rustix::io::Errno;
 
 /// A failed operation of a snapshotter.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,26 @@ pub enum SnapshotError {
         /// The one asked for.
         diff_id: Digest,
     },
+    /// The index of a layer's archive could not be written.
+    #[error("cannot write the index {path:?}")]
+    WriteIndex {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: WriteError,
+    },
+    /// The kernel refused to mount a layer from its archive.
+    #[error("cannot mount a layer from its archive: {step}{}", if .log.is_empty() { String::new() } else { format!(" ({log})") })]
+    Index {
+        /// The call that failed.
+        step: &'static str,
+        /// What the kernel said about it, where it said something.
+        log: String,
+        /// The error number.
+        #[source]
+        source: io::Error,
+    },
     /// More layers than overlayfs, or this kernel's way of naming them, can stack.
     #[error("{count} layers are too many: this kernel can stack {max}")]
     TooManyLayers {
@@ -74,9 +96,13 @@ impl Classify for SnapshotError {
             SnapshotError::Digest { .. } => Kind::Corrupt,
             SnapshotError::NoLayer { .. } => Kind::NotFound,
             SnapshotError::TooManyLayers { .. } => Kind::Unsupported,
-            SnapshotError::Mount { source, .. } => {
-                match source.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
-                    Some(rustix::io::Errno::NODEV | rustix::io::Errno::NOSYS) => Kind::Unsupported,
+            SnapshotError::WriteIndex { source: WriteError::Io(source), .. } => kind_of_io(source),
+            SnapshotError::WriteIndex { source: WriteError::TooLarge, .. } => Kind::Unsupported,
+            // The tree was checked when it was made.
+            SnapshotError::WriteIndex { source: WriteError::Inode { .. }, .. } => Kind::Internal,
+            SnapshotError::Mount { source, .. } | SnapshotError::Index { source, .. } => {
+                match source.raw_os_error().map(Errno::from_raw_os_error) {
+                    Some(Errno::NODEV | Errno::NOSYS | Errno::NOTBLK | Errno::OPNOTSUPP) => Kind::Unsupported,
                     _ => kind_of_io(source),
                 }
             }
@@ -86,11 +112,16 @@ impl Classify for SnapshotError {
     fn hint(&self) -> Option<String> {
         match self {
             SnapshotError::Unpack { source, .. } => source.hint(),
-            SnapshotError::System { source, .. } if kind_of_io(source) == Kind::NoSpace => {
+            SnapshotError::System { source, .. } | SnapshotError::WriteIndex { source: WriteError::Io(source), .. }
+                if kind_of_io(source) == Kind::NoSpace =>
+            {
                 Some("free some space on that file system, or remove images and containers that are not needed".into())
             }
             SnapshotError::Digest { .. } => Some("fetch or export the image again; its content was changed".into()),
             SnapshotError::NoLayer { .. } => Some("pull or import the image again".into()),
+            SnapshotError::Index { .. } => {
+                Some("start the daemon with --snapshotter directories: layers are then unpacked".into())
+            }
             SnapshotError::Mount { .. } if self.kind() == Kind::Unsupported => {
                 Some("load the overlay module: modprobe overlay".into())
             }

@@ -2,15 +2,21 @@
 //! Snapshots: unpacked layers, shared read-only, under a container's own writable directory.
 //!
 //! [`Snapshotter`] is what the rest of Corten knows; how layers are kept is an implementation's affair.
-//! [`Directories`] keeps each as a plain directory, which works on every kernel. `tests/conformance.rs` says what any
-//! implementation owes.
+//! [`TarIndex`] keeps each as its archive, and mounts it; [`Directories`] keeps each as a plain directory, which works on
+//! every kernel. [`open`] chooses. `tests/conformance.rs` says what any implementation owes.
 //!
 //! **Architecture Invariant:** a layer is visible only when it is whole, verified and on disk. A container's root is
 //! handed out as the descriptor of a detached mount: this crate puts nothing into anybody's mount table.
 
+mod archive;
+mod choice;
+mod claims;
 mod directories;
 mod error;
+mod index;
 mod overlay;
+mod store;
+mod tar_index;
 mod writable;
 
 use std::io::Read;
@@ -20,8 +26,10 @@ use std::path::Path;
 use oci::Digest;
 use serde::{Deserialize, Serialize};
 
+pub use choice::{Choice, open};
 pub use directories::Directories;
 pub use error::SnapshotError;
+pub use tar_index::TarIndex;
 
 /// What is known of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +41,17 @@ pub struct LayerInfo {
     /// It hides the layers below it entirely.
     #[serde(default)]
     pub opaque_root: bool,
+}
+
+impl LayerInfo {
+    /// What an archive held that is to be the layer `diff_id`.
+    fn of(unpacked: &layer::Unpacked, diff_id: &Digest) -> Result<LayerInfo, SnapshotError> {
+        if unpacked.diff_id != *diff_id {
+            return Err(SnapshotError::Digest { expected: *diff_id, found: unpacked.diff_id });
+        }
+        let (size, archive_size) = (unpacked.bytes, unpacked.archive_bytes);
+        Ok(LayerInfo { size, archive_size, opaque_root: unpacked.opaque_root })
+    }
 }
 
 /// How a container's root is to be mounted. The default: writable, and safe from power cuts as far as its file system is.

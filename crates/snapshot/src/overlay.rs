@@ -224,8 +224,8 @@ fn joined(lower: &[OwnedFd]) -> String {
     lower.iter().map(name).collect::<Vec<_>>().join(":")
 }
 
-/// A name of an open directory, for as long as it is open.
-fn name(directory: impl AsFd) -> String {
+/// A name of an open file or directory, for as long as it is open.
+pub(crate) fn name(directory: impl AsFd) -> String {
     format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd())
 }
 
@@ -234,7 +234,7 @@ fn failed(step: &'static str, error: Errno) -> SnapshotError {
 }
 
 /// The last thing the kernel wrote about the context. Each read gives one message; none is left in the end.
-fn log(context: &OwnedFd) -> String {
+pub(crate) fn log(context: &OwnedFd) -> String {
     let mut last = String::new();
     let mut buffer = [0; 512];
     while let Ok(length) = rustix::io::read(context, &mut buffer) {

@@ -9,13 +9,19 @@ use std::path::Path;
 
 use errors::{Classify as _, Kind};
 use oci::Digest;
-use snapshot::{Directories, MountOptions, Snapshotter};
+use snapshot::{Directories, MountOptions, Snapshotter, TarIndex};
 use support::{Layer, in_mount};
 
 #[test]
 fn directories_conform() {
     let root = tempfile::tempdir().unwrap();
     conforms(&Directories::open(root.path()).unwrap());
+}
+
+#[test]
+fn the_tar_index_conforms() {
+    let root = tempfile::tempdir().unwrap();
+    conforms(&TarIndex::open(root.path()).expect("this test needs a kernel that mounts EROFS from files"));
 }
 
 /// The suite. `store` is empty, and is empty again afterwards.

@@ -37,6 +37,7 @@ const ROOMS: &[(&str, Row)] = &[
     ("registry-server", Storage),
     ("snapshot", Storage),
     ("layer", Storage),
+    ("erofs", Storage),
     ("content", Storage),
     ("metadata", Storage),
     ("network", Network),
@@ -114,7 +115,7 @@ const PROHIBITIONS: &[Prohibition] = &[
         why: "it speaks to the daemon over its socket, as any API caller",
     },
     Prohibition {
-        rooms: &["oci", "api-types", "dockerfile", "compose-spec", "seccomp", "errors"],
+        rooms: &["oci", "api-types", "erofs", "dockerfile", "compose-spec", "seccomp", "errors"],
         reach: Reach::Linked,
         crates: &["tokio", "rustix", "nix", "libc", "mio", "sys"],
         why: "it does no input or output",

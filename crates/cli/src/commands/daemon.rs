@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use cgroup::CgroupPath;
 use clap::ValueEnum;
 use client::{DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, socket_of};
-use engine::{Engine, EngineConfig};
+use engine::{Engine, EngineConfig, SnapshotterChoice};
 use errors::{Kind, kind_of_io};
 use shim::Zygote;
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,6 +52,26 @@ pub(crate) struct Args {
     /// Where to write the process id [default: corten.pid in the exec root]
     #[arg(short, long, value_name = "FILE")]
     pidfile: Option<PathBuf>,
+    /// How layers are kept [default: tar-index where the kernel can mount it]
+    #[arg(long, value_name = "NAME")]
+    snapshotter: Option<Snapshotter>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Snapshotter {
+    /// Each as a directory: on every kernel.
+    Directories,
+    /// Each as its archive with an index that is mounted: from Linux 6.15 on.
+    TarIndex,
+}
+
+impl From<Snapshotter> for SnapshotterChoice {
+    fn from(snapshotter: Snapshotter) -> SnapshotterChoice {
+        match snapshotter {
+            Snapshotter::Directories => SnapshotterChoice::Directories,
+            Snapshotter::TarIndex => SnapshotterChoice::TarIndex,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -154,6 +174,7 @@ async fn serve(args: Args, places: Places, zygote: Zygote) -> Result<(), Failure
             table,
             cgroup_parent: args.cgroup_parent,
             network_pool: NETWORK_POOL,
+            snapshotter: args.snapshotter.map(SnapshotterChoice::from),
         },
         zygote,
     )?;
@@ -222,7 +243,9 @@ mod tests {
 
     #[test]
     fn flags_are_checked() {
-        for flags in [["--cgroup-parent", "/.."], ["--log-level", "chatty"], ["--nonsense", "x"]] {
+        for flags in
+            [["--cgroup-parent", "/.."], ["--log-level", "chatty"], ["--snapshotter", "btrfs"], ["--nonsense", "x"]]
+        {
             assert!(Line::try_parse_from(["daemon", flags[0], flags[1]]).is_err(), "{flags:?}");
         }
     }

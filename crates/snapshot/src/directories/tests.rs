@@ -25,7 +25,8 @@ fn names(mount: OwnedFd, write: Option<&'static str>) -> Vec<String> {
         sys::namespace::unshare(sys::process::CloneFlags::NEWNS).expect("this test needs root");
         rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
         let target = tempfile::tempdir().unwrap();
-        rustix::mount::move_mount(&mount, "", CWD, target.path(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).unwrap();
+        rustix::mount::move_mount(&mount, "", rustix::fs::CWD, target.path(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+            .unwrap();
         if let Some(name) = write {
             std::fs::write(target.path().join(name), b"").unwrap();
         }
@@ -86,7 +87,7 @@ fn leftovers_are_removed_and_what_is_being_unpacked_is_not() {
     store.unpack(&diff_id, &mut &tar[..]).unwrap();
     let left = root.path().join("layers/.tmp-1-1");
     std::fs::create_dir_all(left.join("diff/deep/er")).unwrap();
-    let (alive, name) = store.temporary().unwrap();
+    let (alive, name) = store.store.temporary().unwrap();
     let again = Directories::open(root.path()).unwrap();
     assert!(!left.exists());
     assert!(root.path().join("layers").join(&name).exists());
