@@ -10,6 +10,7 @@
 mod convert;
 mod error;
 mod extract;
+mod filters;
 mod hijack;
 mod routes;
 mod server;

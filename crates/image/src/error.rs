@@ -148,6 +148,9 @@ pub enum ImageError {
     /// A text that is no platform.
     #[error("{0:?} is not a platform: expected OS/ARCHITECTURE[/VARIANT], for example linux/arm64")]
     PlatformText(String),
+    /// A pattern for names that breaks the grammar.
+    #[error("{0:?} is not a pattern: `*`, `?`, `[a-z]` and `\\` for the next character are known")]
+    Pattern(String),
     /// A container needs the image.
     #[error("image {image} is used by {} container {container}", if *.running { "the running" } else { "the stopped" })]
     InUse {
@@ -222,6 +225,7 @@ impl Classify for ImageError {
             | ImageError::DigestName { .. }
             | ImageError::Ambiguous { .. }
             | ImageError::PlatformText(_)
+            | ImageError::Pattern(_)
             | ImageError::Change { .. } => Kind::InvalidArgument,
             ImageError::NotFound { .. } => Kind::NotFound,
             ImageError::Registry(source) => source.kind(),

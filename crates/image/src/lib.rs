@@ -15,6 +15,8 @@ mod document;
 mod embedded;
 mod error;
 mod fetch;
+mod filter;
+mod history;
 mod import;
 mod locks;
 mod platform;
@@ -37,6 +39,8 @@ use tokio::sync::Semaphore;
 
 pub use embedded::EMBEDDED_NAME;
 pub use error::{ImageError, WrongPlatform};
+pub use filter::Filters;
+pub use history::Instruction;
 pub use platform::Platform;
 pub use progress::{Event, Progress, Quiet, Status};
 pub use remove::{ImageUser, Removed};
@@ -71,6 +75,10 @@ pub struct Image {
     pub id: Digest,
     /// The digest of its manifest. Two registries may hold one image under two manifests, packed differently.
     pub manifest: Digest,
+    /// The media type of its manifest, as it came.
+    pub manifest_type: String,
+    /// Bytes of its manifest.
+    pub manifest_size: u64,
     /// All its names, with a tag or with a digest, sorted.
     pub names: Vec<ImageRef>,
     /// What registries call it: each name's repository with the digest that the registry gave for it.
@@ -79,6 +87,8 @@ pub struct Image {
     pub config: ImageConfiguration,
     /// The diff IDs of its layers, bottom first: what a snapshotter mounts.
     pub layers: Vec<Digest>,
+    /// The size of each layer's files, in bytes and in the same order.
+    pub layer_sizes: Vec<u64>,
     /// The size of its unpacked layers, in bytes.
     pub size: u64,
     /// When it was made, as its configuration says (RFC 3339).

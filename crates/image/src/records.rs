@@ -69,10 +69,13 @@ impl ImageRecord {
         Image {
             id: self.id,
             manifest: self.manifest,
+            manifest_type: self.media_type.clone(),
+            manifest_size: self.manifest_size,
             names: own,
             repo_digests: repo_digests.into_iter().collect(),
             config: self.config.clone(),
             layers: self.layers.iter().map(|layer| layer.diff_id).collect(),
+            layer_sizes: self.layers.iter().map(|layer| layer.size).collect(),
             size: self.layers.iter().map(|layer| layer.size).sum(),
             created: self.config.created().clone(),
         }

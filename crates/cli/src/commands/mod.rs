@@ -5,6 +5,8 @@ pub(crate) mod attach;
 pub(crate) mod create;
 pub(crate) mod daemon;
 pub(crate) mod exec;
+pub(crate) mod history;
+pub(crate) mod image;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod info;
@@ -18,6 +20,7 @@ pub(crate) mod rmi;
 pub(crate) mod run;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod tag;
 pub(crate) mod version;
 pub(crate) mod wait;
 

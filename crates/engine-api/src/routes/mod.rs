@@ -45,7 +45,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/images/json", get(images::list))
         .route("/images/create", post(pull::create))
         // An image's name may have slashes.
-        .route("/images/{*name}", get(images::inspect).delete(images::remove))
+        .route("/images/{*name}", get(images::about).post(images::act).delete(images::remove))
         .route(api_types::RUN_ROUTE, post(corten::run))
         .route("/corten/v1/containers/{name}/exec", post(corten::exec))
         .route("/corten/v1/containers/{name}/attach", post(corten::attach))

@@ -41,7 +41,7 @@ pub(crate) async fn create(
 }
 
 /// `name` with `tag`, which may be a digest.
-fn reference(name: &str, tag: Option<&str>) -> Result<ImageRef, ApiError> {
+pub(crate) fn reference(name: &str, tag: Option<&str>) -> Result<ImageRef, ApiError> {
     Ok(match tag {
         None => name.parse()?,
         Some(digest) if digest.contains(':') => format!("{name}@{digest}").parse()?,
