@@ -2,7 +2,7 @@
 //! What can be asked about images. `name` is a name with or without tag, a digest, or an image's id.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 
 use api_types::ProgressLine;
 use api_types::docker::{ImageDeleteResponseItem, ImageHistoryResponseItem, ImageInspect, ImageSummary};
@@ -95,6 +95,51 @@ impl Client {
     pub async fn tag_image(&self, name: &str, new: &str) -> Result<(), ClientError> {
         let path = Path::new(format!("/images/{}/tag", encode(name))).with("repo", new).into_string();
         self.send(Method::POST, &path, RequestBody::Empty).await.map(drop)
+    }
+
+    /// Write an archive of the images `names` to `out`: an OCI image layout that `docker load` reads, too.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses; the archive is cut off, or cannot be written.
+    pub async fn save_images(
+        &self,
+        names: &[String],
+        platform: Option<&str>,
+        out: &mut impl Write,
+    ) -> Result<(), ClientError> {
+        let mut path = Path::new("/images/get").with_some("platform", platform);
+        for name in names {
+            path = path.with("names", name);
+        }
+        self.download(&path.into_string(), out).await
+    }
+
+    /// Load the images of an archive (plain, gzip or zstd), of which `progress` tells.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses: the archive is truncated, hostile, holds no image, or cannot be read.
+    pub async fn load_images(
+        &self,
+        archive: impl Read + Send + 'static,
+        platform: Option<&str>,
+        progress: impl FnMut(ProgressLine),
+    ) -> Result<(), ClientError> {
+        let path = Path::new("/images/load").with_some("platform", platform).into_string();
+        let response = self.send(Method::POST, &path, RequestBody::reader(archive)).await?;
+        follow(&path, response, progress).await
+    }
+
+    /// Write the answer to a `GET` to `out` as it comes.
+    pub(crate) async fn download(&self, path: &str, out: &mut impl Write) -> Result<(), ClientError> {
+        let response = self.send(Method::GET, path, RequestBody::Empty).await?;
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| ClientError::CutOff { path: path.to_owned() })?;
+            if let Ok(data) = frame.into_data() {
+                out.write_all(&data).map_err(ClientError::Write)?;
+            }
+        }
+        out.flush().map_err(ClientError::Write)
     }
 
     /// Remove a name of an image, and the image with its last name.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Images: names, pull, import, removal, and the embedded image.
+//! Images: names, pull, import, save, load, removal, and the embedded image.
 //!
 //! An image is here when three things are: its documents and blobs in the content store, its layers unpacked by the
 //! snapshotter, and a record of it in the metadata. They come in that order and go in the reverse one, so that whatever
@@ -18,6 +18,7 @@ mod fetch;
 mod filter;
 mod history;
 mod import;
+mod load;
 mod locks;
 mod platform;
 mod progress;
@@ -25,6 +26,7 @@ mod pull;
 mod records;
 mod references;
 mod remove;
+mod save;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,9 +43,11 @@ pub use embedded::EMBEDDED_NAME;
 pub use error::{ImageError, WrongPlatform};
 pub use filter::Filters;
 pub use history::Instruction;
+pub use load::{LoadError, Loaded};
 pub use platform::Platform;
 pub use progress::{Event, Progress, Quiet, Status};
 pub use remove::{ImageUser, Removed};
+pub use save::Saving;
 
 use embedded::Embedded;
 use locks::Locks;

@@ -243,6 +243,22 @@ impl Inner {
         self.write_index(&pins)
     }
 
+    /// Records an image whose content is all here, under any number of names. Durable when this returns.
+    pub(crate) fn put_loaded(&self, record: &ImageRecord, names: &BTreeSet<ImageRef>) -> Result<(), ImageError> {
+        let pins = self.references.lock();
+        self.metadata.write(Durability::Synced, |tx| {
+            // One that is known keeps what only its record knows.
+            if tx.get::<ImageRecord>(IMAGES, &record.manifest.to_string())?.is_none() {
+                tx.put(IMAGES, &record.manifest.to_string(), record)?;
+            }
+            for name in names {
+                tx.put(NAMES, &name.canonical(), &NameRecord { manifest: record.manifest, source: None })?;
+            }
+            Ok::<(), ImageError>(())
+        })?;
+        self.write_index(&pins)
+    }
+
     /// Gives an image that is here one more name. Durable when this returns.
     pub(crate) fn put_name(&self, name: &ImageRef, manifest: Digest, source: Option<Digest>) -> Result<(), ImageError> {
         let pins = self.references.lock();

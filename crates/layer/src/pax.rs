@@ -5,11 +5,11 @@ use crate::error::FormatError;
 
 /// A time as the kernel takes it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Time {
+pub struct Time {
     /// Seconds since 1970; may be negative.
-    pub(crate) seconds: i64,
+    pub seconds: i64,
     /// 0 to 999,999,999, forward from `seconds`.
-    pub(crate) nanoseconds: u32,
+    pub nanoseconds: u32,
 }
 
 /// Iterates over the records of `header`: key and value.

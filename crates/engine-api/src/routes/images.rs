@@ -15,6 +15,7 @@ use crate::convert::from_image;
 use crate::error::ApiError;
 use crate::extract::Parameters;
 use crate::filters::Filters;
+use crate::routes::archives;
 use crate::routes::pull::reference;
 
 /// Run `work`, which reads files, on a thread that may block.
@@ -38,9 +39,16 @@ pub(crate) async fn list(
 }
 
 /// `GET /images/NAME/…`: a name may have slashes, so what is asked about it is told by the path's end.
-pub(crate) async fn about(State(engine): State<Arc<Engine>>, Path(path): Path<String>) -> Result<Response, ApiError> {
+pub(crate) async fn about(
+    State(engine): State<Arc<Engine>>,
+    Path(path): Path<String>,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
     let no_route = || ApiError::NoRoute(format!("GET /images/{path}"));
     let (name, question) = path.rsplit_once('/').ok_or_else(no_route)?;
+    if question == "get" {
+        return archives::save_named(&engine, vec![name.to_owned()], &parameters).await;
+    }
     let (images, name) = (engine.images().clone(), name.to_owned());
     let image = move || blocking("look up an image", move || images.resolve(&name));
     match question {
