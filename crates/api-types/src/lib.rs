@@ -179,6 +179,9 @@ pub struct ProgressLine {
     /// What is being done, or was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
+    /// Text to be shown as it is, where there is nothing else to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
     /// How far it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_detail: Option<ProgressDetail>,

@@ -2,6 +2,7 @@
 //! `corten`, one binary with several hats. Which one is decided here, before anything is set up: the zygote, the OCI
 //! runtime and `corten/hello` pay for none of the command line's parts.
 
+mod archive_file;
 mod cli;
 mod commands;
 mod detach_keys;

@@ -67,6 +67,15 @@ pub enum ClientError {
         #[source]
         source: hyper::Error,
     },
+    /// An archive that the daemon sends ends before its end.
+    #[error("{path}: the daemon broke the archive off")]
+    CutOff {
+        /// The request's path.
+        path: String,
+    },
+    /// An archive cannot be written to where it goes.
+    #[error("cannot write the archive")]
+    Write(#[source] io::Error),
     /// The answer is not what the route answers.
     #[error("{method} {path}: the daemon's answer is not understood")]
     Malformed {
@@ -127,6 +136,8 @@ impl Classify for ClientError {
                 }
             }
             ClientError::Answered(report) => report.kind,
+            ClientError::Write(source) => kind_of_io(source),
+            ClientError::CutOff { .. } => Kind::Internal,
             ClientError::Start { .. } | ClientError::Http { .. } | ClientError::Stream(_) => Kind::Unavailable,
             ClientError::Malformed { .. }
             | ClientError::Encode(_)
@@ -152,6 +163,7 @@ impl Classify for ClientError {
             }),
             ClientError::Start { log, .. } => Some(format!("what the daemon wrote is in {}", log.display())),
             ClientError::Answered(report) => report.hint.clone(),
+            ClientError::CutOff { .. } => Some("the daemon's log says why".into()),
             ClientError::Malformed { .. }
             | ClientError::NotUpgraded { .. }
             | ClientError::Frame(_)

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What can be asked about images. `name` is a name with or without tag, a digest, or an image's id.
 
-use std::io::Read;
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
 
 use api_types::ProgressLine;
-use api_types::docker::{ImageDeleteResponseItem, ImageInspect, ImageSummary};
+use api_types::docker::{ImageDeleteResponseItem, ImageHistoryResponseItem, ImageInspect, ImageSummary};
 use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Response};
 use http_body_util::BodyExt;
@@ -19,12 +20,12 @@ use crate::url::{Path, encode};
 const LONGEST_LINE: usize = 1 << 20;
 
 impl Client {
-    /// The images there are.
+    /// The images there are; of them those that `filters` (pairs of a name and a value) let through.
     ///
     /// # Errors
     /// The daemon cannot be reached, or refuses.
-    pub async fn list_images(&self, all: bool) -> Result<Vec<ImageSummary>, ClientError> {
-        let path = Path::new("/images/json").with_flag("all", all).into_string();
+    pub async fn list_images(&self, all: bool, filters: &[Filter]) -> Result<Vec<ImageSummary>, ClientError> {
+        let path = Path::new("/images/json").with_flag("all", all).with_some("filters", json(filters)).into_string();
         self.json(Method::GET, &path, RequestBody::Empty).await
     }
 
@@ -79,6 +80,68 @@ impl Client {
         follow(&path, response, progress).await
     }
 
+    /// How an image was made, the last step first.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn image_history(&self, name: &str) -> Result<Vec<ImageHistoryResponseItem>, ClientError> {
+        self.json(Method::GET, &format!("/images/{}/history", encode(name)), RequestBody::Empty).await
+    }
+
+    /// Give an image the further name `new`, with or without a tag.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn tag_image(&self, name: &str, new: &str) -> Result<(), ClientError> {
+        let path = Path::new(format!("/images/{}/tag", encode(name))).with("repo", new).into_string();
+        self.send(Method::POST, &path, RequestBody::Empty).await.map(drop)
+    }
+
+    /// Write an archive of the images `names` to `out`: an OCI image layout that `docker load` reads, too.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses; the archive is cut off, or cannot be written.
+    pub async fn save_images(
+        &self,
+        names: &[String],
+        platform: Option<&str>,
+        out: &mut impl Write,
+    ) -> Result<(), ClientError> {
+        let mut path = Path::new("/images/get").with_some("platform", platform);
+        for name in names {
+            path = path.with("names", name);
+        }
+        self.download(&path.into_string(), out).await
+    }
+
+    /// Load the images of an archive (plain, gzip or zstd), of which `progress` tells.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses: the archive is truncated, hostile, holds no image, or cannot be read.
+    pub async fn load_images(
+        &self,
+        archive: impl Read + Send + 'static,
+        platform: Option<&str>,
+        progress: impl FnMut(ProgressLine),
+    ) -> Result<(), ClientError> {
+        let path = Path::new("/images/load").with_some("platform", platform).into_string();
+        let response = self.send(Method::POST, &path, RequestBody::reader(archive)).await?;
+        follow(&path, response, progress).await
+    }
+
+    /// Write the answer to a `GET` to `out` as it comes.
+    pub(crate) async fn download(&self, path: &str, out: &mut impl Write) -> Result<(), ClientError> {
+        let response = self.send(Method::GET, path, RequestBody::Empty).await?;
+        let mut body = response.into_body();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|_| ClientError::CutOff { path: path.to_owned() })?;
+            if let Ok(data) = frame.into_data() {
+                out.write_all(&data).map_err(ClientError::Write)?;
+            }
+        }
+        out.flush().map_err(ClientError::Write)
+    }
+
     /// Remove a name of an image, and the image with its last name.
     ///
     /// # Errors
@@ -93,6 +156,19 @@ impl Client {
         let path = path.with_flag("noprune", noprune).into_string();
         self.json(Method::DELETE, &path, RequestBody::Empty).await
     }
+}
+
+/// One filter of a listing: its name and the value it must have.
+pub type Filter = (String, String);
+
+/// Filters as the daemon reads them; `None` for none.
+fn json(filters: &[Filter]) -> Option<String> {
+    let mut named: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (name, value) in filters {
+        named.entry(name).or_default().push(value);
+    }
+    // A map of strings always becomes JSON.
+    (!named.is_empty()).then(|| serde_json::to_string(&named).unwrap_or_default())
 }
 
 /// Hand each line of progress on; the line that says that it failed is the error.

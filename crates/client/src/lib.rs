@@ -22,6 +22,7 @@ mod url;
 pub use containers::{ListOptions, LogOptions, RunAnswer, WaitCondition};
 pub use endpoint::{DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, Endpoint, socket_of};
 pub use error::ClientError;
+pub use images::Filter;
 pub use logs::{LogStream, Output};
 pub use session::{Event, Exit, Session, SessionReader, SessionWriter, Started};
 pub use transport::Client;

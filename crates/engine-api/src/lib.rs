@@ -8,11 +8,14 @@
 //! **Architecture Invariant:** no logic. A route that needs some belongs into the engine.
 
 mod convert;
+mod download;
 mod error;
 mod extract;
+mod filters;
 mod hijack;
 mod routes;
 mod server;
+mod upload;
 mod version;
 
 pub use error::ApiError;

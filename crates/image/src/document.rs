@@ -115,15 +115,14 @@ pub(crate) fn config(
     if diff_ids.len() != manifest.layers.len() {
         return Err(inconsistent(image, "its manifest and its configuration differ in the number of layers"));
     }
-    let platform = Platform {
-        os: config.os().to_string(),
-        architecture: config.architecture().to_string(),
-        variant: config.variant().clone(),
-    };
-    if !platform.serves(wanted) {
-        return Err(wrong_platform(image, wanted, vec![platform]));
-    }
+    serves(image, &config, wanted)?;
     Ok((config, diff_ids))
+}
+
+/// Refuses a configuration that is not for `wanted`.
+pub(crate) fn serves(image: &str, config: &ImageConfiguration, wanted: &Platform) -> Result<(), ImageError> {
+    let platform = Platform::of(config);
+    if platform.serves(wanted) { Ok(()) } else { Err(wrong_platform(image, wanted, vec![platform])) }
 }
 
 /// A configuration and its diff IDs.

@@ -12,6 +12,7 @@ use oci::{Digest, ReferenceError};
 use registry_client::RegistryError;
 use snapshot::SnapshotError;
 
+use crate::load::LoadError;
 use crate::platform::Platform;
 
 /// Why an image could not be had, made or removed.
@@ -148,6 +149,9 @@ pub enum ImageError {
     /// A text that is no platform.
     #[error("{0:?} is not a platform: expected OS/ARCHITECTURE[/VARIANT], for example linux/arm64")]
     PlatformText(String),
+    /// A pattern for names that breaks the grammar.
+    #[error("{0:?} is not a pattern: `*`, `?`, `[a-z]` and `\\` for the next character are known")]
+    Pattern(String),
     /// A container needs the image.
     #[error("image {image} is used by {} container {container}", if *.running { "the running" } else { "the stopped" })]
     InUse {
@@ -174,6 +178,21 @@ pub enum ImageError {
         /// Why not.
         why: &'static str,
     },
+    /// What is saved or exported cannot be written to where it goes.
+    #[error("cannot write the archive")]
+    Output(#[source] io::Error),
+    /// A blob cannot be read back.
+    #[error("cannot read blob {digest}")]
+    ReadBlob {
+        /// The blob.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// An archive of images cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// What is imported cannot be read.
     #[error("cannot read the archive")]
     Input(#[source] io::Error),
@@ -222,6 +241,7 @@ impl Classify for ImageError {
             | ImageError::DigestName { .. }
             | ImageError::Ambiguous { .. }
             | ImageError::PlatformText(_)
+            | ImageError::Pattern(_)
             | ImageError::Change { .. } => Kind::InvalidArgument,
             ImageError::NotFound { .. } => Kind::NotFound,
             ImageError::Registry(source) => source.kind(),
@@ -232,6 +252,8 @@ impl Classify for ImageError {
                 source.kind()
             }
             ImageError::Archive(source) => source.kind(),
+            ImageError::Load(source) => source.kind(),
+            ImageError::Output(source) | ImageError::ReadBlob { source, .. } => kind_of_io(source),
             ImageError::Decompress { source, .. } | ImageError::Input(source) => match kind_of_io(source) {
                 // Decoders say so of bytes that are not what they should be.
                 Kind::Internal | Kind::InvalidArgument => Kind::Corrupt,
@@ -264,6 +286,7 @@ impl Classify for ImageError {
             ImageError::Metadata(source) => source.hint(),
             ImageError::Layer { source, .. } | ImageError::RemoveLayer { source, .. } => source.hint(),
             ImageError::Archive(source) => source.hint(),
+            ImageError::Load(source) => source.hint(),
             ImageError::Platform(wrong) if wrong.wanted == wrong.host => Some(format!(
                 "this host is {}; an image for another platform can be stored with --platform {}, not run",
                 wrong.host,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Images: names, pull, import, removal, and the embedded image.
+//! Images: names, pull, import, save, load, removal, and the embedded image.
 //!
 //! An image is here when three things are: its documents and blobs in the content store, its layers unpacked by the
 //! snapshotter, and a record of it in the metadata. They come in that order and go in the reverse one, so that whatever
@@ -15,7 +15,10 @@ mod document;
 mod embedded;
 mod error;
 mod fetch;
+mod filter;
+mod history;
 mod import;
+mod load;
 mod locks;
 mod platform;
 mod progress;
@@ -23,6 +26,7 @@ mod pull;
 mod records;
 mod references;
 mod remove;
+mod save;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,9 +41,13 @@ use tokio::sync::Semaphore;
 
 pub use embedded::EMBEDDED_NAME;
 pub use error::{ImageError, WrongPlatform};
+pub use filter::Filters;
+pub use history::Instruction;
+pub use load::{LoadError, Loaded};
 pub use platform::Platform;
 pub use progress::{Event, Progress, Quiet, Status};
 pub use remove::{ImageUser, Removed};
+pub use save::Saving;
 
 use embedded::Embedded;
 use locks::Locks;
@@ -71,6 +79,10 @@ pub struct Image {
     pub id: Digest,
     /// The digest of its manifest. Two registries may hold one image under two manifests, packed differently.
     pub manifest: Digest,
+    /// The media type of its manifest, as it came.
+    pub manifest_type: String,
+    /// Bytes of its manifest.
+    pub manifest_size: u64,
     /// All its names, with a tag or with a digest, sorted.
     pub names: Vec<ImageRef>,
     /// What registries call it: each name's repository with the digest that the registry gave for it.
@@ -79,6 +91,8 @@ pub struct Image {
     pub config: ImageConfiguration,
     /// The diff IDs of its layers, bottom first: what a snapshotter mounts.
     pub layers: Vec<Digest>,
+    /// The size of each layer's files, in bytes and in the same order.
+    pub layer_sizes: Vec<u64>,
     /// The size of its unpacked layers, in bytes.
     pub size: u64,
     /// When it was made, as its configuration says (RFC 3339).

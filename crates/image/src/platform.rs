@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use oci::image_spec::ImageConfiguration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ImageError;
@@ -29,6 +30,15 @@ impl Platform {
             other => other,
         };
         Platform { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: None }
+    }
+
+    /// What an image is made for.
+    pub fn of(config: &ImageConfiguration) -> Platform {
+        Platform {
+            os: config.os().to_string(),
+            architecture: config.architecture().to_string(),
+            variant: config.variant().clone(),
+        }
     }
 
     /// The variant, where none is named the architecture's usual one.

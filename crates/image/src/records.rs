@@ -69,10 +69,13 @@ impl ImageRecord {
         Image {
             id: self.id,
             manifest: self.manifest,
+            manifest_type: self.media_type.clone(),
+            manifest_size: self.manifest_size,
             names: own,
             repo_digests: repo_digests.into_iter().collect(),
             config: self.config.clone(),
             layers: self.layers.iter().map(|layer| layer.diff_id).collect(),
+            layer_sizes: self.layers.iter().map(|layer| layer.size).collect(),
             size: self.layers.iter().map(|layer| layer.size).sum(),
             created: self.config.created().clone(),
         }
@@ -235,6 +238,22 @@ impl Inner {
         self.metadata.write(Durability::Synced, |tx| {
             tx.put(IMAGES, &record.manifest.to_string(), record)?;
             tx.put(NAMES, &name.canonical(), &NameRecord { manifest: record.manifest, source })?;
+            Ok::<(), ImageError>(())
+        })?;
+        self.write_index(&pins)
+    }
+
+    /// Records an image whose content is all here, under any number of names. Durable when this returns.
+    pub(crate) fn put_loaded(&self, record: &ImageRecord, names: &BTreeSet<ImageRef>) -> Result<(), ImageError> {
+        let pins = self.references.lock();
+        self.metadata.write(Durability::Synced, |tx| {
+            // One that is known keeps what only its record knows.
+            if tx.get::<ImageRecord>(IMAGES, &record.manifest.to_string())?.is_none() {
+                tx.put(IMAGES, &record.manifest.to_string(), record)?;
+            }
+            for name in names {
+                tx.put(NAMES, &name.canonical(), &NameRecord { manifest: record.manifest, source: None })?;
+            }
             Ok::<(), ImageError>(())
         })?;
         self.write_index(&pins)

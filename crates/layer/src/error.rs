@@ -10,13 +10,13 @@ use errors::{Classify, Kind, kind_of_io};
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     /// The stream cannot be read, or not be decompressed.
-    #[error("cannot read the layer")]
+    #[error("cannot read the archive")]
     Read(#[source] io::Error),
     /// The archive itself cannot be written down.
     #[error("cannot write the layer's archive")]
     Keep(#[source] io::Error),
     /// The stream is not a whole tar archive.
-    #[error("the layer is not a valid archive (at byte {offset})")]
+    #[error("the archive is not valid (at byte {offset})")]
     Format {
         /// How far the archive was read, in bytes.
         offset: u64,
@@ -25,7 +25,7 @@ pub enum UnpackError {
         source: FormatError,
     },
     /// An entry that no layer may have.
-    #[error("the layer's entry {name} is refused")]
+    #[error("the archive's entry {name} is refused")]
     Refused {
         /// The entry.
         name: EntryName,
@@ -34,7 +34,7 @@ pub enum UnpackError {
         source: Refusal,
     },
     /// More than the limits allow.
-    #[error("the layer has more than {limit} {what}")]
+    #[error("the archive has more than {limit} {what}")]
     Limit {
         /// What there is too much of.
         what: &'static str,
@@ -42,7 +42,7 @@ pub enum UnpackError {
         limit: u64,
     },
     /// The system refused to make an entry.
-    #[error("cannot {operation} the layer's entry {name}")]
+    #[error("cannot {operation} the archive's entry {name}")]
     System {
         /// What was tried: a verb.
         operation: &'static str,
@@ -178,10 +178,10 @@ impl Classify for UnpackError {
                 "fetch or export the image again; the archive is damaged or incomplete"
             }
             UnpackError::Refused { source: Refusal::Absolute, .. } => {
-                "pack the layer again with names relative to its root"
+                "pack the archive again with names relative to its root"
             }
             UnpackError::Refused { .. } => "do not trust this image unless you know why its layer was made like that",
-            UnpackError::Limit { .. } => "the layer is larger than any honest image; do not trust it",
+            UnpackError::Limit { .. } => "the archive is larger than any honest image; do not trust it",
             UnpackError::System { source, .. } | UnpackError::Keep(source) if kind_of_io(source) == Kind::NoSpace => {
                 "free some space on the data root's file system, or remove images that are not needed"
             }

@@ -18,6 +18,7 @@ mod compression;
 mod error;
 mod header;
 mod index;
+mod members;
 mod metadata;
 mod name;
 mod pax;
@@ -26,6 +27,7 @@ mod remove;
 mod sparse;
 mod stream;
 mod tree;
+mod writer;
 
 use std::io::Read;
 use std::os::fd::BorrowedFd;
@@ -35,10 +37,13 @@ use oci::Digest;
 pub use compression::{Compression, Decoder, decompress, detect};
 pub use error::{EntryName, FormatError, Refusal, UnpackError};
 pub use index::{Indexed, Node, NodeId, NodeKind, Nodes, Obstacle, Xattrs, index};
+pub use members::Members;
 pub use pax::Time;
+pub use reader::{Entry, Kind};
 pub use remove::remove_tree;
+pub use writer::Writer;
 
-use reader::{Archive, Entry};
+use reader::Archive;
 use tree::Tree;
 
 /// What an archive may ask for. The default is far above honest images.

@@ -18,33 +18,49 @@ use crate::{Limits, UnpackError};
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A regular file.
     #[default]
     File,
+    /// A further name of an earlier entry.
     HardLink,
+    /// A symbolic link.
     Symlink,
+    /// A character device; with the number 0:0, what overlayfs takes for a whiteout.
     CharDevice,
+    /// A block device.
     BlockDevice,
+    /// A directory.
     Directory,
+    /// A named pipe.
     Fifo,
 }
 
 /// One entry, as the archive has it: nothing in it is to be trusted. Reused for the next one.
 #[derive(Debug, Default)]
-pub(crate) struct Entry {
-    pub(crate) kind: Kind,
-    pub(crate) name: Vec<u8>,
-    pub(crate) link: Vec<u8>,
-    pub(crate) mode: u32,
-    pub(crate) uid: u64,
-    pub(crate) gid: u64,
-    pub(crate) mtime: Time,
-    pub(crate) device: (u32, u32),
+pub struct Entry {
+    /// What it is.
+    pub kind: Kind,
+    /// Its name, below the archive's root.
+    pub name: Vec<u8>,
+    /// What a link leads to: a symbolic link's text, or a hard link's other name.
+    pub link: Vec<u8>,
+    /// Permission and set-id bits.
+    pub mode: u32,
+    /// The owner's user id.
+    pub uid: u64,
+    /// The owner's group id.
+    pub gid: u64,
+    /// When it was last modified.
+    pub mtime: Time,
+    /// A device's major and minor number.
+    pub device: (u32, u32),
     /// Bytes of the file, holes included.
-    pub(crate) size: u64,
+    pub size: u64,
     /// Where the data belongs, when the file has holes.
     pub(crate) sparse: Option<Vec<Region>>,
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Extended attributes: name and value.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// An archive being read.
@@ -93,6 +109,11 @@ impl<'l, R: Read> Archive<'l, R> {
 
     fn over(stream: Stream<'l, R>, limits: &'l Limits) -> Archive<'l, R> {
         Archive { stream, limits, data: 0, padding: 0, headers: 0, entries: 0, bytes: 0, extended: Extended::default() }
+    }
+
+    /// Bytes of the current entry's data still to come.
+    pub(crate) fn data_left(&self) -> u64 {
+        self.data
     }
 
     /// Bytes of all files so far.
@@ -326,6 +347,11 @@ fn kind(flag: u8, name: &[u8]) -> Option<Kind> {
 }
 
 impl Entry {
+    /// An entry to be written: root's, of the epoch, empty.
+    pub fn new(kind: Kind, name: impl Into<Vec<u8>>, mode: u32) -> Entry {
+        Entry { kind, name: name.into(), mode, ..Entry::default() }
+    }
+
     fn clear(&mut self) {
         let (mut name, mut link) = (std::mem::take(&mut self.name), std::mem::take(&mut self.link));
         name.clear();

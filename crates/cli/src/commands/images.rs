@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `corten images`: the images there are.
 
+use std::collections::BTreeSet;
+
 use api_types::docker::ImageSummary;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::failure::Failure;
+use crate::flags;
 use crate::printer;
-use crate::printer::human;
-use crate::printer::table::Table;
-use crate::template::Template;
+use crate::printer::{human, listing};
+
+const COLUMNS: &[(&str, &str)] =
+    &[("REPOSITORY", "Repository"), ("TAG", "Tag"), ("IMAGE ID", "ID"), ("CREATED", "CreatedSince"), ("SIZE", "Size")];
+/// Where `--digests` puts its column.
+const DIGEST: (usize, (&str, &str)) = (2, ("DIGEST", "Digest"));
 
 /// List images
 #[derive(Debug, clap::Args)]
@@ -17,6 +24,12 @@ pub(crate) struct Args {
     /// Intermediate images, too
     #[arg(short, long)]
     all: bool,
+    /// Show digests
+    #[arg(long)]
+    digests: bool,
+    /// Only some: dangling=true, label=KEY[=VALUE], reference=PATTERN, before=IMAGE, since=IMAGE, until=TIME
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = flags::filter)]
+    filter: Vec<client::Filter>,
     /// How to print: table, json, or a template like '{{.Repository}}:{{.Tag}}'
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: String,
@@ -26,58 +39,54 @@ pub(crate) struct Args {
     /// Print only ids
     #[arg(short, long)]
     quiet: bool,
-    /// Only images of this name: NAME[:TAG]
+    /// Only images of this name: NAME[:TAG], or a pattern
     repository: Option<String>,
 }
 
-pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
-    let images = context.client.list_images(args.all).await?;
-    let now = human::now();
-    let mut rows: Vec<Row> = images.iter().flat_map(|image| rows(image, args.no_trunc, now)).collect();
-    if let Some(wanted) = &args.repository {
-        rows.retain(|row| row.is_called(wanted));
-    }
+pub(crate) async fn run(mut args: Args, context: &Context) -> Result<u8, Failure> {
+    args.filter.extend(args.repository.map(|pattern| ("reference".to_owned(), pattern)));
+    let images = context.client.list_images(args.all, &args.filter).await?;
     if args.quiet {
         // An image with two names is one image.
-        rows.dedup_by(|a, b| a.id == b.id);
-        rows.iter().for_each(|row| printer::line(&row.id));
+        let mut seen = BTreeSet::new();
+        let ids = images.iter().filter(|image| seen.insert(&image.id)).map(|image| id(image, args.no_trunc));
+        ids.for_each(printer::line);
         return Ok(0);
     }
-    match args.format.as_str() {
-        "table" => printer::data(table(rows).as_bytes()),
-        "json" => rows.iter().for_each(|row| printer::line(&row.json().to_string())),
-        template => {
-            let template: Template = template.parse()?;
-            for row in rows {
-                printer::line(&template.render(&row.json())?);
-            }
-        }
+    let now = human::now();
+    let rows: Vec<Value> = images.iter().flat_map(|image| rows(image, args.no_trunc, now)).collect();
+    let mut columns = COLUMNS.to_vec();
+    if args.digests {
+        columns.insert(DIGEST.0, DIGEST.1);
     }
+    printer::data(listing::render(&args.format, &columns, &rows)?.as_bytes());
     Ok(0)
 }
 
-/// One name of an image as it is listed.
-struct Row {
-    repository: String,
-    tag: String,
-    digest: String,
-    id: String,
-    created: String,
-    size: String,
+fn id(image: &ImageSummary, no_trunc: bool) -> &str {
+    if no_trunc { &image.id } else { human::short_id(&image.id) }
 }
 
 /// A row for each name; one without a name where it has none.
-fn rows(image: &ImageSummary, no_trunc: bool, now: i64) -> Vec<Row> {
-    let digest = image.repo_digests.first().and_then(|name| name.split_once('@')).map(|(_, digest)| digest);
-    let row = |repository: &str, tag: &str| Row {
-        repository: repository.to_owned(),
-        tag: tag.to_owned(),
-        digest: digest.unwrap_or("<none>").to_owned(),
-        id: if no_trunc { image.id.clone() } else { human::short_id(&image.id).to_owned() },
-        created: if image.created > 0 { human::ago(image.created, now) } else { "N/A".to_owned() },
-        size: human::size(u64::try_from(image.size).unwrap_or(0)),
+fn rows(image: &ImageSummary, no_trunc: bool, now: i64) -> Vec<Value> {
+    let digest = |repository: &str| {
+        let named = image.repo_digests.iter().filter_map(|name| name.split_once('@'));
+        named.filter(|(name, _)| *name == repository).map(|(_, digest)| digest).next()
     };
-    let names: Vec<Row> = image
+    let created = Timestamp::from_second(image.created).map(|time| time.to_string()).unwrap_or_default();
+    let row = |repository: &str, tag: &str| {
+        json!({
+            "Containers": "N/A",
+            "CreatedAt": created,
+            "CreatedSince": if image.created > 0 { human::ago(image.created, now) } else { "N/A".to_owned() },
+            "Digest": digest(repository).unwrap_or("<none>"),
+            "ID": id(image, no_trunc),
+            "Repository": repository,
+            "Size": human::size(u64::try_from(image.size).unwrap_or(0)),
+            "Tag": tag,
+        })
+    };
+    let names: Vec<Value> = image
         .repo_tags
         .iter()
         .filter_map(|name| name.rsplit_once(':'))
@@ -90,31 +99,6 @@ fn rows(image: &ImageSummary, no_trunc: bool, now: i64) -> Vec<Row> {
     names
 }
 
-impl Row {
-    fn is_called(&self, wanted: &str) -> bool {
-        wanted == self.repository || wanted == format!("{}:{}", self.repository, self.tag)
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "CreatedSince": self.created,
-            "Digest": self.digest,
-            "ID": self.id,
-            "Repository": self.repository,
-            "Size": self.size,
-            "Tag": self.tag,
-        })
-    }
-}
-
-fn table(rows: Vec<Row>) -> String {
-    let mut table = Table::new(["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]);
-    for row in rows {
-        table.row([row.repository, row.tag, row.id, row.created, row.size]);
-    }
-    table.render()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +107,7 @@ mod tests {
         ImageSummary {
             id: "sha256:0123456789abcdef".into(),
             repo_tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            repo_digests: vec!["a@sha256:77".into()],
             created: 1000,
             size: 4_264,
             ..ImageSummary::default()
@@ -132,15 +117,15 @@ mod tests {
     #[test]
     fn every_name_has_its_row() {
         let rows = rows(&image(&["127.0.0.1:5000/a:1", "a:latest"]), false, 1300);
-        assert_eq!((rows[0].repository.as_str(), rows[0].tag.as_str()), ("127.0.0.1:5000/a", "1"));
-        assert!(rows[1].is_called("a") && rows[1].is_called("a:latest") && !rows[1].is_called("b"));
-        assert_eq!((rows[1].id.as_str(), rows[1].size.as_str()), ("0123456789ab", "4.26kB"));
+        assert_eq!((&rows[0]["Repository"], &rows[0]["Tag"]), (&json!("127.0.0.1:5000/a"), &json!("1")));
+        assert_eq!((&rows[0]["Digest"], &rows[1]["Digest"]), (&json!("<none>"), &json!("sha256:77")));
+        assert_eq!((&rows[1]["ID"], &rows[1]["Size"]), (&json!("0123456789ab"), &json!("4.26kB")));
     }
 
     #[test]
-    fn an_image_without_a_name_is_listed_as_none() {
+    fn an_image_without_a_tag_is_listed_by_its_repository() {
         let rows = rows(&image(&[]), true, 1300);
-        assert_eq!((rows[0].repository.as_str(), rows[0].tag.as_str()), ("<none>", "<none>"));
-        assert_eq!(rows[0].id, "sha256:0123456789abcdef");
+        assert_eq!((&rows[0]["Repository"], &rows[0]["Tag"]), (&json!("a"), &json!("<none>")));
+        assert_eq!(rows[0]["ID"], "sha256:0123456789abcdef");
     }
 }

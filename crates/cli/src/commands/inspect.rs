@@ -32,6 +32,22 @@ enum Thing {
     Image,
 }
 
+/// Print all about images, as JSON
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImageArgs {
+    /// How to print: json, or a template like '{{.Size}}' or '{{json .Config}}'
+    #[arg(short, long, value_name = "FORMAT", default_value = "json")]
+    format: String,
+    /// Names or ids
+    #[arg(required = true, value_name = "IMAGE")]
+    names: Vec<String>,
+}
+
+/// `corten image inspect`.
+pub(crate) async fn images(args: ImageArgs, context: &Context) -> Result<u8, Failure> {
+    run(Args { format: args.format, kind: Some(Thing::Image), names: args.names }, context).await
+}
+
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let template = match args.format.as_str() {
         "json" => None,

@@ -11,6 +11,9 @@ pub(crate) struct Args {
     /// Remove it although a stopped container was made of it
     #[arg(short, long)]
     force: bool,
+    /// Keep what the image was made of; accepted for Docker's sake: an image's layers go with their last image
+    #[arg(long)]
+    no_prune: bool,
     /// Names, digests or ids
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -19,7 +22,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let mut failed = false;
     for name in &args.images {
-        match context.client.remove_image(name, args.force, false).await {
+        match context.client.remove_image(name, args.force, args.no_prune).await {
             Ok(removed) => {
                 for item in removed {
                     item.untagged.iter().for_each(|name| printer::line(&format!("Untagged: {name}")));

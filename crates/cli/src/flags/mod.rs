@@ -70,6 +70,14 @@ impl FlagError {
     }
 }
 
+/// `--filter NAME=VALUE`.
+pub(crate) fn filter(text: &str) -> Result<(String, String), FlagError> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(FlagError::Invalid { value: text.to_owned(), problem: "is not NAME=VALUE, as in dangling=true" }),
+    }
+}
+
 impl Classify for FlagError {
     fn kind(&self) -> Kind {
         match self {

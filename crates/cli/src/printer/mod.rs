@@ -4,6 +4,7 @@
 
 pub(crate) mod human;
 pub(crate) mod json;
+pub(crate) mod listing;
 pub(crate) mod progress;
 pub(crate) mod table;
 

@@ -25,24 +25,32 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
 
     /// The lines.
     pub(crate) fn render(&self) -> String {
-        let length = |cell: &String| cell.chars().count();
-        let widths: Vec<usize> = (0..COLUMNS)
-            .map(|column| {
-                let longest = self.rows.iter().map(|row| length(&row[column])).max().unwrap_or(0);
-                (longest + GAP).max(NARROWEST)
-            })
-            .collect();
-        let mut text = String::new();
-        for row in &self.rows {
-            for (column, cell) in row.iter().enumerate() {
-                let width = if column + 1 == COLUMNS { 0 } else { widths[column] };
-                // Writing to a String cannot fail.
-                let _ = write!(text, "{cell:<width$}");
-            }
-            text.push('\n');
-        }
-        text
+        align(&self.rows)
     }
+}
+
+/// Rows of cells as lines of columns. The last cell of a row is not filled up.
+pub(crate) fn align(rows: &[impl AsRef<[String]>]) -> String {
+    let mut widths: Vec<usize> = Vec::new();
+    for row in rows {
+        for (column, cell) in row.as_ref().iter().enumerate() {
+            let width = (cell.chars().count() + GAP).max(NARROWEST);
+            match widths.get_mut(column) {
+                Some(widest) => *widest = width.max(*widest),
+                None => widths.push(width),
+            }
+        }
+    }
+    let mut text = String::new();
+    for row in rows.iter().map(AsRef::as_ref) {
+        for (column, cell) in row.iter().enumerate() {
+            let width = if column + 1 == row.len() { 0 } else { widths[column] };
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{cell:<width$}");
+        }
+        text.push('\n');
+    }
+    text
 }
 
 #[cfg(test)]

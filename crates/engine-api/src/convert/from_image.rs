@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An image as Docker's clients read it.
 
-use api_types::docker::{ImageConfig, ImageDeleteResponseItem, ImageInspect, ImageInspectRootFs, ImageSummary};
+use std::collections::HashMap;
+
+use api_types::docker::{
+    DriverData, ImageConfig, ImageDeleteResponseItem, ImageHistoryResponseItem, ImageInspect, ImageInspectRootFs,
+    ImageSummary, OciDescriptor, OciPlatform,
+};
 use image::{Image, Removed};
 use jiff::Timestamp;
 use oci::ImageRef;
@@ -16,12 +21,27 @@ pub(crate) fn summary(image: &Image) -> ImageSummary {
         repo_tags: tags(image),
         repo_digests: digests(image),
         created: created.map_or(0, Timestamp::as_second),
-        size: size(image),
+        size: bytes(image.size),
         shared_size: -1,
         containers: -1,
         labels: labels.unwrap_or_default().into_iter().collect(),
         ..ImageSummary::default()
     }
+}
+
+/// How an image was made, the last step first.
+pub(crate) fn history(image: &Image) -> Vec<ImageHistoryResponseItem> {
+    let steps = image.history().into_iter().rev().enumerate();
+    let item = |(place, step): (usize, image::Instruction)| ImageHistoryResponseItem {
+        // Only what it all came to has an id.
+        id: if place == 0 { image.id.to_string() } else { "<missing>".into() },
+        created: step.created.and_then(|time| time.parse::<Timestamp>().ok()).map_or(0, Timestamp::as_second),
+        created_by: step.created_by,
+        tags: if place == 0 { tags(image) } else { Vec::new() },
+        size: bytes(step.size),
+        comment: step.comment,
+    };
+    steps.map(item).collect()
 }
 
 /// All about an image.
@@ -31,12 +51,16 @@ pub(crate) fn inspect(image: &Image) -> ImageInspect {
         repo_tags: Some(tags(image)),
         repo_digests: Some(digests(image)),
         created: image.created.clone(),
-        author: image.config.author().clone(),
+        author: Some(image.config.author().clone().unwrap_or_default()),
+        comment: Some(image.history().pop().map(|step| step.comment).unwrap_or_default()),
+        descriptor: Some(descriptor(image)),
         config: Some(image.config.config().as_ref().map(config).unwrap_or_default()),
         architecture: Some(image.config.architecture().to_string()),
         variant: image.config.variant().clone(),
         os: Some(image.config.os().to_string()),
-        size: Some(size(image)),
+        os_version: image.config.os_version().clone(),
+        size: Some(bytes(image.size)),
+        graph_driver: Some(DriverData { name: "overlay".into(), data: HashMap::new() }),
         root_fs: Some(ImageInspectRootFs {
             typ: "layers".into(),
             layers: Some(image.layers.iter().map(ToString::to_string).collect()),
@@ -45,8 +69,26 @@ pub(crate) fn inspect(image: &Image) -> ImageInspect {
     }
 }
 
-fn size(image: &Image) -> i64 {
-    i64::try_from(image.size).unwrap_or(i64::MAX)
+/// A size as Docker's models have it.
+pub(crate) fn bytes(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+/// The manifest, of the type that it came with.
+fn descriptor(image: &Image) -> OciDescriptor {
+    OciDescriptor {
+        media_type: Some(image.manifest_type.clone()),
+        digest: Some(image.manifest.to_string()),
+        size: Some(bytes(image.manifest_size)),
+        platform: Some(OciPlatform {
+            architecture: Some(image.config.architecture().to_string()),
+            os: Some(image.config.os().to_string()),
+            os_version: image.config.os_version().clone(),
+            variant: image.config.variant().clone(),
+            os_features: None,
+        }),
+        ..OciDescriptor::default()
+    }
 }
 
 /// `NAME:TAG` for each name that has a tag.

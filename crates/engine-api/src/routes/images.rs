@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Images: list, inspect, remove.
+//! Images: list, inspect, history, tag, remove.
 
 use std::sync::Arc;
 
-use api_types::docker::{ImageDeleteResponseItem, ImageInspect, ImageSummary};
+use api_types::docker::{ImageDeleteResponseItem, ImageSummary};
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use image::ImageError;
 
 use crate::convert::from_image;
 use crate::error::ApiError;
 use crate::extract::Parameters;
+use crate::filters::Filters;
+use crate::routes::archives;
+use crate::routes::pull::reference;
 
 /// Run `work`, which reads files, on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static>(
@@ -25,24 +30,52 @@ pub(crate) async fn list(
     State(engine): State<Arc<Engine>>,
     parameters: Parameters,
 ) -> Result<Json<Vec<ImageSummary>>, ApiError> {
-    if parameters.get("filters").is_some_and(|filters| filters != "{}") {
-        return Err(ApiError::Unsupported("filters".into()));
-    }
+    let filters = Filters::of(&parameters)?.into_list()?;
     let images = engine.images().clone();
-    let mut listed: Vec<_> =
-        blocking("list images", move || images.list()).await?.iter().map(from_image::summary).collect();
+    let selected = blocking("list images", move || images.select(&filters)).await?;
+    let mut listed: Vec<_> = selected.iter().map(from_image::summary).collect();
     listed.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.repo_tags.cmp(&b.repo_tags)));
     Ok(Json(listed))
 }
 
-pub(crate) async fn inspect(
+/// `GET /images/NAME/…`: a name may have slashes, so what is asked about it is told by the path's end.
+pub(crate) async fn about(
     State(engine): State<Arc<Engine>>,
     Path(path): Path<String>,
-) -> Result<Json<ImageInspect>, ApiError> {
-    let name = path.strip_suffix("/json").ok_or_else(|| ApiError::NoRoute(format!("GET /images/{path}")))?.to_owned();
-    let images = engine.images().clone();
-    let image = blocking("look up an image", move || images.resolve(&name)).await?;
-    Ok(Json(from_image::inspect(&image)))
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let no_route = || ApiError::NoRoute(format!("GET /images/{path}"));
+    let (name, question) = path.rsplit_once('/').ok_or_else(no_route)?;
+    if question == "get" {
+        return archives::save_named(&engine, vec![name.to_owned()], &parameters).await;
+    }
+    let (images, name) = (engine.images().clone(), name.to_owned());
+    let image = move || blocking("look up an image", move || images.resolve(&name));
+    match question {
+        "json" => Ok(Json(from_image::inspect(&image().await?)).into_response()),
+        "history" => Ok(Json(from_image::history(&image().await?)).into_response()),
+        _ => Err(no_route()),
+    }
+}
+
+/// `POST /images/NAME/…`, likewise.
+pub(crate) async fn act(
+    State(engine): State<Arc<Engine>>,
+    Path(path): Path<String>,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    match path.rsplit_once('/') {
+        Some((name, "tag")) => tag(&engine, name, &parameters).await,
+        _ => Err(ApiError::NoRoute(format!("POST /images/{path}"))),
+    }
+}
+
+async fn tag(engine: &Engine, name: &str, parameters: &Parameters) -> Result<Response, ApiError> {
+    let repository = parameters.get("repo").ok_or_else(|| ApiError::invalid("repo", "a new name is needed"))?;
+    let new = reference(repository, parameters.get("tag"))?;
+    let (images, name) = (engine.images().clone(), name.to_owned());
+    blocking("give an image a name", move || images.tag(&name, &new)).await?;
+    Ok(StatusCode::CREATED.into_response())
 }
 
 pub(crate) async fn remove(

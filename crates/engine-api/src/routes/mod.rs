@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The table of routes. Each handler validates, calls one method of the engine and translates the answer.
 
+mod archives;
 mod attach;
 mod containers;
 mod corten;
 mod exec;
-mod images;
+pub(crate) mod images;
 mod logs;
 mod pull;
 mod system;
@@ -44,8 +45,10 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/exec/{id}/resize", post(exec::resize))
         .route("/images/json", get(images::list))
         .route("/images/create", post(pull::create))
+        .route("/images/get", get(archives::save))
+        .route("/images/load", post(archives::load))
         // An image's name may have slashes.
-        .route("/images/{*name}", get(images::inspect).delete(images::remove))
+        .route("/images/{*name}", get(images::about).post(images::act).delete(images::remove))
         .route(api_types::RUN_ROUTE, post(corten::run))
         .route("/corten/v1/containers/{name}/exec", post(corten::exec))
         .route("/corten/v1/containers/{name}/attach", post(corten::attach))

@@ -3,12 +3,10 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use api_types::{ErrorBody, ProgressDetail, ProgressLine};
-use axum::body::{Body as HttpBody, BodyDataStream, Bytes};
+use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -21,11 +19,10 @@ use tokio::sync::mpsc;
 
 use crate::error::ApiError;
 use crate::extract::Parameters;
+use crate::upload;
 
 /// So many lines may wait for a slow reader; progress that does not fit is left out.
 const QUEUE: usize = 256;
-/// How long the rest of a refused archive is read and thrown away, so that its sender can read the answer.
-const DRAIN: Duration = Duration::from_secs(10);
 
 pub(crate) async fn create(
     State(engine): State<Arc<Engine>>,
@@ -41,7 +38,7 @@ pub(crate) async fn create(
 }
 
 /// `name` with `tag`, which may be a digest.
-fn reference(name: &str, tag: Option<&str>) -> Result<ImageRef, ApiError> {
+pub(crate) fn reference(name: &str, tag: Option<&str>) -> Result<ImageRef, ApiError> {
     Ok(match tag {
         None => name.parse()?,
         Some(digest) if digest.contains(':') => format!("{name}@{digest}").parse()?,
@@ -99,7 +96,7 @@ fn last(name: &str, result: Result<image::Image, Report>) -> ProgressLine {
 }
 
 /// Lines of JSON as they come.
-fn answer(lines: impl stream::Stream<Item = ProgressLine> + Send + 'static) -> Response {
+pub(super) fn answer(lines: impl stream::Stream<Item = ProgressLine> + Send + 'static) -> Response {
     let lines = lines.map(|line| {
         // A struct of strings and numbers always becomes JSON.
         let mut text = serde_json::to_vec(&line).unwrap_or_default();
@@ -169,50 +166,10 @@ async fn import(engine: Arc<Engine>, parameters: &Parameters, body: HttpBody) ->
     let repository = parameters.get("repo").ok_or_else(|| ApiError::invalid("repo", "an image needs a name"))?;
     let name = reference(repository, parameters.get("tag"))?;
     let changes: Vec<String> = parameters.all("changes").map(str::to_owned).collect();
-    let (pieces, received) = mpsc::channel(4);
     let images = engine.images().clone();
-    let work = super::images::blocking("an import", move || {
-        images.import(Archive { received, piece: Bytes::new() }, &name, &changes)
-    });
-    let mut body = body.into_data_stream();
-    let (imported, ()) = tokio::join!(work, forward(&mut body, pieces));
-    if imported.is_err() {
-        let drain = async { while body.next().await.is_some_and(|piece| piece.is_ok()) {} };
-        // Only for politeness: whoever sends more than fits into this does not get to read why.
-        let _ = tokio::time::timeout(DRAIN, drain).await;
-    }
+    let imported = upload::receive(body, "an import", move |archive| images.import(archive, &name, &changes)).await;
     let line = ProgressLine { status: Some(imported?.id.to_string()), ..ProgressLine::default() };
     Ok(answer(stream::iter([line])))
-}
-
-/// Hand the body on until it ends or nobody reads it any more.
-async fn forward(body: &mut BodyDataStream, pieces: mpsc::Sender<io::Result<Bytes>>) {
-    while let Some(piece) = body.next().await {
-        let broken = piece.is_err();
-        if pieces.send(piece.map_err(io::Error::other)).await.is_err() || broken {
-            return;
-        }
-    }
-}
-
-/// A body as a blocking reader sees it.
-struct Archive {
-    received: mpsc::Receiver<io::Result<Bytes>>,
-    piece: Bytes,
-}
-
-impl Read for Archive {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.piece.is_empty() {
-            match self.received.blocking_recv() {
-                Some(piece) => self.piece = piece?,
-                None => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.piece.len());
-        buffer[..length].copy_from_slice(&self.piece.split_to(length));
-        Ok(length)
-    }
 }
 
 #[cfg(test)]
@@ -235,17 +192,5 @@ mod tests {
         let layer = Digest::of("layer");
         let told = (0..=1000).filter(|done| lines.is_news(layer, *done, 1000)).count();
         assert_eq!(told, 101);
-    }
-
-    #[test]
-    fn an_archive_that_breaks_off_is_an_error_and_not_its_end() {
-        let (sender, received) = mpsc::channel(4);
-        sender.try_send(Ok(Bytes::from("abc"))).unwrap();
-        sender.try_send(Err(io::Error::other("gone"))).unwrap();
-        let mut archive = Archive { received, piece: Bytes::new() };
-        let mut two = [0; 2];
-        assert_eq!(archive.read(&mut two).unwrap(), 2);
-        assert_eq!(archive.read(&mut two).unwrap(), 1);
-        assert!(archive.read(&mut two).is_err());
     }
 }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod archives;
 mod bad_input;
 mod embedded;
 mod fixture;

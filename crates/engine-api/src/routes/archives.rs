@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Archives of images: save and load.
+
+use std::sync::Arc;
+
+use api_types::ProgressLine;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use engine::Engine;
+use futures_util::stream;
+use image::{Loaded, Platform};
+
+use super::images::blocking;
+use super::pull::answer;
+use crate::download;
+use crate::error::ApiError;
+use crate::extract::Parameters;
+use crate::upload;
+
+/// `GET /images/get?names=…`.
+pub(crate) async fn save(State(engine): State<Arc<Engine>>, parameters: Parameters) -> Result<Response, ApiError> {
+    // Docker's clients repeat the parameter; others separate the names by commas.
+    let names: Vec<String> = parameters.all("names").flat_map(|names| names.split(',')).map(str::to_owned).collect();
+    if names.iter().all(String::is_empty) {
+        return Err(ApiError::invalid("names", "say which images to save"));
+    }
+    save_named(&engine, names, &parameters).await
+}
+
+/// The archive of the images `names`.
+pub(crate) async fn save_named(
+    engine: &Engine,
+    names: Vec<String>,
+    parameters: &Parameters,
+) -> Result<Response, ApiError> {
+    let (images, platform) = (engine.images().clone(), platform(parameters)?);
+    let saving = blocking("look up images", move || images.save(&names, platform.as_ref())).await?;
+    Ok(download::send("saving images", move |out| saving.write(out)))
+}
+
+/// `POST /images/load`.
+pub(crate) async fn load(
+    State(engine): State<Arc<Engine>>,
+    parameters: Parameters,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (images, platform) = (engine.images().clone(), platform(&parameters)?);
+    let work = move |archive| images.load(archive, platform.as_ref());
+    let loaded = upload::receive(request.into_body(), "loading images", work).await?;
+    let lines: Vec<ProgressLine> = loaded.iter().flat_map(told).collect();
+    Ok(answer(stream::iter(lines)))
+}
+
+/// What Docker says of an image that was loaded.
+fn told(loaded: &Loaded) -> Vec<ProgressLine> {
+    let line = |text: String| ProgressLine { stream: Some(text), ..ProgressLine::default() };
+    if loaded.names.is_empty() {
+        return vec![line(format!("Loaded image ID: {}\n", loaded.image.id))];
+    }
+    loaded.names.iter().map(|name| line(format!("Loaded image: {name}\n"))).collect()
+}
+
+/// The platform that is asked for: JSON, as newer clients write it, or `OS/ARCHITECTURE[/VARIANT]`.
+fn platform(parameters: &Parameters) -> Result<Option<Platform>, ApiError> {
+    let Some(text) = parameters.get("platform") else { return Ok(None) };
+    if !text.starts_with('{') {
+        return Ok(Some(text.parse()?));
+    }
+    let parsed = serde_json::from_str(text);
+    parsed.map(Some).map_err(|error| ApiError::invalid("platform", format!("no JSON of a platform: {error}")))
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Loading: images out of an archive that `docker save`, skopeo, buildah, umoci or Corten wrote, plain or compressed as
+//! a whole with gzip or zstd.
+//!
+//! The archive is read once, from front to back, whatever the order of its members: files go into the content store as
+//! they come (hashed, and compared where their name is a digest), the few documents are kept in memory. Then the
+//! documents say which blobs are whose, and layers are unpacked and verified as those of a pull are. Names come last.
+//! What has no image then, is removed: so nothing stays of an archive that is refused.
+
+mod docker;
+mod error;
+mod members;
+mod oci_layout;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+
+use oci::{Digest, ImageRef};
+
+use crate::document::{self, MAX_CONFIG};
+use crate::error::ImageError;
+use crate::fetch;
+use crate::platform::Platform;
+use crate::records::ImageRecord;
+use crate::references::Session;
+use crate::{Image, Images};
+
+pub use error::LoadError;
+
+/// Images that an archive may name: each costs a reading of its documents.
+const MAX_IMAGES: usize = 1024;
+
+/// An image that was loaded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The image.
+    pub image: Image,
+    /// The names that the archive gave it.
+    pub names: Vec<ImageRef>,
+}
+
+/// An image as the archive describes it: a manifest that is in the content store, and names.
+struct Found {
+    manifest: Digest,
+    media_type: String,
+    names: BTreeSet<ImageRef>,
+}
+
+impl Images {
+    /// Loads the images of the archive `reader`. Of an image for several platforms, the one for `platform` is taken, or
+    /// else for this host, or else the first that is whole. Blocks until it is done.
+    ///
+    /// # Errors
+    /// [`ImageError::Load`] for an archive that is none, is cut off or hostile; [`ImageError::Platform`]; what can go
+    /// wrong with a pulled image's documents and layers. Nothing is kept then.
+    pub fn load(&self, reader: impl Read, platform: Option<&Platform>) -> Result<Vec<Loaded>, ImageError> {
+        let (session, _) = Session::begin(&self.inner);
+        let tar = fetch::decompressed(reader).map_err(ImageError::Input)?;
+        let members = members::store(&session, tar)?;
+        let mut found = oci_layout::images(&session, &members, platform)?;
+        docker::add_images(&session, &members, &mut found)?;
+        if found.is_empty() {
+            return Err(LoadError::NoImage.into());
+        }
+        let records = found.values().map(|image| unpack(&session, image, platform)).collect::<Result<Vec<_>, _>>()?;
+        let store = session.store();
+        for (record, image) in records.iter().zip(found.values()) {
+            store.put_loaded(record, &image.names)?;
+        }
+        let loaded = records.iter().zip(found.into_values()).map(|(record, image)| {
+            Ok(Loaded { image: store.image(record.manifest)?, names: image.names.into_iter().collect() })
+        });
+        loaded.collect()
+    }
+}
+
+/// The images of an archive, by their manifests' digests.
+type Archived = BTreeMap<Digest, Found>;
+
+/// Checks an image's documents, unpacks its layers, and makes its record.
+fn unpack(session: &Session, image: &Found, platform: Option<&Platform>) -> Result<ImageRecord, ImageError> {
+    let store = session.store();
+    let label = image.names.first().map_or_else(|| image.manifest.to_string(), ImageRef::to_string);
+    let text = blob(session, image.manifest, MAX_CONFIG)?;
+    let manifest = document::manifest(&label, &text)?;
+    let (id, config) = (manifest.config.digest, blob(session, manifest.config.digest, MAX_CONFIG)?);
+    let (config, diff_ids) = document::parse_config(&label, &config)?;
+    if diff_ids.len() != manifest.layers.len() {
+        return Err(document::inconsistent(
+            &label,
+            "its manifest and its configuration differ in the number of layers",
+        ));
+    }
+    if let Some(wanted) = platform {
+        document::serves(&label, &config, wanted)?;
+    }
+    let mut layers = Vec::new();
+    for (layer, diff_id) in manifest.layers.iter().zip(&diff_ids) {
+        session.pin(layer.digest);
+        session.pin(*diff_id);
+        match store.content.size(&layer.digest) {
+            Ok(size) if size == layer.size => {}
+            Ok(_) => return Err(document::inconsistent(&label, "a layer has another size than its manifest says")),
+            Err(_) => return Err(LoadError::Missing { what: "layer", name: layer.digest.to_string() }.into()),
+        }
+        fetch::unpack_stored(store, &label, layer.digest, *diff_id)?;
+        layers.push(store.layer_record(layer.digest, *diff_id)?);
+    }
+    Ok(ImageRecord {
+        manifest: image.manifest,
+        media_type: image.media_type.clone(),
+        manifest_size: text.len() as u64,
+        id,
+        config,
+        layers,
+        embedded: false,
+    })
+}
+
+/// A document that must be in the archive, or here already.
+fn blob(session: &Session, digest: Digest, max: u64) -> Result<Vec<u8>, ImageError> {
+    session.pin(digest);
+    if !session.store().content.contains(&digest) {
+        return Err(LoadError::Missing { what: "document", name: digest.to_string() }.into());
+    }
+    Ok(session.store().content.read_blob(&digest, max)?)
+}
+
+fn bounded(images: usize) -> Result<(), LoadError> {
+    if images > MAX_IMAGES { Err(LoadError::Limit { what: "images", limit: MAX_IMAGES as u64 }) } else { Ok(()) }
+}
+
+/// A name that an archive gives: with a tag, and nothing else.
+fn name(text: &str) -> Result<ImageRef, LoadError> {
+    let unusable = || LoadError::Name { name: text.chars().take(300).collect() };
+    let name: ImageRef = text.parse().map_err(|_| unusable())?;
+    if name.digest().is_some() {
+        return Err(unusable());
+    }
+    Ok(name.with_default_tag())
+}
