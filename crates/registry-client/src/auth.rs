@@ -6,33 +6,36 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use http::header::{HeaderValue, WWW_AUTHENTICATE};
-use http::{Response, StatusCode, Uri};
+use http::{Method, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use serde::Deserialize;
 
+use crate::ask::{Ask, Outgoing};
 use crate::challenge::{self, Challenge};
 use crate::credentials::Credentials;
 use crate::error::RegistryError;
 use crate::location;
-use crate::transport::{Ask, Transport};
+use crate::transport::Transport;
 
 /// Token services answer with a few kilobytes.
 const MAX_TOKEN_ANSWER: u64 = 1 << 20;
 
-/// The `Authorization` headers that registries have accepted, by registry and repository. One that has expired is
-/// replaced when the registry says so.
+/// The `Authorization` headers that registries have accepted, by registry and what may be done with them. One that has
+/// expired is replaced when the registry says so.
 #[derive(Default)]
-pub(crate) struct Tokens(Mutex<HashMap<(String, String), HeaderValue>>);
+pub(crate) struct Tokens(Mutex<HashMap<(String, Vec<String>), HeaderValue>>);
 
 impl Tokens {
     pub(crate) fn get(&self, ask: Ask<'_>) -> Option<HeaderValue> {
-        let key = (ask.registry.to_owned(), ask.repository.to_owned());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&Tokens::key(ask)).cloned()
     }
 
     fn put(&self, ask: Ask<'_>, header: HeaderValue) {
-        let key = (ask.registry.to_owned(), ask.repository.to_owned());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, header);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Tokens::key(ask), header);
+    }
+
+    fn key(ask: Ask<'_>) -> (String, Vec<String>) {
+        (ask.registry.to_owned(), ask.access.scopes(ask.repository))
     }
 }
 
@@ -74,7 +77,7 @@ impl Transport {
             .map_err(|source| RegistryError::Credentials { registry: ask.registry.to_owned(), source })
     }
 
-    /// Asks the token service that `challenge` names for leave to pull from the repository.
+    /// Asks the token service that `challenge` names for leave to do what is asked for.
     async fn token(&self, ask: Ask<'_>, scheme: &str, challenge: &Challenge) -> Result<String, RegistryError> {
         let realm = challenge.parameter("realm").ok_or_else(|| impossible(ask, "it names no token service"))?;
         let base: Uri = realm.parse().map_err(|_| impossible(ask, "its token service has no valid address"))?;
@@ -92,10 +95,8 @@ impl Transport {
         if let Some(service) = challenge.parameter("service") {
             query.push(format!("service={}", location::query_escape(service)));
         }
-        if !ask.repository.is_empty() {
-            let scope = format!("repository:{}:pull", ask.repository);
-            query.push(format!("scope={}", location::query_escape(&scope)));
-        }
+        let scopes = ask.access.scopes(ask.repository);
+        query.extend(scopes.iter().map(|scope| format!("scope={}", location::query_escape(scope))));
         let path = format!("{}?{}", base.path(), query.join("&"));
         let uri =
             location::resolve(&base, &path).ok_or_else(|| impossible(ask, "its token service has no valid address"))?;
@@ -125,7 +126,7 @@ impl Transport {
         }
         let service = Ask { path, accept: None, from: 0, ..ask };
         // Redirects are not followed: a token service that moves must say so in the challenge.
-        let response = self.send(service, uri, basic).await?;
+        let response = self.send(service, &Outgoing::empty(Method::GET), uri, basic, None).await?;
         let (status, registry) = (response.status(), ask.registry.to_owned());
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let message = self.message(service, response.into_body()).await;

@@ -3,7 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod push;
 mod server;
+mod shelf;
 
 use std::time::{Duration, Instant};
 
