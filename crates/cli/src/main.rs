@@ -4,6 +4,7 @@
 
 mod cli;
 mod commands;
+mod credentials;
 mod detach_keys;
 mod failure;
 mod flags;

@@ -14,6 +14,7 @@
 //!
 //! **Architecture Invariant:** no async, no network, no knowledge of images or snapshots.
 
+mod compress;
 mod compression;
 mod error;
 mod header;
@@ -31,6 +32,7 @@ use std::os::fd::BorrowedFd;
 
 use oci::Digest;
 
+pub use compress::compress;
 pub use compression::{Compression, Decoder, decompress, detect};
 pub use error::{EntryName, FormatError, Refusal, UnpackError};
 pub use remove::remove_tree;

@@ -11,4 +11,4 @@ mod reference;
 pub use digest::{Digest, DigestError, Hasher};
 pub use id::{ContainerId, IdError};
 pub use oci_spec::{OciSpecError, image as image_spec, runtime as runtime_spec};
-pub use reference::{ImageRef, ReferenceError};
+pub use reference::{ImageRef, ReferenceError, registry_of};

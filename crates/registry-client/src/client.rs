@@ -16,6 +16,7 @@ use crate::ask::Ask;
 use crate::blob::Blob;
 use crate::error::RegistryError;
 use crate::options::Options;
+use crate::stores::CredentialSource;
 use crate::transport::Transport;
 
 /// Media types of manifests (image-spec, "Media Types"; Docker's "Image Manifest V 2, Schema 2").
@@ -63,6 +64,11 @@ impl Client {
     /// A client that has spoken to nobody yet.
     pub fn new(options: Options) -> Client {
         Client { transport: Arc::new(Transport::new(options)) }
+    }
+
+    /// A client that shares this one's connections and asks with these credentials.
+    pub fn acting_as(&self, credentials: CredentialSource) -> Client {
+        Client { transport: Arc::new(self.transport.acting_as(credentials)) }
     }
 
     /// Whether `registry` (a host and perhaps a port) answers as a registry does (distribution-spec,

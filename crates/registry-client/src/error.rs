@@ -9,7 +9,7 @@ use errors::{Classify, Kind};
 use http::StatusCode;
 use oci::Digest;
 
-use crate::credentials::CredentialsError;
+use crate::stores::CredentialsError;
 
 /// The error that a library below hands up without telling its type.
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;
@@ -318,12 +318,11 @@ impl Classify for RegistryError {
                 "if {registry} uses a certificate of its own authority, add that authority to the system's trusted certificates"
             )),
             RegistryError::ImageNotFound { .. } => Some("check the image's name and tag".to_owned()),
-            RegistryError::Unauthorized { registry, had_credentials: false, .. } => Some(format!(
-                "check the image's name; if it is private, store a user name and password for {registry} with `docker login {registry}` \
-                 (read from ~/.docker/config.json; credential helpers are not used)"
-            )),
+            RegistryError::Unauthorized { registry, had_credentials: false, .. } => {
+                Some(format!("check the image's name; if it is private, log in: corten login {registry}"))
+            }
             RegistryError::Unauthorized { registry, had_credentials: true, .. } => {
-                Some(format!("check the user name and password stored for {registry} in ~/.docker/config.json"))
+                Some(format!("check who you are to {registry}: corten login {registry}"))
             }
             RegistryError::RateLimited { .. } => Some("wait, or log in: registries allow known users more".to_owned()),
             RegistryError::Silent { .. } | RegistryError::Broken { .. } => Some("try again".to_owned()),

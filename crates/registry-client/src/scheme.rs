@@ -2,7 +2,7 @@
 //! The choice between TLS and plain HTTP.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Method, StatusCode};
 
@@ -12,8 +12,8 @@ use crate::location;
 use crate::transport::Transport;
 
 /// What each registry that may do without TLS was found to speak.
-#[derive(Default)]
-pub(crate) struct Schemes(Mutex<HashMap<String, &'static str>>);
+#[derive(Clone, Default)]
+pub(crate) struct Schemes(Arc<Mutex<HashMap<String, &'static str>>>);
 
 impl Transport {
     /// `https`, or `http` where that is allowed and the registry speaks it.

@@ -21,6 +21,7 @@ use crate::error::RegistryError;
 use crate::location;
 use crate::options::Options;
 use crate::scheme::{self, Schemes};
+use crate::stores::CredentialSource;
 
 /// What this client calls itself.
 const AGENT: &str = concat!("corten/", env!("CARGO_PKG_VERSION"));
@@ -54,6 +55,16 @@ impl Transport {
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
         Transport { options, http, schemes: Schemes::default(), tokens: Tokens::default() }
+    }
+
+    /// The same connections, for somebody else.
+    pub(crate) fn acting_as(&self, credentials: CredentialSource) -> Transport {
+        Transport {
+            options: Options { credentials, ..self.options.clone() },
+            http: self.http.clone(),
+            schemes: self.schemes.clone(),
+            tokens: Tokens::default(),
+        }
     }
 
     /// The answer of the registry to a `GET`. See [`Transport::exchange`].

@@ -2,12 +2,15 @@
 //! The table of routes. Each handler validates, calls one method of the engine and translates the answer.
 
 mod attach;
+mod auth;
 mod containers;
 mod corten;
 mod exec;
 mod images;
 mod logs;
+mod progress;
 mod pull;
+mod push;
 mod system;
 
 use std::sync::Arc;
@@ -45,7 +48,8 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/images/json", get(images::list))
         .route("/images/create", post(pull::create))
         // An image's name may have slashes.
-        .route("/images/{*name}", get(images::inspect).delete(images::remove))
+        .route("/images/{*name}", get(images::inspect).delete(images::remove).post(push::push))
+        .route("/auth", post(auth::check))
         .route(api_types::RUN_ROUTE, post(corten::run))
         .route("/corten/v1/containers/{name}/exec", post(corten::exec))
         .route("/corten/v1/containers/{name}/attach", post(corten::attach))

@@ -10,5 +10,6 @@ mod fixture;
 mod import;
 mod peers;
 mod pull;
+mod push;
 mod remove;
 mod tiny_registry;
