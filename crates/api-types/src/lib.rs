@@ -169,7 +169,7 @@ impl ErrorBody {
     }
 }
 
-/// One line of the progress of a pull or an import, as Docker writes it.
+/// One line of the progress of a pull, a push or an import, as Docker writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProgressLine {
@@ -185,6 +185,9 @@ pub struct ProgressLine {
     /// How far it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress_detail: Option<ProgressDetail>,
+    /// What a program may want to know of it: of a push its tag, digest and size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aux: Option<serde_json::Value>,
     /// That it failed: the text of `error_detail`, for old clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -5,6 +5,7 @@
 mod archive_file;
 mod cli;
 mod commands;
+mod credentials;
 mod detach_keys;
 mod failure;
 mod flags;

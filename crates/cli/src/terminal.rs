@@ -5,7 +5,10 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, Once, PoisonError};
 
 use api_types::Size;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+
+/// The character of Ctrl-C.
+const CTRL_C: u8 = 3;
 
 /// What to put back, while the terminal is raw.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
@@ -38,6 +41,30 @@ impl Raw {
         tcsetattr(stdin, OptionalActions::Drain, &raw)?;
         Ok(Raw(()))
     }
+}
+
+/// A line that is typed without being seen; `None` when the user gave up with Ctrl-C.
+pub(crate) fn hidden_line() -> std::io::Result<Option<String>> {
+    let stdin = rustix::stdio::stdin();
+    let before = tcgetattr(stdin)?;
+    let mut hidden = before.clone();
+    // Ctrl-C comes as a character: a signal would leave the terminal without an echo.
+    hidden.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+    hidden.special_codes[SpecialCodeIndex::VEOL] = CTRL_C;
+    *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+    restore_on_panic();
+    tcsetattr(stdin, OptionalActions::Flush, &hidden)?;
+    let _shown_again = Raw(());
+    let mut line = Vec::new();
+    let mut byte = [0];
+    // Up to the newline, Ctrl-C (which now ends a line as well) or the end, and not a byte further.
+    while rustix::io::read(stdin, &mut byte)? == 1 && byte[0] != b'\n' {
+        if byte[0] == CTRL_C {
+            return Ok(None);
+        }
+        line.push(byte[0]);
+    }
+    String::from_utf8(line).map(Some).map_err(|_| std::io::ErrorKind::InvalidData.into())
 }
 
 impl Drop for Raw {

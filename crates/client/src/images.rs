@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use api_types::ProgressLine;
-use api_types::docker::{ImageDeleteResponseItem, ImageHistoryResponseItem, ImageInspect, ImageSummary};
+use api_types::docker::{
+    AuthConfig, AuthResponse, ImageDeleteResponseItem, ImageHistoryResponseItem, ImageInspect, ImageSummary,
+};
 use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Response};
 use http_body_util::BodyExt;
@@ -45,7 +47,7 @@ impl Client {
         self.json(Method::GET, &format!("/images/{}/json", encode(name)), RequestBody::Empty).await
     }
 
-    /// Fetch an image from its registry; `progress` sees each step.
+    /// Fetch an image from its registry; `progress` sees each step. `auth` is the value of an `X-Registry-Auth` header.
     ///
     /// # Errors
     /// The daemon or the registry cannot be reached, or refuses; the content is not what its digest says.
@@ -53,11 +55,41 @@ impl Client {
         &self,
         name: &str,
         platform: Option<&str>,
+        auth: Option<&str>,
         progress: impl FnMut(ProgressLine),
     ) -> Result<(), ClientError> {
         let path = Path::new("/images/create").with("fromImage", name).with_some("platform", platform).into_string();
-        let response = self.send(Method::POST, &path, RequestBody::Empty).await?;
+        let response = self.send_for(Method::POST, &path, RequestBody::Empty, auth).await?;
         follow(&path, response, progress).await
+    }
+
+    /// Give an image to its registry, or with no `tag` all tags of its repository; `progress` sees each step.
+    /// `compression` (`gzip` or `zstd`) is what its layers shall have there. `auth` is the value of an
+    /// `X-Registry-Auth` header.
+    ///
+    /// # Errors
+    /// The daemon or the registry cannot be reached, or refuses; the image is not here.
+    pub async fn push(
+        &self,
+        name: &str,
+        tag: Option<&str>,
+        compression: Option<&str>,
+        auth: Option<&str>,
+        progress: impl FnMut(ProgressLine),
+    ) -> Result<(), ClientError> {
+        let path = Path::new(format!("/images/{}/push", encode(name)));
+        let path = path.with_some("tag", tag).with_some("compression", compression).into_string();
+        let response = self.send_for(Method::POST, &path, RequestBody::Empty, auth).await?;
+        follow(&path, response, progress).await
+    }
+
+    /// Try credentials at their registry. Nothing is stored.
+    ///
+    /// # Errors
+    /// The daemon or the registry cannot be reached; `Unauthorized` when the registry does not accept them.
+    pub async fn check_auth(&self, credentials: &AuthConfig) -> Result<AuthResponse, ClientError> {
+        let body = RequestBody::json(credentials).map_err(ClientError::Encode)?;
+        self.json(Method::POST, "/auth", body).await
     }
 
     /// Make an image of a root file system's tar (plain, gzip or zstd); `changes` are Dockerfile instructions.

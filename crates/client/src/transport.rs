@@ -50,17 +50,21 @@ impl Client {
         ClientError::Connect { socket: self.endpoint.socket.clone(), source }
     }
 
-    /// The answer to a request, whatever its status.
+    /// The answer to a request, whatever its status. `auth` says who is to ask a registry for it.
     async fn exchange(
         &self,
         method: &Method,
         path: &str,
         body: RequestBody,
         upgrade: bool,
+        auth: Option<&str>,
     ) -> Result<Response<Incoming>, ClientError> {
         let mut request = Request::builder().method(method.clone()).uri(path).header(header::HOST, "corten");
         if matches!(body, RequestBody::Full(_)) {
             request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(auth) = auth {
+            request = request.header("x-registry-auth", auth);
         }
         if upgrade {
             request = request.header(header::CONNECTION, "Upgrade").header(header::UPGRADE, PROTOCOL);
@@ -84,7 +88,18 @@ impl Client {
         path: &str,
         body: RequestBody,
     ) -> Result<Response<Incoming>, ClientError> {
-        let response = self.exchange(&method, path, body, false).await?;
+        self.send_for(method, path, body, None).await
+    }
+
+    /// The same for somebody whom registries know by `auth`, the value of an `X-Registry-Auth` header.
+    pub(crate) async fn send_for(
+        &self,
+        method: Method,
+        path: &str,
+        body: RequestBody,
+        auth: Option<&str>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let response = self.exchange(&method, path, body, false, auth).await?;
         if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
             return Ok(response);
         }
@@ -111,7 +126,7 @@ impl Client {
     /// The stream, or the response, that answers a request to stream.
     pub(crate) async fn stream(&self, path: &str, body: RequestBody) -> Result<Session, ClientError> {
         let method = Method::POST;
-        let response = self.exchange(&method, path, body, true).await?;
+        let response = self.exchange(&method, path, body, true, None).await?;
         let status = response.status();
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return Session::upgrade(path, response).await;

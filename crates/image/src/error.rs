@@ -28,6 +28,20 @@ pub enum ImageError {
         /// The name.
         name: String,
     },
+    /// A name with a digest is to be pushed.
+    #[error("cannot push {name}: a registry keeps what it is given under a tag")]
+    PushDigest {
+        /// The name.
+        name: String,
+    },
+    /// A blob of an image is not here any more, although the image is.
+    #[error("blob {blob} of {image} is not on this host, so it cannot be pushed")]
+    LayerGone {
+        /// The image's name.
+        image: String,
+        /// The blob.
+        blob: Digest,
+    },
     /// No image has this name or id.
     #[error("no image {name:?} on this host")]
     NotFound {
@@ -239,11 +253,12 @@ impl Classify for ImageError {
         match self {
             ImageError::Name(_)
             | ImageError::DigestName { .. }
+            | ImageError::PushDigest { .. }
             | ImageError::Ambiguous { .. }
             | ImageError::PlatformText(_)
             | ImageError::Pattern(_)
             | ImageError::Change { .. } => Kind::InvalidArgument,
-            ImageError::NotFound { .. } => Kind::NotFound,
+            ImageError::NotFound { .. } | ImageError::LayerGone { .. } => Kind::NotFound,
             ImageError::Registry(source) => source.kind(),
             ImageError::Content(source) => source.kind(),
             ImageError::Blob { source, .. } => source.kind(),
@@ -276,6 +291,8 @@ impl Classify for ImageError {
                 Some(format!("`corten pull {name}` fetches it from its registry; `corten images` lists what is here"))
             }
             ImageError::Ambiguous { .. } => Some("give more digits of the id".to_owned()),
+            ImageError::PushDigest { .. } => Some("give the image a tag, and push that".to_owned()),
+            ImageError::LayerGone { image, .. } => Some(format!("pull the image again: corten pull {image}")),
             ImageError::DigestName { .. } => Some("give it a tag: NAME:TAG".to_owned()),
             ImageError::Registry(source) => source.hint(),
             ImageError::Content(source) => source.hint(),

@@ -11,6 +11,7 @@ use bytes::{Buf as _, Bytes};
 use content::{BlobWriter, ContentError};
 use errors::{Classify as _, Kind};
 use oci::{Digest, ImageRef};
+use registry_client::Client;
 use tokio::sync::mpsc::{self, Receiver};
 
 use crate::Inner;
@@ -26,6 +27,7 @@ const REPORT_EVERY: Duration = Duration::from_millis(100);
 
 /// The layer to fetch.
 pub(crate) struct Wanted<'a> {
+    pub(crate) registry: &'a Client,
     pub(crate) image: &'a ImageRef,
     pub(crate) blob: &'a Descriptor,
     pub(crate) diff_id: Digest,
@@ -88,7 +90,7 @@ pub(crate) fn unpack_stored(store: &Inner, image: &str, digest: Digest, diff_id:
 
 async fn download(session: &Arc<Session>, wanted: &Wanted<'_>, unpacks: bool) -> Result<(), ImageError> {
     let (digest, total) = (wanted.blob.digest, wanted.blob.size);
-    let mut blob = session.store().registry.blob(wanted.image, digest, total).await?;
+    let mut blob = wanted.registry.blob(wanted.image, digest, total).await?;
     let (pieces, queue) = mpsc::channel(QUEUE);
     let (shared, image) = (Arc::clone(session), wanted.image.to_string());
     let target = unpacks.then_some(wanted.diff_id);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Images: names, pull, import, save, load, removal, and the embedded image.
+//! Images: names, pull, push, import, save, load, removal, and the embedded image.
 //!
 //! An image is here when three things are: its documents and blobs in the content store, its layers unpacked by the
 //! snapshotter, and a record of it in the metadata. They come in that order and go in the reverse one, so that whatever
@@ -23,6 +23,8 @@ mod locks;
 mod platform;
 mod progress;
 mod pull;
+mod push;
+mod recompress;
 mod records;
 mod references;
 mod remove;
@@ -35,9 +37,11 @@ use content::ContentStore;
 use metadata::Store;
 use oci::image_spec::ImageConfiguration;
 use oci::{Digest, ImageRef};
-use registry_client::Client;
+use registry_client::{Client, CredentialSource, Credentials};
 use snapshot::Snapshotter;
 use tokio::sync::Semaphore;
+
+pub use layer::Compression;
 
 pub use embedded::EMBEDDED_NAME;
 pub use error::{ImageError, WrongPlatform};
@@ -46,6 +50,7 @@ pub use history::Instruction;
 pub use load::{LoadError, Loaded};
 pub use platform::Platform;
 pub use progress::{Event, Progress, Quiet, Status};
+pub use push::{PushOptions, Pushed};
 pub use remove::{ImageUser, Removed};
 pub use save::Saving;
 
@@ -103,16 +108,17 @@ pub struct Image {
 #[derive(Clone)]
 pub struct Images {
     inner: Arc<Inner>,
+    registry: Client,
 }
 
 struct Inner {
     content: Arc<ContentStore>,
     layers: Arc<dyn Snapshotter>,
     metadata: Arc<Store>,
-    registry: Client,
     references: References,
     fetching: Locks,
     slots: Semaphore,
+    uploads: Semaphore,
     embedded: Embedded,
 }
 
@@ -132,16 +138,24 @@ impl Images {
                 content,
                 layers,
                 metadata,
-                registry: Client::new(options.registry),
                 references: References::default(),
                 fetching: Locks::default(),
                 slots: Semaphore::new(PARALLEL_LAYERS),
+                uploads: Semaphore::new(push::PARALLEL_UPLOADS),
                 embedded: Embedded::new(options.executable),
             }),
+            registry: Client::new(options.registry),
         };
         // Names are committed before the index is written; a crash may have come between the two.
         images.inner.write_index(&images.inner.references.lock())?;
         Ok(images)
+    }
+
+    /// The same images for somebody whom registries know by these credentials.
+    #[must_use]
+    pub fn acting_as(&self, credentials: Credentials) -> Images {
+        let registry = self.registry.acting_as(CredentialSource::Fixed(credentials));
+        Images { inner: Arc::clone(&self.inner), registry }
     }
 
     /// The image called `name`: a name (`latest` is meant where it has no tag), a name with a digest, an id or its
@@ -154,6 +168,14 @@ impl Images {
             self.ensure_embedded()?;
         }
         self.inner.find(name)
+    }
+
+    /// Whether `registry` (a host and perhaps a port) answers, and accepts whom it is asked as.
+    ///
+    /// # Errors
+    /// The registry's.
+    pub async fn check(&self, registry: &str) -> Result<(), ImageError> {
+        Ok(self.registry.check(registry).await?)
     }
 
     /// All images, with and without names, sorted by their names.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! How far a pull is.
+//! How far a pull or a push is.
 
 use oci::Digest;
 
@@ -19,9 +19,20 @@ pub enum Status {
     Verifying,
     /// The rest is being unpacked.
     Extracting,
-    /// It was here before.
+    /// It is being compressed anew for a push.
+    Compressing,
+    /// Bytes of the blob go out.
+    Uploading {
+        /// Bytes on their way or there.
+        done: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// The registry had it in another repository, and has it in this one now.
+    Mounted,
+    /// It was here, or in the registry, before.
     Exists,
-    /// It is here, verified and unpacked.
+    /// It is here, verified and unpacked; or it is in the registry.
     Done,
 }
 

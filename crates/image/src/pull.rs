@@ -8,7 +8,7 @@ use content::ContentError;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use oci::image_spec::ImageConfiguration;
 use oci::{Digest, ImageRef};
-use registry_client::{Manifest as Fetched, media_type};
+use registry_client::{Client, Manifest as Fetched, media_type};
 use tokio::sync::oneshot;
 
 use crate::document::{self, Descriptor, Manifest};
@@ -39,7 +39,7 @@ impl Images {
         let (session, end) = Session::begin(&self.inner);
         let session = Arc::new(session);
         let wanted = platform.unwrap_or_else(Platform::host);
-        let result = pull_into(&session, name.clone().with_default_tag(), &wanted, progress).await;
+        let result = pull_into(&session, &self.registry, name.clone().with_default_tag(), &wanted, progress).await;
         ended(session, end, result).await
     }
 }
@@ -65,17 +65,18 @@ async fn ended(
 
 async fn pull_into(
     session: &Arc<Session>,
+    registry: &Client,
     name: ImageRef,
     wanted: &Platform,
     progress: &dyn Progress,
 ) -> Result<Image, ImageError> {
     let label = name.to_string();
-    let top = session.store().registry.manifest(&name).await?;
+    let top = registry.manifest(&name).await?;
     let source = top.digest;
-    let fetched = for_platform(session, &name, &label, top, wanted).await?;
+    let fetched = for_platform(registry, &name, &label, top, wanted).await?;
     let manifest = document::manifest(&label, &fetched.body)?;
-    let (config, diff_ids) = configuration(session, &name, &label, &manifest, wanted).await?;
-    fetch_layers(session, &name, &manifest, &diff_ids, progress).await?;
+    let (config, diff_ids) = configuration(session, registry, &name, &label, &manifest, wanted).await?;
+    fetch_layers(session, registry, &name, &manifest, &diff_ids, progress).await?;
     // Pulled by digest, it has no tag, whatever stands beside the digest.
     let stored_name = name.digest().and_then(|digest| with_digest(&name, digest)).unwrap_or(name);
     let shared = Arc::clone(session);
@@ -102,7 +103,7 @@ async fn pull_into(
 
 /// Goes from an index to the manifest for `wanted`.
 async fn for_platform(
-    session: &Session,
+    registry: &Client,
     name: &ImageRef,
     label: &str,
     top: Fetched,
@@ -116,7 +117,7 @@ async fn for_platform(
         let entry = document::choose(label, &found.body, wanted)?;
         let pinned = with_digest(name, entry.digest)
             .ok_or_else(|| document::inconsistent(label, "its name cannot be asked for by digest"))?;
-        found = session.store().registry.manifest(&pinned).await?;
+        found = registry.manifest(&pinned).await?;
         if found.body.len() as u64 != entry.size {
             return Err(document::inconsistent(label, "a manifest has another size than its index says"));
         }
@@ -127,6 +128,7 @@ async fn for_platform(
 /// The configuration, from here or from the registry, stored and checked.
 async fn configuration(
     session: &Arc<Session>,
+    registry: &Client,
     name: &ImageRef,
     label: &str,
     manifest: &Manifest,
@@ -146,7 +148,7 @@ async fn configuration(
     if let Some(text) = here {
         return document::config(label, &text, manifest, wanted);
     }
-    let mut blob = session.store().registry.blob(name, digest, size).await?;
+    let mut blob = registry.blob(name, digest, size).await?;
     let mut text = Vec::new();
     // The stream gives no more bytes than `size`, which is bounded.
     while let Some(piece) = blob.chunk().await? {
@@ -166,6 +168,7 @@ async fn configuration(
 /// Fetches all layers, the largest first: it takes longest.
 async fn fetch_layers(
     session: &Arc<Session>,
+    registry: &Client,
     name: &ImageRef,
     manifest: &Manifest,
     diff_ids: &[Digest],
@@ -182,7 +185,7 @@ async fn fetch_layers(
     let mut layers: Vec<_> = distinct.into_values().collect();
     layers.sort_by_key(|(blob, _)| std::cmp::Reverse(blob.size));
     let fetches = layers.into_iter().map(|(blob, diff_id)| async move {
-        fetch::layer(session, &Wanted { image: name, blob, diff_id, progress }).await
+        fetch::layer(session, &Wanted { registry, image: name, blob, diff_id, progress }).await
     });
     let mut fetches: FuturesUnordered<_> = fetches.collect();
     while let Some(result) = fetches.next().await {

@@ -272,6 +272,17 @@ impl Inner {
         self.write_index(&pins)
     }
 
+    /// Notes what the registry in an image's name has under that name, unless the name means another image by now.
+    pub(crate) fn set_source(&self, name: &ImageRef, manifest: Digest, source: Digest) -> Result<(), ImageError> {
+        let _pins = self.references.lock();
+        self.metadata.write(Durability::Synced, |tx| match tx.get::<NameRecord>(NAMES, &name.canonical())? {
+            Some(named) if named.manifest == manifest => {
+                Ok(tx.put(NAMES, &name.canonical(), &NameRecord { manifest, source: Some(source) })?)
+            }
+            _ => Ok::<(), ImageError>(()),
+        })
+    }
+
     /// Makes the layout's `index.json` name what the records name. The caller holds the lock of `_pins`.
     pub(crate) fn write_index(&self, _pins: &Pins) -> Result<(), ImageError> {
         let view = self.view()?;

@@ -14,6 +14,7 @@
 //!
 //! **Architecture Invariant:** no async, no network, no knowledge of images or snapshots.
 
+mod compress;
 mod compression;
 mod error;
 mod header;
@@ -34,6 +35,7 @@ use std::os::fd::BorrowedFd;
 
 use oci::Digest;
 
+pub use compress::compress;
 pub use compression::{Compression, Decoder, decompress, detect};
 pub use error::{EntryName, FormatError, Refusal, UnpackError};
 pub use index::{Indexed, Node, NodeId, NodeKind, Nodes, Obstacle, Xattrs, index};

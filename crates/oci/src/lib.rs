@@ -12,5 +12,5 @@ mod repository;
 pub use digest::{Digest, DigestError, Hasher};
 pub use id::{ContainerId, IdError};
 pub use oci_spec::{OciSpecError, image as image_spec, runtime as runtime_spec};
-pub use reference::{ImageRef, ReferenceError};
+pub use reference::{ImageRef, ReferenceError, registry_of};
 pub use repository::{RepositoryName, Tag};

@@ -151,6 +151,19 @@ impl FromStr for ImageRef {
     }
 }
 
+/// The registry that a user means: a host and perhaps a port, or the URL of one. Nothing means Docker's, as with
+/// `docker login`.
+///
+/// # Errors
+/// [`ReferenceError::Registry`].
+pub fn registry_of(text: &str) -> Result<String, ReferenceError> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).unwrap_or(text);
+    match host.split('/').next().unwrap_or(host) {
+        "" | "index.docker.io" | "registry-1.docker.io" => Ok(DEFAULT_REGISTRY.to_owned()),
+        host => checked_registry(host),
+    }
+}
+
 /// Docker's rule: the first part is a registry if it has a dot or a colon, is `localhost`, or is not lower case.
 fn looks_like_host(part: &str) -> bool {
     part.contains(['.', ':']) || part == "localhost" || part.chars().any(|c| c.is_ascii_uppercase())
@@ -221,6 +234,23 @@ impl fmt::Display for ImageRef {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_registry_may_be_given_as_a_url() {
+        for (text, registry) in [
+            ("", "docker.io"),
+            ("https://index.docker.io/v1/", "docker.io"),
+            ("docker.io", "docker.io"),
+            ("https://a.example:5000/v2/", "a.example:5000"),
+            ("http://[::1]:5000", "[::1]:5000"),
+            ("localhost", "localhost"),
+        ] {
+            assert_eq!(registry_of(text).unwrap(), registry, "{text}");
+        }
+        for bad in ["a b", "a:x", "user@host", "-a", "a..b", "ftp://x"] {
+            assert!(registry_of(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn names_read_as_docker_reads_them() {

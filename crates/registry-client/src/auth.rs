@@ -6,33 +6,37 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use http::header::{HeaderValue, WWW_AUTHENTICATE};
-use http::{Response, StatusCode, Uri};
+use http::{Method, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use serde::Deserialize;
 
+use crate::ask::{Ask, Outgoing, Payload};
 use crate::challenge::{self, Challenge};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, Secret};
 use crate::error::RegistryError;
 use crate::location;
-use crate::transport::{Ask, Transport};
+use crate::stores::CredentialSource;
+use crate::transport::Transport;
 
 /// Token services answer with a few kilobytes.
 const MAX_TOKEN_ANSWER: u64 = 1 << 20;
 
-/// The `Authorization` headers that registries have accepted, by registry and repository. One that has expired is
-/// replaced when the registry says so.
+/// The `Authorization` headers that registries have accepted, by registry and what may be done with them. One that has
+/// expired is replaced when the registry says so.
 #[derive(Default)]
-pub(crate) struct Tokens(Mutex<HashMap<(String, String), HeaderValue>>);
+pub(crate) struct Tokens(Mutex<HashMap<(String, Vec<String>), HeaderValue>>);
 
 impl Tokens {
     pub(crate) fn get(&self, ask: Ask<'_>) -> Option<HeaderValue> {
-        let key = (ask.registry.to_owned(), ask.repository.to_owned());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&Tokens::key(ask)).cloned()
     }
 
     fn put(&self, ask: Ask<'_>, header: HeaderValue) {
-        let key = (ask.registry.to_owned(), ask.repository.to_owned());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, header);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Tokens::key(ask), header);
+    }
+
+    fn key(ask: Ask<'_>) -> (String, Vec<String>) {
+        (ask.registry.to_owned(), ask.access.scopes(ask.repository))
     }
 }
 
@@ -49,16 +53,17 @@ impl Transport {
         let challenges: Vec<Challenge> =
             headers.iter().filter_map(|value| value.to_str().ok()).flat_map(challenge::parse).collect();
         let find = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
-        let authorization = if let Some(challenge) = find("bearer") {
-            self.token(ask, scheme, challenge).await?
+        let credentials = self.credentials(ask).await?;
+        let authorization = if let Some(Credentials { secret: Secret::Bearer(token), .. }) = &credentials {
+            Some(format!("Bearer {token}"))
+        } else if let Some(challenge) = find("bearer") {
+            Some(self.token(ask, scheme, challenge, credentials).await?)
         } else if find("basic").is_some() {
-            match self.credentials(ask).await? {
-                Some(credentials) => credentials.basic(),
-                None => return Ok(None),
-            }
+            credentials.and_then(|credentials| credentials.basic())
         } else {
-            return Ok(None);
+            None
         };
+        let Some(authorization) = authorization else { return Ok(None) };
         let mut header = HeaderValue::try_from(authorization)
             .map_err(|_| impossible(ask, "its token or your password cannot be sent in a header"))?;
         header.set_sensitive(true);
@@ -67,15 +72,28 @@ impl Transport {
     }
 
     pub(crate) async fn credentials(&self, ask: Ask<'_>) -> Result<Option<Credentials>, RegistryError> {
-        // A few kilobytes of a local file, once per login: not worth a thread.
-        self.options
-            .credentials
-            .find(ask.registry)
-            .map_err(|source| RegistryError::Credentials { registry: ask.registry.to_owned(), source })
+        let (source, registry) = (self.options.credentials.clone(), ask.registry.to_owned());
+        let found = match source {
+            // A helper may take its time.
+            CredentialSource::Stores(_) => tokio::task::spawn_blocking(move || source.find(&registry)).await,
+            source => Ok(source.find(&registry)),
+        };
+        let registry = ask.registry.to_owned();
+        match found {
+            Ok(found) => found.map_err(|source| RegistryError::Credentials { registry, source }),
+            // A panic of ours; without credentials the registry decides.
+            Err(_) => Ok(None),
+        }
     }
 
-    /// Asks the token service that `challenge` names for leave to pull from the repository.
-    async fn token(&self, ask: Ask<'_>, scheme: &str, challenge: &Challenge) -> Result<String, RegistryError> {
+    /// Asks the token service that `challenge` names for leave to do what is asked for.
+    async fn token(
+        &self,
+        ask: Ask<'_>,
+        scheme: &str,
+        challenge: &Challenge,
+        credentials: Option<Credentials>,
+    ) -> Result<String, RegistryError> {
         let realm = challenge.parameter("realm").ok_or_else(|| impossible(ask, "it names no token service"))?;
         let base: Uri = realm.parse().map_err(|_| impossible(ask, "its token service has no valid address"))?;
         let authority = base.authority().map(|authority| authority.as_str()).unwrap_or_default();
@@ -88,26 +106,27 @@ impl Transport {
         if !is_safe || authority.contains('@') {
             return Err(impossible(ask, "its token service is not reached over a secure connection"));
         }
+        let service = challenge.parameter("service");
+        let scopes = ask.access.scopes(ask.repository);
+        if let Some(Credentials { secret: Secret::Identity(token), .. }) = &credentials {
+            let form = refresh_form(token, service, &scopes);
+            let payload = Payload::Document(form.into(), "application/x-www-form-urlencoded".to_owned());
+            return self.ask_for_token(ask, &base, Outgoing { method: Method::POST, payload }, credentials).await;
+        }
         let mut query: Vec<String> = base.query().map(str::to_owned).into_iter().collect();
-        if let Some(service) = challenge.parameter("service") {
-            query.push(format!("service={}", location::query_escape(service)));
-        }
-        if !ask.repository.is_empty() {
-            let scope = format!("repository:{}:pull", ask.repository);
-            query.push(format!("scope={}", location::query_escape(&scope)));
-        }
+        query.extend(service.map(|service| format!("service={}", location::query_escape(service))));
+        query.extend(scopes.iter().map(|scope| format!("scope={}", location::query_escape(scope))));
         let path = format!("{}?{}", base.path(), query.join("&"));
         let uri =
             location::resolve(&base, &path).ok_or_else(|| impossible(ask, "its token service has no valid address"))?;
-        let credentials = self.credentials(ask).await?;
-        self.ask_for_token(ask, &path, &uri, credentials).await
+        self.ask_for_token(ask, &uri, Outgoing::empty(Method::GET), credentials).await
     }
 
     async fn ask_for_token(
         &self,
         ask: Ask<'_>,
-        path: &str,
         uri: &Uri,
+        outgoing: Outgoing,
         credentials: Option<Credentials>,
     ) -> Result<String, RegistryError> {
         #[derive(Deserialize)]
@@ -118,14 +137,15 @@ impl Transport {
             access_token: Option<String>,
         }
         let had_credentials = credentials.is_some();
-        let basic = credentials.map(|credentials| HeaderValue::try_from(credentials.basic())).transpose();
+        let basic = credentials.and_then(|credentials| credentials.basic()).map(HeaderValue::try_from).transpose();
         let mut basic = basic.map_err(|_| impossible(ask, "your password cannot be sent in a header"))?;
         if let Some(header) = &mut basic {
             header.set_sensitive(true);
         }
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let service = Ask { path, accept: None, from: 0, ..ask };
         // Redirects are not followed: a token service that moves must say so in the challenge.
-        let response = self.send(service, uri, basic).await?;
+        let response = self.send(service, &outgoing, uri, basic, None).await?;
         let (status, registry) = (response.status(), ask.registry.to_owned());
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let message = self.message(service, response.into_body()).await;
@@ -152,4 +172,14 @@ impl Transport {
 
 fn impossible(ask: Ask<'_>, why: &'static str) -> RegistryError {
     RegistryError::Challenge { registry: ask.registry.to_owned(), why }
+}
+
+/// What trades a refresh token for an access token (distribution, "Docker Registry v2 authentication using OAuth2").
+fn refresh_form(token: &str, service: Option<&str>, scopes: &[String]) -> String {
+    let scopes = scopes.join(" ");
+    let fields =
+        [("grant_type", "refresh_token"), ("client_id", "corten"), ("refresh_token", token), ("scope", &scopes)];
+    let fields = fields.into_iter().chain(service.map(|service| ("service", service)));
+    let fields: Vec<String> = fields.map(|(name, value)| format!("{name}={}", location::query_escape(value))).collect();
+    fields.join("&")
 }

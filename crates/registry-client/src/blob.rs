@@ -9,9 +9,9 @@ use http::{HeaderMap, StatusCode};
 use hyper::body::Incoming;
 use oci::{Digest, ImageRef};
 
+use crate::ask::Ask;
 use crate::client::Client;
 use crate::error::RegistryError;
-use crate::transport::Ask;
 
 /// As much must come between two failures for the first to be forgiven. Bounds how long a dying connection is nursed.
 const PROGRESS: u64 = 256 << 10;
@@ -78,11 +78,7 @@ impl Blob {
                 self.failures = 0;
             }
             self.forgiven_at = self.given;
-            let options = &self.client.transport().options;
-            if !error.is_passing() || self.failures >= options.retries {
-                return Err(error);
-            }
-            tokio::time::sleep(self.client.transport().pause(self.failures)).await;
+            self.client.transport().pause_after(error, self.failures).await?;
             self.failures += 1;
         }
     }
@@ -156,7 +152,7 @@ impl Blob {
 }
 
 fn ask<'a>(image: &'a ImageRef, path: &'a str, from: u64) -> Ask<'a> {
-    Ask { registry: image.registry(), repository: image.repository(), path, accept: None, from }
+    Ask { from, ..Ask::pull(image.registry(), image.repository(), path) }
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {

@@ -12,10 +12,12 @@ use oci::{Digest, ImageRef};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use crate::ask::Ask;
 use crate::blob::Blob;
 use crate::error::RegistryError;
 use crate::options::Options;
-use crate::transport::{Ask, Transport};
+use crate::stores::CredentialSource;
+use crate::transport::Transport;
 
 /// Media types of manifests (image-spec, "Media Types"; Docker's "Image Manifest V 2, Schema 2").
 pub mod media_type {
@@ -64,13 +66,18 @@ impl Client {
         Client { transport: Arc::new(Transport::new(options)) }
     }
 
+    /// A client that shares this one's connections and asks with these credentials.
+    pub fn acting_as(&self, credentials: CredentialSource) -> Client {
+        Client { transport: Arc::new(self.transport.acting_as(credentials)) }
+    }
+
     /// Whether `registry` (a host and perhaps a port) answers as a registry does (distribution-spec,
     /// "Determining Support"), and accepts the credentials stored for it.
     ///
     /// # Errors
     /// It cannot be reached, is no registry, or wants other credentials.
     pub async fn check(&self, registry: &str) -> Result<(), RegistryError> {
-        let ask = Ask { registry, repository: "", path: "/v2/", accept: None, from: 0 };
+        let ask = Ask::pull(registry, "", "/v2/");
         let response = self.transport.get(ask).await?;
         if response.status().is_success() {
             return Ok(());
@@ -85,13 +92,7 @@ impl Client {
     /// says, that is longer than 4 MiB, or that is of an unknown or ambiguous type.
     pub async fn manifest(&self, image: &ImageRef) -> Result<Manifest, RegistryError> {
         let path = format!("/v2/{}/manifests/{}", image.repository(), image.manifest_reference());
-        let ask = Ask {
-            registry: image.registry(),
-            repository: image.repository(),
-            path: &path,
-            accept: Some(ACCEPT_MANIFEST),
-            from: 0,
-        };
+        let ask = Ask { accept: Some(ACCEPT_MANIFEST), ..Ask::pull(image.registry(), image.repository(), &path) };
         let response = self.transport.get(ask).await?;
         if response.status() == StatusCode::NOT_FOUND {
             let message = self.transport.message(ask, response.into_body()).await;

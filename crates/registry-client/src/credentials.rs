@@ -1,230 +1,161 @@
 // SPDX-License-Identifier: Apache-2.0
-//! User names and passwords, as `docker login` stores them in `config.json`.
-//!
-//! The file is read when a registry asks, not before: whoever logs in while the daemon runs is known at once.
+//! User names with their passwords and tokens, and the header in which API clients send them along.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::io;
-use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use errors::{Classify, Kind};
-use serde::Deserialize;
+use base64::engine::GeneralPurpose;
+use base64::engine::general_purpose::{GeneralPurposeConfig, STANDARD as BASE64, URL_SAFE};
+use base64::engine::{DecodePaddingMode, Engine as _};
+use serde::{Deserialize, Serialize};
 
-/// The key under which Docker stores the credentials of its own registry.
-const DOCKER_HUB_KEY: &str = "index.docker.io";
-/// Longer files are no configuration.
-const MAX_CONFIG: u64 = 4 << 20;
+/// Both alphabets and paddings are in use for `X-Registry-Auth`; the other alphabet's letters are exchanged before.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
-/// A user name and a password (or access token).
+/// Who somebody is to a registry.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
-    /// The user's name.
+    /// The user's name; may be empty beside a token.
     pub username: String,
-    /// The password.
-    pub password: String,
+    /// What proves it.
+    pub secret: Secret,
 }
 
-/// The password must not reach a log.
+/// What proves who somebody is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// A password, or an access token that is used like one.
+    Password(String),
+    /// A refresh token, with which the registry's token service gives tokens ("identity token" in Docker's words).
+    Identity(String),
+    /// A token that the registry itself takes.
+    Bearer(String),
+}
+
+/// The secret must not reach a log.
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
     }
 }
 
+/// A header that is no base64 of JSON with a user name and a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("X-Registry-Auth is not the base64 of a JSON object with credentials")]
+pub struct BadHeader;
+
+/// The content of `X-Registry-Auth`, and of a body of `POST /auth` (Docker Engine API, "Authentication").
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct AuthConfig {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    username: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    password: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    identitytoken: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    registrytoken: String,
+}
+
 impl Credentials {
-    /// The value of an `Authorization` header (RFC 7617).
-    pub(crate) fn basic(&self) -> String {
-        format!("Basic {}", BASE64.encode(format!("{}:{}", self.username, self.password)))
+    /// A user name and a password.
+    pub fn password(username: impl Into<String>, password: impl Into<String>) -> Credentials {
+        Credentials { username: username.into(), secret: Secret::Password(password.into()) }
     }
-}
 
-/// Where credentials come from.
-#[derive(Debug, Clone)]
-pub enum CredentialSource {
-    /// Nowhere: every registry is asked anonymously.
-    Anonymous,
-    /// The same for every registry: what the caller of the API sent along.
-    Fixed(Credentials),
-    /// A Docker `config.json`; a missing file holds no credentials.
-    DockerConfig(PathBuf),
-}
+    /// The value of an `Authorization` header (RFC 7617), where there is a password.
+    pub(crate) fn basic(&self) -> Option<String> {
+        let Secret::Password(password) = &self.secret else { return None };
+        Some(format!("Basic {}", BASE64.encode(format!("{}:{password}", self.username))))
+    }
 
-/// Why credentials could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum CredentialsError {
-    /// The file cannot be read.
-    #[error("read {path:?}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The file is not what Docker writes.
-    #[error("{path:?} is not a valid Docker configuration")]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// An entry is not the base64 of `user:password`.
-    #[error("the entry {entry:?} in {path:?} is not base64 of USER:PASSWORD")]
-    Entry {
-        /// The file.
-        path: PathBuf,
-        /// The entry's key.
-        entry: String,
-    },
-}
-
-impl Classify for CredentialsError {
-    fn kind(&self) -> Kind {
-        match self {
-            CredentialsError::Read { source, .. } => errors::kind_of_io(source),
-            CredentialsError::Parse { .. } | CredentialsError::Entry { .. } => Kind::InvalidArgument,
+    /// The value of an `X-Registry-Auth` header.
+    pub fn to_header(&self) -> String {
+        let mut config = AuthConfig { username: self.username.clone(), ..AuthConfig::default() };
+        match &self.secret {
+            Secret::Password(password) => config.password.clone_from(password),
+            Secret::Identity(token) => config.identitytoken.clone_from(token),
+            Secret::Bearer(token) => config.registrytoken.clone_from(token),
         }
+        // A struct of strings always becomes JSON.
+        URL_SAFE.encode(serde_json::to_vec(&config).unwrap_or_default())
     }
 
-    fn hint(&self) -> Option<String> {
-        match self {
-            CredentialsError::Read { .. } => None,
-            _ => Some("repair the file, or log in again with `docker login`".to_owned()),
+    /// What an `X-Registry-Auth` header holds: `None` when it names nobody, as Docker's client writes it for registries
+    /// that it knows no user of.
+    ///
+    /// # Errors
+    /// [`BadHeader`].
+    pub fn from_header(value: &[u8]) -> Result<Option<Credentials>, BadHeader> {
+        let translated: Vec<u8> = value
+            .trim_ascii()
+            .iter()
+            .map(|byte| match byte {
+                b'+' => b'-',
+                b'/' => b'_',
+                byte => *byte,
+            })
+            .collect();
+        if translated.is_empty() {
+            return Ok(None);
         }
-    }
-}
-
-#[derive(Deserialize)]
-struct Config {
-    #[serde(default)]
-    auths: HashMap<String, Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    #[serde(default)]
-    auth: Option<String>,
-    #[serde(default)]
-    username: Option<String>,
-    #[serde(default)]
-    password: Option<String>,
-}
-
-impl CredentialSource {
-    /// `config.json` in `$DOCKER_CONFIG`, or else in `~/.docker`. Anonymous where there is no home.
-    pub fn docker_config() -> CredentialSource {
-        let directory = std::env::var_os("DOCKER_CONFIG")
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-            .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker")));
-        match directory {
-            Some(directory) => CredentialSource::DockerConfig(directory.join("config.json")),
-            None => CredentialSource::Anonymous,
-        }
+        Credentials::from_json(&LENIENT.decode(translated).map_err(|_| BadHeader)?)
     }
 
-    /// The credentials for `registry` (a host and perhaps a port, as in an image name). Blocks on a small file.
-    pub(crate) fn find(&self, registry: &str) -> Result<Option<Credentials>, CredentialsError> {
-        let path = match self {
-            CredentialSource::Anonymous => return Ok(None),
-            CredentialSource::Fixed(credentials) => return Ok(Some(credentials.clone())),
-            CredentialSource::DockerConfig(path) => path,
+    /// The same of the JSON alone.
+    ///
+    /// # Errors
+    /// [`BadHeader`].
+    pub fn from_json(json: &[u8]) -> Result<Option<Credentials>, BadHeader> {
+        let AuthConfig { username, password, identitytoken, registrytoken } =
+            serde_json::from_slice(json).map_err(|_| BadHeader)?;
+        let secret = if !registrytoken.is_empty() {
+            Secret::Bearer(registrytoken)
+        } else if !identitytoken.is_empty() {
+            Secret::Identity(identitytoken)
+        } else if !username.is_empty() {
+            Secret::Password(password)
+        } else {
+            return Ok(None);
         };
-        let read_error = |source| CredentialsError::Read { path: path.clone(), source };
-        let text = match std::fs::File::open(path) {
-            Ok(file) => {
-                let mut text = Vec::new();
-                io::Read::read_to_end(&mut io::Read::take(file, MAX_CONFIG), &mut text).map_err(read_error)?;
-                text
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(read_error(error)),
-        };
-        let config: Config =
-            serde_json::from_slice(&text).map_err(|source| CredentialsError::Parse { path: path.clone(), source })?;
-        let wanted = if registry == "docker.io" { DOCKER_HUB_KEY } else { registry };
-        for (key, entry) in &config.auths {
-            if host_of(key) == wanted {
-                return entry
-                    .credentials()
-                    .map_err(|NotBase64| CredentialsError::Entry { path: path.clone(), entry: key.clone() });
-            }
-        }
-        Ok(None)
+        Ok(Some(Credentials { username, secret }))
     }
-}
-
-struct NotBase64;
-
-impl Entry {
-    /// `None` when the entry is empty, as it is when a credential helper keeps the secret.
-    fn credentials(&self) -> Result<Option<Credentials>, NotBase64> {
-        if let Some(auth) = self.auth.as_ref().filter(|auth| !auth.is_empty()) {
-            let bytes = BASE64.decode(auth.trim()).map_err(|_| NotBase64)?;
-            let text = String::from_utf8(bytes).map_err(|_| NotBase64)?;
-            let (username, password) = text.split_once(':').ok_or(NotBase64)?;
-            // Docker pads passwords with NUL bytes in old files.
-            let password = password.trim_end_matches('\0');
-            return Ok(Some(Credentials { username: username.to_owned(), password: password.to_owned() }));
-        }
-        match (&self.username, &self.password) {
-            (Some(username), Some(password)) if !username.is_empty() => {
-                Ok(Some(Credentials { username: username.clone(), password: password.clone() }))
-            }
-            _ => Ok(None),
-        }
-    }
-}
-
-/// The host and port of a key, which may be a URL.
-fn host_of(key: &str) -> &str {
-    let key = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    key.split('/').next().unwrap_or(key)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn find(config: &str, registry: &str) -> Result<Option<Credentials>, CredentialsError> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("config.json");
-        std::fs::write(&path, config).unwrap();
-        CredentialSource::DockerConfig(path).find(registry)
+    #[test]
+    fn a_secret_is_not_printed() {
+        assert!(!format!("{:?}", Credentials::password("u", "hunter2")).contains("hunter2"));
     }
 
     #[test]
-    fn every_form_that_docker_writes_is_found() {
-        let config = format!(
-            r#"{{"auths":{{"https://index.docker.io/v1/":{{"auth":"{}"}},"r.example:5000":{{"auth":"{}"}},
-               "http://old.example/v2/":{{"username":"u","password":"p"}},"helper.example":{{}}}},"credsStore":"x"}}"#,
-            BASE64.encode("hub:secret"),
-            BASE64.encode("me:pass:with:colons"),
-        );
-        let user = |registry| find(&config, registry).unwrap().map(|c| (c.username, c.password));
-        assert_eq!(user("docker.io"), Some(("hub".into(), "secret".into())));
-        assert_eq!(user("r.example:5000"), Some(("me".into(), "pass:with:colons".into())));
-        assert_eq!(user("old.example"), Some(("u".into(), "p".into())));
-        assert_eq!(user("helper.example"), None);
-        assert_eq!(user("r.example"), None, "another port is another registry");
+    fn the_header_is_read_in_every_alphabet_and_written_in_one() {
+        for credentials in [
+            Credentials::password("me", "p?>~ ü"),
+            Credentials { username: String::new(), secret: Secret::Identity("t".into()) },
+            Credentials { username: "me".into(), secret: Secret::Bearer("t".into()) },
+        ] {
+            let header = credentials.to_header();
+            assert!(!header.contains(['+', '/']), "{header}");
+            assert_eq!(Credentials::from_header(header.as_bytes()), Ok(Some(credentials.clone())));
+            let other = header.trim_end_matches('=').replace('-', "+").replace('_', "/");
+            assert_eq!(Credentials::from_header(other.as_bytes()), Ok(Some(credentials)));
+        }
     }
 
     #[test]
-    fn a_broken_file_is_an_error_and_a_missing_one_is_not() {
-        assert!(matches!(find("{", "a"), Err(CredentialsError::Parse { .. })));
-        assert!(matches!(find(r#"{"auths":{"a":{"auth":"%"}}}"#, "a"), Err(CredentialsError::Entry { .. })));
-        let missing = CredentialSource::DockerConfig("/nonexistent/config.json".into());
-        assert!(missing.find("a").unwrap().is_none());
-    }
-
-    #[test]
-    fn a_password_is_not_printed() {
-        let credentials = Credentials { username: "u".into(), password: "hunter2".into() };
-        assert!(!format!("{credentials:?}").contains("hunter2"));
+    fn a_header_that_names_nobody_is_no_error_and_nonsense_is() {
+        for nobody in ["", "e30=", "e30", "eyJ1c2VybmFtZSI6IiIsImVtYWlsIjoieCJ9"] {
+            assert_eq!(Credentials::from_header(nobody.as_bytes()), Ok(None), "{nobody}");
+        }
+        for bad in ["%", "bm8=", "MQ=="] {
+            assert_eq!(Credentials::from_header(bad.as_bytes()), Err(BadHeader), "{bad}");
+        }
     }
 }

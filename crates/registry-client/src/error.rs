@@ -2,18 +2,19 @@
 //! What can go wrong between here and a registry.
 
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use errors::{Classify, Kind};
 use http::StatusCode;
 use oci::Digest;
 
-use crate::credentials::CredentialsError;
+use crate::stores::CredentialsError;
 
 /// The error that a library below hands up without telling its type.
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why a registry's content could not be had.
+/// Why a registry's content could not be had, or given to it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
@@ -179,6 +180,51 @@ pub enum RegistryError {
         /// What came, in bytes, where it was counted to the end.
         actual: Option<u64>,
     },
+    /// The registry does not take what is pushed.
+    #[error("registry {registry} refuses {what} of {image} with {status}{}", said(.message))]
+    PushRefused {
+        /// The registry.
+        registry: String,
+        /// The image's name.
+        image: String,
+        /// Which part of the image.
+        what: String,
+        /// The status.
+        status: StatusCode,
+        /// What the registry says about it.
+        message: Option<String>,
+    },
+    /// The registry has stored something else than was pushed.
+    #[error("registry {registry} was sent {sent} of {image} and says that it stored {stored}")]
+    StoredOther {
+        /// The registry.
+        registry: String,
+        /// The image's name.
+        image: String,
+        /// What was sent.
+        sent: Digest,
+        /// What the registry claims to have.
+        stored: Digest,
+    },
+    /// The registry accepts an upload and does not say where it goes on.
+    #[error("registry {registry} does not say where the upload to {path} goes on")]
+    NoLocation {
+        /// The registry.
+        registry: String,
+        /// What was asked for.
+        path: String,
+    },
+    /// A blob that is pushed cannot be read.
+    #[error("cannot read blob {digest} of {image}")]
+    Source {
+        /// The image's name.
+        image: String,
+        /// The blob.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A redirect that is not followed.
     #[error("registry {registry} redirects {path} to {location:?}, which is not followed: {why}")]
     Redirect {
@@ -249,7 +295,16 @@ impl Classify for RegistryError {
             | RegistryError::WrongDigest { .. }
             | RegistryError::WrongSize { .. }
             | RegistryError::Redirect { .. }
+            | RegistryError::StoredOther { .. }
+            | RegistryError::NoLocation { .. }
             | RegistryError::Challenge { .. } => Kind::Corrupt,
+            RegistryError::PushRefused { status, .. } => match *status {
+                StatusCode::METHOD_NOT_ALLOWED => Kind::Unsupported,
+                StatusCode::PAYLOAD_TOO_LARGE => Kind::NoSpace,
+                StatusCode::NOT_FOUND => Kind::NotFound,
+                _ => Kind::InvalidArgument,
+            },
+            RegistryError::Source { source, .. } => errors::kind_of_io(source),
             RegistryError::Credentials { source, .. } => source.kind(),
         }
     }
@@ -263,12 +318,11 @@ impl Classify for RegistryError {
                 "if {registry} uses a certificate of its own authority, add that authority to the system's trusted certificates"
             )),
             RegistryError::ImageNotFound { .. } => Some("check the image's name and tag".to_owned()),
-            RegistryError::Unauthorized { registry, had_credentials: false, .. } => Some(format!(
-                "check the image's name; if it is private, store a user name and password for {registry} with `docker login {registry}` \
-                 (read from ~/.docker/config.json; credential helpers are not used)"
-            )),
+            RegistryError::Unauthorized { registry, had_credentials: false, .. } => {
+                Some(format!("check the image's name; if it is private, log in: corten login {registry}"))
+            }
             RegistryError::Unauthorized { registry, had_credentials: true, .. } => {
-                Some(format!("check the user name and password stored for {registry} in ~/.docker/config.json"))
+                Some(format!("check who you are to {registry}: corten login {registry}"))
             }
             RegistryError::RateLimited { .. } => Some("wait, or log in: registries allow known users more".to_owned()),
             RegistryError::Silent { .. } | RegistryError::Broken { .. } => Some("try again".to_owned()),
@@ -281,6 +335,13 @@ impl Classify for RegistryError {
                 "images of the OCI format and of Docker's schema 2 are supported: push the image again in one of them"
                     .to_owned(),
             ),
+            RegistryError::PushRefused { status, registry, .. } => match *status {
+                StatusCode::METHOD_NOT_ALLOWED => Some(format!("{registry} can only be pulled from")),
+                StatusCode::PAYLOAD_TOO_LARGE => {
+                    Some(format!("raise the limit of {registry} or of the proxy before it"))
+                }
+                _ => None,
+            },
             RegistryError::Credentials { source, .. } => source.hint(),
             _ => None,
         }

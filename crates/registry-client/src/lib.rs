@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The client of the OCI distribution protocol (distribution-spec 1.1, "Pull").
+//! The client of the OCI distribution protocol (distribution-spec 1.1, "Pull" and "Push").
 //!
 //! What a registry says is never believed: manifests are compared with the digest they were asked by, every answer has
 //! a size limit, every wait a time limit, and credentials go only to the registry (and its token service) they are for.
@@ -13,19 +13,34 @@
 //! # Ok(()) }
 //! ```
 
+mod answer;
+mod ask;
 mod auth;
 mod blob;
+mod body;
 mod challenge;
 mod client;
 mod connector;
+mod credential_helper;
 mod credentials;
+mod docker_config;
 mod error;
 mod location;
 mod options;
+mod push;
+mod scheme;
+mod stores;
 mod transport;
+mod upload;
+mod vault;
 
 pub use blob::Blob;
+pub use body::Source;
 pub use client::{Client, Manifest, media_type};
-pub use credentials::{CredentialSource, Credentials, CredentialsError};
+pub use credential_helper::HelperError;
+pub use credentials::{BadHeader, Credentials, Secret};
+pub use docker_config::DockerConfigError;
 pub use error::RegistryError;
 pub use options::Options;
+pub use stores::{CredentialSource, CredentialStores, CredentialsError, Keeper};
+pub use vault::VaultError;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
-use crate::credentials::CredentialSource;
+use crate::stores::CredentialSource;
 
 /// How a [`Client`](crate::Client) behaves. The defaults are right for everything but tests and private registries.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub struct Options {
     pub backoff: Duration,
     /// The longest `Retry-After` that is waited for; a registry that asks for more gets no further request. 30 s.
     pub max_retry_after: Duration,
-    /// Where user names and passwords come from. The Docker configuration of the user that runs this process.
+    /// Where user names and passwords come from. The stores of the user that runs this process.
     pub credentials: CredentialSource,
     /// Registries (`HOST` or `HOST:PORT`) that may be spoken to without TLS. None; loopback addresses always may.
     pub insecure_registries: Vec<String>,
@@ -36,7 +36,7 @@ impl Default for Options {
             retries: 3,
             backoff: Duration::from_millis(250),
             max_retry_after: Duration::from_secs(30),
-            credentials: CredentialSource::docker_config(),
+            credentials: CredentialSource::of_user(),
             insecure_registries: Vec::new(),
             extra_roots: Vec::new(),
         }

@@ -1,53 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Requests: time limits, repetitions, redirects, and the choice between TLS and plain HTTP.
+//! Requests: time limits, repetitions and redirects.
 
-use std::collections::HashMap;
 use std::error::Error;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, RANGE, RETRY_AFTER, USER_AGENT};
-use http::{Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
+    USER_AGENT,
+};
+use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
-use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::{Client as HttpClient, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use serde::Deserialize;
 
+use crate::ask::{Ask, Outgoing, Payload};
 use crate::auth::Tokens;
+use crate::body::{Part, RequestBody};
 use crate::connector::{ConnectError, Connector};
 use crate::error::RegistryError;
 use crate::location;
 use crate::options::Options;
+use crate::scheme::{self, Schemes};
+use crate::stores::CredentialSource;
 
 /// What this client calls itself.
 const AGENT: &str = concat!("corten/", env!("CARGO_PKG_VERSION"));
 /// Redirects followed before it is called a loop.
 const MAX_REDIRECTS: usize = 10;
-/// The part of an error's body that is read for the registry's own words.
-const MAX_ERROR_BODY: u64 = 16 << 10;
+/// How often a payload on its way is looked at.
+const TICK: Duration = Duration::from_millis(100);
 
-/// What is asked for: the same whichever address answers in the end.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ask<'a> {
-    /// The registry, as the image name gives it.
-    pub(crate) registry: &'a str,
-    /// The repository whose content is wanted; decides which token is needed.
-    pub(crate) repository: &'a str,
-    /// Path and query.
-    pub(crate) path: &'a str,
-    /// The media types that are understood.
-    pub(crate) accept: Option<&'static str>,
-    /// The first byte wanted of it.
-    pub(crate) from: u64,
+/// Who hears which byte of a payload the connection takes next.
+pub(crate) type Heard<'a> = &'a (dyn Fn(u64) + Send + Sync);
+
+/// Where a request goes, and the registry whose credentials it may carry if that is the same place.
+struct Address {
+    uri: Uri,
+    registry: Uri,
 }
 
 /// Sends requests, and keeps what was learnt about each registry.
 pub(crate) struct Transport {
     pub(crate) options: Options,
-    http: HttpClient<Connector, Empty<Bytes>>,
-    schemes: Mutex<HashMap<String, &'static str>>,
+    http: HttpClient<Connector, RequestBody>,
+    pub(crate) schemes: Schemes,
     pub(crate) tokens: Tokens,
 }
 
@@ -58,38 +54,63 @@ impl Transport {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        Transport { options, http, schemes: Mutex::default(), tokens: Tokens::default() }
+        Transport { options, http, schemes: Schemes::default(), tokens: Tokens::default() }
+    }
+
+    /// The same connections, for somebody else.
+    pub(crate) fn acting_as(&self, credentials: CredentialSource) -> Transport {
+        Transport {
+            options: Options { credentials, ..self.options.clone() },
+            http: self.http.clone(),
+            schemes: self.schemes.clone(),
+            tokens: Tokens::default(),
+        }
+    }
+
+    /// The answer of the registry to a `GET`. See [`Transport::exchange`].
+    pub(crate) async fn get(&self, ask: Ask<'_>) -> Result<Response<Incoming>, RegistryError> {
+        self.exchange(ask, &Outgoing::empty(Method::GET)).await
     }
 
     /// The answer of the registry, with whatever status, after logging in where it asks for that. Repeats what fails
-    /// for a passing reason.
-    pub(crate) async fn get(&self, ask: Ask<'_>) -> Result<Response<Incoming>, RegistryError> {
+    /// for a passing reason, so it is for requests that may arrive twice.
+    pub(crate) async fn exchange(
+        &self,
+        ask: Ask<'_>,
+        outgoing: &Outgoing,
+    ) -> Result<Response<Incoming>, RegistryError> {
         let mut failures = 0;
         loop {
-            let error = match self.get_once(ask).await {
-                Ok(response) => match self.refusal(ask, &response) {
-                    None => return Ok(response),
-                    Some(refusal) => refusal,
-                },
+            let error = match self.once(ask, outgoing, None).await {
+                Ok(response) => return Ok(response),
                 Err(error) => error,
             };
-            if !error.is_passing() || failures == self.options.retries {
-                return Err(error);
-            }
-            let pause = match error {
-                RegistryError::RateLimited { wait: Some(wait), .. } if wait > self.options.max_retry_after => {
-                    return Err(error);
-                }
-                RegistryError::RateLimited { wait: Some(wait), .. } => wait,
-                _ => self.pause(failures),
-            };
-            tokio::time::sleep(pause).await;
+            self.pause_after(error, failures).await?;
             failures += 1;
         }
     }
 
+    /// Waits before a repetition of what failed with `error`, after `failures` earlier ones.
+    ///
+    /// # Errors
+    /// `error` itself, when it is better not repeated.
+    pub(crate) async fn pause_after(&self, error: RegistryError, failures: u32) -> Result<(), RegistryError> {
+        if !error.is_passing() || failures >= self.options.retries {
+            return Err(error);
+        }
+        let pause = match error {
+            RegistryError::RateLimited { wait: Some(wait), .. } if wait > self.options.max_retry_after => {
+                return Err(error);
+            }
+            RegistryError::RateLimited { wait: Some(wait), .. } => wait,
+            _ => self.pause(failures),
+        };
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
     /// The pause before the repetition that follows `failures` earlier ones.
-    pub(crate) fn pause(&self, failures: u32) -> Duration {
+    fn pause(&self, failures: u32) -> Duration {
         self.options.backoff.saturating_mul(1 << failures.min(8))
     }
 
@@ -108,64 +129,75 @@ impl Transport {
         error.is_passing().then_some(error)
     }
 
-    /// One request and, when the registry wants a login, a second one.
-    async fn get_once(&self, ask: Ask<'_>) -> Result<Response<Incoming>, RegistryError> {
+    /// One request and, when the registry wants a login, a second one. A status that may pass by itself is an error.
+    /// `progress` hears which byte of the payload the connection takes next.
+    pub(crate) async fn once(
+        &self,
+        ask: Ask<'_>,
+        outgoing: &Outgoing,
+        progress: Option<Heard<'_>>,
+    ) -> Result<Response<Incoming>, RegistryError> {
         let scheme = self.scheme(ask.registry).await?;
-        let text = format!("{scheme}://{}{}", location::authority_of(ask.registry), ask.path);
-        let uri: Uri = text.parse().map_err(|error: http::uri::InvalidUri| RegistryError::Unreachable {
-            registry: ask.registry.to_owned(),
-            source: error.into(),
-        })?;
-        let response = self.follow(ask, uri.clone(), self.tokens.get(ask)).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
+        let base = scheme::address(ask, scheme)?;
+        let uri = location::resolve(&base, ask.path)
+            .filter(|uri| base.scheme_str() != Some("https") || uri.scheme_str() == Some("https"))
+            .ok_or_else(|| refused_redirect(ask, ask.path.to_owned(), "it is no secure address of a registry"))?;
+        let at = Address { uri, registry: base };
+        let mut response = self.follow(ask, outgoing, &at, self.tokens.get(ask), progress).await?;
+        if response.status() == StatusCode::UNAUTHORIZED
+            && let Some(authorization) = self.log_in(ask, scheme, &response).await?
+        {
+            response = self.follow(ask, outgoing, &at, Some(authorization), progress).await?;
         }
-        match self.log_in(ask, scheme, &response).await? {
-            Some(authorization) => self.follow(ask, uri, Some(authorization)).await,
+        match self.refusal(ask, &response) {
             None => Ok(response),
+            Some(refusal) => Err(refusal),
         }
     }
 
-    /// Sends the request, and follows redirects. `authorization` goes to the first address's origin only.
+    /// Sends the request, and follows redirects. `authorization` goes to the registry's own origin only.
     async fn follow(
         &self,
         ask: Ask<'_>,
-        first: Uri,
+        outgoing: &Outgoing,
+        at: &Address,
         authorization: Option<HeaderValue>,
+        progress: Option<Heard<'_>>,
     ) -> Result<Response<Incoming>, RegistryError> {
-        let mut uri = first.clone();
+        let mut uri = at.uri.clone();
+        let reads = matches!(outgoing.method, Method::GET | Method::HEAD);
         for _ in 0..=MAX_REDIRECTS {
-            let authorization = authorization.clone().filter(|_| location::same_origin(&uri, &first));
-            let response = self.send(ask, &uri, authorization).await?;
+            let authorization = authorization.clone().filter(|_| location::same_origin(&uri, &at.registry));
+            let response = self.send(ask, outgoing, &uri, authorization, progress).await?;
             let is_redirect = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
             let Some(location) = response.headers().get(LOCATION).filter(|_| is_redirect) else {
                 return Ok(response);
             };
             let location = String::from_utf8_lossy(location.as_bytes()).into_owned();
-            let refuse = |location, why| {
-                let (registry, path) = (ask.registry.to_owned(), ask.path.to_owned());
-                RegistryError::Redirect { registry, path, location, why }
-            };
+            if !reads && matches!(response.status().as_u16(), 301..=303) {
+                return Err(refused_redirect(ask, location, "the request would lose what it carries"));
+            }
             let Some(next) = location::resolve(&uri, &location) else {
-                return Err(refuse(location, "it is no address of a registry"));
+                return Err(refused_redirect(ask, location, "it is no address of a registry"));
             };
             if uri.scheme_str() == Some("https") && next.scheme_str() != Some("https") {
-                return Err(refuse(location, "it would give up the secure connection"));
+                return Err(refused_redirect(ask, location, "it would give up the secure connection"));
             }
             uri = next;
         }
-        let (registry, path) = (ask.registry.to_owned(), ask.path.to_owned());
-        Err(RegistryError::Redirect { registry, path, location: uri.to_string(), why: "there were too many before" })
+        Err(refused_redirect(ask, uri.to_string(), "there were too many before"))
     }
 
     /// One request to one address, without interpretation.
     pub(crate) async fn send(
         &self,
         ask: Ask<'_>,
+        outgoing: &Outgoing,
         uri: &Uri,
         authorization: Option<HeaderValue>,
+        progress: Option<Heard<'_>>,
     ) -> Result<Response<Incoming>, RegistryError> {
-        let mut request = Request::get(uri).header(USER_AGENT, AGENT);
+        let mut request = Request::builder().method(&outgoing.method).uri(uri).header(USER_AGENT, AGENT);
         if let Some(accept) = ask.accept {
             request = request.header(ACCEPT, accept);
         }
@@ -175,13 +207,52 @@ impl Transport {
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        let request = request.body(Empty::new()).map_err(|error| broken(ask, error))?;
+        let mut part = None;
+        match &outgoing.payload {
+            // Some registries insist on it, and hyper leaves it out.
+            Payload::Empty if !matches!(outgoing.method, Method::GET | Method::HEAD) => {
+                request = request.header(CONTENT_LENGTH, 0);
+            }
+            Payload::Empty => {}
+            Payload::Document(_, media_type) => request = request.header(CONTENT_TYPE, media_type),
+            Payload::Part(bytes) => {
+                request = request.header(CONTENT_TYPE, "application/octet-stream");
+                request = request.header(CONTENT_LENGTH, bytes.end - bytes.from);
+                if bytes.with_range {
+                    request = request.header(CONTENT_RANGE, format!("{}-{}", bytes.from, bytes.end.saturating_sub(1)));
+                }
+                part = Some(&**bytes);
+            }
+        }
+        let request = request.body(RequestBody::of(&outgoing.payload)).map_err(|error| broken(ask, error))?;
+        self.wait(ask, self.http.request(request), part, progress).await
+    }
+
+    /// Waits for an answer, for as long as the payload moves and a while longer.
+    async fn wait(
+        &self,
+        ask: Ask<'_>,
+        response: ResponseFuture,
+        part: Option<&Part>,
+        progress: Option<Heard<'_>>,
+    ) -> Result<Response<Incoming>, RegistryError> {
         // Connecting and shaking hands have their own limits; this one bounds the wait for the answer as well.
         let limit = self.options.idle_timeout.saturating_add(self.options.connect_timeout.saturating_mul(2));
-        match tokio::time::timeout(limit, self.http.request(request)).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(self.classify(ask, error)),
-            Err(_) => Err(self.silent(ask)),
+        let mut response = std::pin::pin!(response);
+        let position = || part.map_or(0, Part::position);
+        let (mut seen, mut since) = (position(), Instant::now());
+        loop {
+            let tick = if part.is_some() { TICK.min(limit) } else { limit };
+            match tokio::time::timeout(tick, &mut response).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) => return Err(self.classify(ask, error)),
+                Err(_) if position() != seen => (seen, since) = (position(), Instant::now()),
+                Err(_) if since.elapsed() >= limit => return Err(self.silent(ask)),
+                Err(_) => continue,
+            }
+            if let Some(progress) = progress {
+                progress(seen);
+            }
         }
     }
 
@@ -198,91 +269,12 @@ impl Transport {
             None => broken(ask, error),
         }
     }
-
-    /// Reads a body of at most `limit` bytes.
-    pub(crate) async fn read(&self, ask: Ask<'_>, mut body: Incoming, limit: u64) -> Result<Bytes, RegistryError> {
-        let mut content = Vec::new();
-        while let Some(chunk) = self.next_chunk(ask, &mut body).await? {
-            if content.len() as u64 + chunk.len() as u64 > limit {
-                let (registry, path) = (ask.registry.to_owned(), ask.path.to_owned());
-                return Err(RegistryError::TooLarge { registry, path, limit });
-            }
-            content.extend_from_slice(&chunk);
-        }
-        Ok(content.into())
-    }
-
-    /// The next bytes of a body; `None` at its end.
-    pub(crate) async fn next_chunk(&self, ask: Ask<'_>, body: &mut Incoming) -> Result<Option<Bytes>, RegistryError> {
-        loop {
-            let frame = match tokio::time::timeout(self.options.idle_timeout, body.frame()).await {
-                Err(_) => return Err(self.silent(ask)),
-                Ok(None) => return Ok(None),
-                Ok(Some(Err(error))) => return Err(broken(ask, error)),
-                Ok(Some(Ok(frame))) => frame,
-            };
-            // Trailers are no content.
-            if let Ok(data) = frame.into_data()
-                && !data.is_empty()
-            {
-                return Ok(Some(data));
-            }
-        }
-    }
-
-    /// What the registry itself says about an error (distribution-spec, "Error Codes"), made safe to print.
-    pub(crate) async fn message(&self, ask: Ask<'_>, body: Incoming) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Errors {
-            errors: Vec<Entry>,
-        }
-        #[derive(Deserialize)]
-        struct Entry {
-            #[serde(default)]
-            code: String,
-            #[serde(default)]
-            message: String,
-        }
-        // The status has told already that it failed: whatever cannot be read adds nothing.
-        let body = self.read(ask, body, MAX_ERROR_BODY).await.ok()?;
-        let entry = serde_json::from_slice::<Errors>(&body).ok()?.errors.into_iter().next()?;
-        let text = if entry.message.is_empty() { entry.code } else { entry.message };
-        let text: String = text.chars().filter(|c| !c.is_control()).take(200).collect();
-        (!text.is_empty()).then_some(text)
-    }
-
-    /// `https`, or `http` where that is allowed and the registry speaks it.
-    ///
-    /// Loopback addresses (as with Docker) and registries named in the options may do without TLS. They are asked in
-    /// plain HTTP first: a TLS server answers that with an error at once, while a plain server may wait for the rest
-    /// of what it takes for a request. Nothing secret is in that first question.
-    pub(crate) async fn scheme(&self, registry: &str) -> Result<&'static str, RegistryError> {
-        let may_be_plain = location::is_loopback(location::authority_of(registry))
-            || self.options.insecure_registries.iter().any(|insecure| insecure == registry);
-        if !may_be_plain {
-            return Ok("https");
-        }
-        if let Some(scheme) = self.schemes.lock().unwrap_or_else(PoisonError::into_inner).get(registry) {
-            return Ok(scheme);
-        }
-        let ask = Ask { registry, repository: "", path: "/v2/", accept: None, from: 0 };
-        let text = format!("http://{}/v2/", location::authority_of(registry));
-        let uri: Uri = text.parse().map_err(|error: http::uri::InvalidUri| RegistryError::Unreachable {
-            registry: registry.to_owned(),
-            source: error.into(),
-        })?;
-        let scheme = match self.send(ask, &uri, None).await {
-            Ok(response) if response.status() == StatusCode::BAD_REQUEST => "https",
-            Ok(_) => "http",
-            // Not remembered: it may only be starting.
-            Err(RegistryError::Broken { .. }) => return Ok("https"),
-            Err(error) => return Err(error),
-        };
-        self.schemes.lock().unwrap_or_else(PoisonError::into_inner).insert(registry.to_owned(), scheme);
-        Ok(scheme)
-    }
 }
 
-fn broken(ask: Ask<'_>, error: impl Into<crate::error::Cause>) -> RegistryError {
+pub(crate) fn broken(ask: Ask<'_>, error: impl Into<crate::error::Cause>) -> RegistryError {
     RegistryError::Broken { registry: ask.registry.to_owned(), path: ask.path.to_owned(), source: error.into() }
+}
+
+fn refused_redirect(ask: Ask<'_>, location: String, why: &'static str) -> RegistryError {
+    RegistryError::Redirect { registry: ask.registry.to_owned(), path: ask.path.to_owned(), location, why }
 }

@@ -3,8 +3,8 @@
 
 use crate::cli::Context;
 use crate::failure::Failure;
-use crate::printer;
 use crate::printer::progress::Progress;
+use crate::{credentials, printer};
 
 /// Download an image from a registry
 #[derive(Debug, clap::Args)]
@@ -21,7 +21,9 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let mut progress = Progress::new(args.quiet);
-    context.client.pull(&args.image, args.platform.as_deref(), |line| progress.show(&line)).await?;
+    let auth = credentials::header_for_image(&args.image);
+    let show = |line| progress.show(&line);
+    context.client.pull(&args.image, args.platform.as_deref(), auth.as_deref(), show).await?;
     printer::line(&args.image);
     Ok(0)
 }

@@ -14,7 +14,7 @@ use crate::printer::progress::Progress;
 use crate::signals::Signals;
 use crate::stream::{self, Ending};
 use crate::trace::Trace;
-use crate::{printer, terminal};
+use crate::{credentials, printer, terminal};
 
 /// Create and run a container from an image
 #[derive(Debug, clap::Args)]
@@ -150,7 +150,8 @@ async fn fetch_unless_told(
 pub(crate) async fn fetch(client: &Client, image: &str, platform: Option<&str>) -> Result<(), Failure> {
     printer::note(&format!("Unable to find image '{image}' locally: pulling it"));
     let mut progress = Progress::new(false);
-    Ok(client.pull(image, platform, |line| progress.show(&line)).await?)
+    let auth = credentials::header_for_image(image);
+    Ok(client.pull(image, platform, auth.as_deref(), |line| progress.show(&line)).await?)
 }
 
 fn detached(response: RunResponse, trace: &mut Trace) {

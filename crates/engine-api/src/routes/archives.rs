@@ -11,7 +11,7 @@ use futures_util::stream;
 use image::{Loaded, Platform};
 
 use super::images::blocking;
-use super::pull::answer;
+use super::progress::answer;
 use crate::download;
 use crate::error::ApiError;
 use crate::extract::Parameters;

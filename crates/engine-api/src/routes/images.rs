@@ -15,8 +15,9 @@ use crate::convert::from_image;
 use crate::error::ApiError;
 use crate::extract::Parameters;
 use crate::filters::Filters;
-use crate::routes::archives;
+use crate::routes::auth::RegistryAuth;
 use crate::routes::pull::reference;
+use crate::routes::{archives, push};
 
 /// Run `work`, which reads files, on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static>(
@@ -63,9 +64,11 @@ pub(crate) async fn act(
     State(engine): State<Arc<Engine>>,
     Path(path): Path<String>,
     parameters: Parameters,
+    auth: RegistryAuth,
 ) -> Result<Response, ApiError> {
     match path.rsplit_once('/') {
         Some((name, "tag")) => tag(&engine, name, &parameters).await,
+        Some((name, "push")) => push::push(&engine, name, &parameters, auth).await,
         _ => Err(ApiError::NoRoute(format!("POST /images/{path}"))),
     }
 }

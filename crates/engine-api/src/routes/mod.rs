@@ -3,12 +3,15 @@
 
 mod archives;
 mod attach;
+mod auth;
 mod containers;
 mod corten;
 mod exec;
 pub(crate) mod images;
 mod logs;
+mod progress;
 mod pull;
+mod push;
 mod system;
 
 use std::sync::Arc;
@@ -49,6 +52,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/images/load", post(archives::load))
         // An image's name may have slashes.
         .route("/images/{*name}", get(images::about).post(images::act).delete(images::remove))
+        .route("/auth", post(auth::check))
         .route(api_types::RUN_ROUTE, post(corten::run))
         .route("/corten/v1/containers/{name}/exec", post(corten::exec))
         .route("/corten/v1/containers/{name}/attach", post(corten::attach))

@@ -11,5 +11,6 @@ mod fixture;
 mod import;
 mod peers;
 mod pull;
+mod push;
 mod remove;
 mod tiny_registry;

@@ -14,14 +14,14 @@ use tempfile::TempDir;
 use crate::fixture::{Draft, Host, Recorder, name, noise, tar, three_layers};
 
 /// A `docker-registry` of its own; it ends with this.
-struct Registry {
+pub(crate) struct Registry {
     child: Child,
     address: String,
     dir: TempDir,
 }
 
 impl Registry {
-    fn start() -> Registry {
+    pub(crate) fn start() -> Registry {
         let dir = tempfile::tempdir().unwrap();
         // Free at this moment; the kernel gives it to nobody else unasked soon.
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
@@ -49,8 +49,13 @@ impl Registry {
         registry
     }
 
+    /// The name of an image there.
+    pub(crate) fn image(&self, rest: &str) -> ImageRef {
+        name(&format!("{}/{rest}", self.address))
+    }
+
     /// Puts the draft there with skopeo.
-    fn push(&self, repository: &str, draft: &Draft) -> ImageRef {
+    pub(crate) fn push(&self, repository: &str, draft: &Draft) -> ImageRef {
         let layout = tempfile::tempdir().unwrap();
         draft.write_layout(layout.path());
         let image = name(&format!("{}/{repository}:latest", self.address));
@@ -74,7 +79,7 @@ impl Drop for Registry {
     }
 }
 
-fn skopeo(args: &[&str]) -> String {
+pub(crate) fn skopeo(args: &[&str]) -> String {
     let output = Command::new("skopeo").arg("--insecure-policy").args(args).output().unwrap();
     assert!(output.status.success(), "skopeo {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()

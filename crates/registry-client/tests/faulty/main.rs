@@ -3,14 +3,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod push;
 mod server;
+mod shelf;
 
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use errors::{Classify as _, Kind};
 use oci::{Digest, ImageRef};
-use registry_client::{Client, CredentialSource, Credentials, Options, RegistryError, media_type};
+use registry_client::{Client, CredentialSource, Credentials, Options, RegistryError, Secret, media_type};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use server::{Registry, Reply};
@@ -33,7 +35,7 @@ fn client() -> Client {
 }
 
 fn with_password() -> Client {
-    let credentials = Credentials { username: "me".into(), password: "secret".into() };
+    let credentials = Credentials::password("me", "secret");
     Client::new(Options { credentials: CredentialSource::Fixed(credentials), ..options() })
 }
 
@@ -294,7 +296,32 @@ async fn basic_authentication_works_and_a_refusal_says_what_to_do() {
     let error = client().manifest(&registry.image("a")).await.unwrap_err();
     assert!(matches!(error, RegistryError::Unauthorized { had_credentials: false, .. }), "{error}");
     assert_eq!(error.kind(), Kind::Unauthorized);
-    assert!(error.hint().unwrap().contains("docker login"));
+    assert!(error.hint().unwrap().contains("corten login"));
+}
+
+#[tokio::test]
+async fn an_identity_token_is_traded_for_a_token_and_a_registry_token_used_as_it_is() {
+    let registry = Registry::start(|request| match (request.path.as_str(), request.header("authorization")) {
+        ("/v2/", _) => Reply::status(200),
+        ("/token", authorization) => {
+            assert_eq!((request.method.as_str(), authorization), ("POST", None));
+            let expected = "grant_type=refresh_token&client_id=corten&refresh_token=secret%3D%26\
+                            &scope=repository:a:pull&service=s";
+            assert_eq!(request.body, expected);
+            Reply::ok(r#"{"access_token":"t"}"#)
+        }
+        (_, Some("Bearer t" | "Bearer given")) => manifest_reply(),
+        _ => {
+            let host = request.header("host").unwrap();
+            Reply::status(401).header("www-authenticate", &format!("Bearer realm=\"http://{host}/token\",service=s"))
+        }
+    })
+    .await;
+    for secret in [Secret::Identity("secret=&".into()), Secret::Bearer("given".into())] {
+        let credentials = CredentialSource::Fixed(Credentials { username: String::new(), secret });
+        client().acting_as(credentials).manifest(&registry.image("a")).await.unwrap();
+    }
+    assert_eq!(registry.paths().iter().filter(|path| *path == "/token").count(), 1);
 }
 
 #[tokio::test]

@@ -21,8 +21,12 @@ use tokio_rustls::TlsAcceptor;
 
 /// A request as the closure sees it.
 pub(crate) struct Asked {
+    /// The method.
+    pub(crate) method: http::Method,
     /// Path and query.
     pub(crate) path: String,
+    /// What the request carries, at most a few kilobytes.
+    pub(crate) body: Bytes,
     /// How many requests for this path there were, with this one.
     pub(crate) nth: usize,
     headers: http::HeaderMap,
@@ -158,9 +162,12 @@ impl Registry {
                 let (stream, _) = listener.accept().await.unwrap();
                 let (seen, answer, tls) = (Arc::clone(&seen), Arc::clone(&answer), tls.clone());
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let asked = record(&seen, request);
-                    let reply = answer(asked);
-                    async move { Ok::<_, Infallible>(reply.send().await) }
+                    let (seen, answer) = (Arc::clone(&seen), Arc::clone(&answer));
+                    async move {
+                        let asked = record(&seen, request).await;
+                        let reply = answer(asked);
+                        Ok::<_, Infallible>(reply.send().await)
+                    }
                 });
                 let http = hyper::server::conn::http1::Builder::new();
                 // A client that hangs up is part of the play.
@@ -192,10 +199,12 @@ impl Registry {
     }
 }
 
-fn record(seen: &Mutex<Vec<String>>, request: Request<Incoming>) -> Asked {
-    let path = request.uri().path_and_query().unwrap().to_string();
+async fn record(seen: &Mutex<Vec<String>>, request: Request<Incoming>) -> Asked {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let path = head.uri.path_and_query().unwrap().to_string();
     let mut seen = seen.lock().unwrap();
     seen.push(path.clone());
     let nth = seen.iter().filter(|earlier| **earlier == path).count();
-    Asked { path, nth, headers: request.headers().clone(), earlier: seen.clone() }
+    Asked { method: head.method, path, body, nth, headers: head.headers, earlier: seen.clone() }
 }
