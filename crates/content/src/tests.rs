@@ -198,7 +198,7 @@ fn a_partial_blob_outlives_its_process_and_shows_only_when_whole() {
     let (dir, store) = store();
     let parts = dir.path().join("parts");
     std::fs::create_dir(&parts).unwrap();
-    let open = || std::fs::File::open(&parts).unwrap().into();
+    let open = || File::open(&parts).unwrap().into();
     let partials = PartialDirectory::new(&store, open(), &parts);
     let mut first = partials.create("one").unwrap();
     first.append(b"hel").unwrap();

@@ -4,11 +4,14 @@
 
 use bytes::Bytes;
 use errors::{Classify as _, Kind, chain};
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE, RETRY_AFTER};
+use http::header::{
+    ALLOW, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, Method, Response, StatusCode};
 use oci::{Digest, DigestError, ReferenceError};
 use serde_json::json;
 
+use crate::auth::Refused;
 use crate::http::Body;
 use crate::manifest::{MAX_MANIFEST, ManifestError};
 use crate::storage::{PutError, StorageError, UploadError};
@@ -62,6 +65,13 @@ pub(crate) enum ApiError {
     Method { method: Method, allow: &'static str },
     #[error("there is no such address")]
     NoRoute,
+    #[error("say who you are")]
+    Unauthorized {
+        /// The value of `WWW-Authenticate`.
+        challenge: String,
+    },
+    #[error("you may not do that")]
+    Denied,
     #[error("this registry is read-only")]
     ReadOnly,
     #[error("the registry has too much to do now")]
@@ -101,6 +111,8 @@ fn code(error: &ApiError) -> (StatusCode, &'static str) {
         ApiError::Range { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID"),
         ApiError::Query { .. } => (StatusCode::BAD_REQUEST, "UNSUPPORTED"),
         ApiError::Method { .. } | ApiError::ReadOnly => (StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
+        ApiError::Unauthorized { .. } => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
+        ApiError::Denied => (StatusCode::FORBIDDEN, "DENIED"),
         ApiError::NoRoute => (StatusCode::NOT_FOUND, "UNSUPPORTED"),
         ApiError::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
         ApiError::Storage(error) if error.kind() == Kind::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "UNSUPPORTED"),
@@ -138,6 +150,10 @@ impl ApiError {
     fn add_headers(&self, headers: &mut HeaderMap) {
         match self {
             ApiError::Method { allow, .. } => drop(headers.insert(ALLOW, HeaderValue::from_static(allow))),
+            ApiError::Unauthorized { challenge } => {
+                // What a challenge is made of was checked when the registry was set up.
+                drop(HeaderValue::from_str(challenge).map(|value| headers.insert(WWW_AUTHENTICATE, value)));
+            }
             ApiError::TooMany(_) | ApiError::Busy => drop(headers.insert(RETRY_AFTER, RETRY_SECONDS)),
             ApiError::Range { size } => {
                 // Digits are a header's value.
@@ -149,6 +165,15 @@ impl ApiError {
                 drop(value.map(|value| headers.insert(RANGE, value)));
             }
             _ => {}
+        }
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> ApiError {
+        match refused {
+            Refused::Unauthorized { challenge } => ApiError::Unauthorized { challenge },
+            Refused::Denied => ApiError::Denied,
         }
     }
 }

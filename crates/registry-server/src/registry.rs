@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+use crate::access_log::AccessLog;
+use crate::auth::Access;
+use crate::metrics::Metrics;
 use crate::storage::{Storage, StorageError, Uploads};
+use crate::tls::Identity;
 
 /// How a registry behaves.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// Where everything is kept. Made where it is missing; the directory above must exist.
     pub root: PathBuf,
@@ -19,6 +23,12 @@ pub struct Options {
     pub share_with: Option<PathBuf>,
     /// Whether nothing may be pushed or deleted. No.
     pub read_only: bool,
+    /// Who may do what. Everybody everything.
+    pub access: Access,
+    /// The certificate to serve TLS with. None: plain HTTP.
+    pub tls: Option<Identity>,
+    /// Where requests are logged. Nowhere.
+    pub access_log: Option<AccessLog>,
     /// When and what to collect of what nobody needs. Every hour, after a day.
     pub collection: Option<Collection>,
     /// What clients may make it bear.
@@ -54,6 +64,9 @@ impl Options {
             root: root.into(),
             share_with: None,
             read_only: false,
+            access: Access::Open,
+            tls: None,
+            access_log: None,
             collection: Some(Collection::default()),
             limits: Limits::default(),
         }
@@ -83,6 +96,7 @@ pub struct Registry {
     pub(crate) options: Options,
     pub(crate) storage: Arc<Storage>,
     pub(crate) uploads: Uploads,
+    pub(crate) metrics: Metrics,
 }
 
 impl Registry {
@@ -92,7 +106,7 @@ impl Registry {
     /// The root is another process's, or cannot be used.
     pub fn open(options: Options) -> Result<Registry, StorageError> {
         let (storage, uploads) = Storage::open(&options.root, options.share_with.as_deref())?;
-        Ok(Registry { options, storage: storage.into(), uploads })
+        Ok(Registry { options, storage: storage.into(), uploads, metrics: Metrics::default() })
     }
 
     /// Serves it on `listener` until `shutdown` is ready; requests under way then have ten seconds to end.

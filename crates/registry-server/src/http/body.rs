@@ -6,6 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -14,7 +15,7 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::task::JoinHandle;
 
 use crate::error::ApiError;
-use crate::registry::Limits;
+use crate::registry::Registry;
 
 /// Bytes read of a file at once, and gathered of a request before they are written.
 pub(crate) const BLOCK: usize = 256 << 10;
@@ -117,10 +118,10 @@ impl HttpBody for Body {
 }
 
 /// The next bytes of a request's body, gathered to blocks; `None` at its end.
-pub(crate) async fn next_block(body: &mut Incoming, limits: &Limits) -> Result<Option<Bytes>, ApiError> {
+pub(crate) async fn next_block(body: &mut Incoming, registry: &Registry) -> Result<Option<Bytes>, ApiError> {
     let mut gathered = BytesMut::new();
     while gathered.len() < BLOCK {
-        let Some(frame) = next_frame(body, limits).await? else { break };
+        let Some(frame) = next_frame(body, registry).await? else { break };
         if gathered.is_empty() && frame.len() >= BLOCK {
             return Ok(Some(frame));
         }
@@ -130,12 +131,16 @@ pub(crate) async fn next_block(body: &mut Incoming, limits: &Limits) -> Result<O
 }
 
 /// A whole body of at most `max` bytes.
-pub(crate) async fn read_whole(body: &mut Incoming, max: usize, limits: &Limits) -> Result<Option<Bytes>, ApiError> {
+pub(crate) async fn read_whole(
+    body: &mut Incoming,
+    max: usize,
+    registry: &Registry,
+) -> Result<Option<Bytes>, ApiError> {
     if body.size_hint().lower() > max as u64 {
         return Ok(None);
     }
     let mut gathered = BytesMut::new();
-    while let Some(frame) = next_frame(body, limits).await? {
+    while let Some(frame) = next_frame(body, registry).await? {
         if gathered.len() + frame.len() > max {
             return Ok(None);
         }
@@ -144,15 +149,18 @@ pub(crate) async fn read_whole(body: &mut Incoming, max: usize, limits: &Limits)
     Ok(Some(gathered.freeze()))
 }
 
-async fn next_frame(body: &mut Incoming, limits: &Limits) -> Result<Option<Bytes>, ApiError> {
+async fn next_frame(body: &mut Incoming, registry: &Registry) -> Result<Option<Bytes>, ApiError> {
     loop {
-        match tokio::time::timeout(limits.idle, body.frame()).await {
+        match tokio::time::timeout(registry.options.limits.idle, body.frame()).await {
             Err(_) => return Err(ApiError::Silent),
             Ok(None) => return Ok(None),
             Ok(Some(Err(error))) => return Err(ApiError::Broken(error)),
             // Trailers are no content.
             Ok(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) if !data.is_empty() => return Ok(Some(data)),
+                Ok(data) if !data.is_empty() => {
+                    registry.metrics.received.fetch_add(data.len() as u64, Ordering::Relaxed);
+                    return Ok(Some(data));
+                }
                 _ => {}
             },
         }

@@ -3,15 +3,19 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::answer;
 use super::idle::IdleLimit;
@@ -29,6 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn serve(registry: Arc<Registry>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
     let limits = registry.options.limits.clone();
     let places = Arc::new(Semaphore::new(limits.connections));
+    let tls = registry.options.tls.as_ref().map(|identity| TlsAcceptor::from(Arc::clone(&identity.0)));
     let (ending, ended) = watch::channel(false);
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
@@ -41,10 +46,12 @@ pub(crate) async fn serve(registry: Arc<Registry>, listener: TcpListener, shutdo
         tokio::select! {
             () = &mut shutdown => break,
             (place, accepted) = accept => match accepted {
-                Ok((stream, _)) => {
-                    let (registry, ended) = (Arc::clone(&registry), ended.clone());
+                Ok((stream, client)) => {
+                    let (registry, tls, ended) = (Arc::clone(&registry), tls.clone(), ended.clone());
                     connections.spawn(async move {
-                        connection(registry, stream, ended).await;
+                        registry.metrics.connections.fetch_add(1, Ordering::Relaxed);
+                        accepted_from(&registry, tls, stream, client, ended).await;
+                        registry.metrics.connections.fetch_sub(1, Ordering::Relaxed);
                         drop(place);
                     });
                 }
@@ -65,17 +72,42 @@ pub(crate) async fn serve(registry: Arc<Registry>, listener: TcpListener, shutdo
     }
 }
 
-async fn connection(registry: Arc<Registry>, stream: TcpStream, mut ended: watch::Receiver<bool>) {
+/// Serves a client that has just connected.
+async fn accepted_from(
+    registry: &Arc<Registry>,
+    tls: Option<TlsAcceptor>,
+    stream: TcpStream,
+    client: SocketAddr,
+    ended: watch::Receiver<bool>,
+) {
     // Answers are written whole; waiting for more to send would only delay them.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection is slower than it could be");
     }
     let limits = &registry.options.limits;
     let stream = IdleLimit::new(stream, limits.idle);
-    let registry_there = Arc::clone(&registry);
+    match tls {
+        None => connection(registry, stream, client, ended).await,
+        Some(tls) => match tokio::time::timeout(limits.head, tls.accept(stream)).await {
+            Ok(Ok(stream)) => connection(registry, stream, client, ended).await,
+            // Somebody who does not speak TLS, or does not trust us.
+            Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+            Err(_) => tracing::debug!("a handshake took too long"),
+        },
+    }
+}
+
+async fn connection(
+    registry: &Arc<Registry>,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    client: SocketAddr,
+    mut ended: watch::Receiver<bool>,
+) {
+    let limits = &registry.options.limits;
+    let registry_there = Arc::clone(registry);
     let service = service_fn(move |request| {
         let registry = Arc::clone(&registry_there);
-        async move { Ok::<_, Infallible>(answer(&registry, request).await) }
+        async move { Ok::<_, Infallible>(answer(&registry, client, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::body::Body;
 use super::query::{Query, escape};
 use super::{answer, blocking};
+use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::manifest::{INDEX, MAX_MANIFEST};
 use crate::registry::Registry;
@@ -21,10 +22,14 @@ const PAGE: usize = 1000;
 const MOST: usize = 10_000;
 
 /// `GET /v2/_catalog`. An extension of the Docker registry's that clients rely on.
-pub(crate) async fn catalog(registry: &Arc<Registry>, query: &Query) -> Result<Response<Body>, ApiError> {
+pub(crate) async fn catalog(
+    registry: &Arc<Registry>,
+    caller: &Caller<'_>,
+    query: &Query,
+) -> Result<Response<Body>, ApiError> {
     let storage = Arc::clone(&registry.storage);
     let all = blocking(move || storage.repositories()).await?;
-    let names: Vec<&str> = all.iter().map(RepositoryName::as_str).collect();
+    let names: Vec<&str> = all.iter().filter(|name| caller.sees(name)).map(RepositoryName::as_str).collect();
     let page = Page::of(&names, query, "/v2/_catalog")?;
     let mut response = answer::json("application/json", json!({ "repositories": page.entries }).to_string());
     page.link(response.headers_mut());

@@ -85,7 +85,7 @@ pub(crate) async fn put(
     let tags = tags_of(reference, query)?;
     let (head, mut body) = request.into_parts();
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let body = read_whole(&mut body, MAX_MANIFEST, &registry.options.limits).await?;
+    let body = read_whole(&mut body, MAX_MANIFEST, registry).await?;
     let pushed = Pushed::read(content_type, body.ok_or(ApiError::ManifestTooLarge)?).map_err(ApiError::Manifest)?;
     if let ManifestReference::Digest(expected) = reference
         && *expected != pushed.digest

@@ -2,9 +2,11 @@
 //! Paths to what they mean (distribution-spec, "Endpoints"). A repository's name has slashes, so a path is read from its
 //! end.
 
+use http::Method;
 use oci::{Digest, RepositoryName, Tag};
 use percent_encoding::percent_decode_str;
 
+use crate::auth::{Action, Wanted};
 use crate::error::ApiError;
 use crate::storage::UploadId;
 
@@ -23,6 +25,8 @@ pub(crate) enum ManifestReference {
 pub(crate) enum Route {
     /// `/v2/`
     Base,
+    /// `/metrics`, which is no part of the protocol.
+    Metrics,
     /// `/v2/_catalog`
     Catalog,
     /// `/v2/<name>/tags/list`
@@ -39,21 +43,12 @@ pub(crate) enum Route {
     Upload(RepositoryName, UploadId),
 }
 
-/// A path, understood.
-#[derive(Debug)]
-pub(crate) struct Target {
-    pub(crate) route: Route,
-}
-
-impl Target {
-    /// What `path` means.
-    pub(crate) fn of(path: &str) -> Result<Target, ApiError> {
-        Ok(Target { route: Route::of(path)? })
-    }
-}
-
 impl Route {
-    fn of(path: &str) -> Result<Route, ApiError> {
+    /// What `path` means.
+    pub(crate) fn of(path: &str) -> Result<Route, ApiError> {
+        if path == "/metrics" {
+            return Ok(Route::Metrics);
+        }
         if path == "/v2" {
             return Ok(Route::Base);
         }
@@ -87,11 +82,45 @@ impl Route {
         Err(ApiError::NoRoute)
     }
 
+    /// What one must be allowed to do for a request with this method.
+    pub(crate) fn wanted(&self, method: &Method) -> Wanted<'_> {
+        match self {
+            Route::Base | Route::Metrics => Wanted::Entry,
+            Route::Catalog => Wanted::Catalog,
+            Route::Tags(name) | Route::Referrers(name, _) => Wanted::Repository(name, Action::Pull),
+            // Even to ask how far it is: the upload is its pusher's.
+            Route::Uploads(name) | Route::Upload(name, _) => Wanted::Repository(name, Action::Push),
+            Route::Manifest(name, _) | Route::Blob(name, _) => {
+                let action = match *method {
+                    Method::GET | Method::HEAD => Action::Pull,
+                    Method::DELETE => Action::Delete,
+                    _ => Action::Push,
+                };
+                Wanted::Repository(name, action)
+            }
+        }
+    }
+
+    /// Its name in the metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Route::Base => "base",
+            Route::Metrics => "metrics",
+            Route::Catalog => "catalog",
+            Route::Tags(_) => "tags",
+            Route::Referrers(..) => "referrers",
+            Route::Manifest(..) => "manifest",
+            Route::Blob(..) => "blob",
+            Route::Uploads(_) => "uploads",
+            Route::Upload(..) => "upload",
+        }
+    }
+
     /// The methods that it has, as an `Allow` header says them.
     pub(crate) fn methods(&self) -> &'static str {
         match self {
             Route::Base => "GET, HEAD",
-            Route::Catalog | Route::Tags(_) | Route::Referrers(..) => "GET",
+            Route::Metrics | Route::Catalog | Route::Tags(_) | Route::Referrers(..) => "GET",
             Route::Manifest(..) => "GET, HEAD, PUT, DELETE",
             Route::Blob(..) => "GET, HEAD, DELETE",
             Route::Uploads(_) => "POST",
@@ -117,7 +146,7 @@ mod tests {
     use super::*;
 
     fn route(path: &str) -> Option<Route> {
-        Target::of(path).ok().map(|target| target.route)
+        Route::of(path).ok()
     }
 
     #[test]

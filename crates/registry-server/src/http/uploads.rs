@@ -12,6 +12,7 @@ use oci::{Digest, RepositoryName};
 use super::body::{Body, next_block};
 use super::query::Query;
 use super::{answer, blocking, range};
+use crate::auth::{Action, Caller};
 use crate::error::ApiError;
 use crate::registry::Registry;
 use crate::storage::{Upload, UploadError, UploadId};
@@ -23,6 +24,7 @@ const PATIENCE: (u32, Duration) = (100, Duration::from_millis(50));
 /// POST: a mount, a whole blob, or the begin of an upload.
 pub(crate) async fn begin(
     registry: &Arc<Registry>,
+    caller: &Caller<'_>,
     name: &RepositoryName,
     query: &Query,
     request: Request<Incoming>,
@@ -34,7 +36,7 @@ pub(crate) async fn begin(
     }
     if let Some(digest) = query.get("mount") {
         let digest: Digest = digest.parse()?;
-        if mount(registry, name, &digest, query.get("from")).await? {
+        if mount(registry, caller, name, &digest, query.get("from")).await? {
             return Ok(created(name, &digest));
         }
     }
@@ -59,6 +61,7 @@ pub(crate) async fn begin(
 
 async fn mount(
     registry: &Arc<Registry>,
+    caller: &Caller<'_>,
     name: &RepositoryName,
     digest: &Digest,
     from: Option<&str>,
@@ -70,7 +73,16 @@ async fn mount(
         None => None,
     };
     let (storage, name, digest) = (Arc::clone(&registry.storage), name.clone(), *digest);
-    blocking(move || storage.mount(&name, &digest, from.as_ref(), |_| true)).await
+    // What one may not read, one may not mount: it would be read from there.
+    let sources: Vec<RepositoryName> = match from {
+        Some(from) => vec![from],
+        None => {
+            let storage = Arc::clone(&storage);
+            blocking(move || storage.repositories_with(&digest)).await?
+        }
+    };
+    let Some(from) = sources.into_iter().find(|from| caller.may(from, Action::Pull)) else { return Ok(false) };
+    blocking(move || storage.mount(&name, &digest, &from)).await
 }
 
 /// PATCH: the next bytes.
@@ -165,7 +177,7 @@ async fn receive(
     }
     let mut upload = upload;
     loop {
-        let block = match next_block(body, &registry.options.limits).await {
+        let block = match next_block(body, registry).await {
             Ok(Some(block)) => block,
             Ok(None) => break,
             Err(error) => return (upload, Err(error)),

@@ -43,7 +43,7 @@ pub(crate) use manifests::{PutError, StoredManifest};
 pub(crate) use uploads::{Upload, UploadError, UploadId, Uploads};
 
 use directory::Directory;
-use lru::Lru;
+pub(crate) use lru::Lru;
 use pins::Pins;
 
 /// Bytes of manifests that are kept in memory.
@@ -105,6 +105,13 @@ impl Storage {
         Ok((storage, uploads))
     }
 
+    /// How much there is: blobs and manifests with their bytes together, and repositories.
+    pub(crate) fn totals(&self) -> Result<(u64, u64, u64), StorageError> {
+        let blobs = self.content.blobs()?;
+        let bytes = blobs.iter().map(|(_, size)| size).sum();
+        Ok((blobs.len() as u64, bytes, self.repositories()?.len() as u64))
+    }
+
     /// All repositories, by name.
     pub(crate) fn repositories(&self) -> Result<Vec<RepositoryName>, StorageError> {
         let mut all: Vec<RepositoryName> = self.repositories.names()?.iter().filter_map(|name| decode(name)).collect();
@@ -150,34 +157,27 @@ impl Storage {
         }
     }
 
-    /// Lets the repository have a blob that `from` has or, without it, that any repository has which `may_read` allows.
-    /// Says whether it has it now.
+    /// The repositories that have a blob.
+    pub(crate) fn repositories_with(&self, digest: &Digest) -> Result<Vec<RepositoryName>, StorageError> {
+        let mut found = Vec::new();
+        if self.content.contains(digest) {
+            for name in self.repositories()? {
+                if self.repositories.modified(&blob_path(&name, digest))?.is_some() {
+                    found.push(name);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Lets the repository have a blob that `from` has. Says whether it has it now.
     pub(crate) fn mount(
         &self,
         name: &RepositoryName,
         digest: &Digest,
-        from: Option<&RepositoryName>,
-        may_read: impl Fn(&RepositoryName) -> bool,
+        from: &RepositoryName,
     ) -> Result<bool, StorageError> {
-        let has = |from: &RepositoryName| {
-            Ok::<_, StorageError>(self.repositories.modified(&blob_path(from, digest))?.is_some())
-        };
-        let found = match from {
-            Some(from) => may_read(from) && has(from)?,
-            None => {
-                let mut found = false;
-                if self.content.contains(digest) {
-                    for other in self.repositories()? {
-                        if may_read(&other) && has(&other)? {
-                            found = true;
-                            break;
-                        }
-                    }
-                }
-                found
-            }
-        };
-        if !found {
+        if self.repositories.modified(&blob_path(from, digest))?.is_none() {
             return Ok(false);
         }
         let _pin = self.pins.pin(*digest);
@@ -254,7 +254,7 @@ fn blob_path(name: &RepositoryName, digest: &Digest) -> String {
     format!("{}/blobs/{}", encode(name), digest.hex())
 }
 
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is in it is whole at every moment: nothing between its changes can panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -115,6 +115,11 @@ impl Uploads {
         Ok(Some(upload))
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> Result<u64, StorageError> {
+        Ok(self.0.directory.names()?.len() as u64)
+    }
+
     /// Removes what nobody has written to for `age`. Gives the number.
     pub(crate) fn remove_abandoned(&self, age: Duration) -> Result<usize, StorageError> {
         let mut removed = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `corten registry`: a registry of one's own. No daemon is needed for it.
 
+mod access;
 mod serve;
 
 use clap::Subcommand;

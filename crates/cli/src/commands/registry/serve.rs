@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `corten registry serve`: the registry server, in the foreground, until SIGTERM or SIGINT.
 
+use std::fs::File;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use errors::{Kind, kind_of_io};
-use registry_server::{Collection, Options, Registry};
+use registry_server::{AccessLog, Collection, Identity, Options, Registry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::access;
 use crate::failure::Failure;
 use crate::flags::duration;
 use crate::printer;
@@ -29,6 +31,17 @@ pub(crate) struct Args {
     /// Refuse to take or delete anything
     #[arg(long)]
     read_only: bool,
+    #[command(flatten)]
+    access: access::Args,
+    /// The certificate to serve TLS with, in PEM, with those between it and its authority
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Where to log requests, a line of JSON each [default: standard error]
+    #[arg(long, value_name = "FILE")]
+    access_log: Option<PathBuf>,
     /// How often to remove what no manifest refers to; 0 for never
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration::duration)]
     gc_interval: Duration,
@@ -63,11 +76,17 @@ async fn serve(args: Args) -> Result<(), Failure> {
     options.read_only = args.read_only;
     options.collection =
         (args.gc_interval > Duration::ZERO).then_some(Collection { interval: args.gc_interval, grace: args.gc_grace });
+    options.access = args.access.read()?;
+    if let (Some(certificates), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        options.tls = Some(Identity::read(certificates, key)?);
+    }
+    options.access_log = Some(access_log(args.access_log.as_deref())?);
     let registry = Registry::open(options)?;
+    let is_tls = args.tls_cert.is_some();
     let cannot_listen = |error| Failure::new(kind_of_io(&error), format!("cannot listen on {}: {error}", args.listen));
     let listener = TcpListener::bind(&args.listen).await.map_err(cannot_listen)?;
     let address = listener.local_addr().map_err(cannot_listen)?;
-    printer::line(&format!("listening on {address}"));
+    printer::line(&format!("listening on {}://{address}", if is_tls { "https" } else { "http" }));
     registry
         .serve(listener, async move {
             tokio::select! {
@@ -77,4 +96,19 @@ async fn serve(args: Args) -> Result<(), Failure> {
         })
         .await;
     Ok(())
+}
+
+/// Lines are added to a file that is there already.
+fn access_log(path: Option<&Path>) -> Result<AccessLog, Failure> {
+    let failed = |what: &str, error: std::io::Error| {
+        Failure::new(kind_of_io(&error), format!("cannot {what} the access log: {error}"))
+    };
+    let log = match path {
+        Some(path) => {
+            let file = File::options().append(true).create(true).open(path);
+            AccessLog::new(file.map_err(|error| failed("open", error))?)
+        }
+        None => AccessLog::new(std::io::stderr()),
+    };
+    log.map_err(|error| failed("start", error))
 }

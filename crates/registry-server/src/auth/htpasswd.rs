@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Users with passwords: a file of `user:hash` lines as `htpasswd -B` writes it. Only bcrypt hashes are accepted.
+//!
+//! bcrypt is slow on purpose, so a password that was right is remembered for some minutes, as a keyed hash; wrong ones
+//! are checked one after the other, however many guess at once.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use errors::{Classify, Kind, kind_of_io};
+use http::HeaderValue;
+use oci::{Digest, Hasher};
+use tokio::sync::Semaphore;
+
+use crate::storage::{Lru, held};
+
+/// How long a password that was right need not be hashed again.
+const REMEMBERED: Duration = Duration::from_secs(300);
+/// Passwords remembered.
+const MOST_REMEMBERED: usize = 1024;
+/// The longest `Authorization` that is looked at, in bytes.
+const MAX_CREDENTIALS: usize = 1024;
+/// The greatest cost that a hash may have: seconds of work each time.
+const MAX_COST: u32 = 16;
+
+/// A file of users that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HtpasswdError {
+    /// It cannot be read.
+    #[error("cannot read {path:?}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A line is not `user:hash` with a hash of bcrypt.
+    #[error("{path:?}, line {line}: expected USER:HASH with a hash of bcrypt, as `htpasswd -B` writes it")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Counted from one.
+        line: usize,
+    },
+    /// Nobody could ever come in.
+    #[error("{path:?} has no users")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system gives no random numbers.
+    #[error("cannot get random numbers from the system")]
+    Random(#[source] std::io::Error),
+}
+
+impl Classify for HtpasswdError {
+    fn kind(&self) -> Kind {
+        match self {
+            HtpasswdError::Read { source, .. } | HtpasswdError::Random(source) => kind_of_io(source),
+            HtpasswdError::Line { .. } | HtpasswdError::Empty { .. } => Kind::InvalidArgument,
+        }
+    }
+}
+
+/// The users of a registry.
+#[derive(Debug)]
+pub struct Users {
+    hashes: HashMap<String, Arc<str>>,
+    /// What an unknown user's password is compared with, so that it takes as long.
+    anybody: Arc<str>,
+    /// Makes what is remembered useless elsewhere.
+    key: [u8; 32],
+    remembered: Mutex<Lru<Digest, Instant>>,
+    turns: Semaphore,
+}
+
+impl Users {
+    /// Reads a file of users. Empty lines and those that begin with `#` are skipped.
+    ///
+    /// # Errors
+    /// It cannot be read, a line is no user's, or there are none.
+    pub fn read(path: &Path) -> Result<Users, HtpasswdError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| HtpasswdError::Read { path: path.to_owned(), source })?;
+        let mut hashes = HashMap::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let user = line.split_once(':').filter(|(user, hash)| !user.is_empty() && is_bcrypt(hash));
+            let (user, hash) = user.ok_or_else(|| HtpasswdError::Line { path: path.to_owned(), line: number + 1 })?;
+            hashes.insert(user.to_owned(), Arc::from(hash));
+        }
+        let anybody = hashes.values().next().cloned().ok_or_else(|| HtpasswdError::Empty { path: path.to_owned() })?;
+        let mut key = [0; 32];
+        rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())
+            .map_err(|error| HtpasswdError::Random(error.into()))?;
+        let remembered = Mutex::new(Lru::new(MOST_REMEMBERED));
+        Ok(Users { hashes, anybody, key, remembered, turns: Semaphore::new(1) })
+    }
+
+    /// The user whose name and password these are (RFC 7617), if they are right.
+    pub(crate) async fn check(&self, authorization: &HeaderValue) -> Option<String> {
+        let (user, password) = basic(authorization)?;
+        let proof = self.proof(&user, &password);
+        let since = held(&self.remembered).get(&proof);
+        if since.is_some_and(|since| since.elapsed() < REMEMBERED) {
+            return Some(user);
+        }
+        let known = self.hashes.get(&user);
+        let hash = Arc::clone(known.unwrap_or(&self.anybody));
+        let _turn = self.turns.acquire().await.ok()?;
+        let matches = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
+        if !matches.await.unwrap_or(false) || known.is_none() {
+            return None;
+        }
+        held(&self.remembered).insert(proof, Instant::now(), 1);
+        Some(user)
+    }
+
+    fn proof(&self, user: &str, password: &str) -> Digest {
+        let mut hasher = Hasher::new();
+        hasher.update(&self.key);
+        hasher.update(&(user.len() as u64).to_le_bytes());
+        hasher.update(user.as_bytes());
+        hasher.update(password.as_bytes());
+        hasher.finish()
+    }
+}
+
+/// Name and password of `Authorization: Basic <base64>`.
+fn basic(value: &HeaderValue) -> Option<(String, String)> {
+    let (scheme, encoded) = value.to_str().ok().filter(|text| text.len() <= MAX_CREDENTIALS)?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let text = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (user, password) = text.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+/// `$2<letter>$<two digits of cost>$<53 characters>`
+fn is_bcrypt(hash: &str) -> bool {
+    let mut parts = hash.split('$').skip(1);
+    let version = parts.next().is_some_and(|version| matches!(version, "2a" | "2b" | "2x" | "2y"));
+    let cost =
+        parts.next().and_then(|cost| cost.parse::<u32>().ok()).is_some_and(|cost| (4..=MAX_COST).contains(&cost));
+    let rest = parts.next().is_some_and(|rest| rest.len() == 53 && rest.is_ascii());
+    version && cost && rest && parts.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Users written as `htpasswd -B` does, with the least cost.
+    fn file(users: &[(&str, &str)]) -> tempfile::NamedTempFile {
+        let lines: String =
+            users.iter().map(|(user, password)| format!("{user}:{}\n", bcrypt::hash(password, 4).unwrap())).collect();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, format!("# users\n\n{lines}")).unwrap();
+        file
+    }
+
+    fn header(user: &str, password: &str) -> HeaderValue {
+        format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))).parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_the_right_password_proves_a_user() {
+        let users = Users::read(file(&[("alice", "secret"), ("bob", "a:b")]).path()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(users.check(&header("alice", "secret")).await.as_deref(), Some("alice"));
+            assert_eq!(users.check(&header("bob", "a:b")).await.as_deref(), Some("bob"));
+            for (user, password) in [("alice", "a:b"), ("alice", ""), ("nobody", "secret"), ("bob", "secret")] {
+                assert_eq!(users.check(&header(user, password)).await, None, "{user} {password}");
+            }
+        }
+        for nonsense in ["Basic", "Basic !!!", "Bearer abc", "Basic YWxpY2U="] {
+            assert_eq!(users.check(&nonsense.parse().unwrap()).await, None, "{nonsense}");
+        }
+    }
+
+    #[test]
+    fn only_bcrypt_is_accepted() {
+        for line in ["alice:plain", "alice:{SHA}abc=", "alice:$apr1$abc$def", "alice", ":x", "alice:$2y$31$aaa"] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(&file, line).unwrap();
+            let error = Users::read(file.path()).unwrap_err();
+            assert!(matches!(error, HtpasswdError::Line { line: 1, .. }), "{line}");
+        }
+        let empty = tempfile::NamedTempFile::new().unwrap();
+        assert!(matches!(Users::read(empty.path()), Err(HtpasswdError::Empty { .. })));
+    }
+}

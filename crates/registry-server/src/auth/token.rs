@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Tokens: JSON Web Tokens (RFC 7519) that a token service signs, by the protocol of the distribution project ("Token
+//! Authentication Specification"). The registry sends its clients there, and believes what its key has signed.
+
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use errors::{Classify, Kind, kind_of_io};
+use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm};
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::Deserialize;
+
+use super::der;
+
+/// How far two clocks may differ, in seconds.
+const LEEWAY: u64 = 60;
+/// The longest token that is looked at, in bytes.
+const MAX_TOKEN: usize = 64 << 10;
+/// `rsaEncryption` (RFC 8017) and `id-ecPublicKey` with `secp256r1` (RFC 5480), as encoded.
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+
+/// A token service that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// Its key cannot be read.
+    #[error("cannot read {path:?}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Its key is no public key that tokens can be checked with.
+    #[error("{path:?} is not a public key of RSA or of the curve P-256 in PEM (\"PUBLIC KEY\")")]
+    Key {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A name that cannot stand in a challenge.
+    #[error("{0:?} cannot be used: it has a quotation mark, a backslash or a control character")]
+    Name(String),
+}
+
+impl Classify for TokenError {
+    fn kind(&self) -> Kind {
+        match self {
+            TokenError::Read { source, .. } => kind_of_io(source),
+            TokenError::Key { .. } | TokenError::Name(_) => Kind::InvalidArgument,
+        }
+    }
+}
+
+/// A token service that the registry trusts.
+#[derive(Debug)]
+pub struct Tokens {
+    realm: String,
+    service: String,
+    issuer: String,
+    /// The only algorithm that its key is for, as tokens name it: a token does not choose.
+    algorithm: &'static str,
+    key: UnparsedPublicKey<Vec<u8>>,
+}
+
+/// One entry of a token's `access`.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Grant {
+    #[serde(rename = "type")]
+    kind: String,
+    name: String,
+    #[serde(default)]
+    actions: Vec<String>,
+}
+
+/// What a token says that matters here.
+#[derive(Debug)]
+pub(super) struct Claims {
+    pub(super) subject: String,
+    pub(super) access: Vec<Grant>,
+}
+
+impl Tokens {
+    /// A service at `realm` (an address) that knows this registry as `service`, calls itself `issuer`, and signs with the
+    /// private half of the public key in the file `key`: PEM, RSA (RS256) or P-256 (ES256).
+    ///
+    /// # Errors
+    /// The key cannot be used, or one of the names.
+    pub fn new(realm: &str, service: &str, issuer: &str, key: &Path) -> Result<Tokens, TokenError> {
+        for name in [realm, service] {
+            if name.chars().any(|c| c.is_control() || c == '"' || c == '\\') || !name.is_ascii() {
+                return Err(TokenError::Name(name.to_owned()));
+            }
+        }
+        let pem = std::fs::read(key).map_err(|source| TokenError::Read { path: key.to_owned(), source })?;
+        let unusable = || TokenError::Key { path: key.to_owned() };
+        let spki = SubjectPublicKeyInfoDer::from_pem_slice(&pem).map_err(|_| unusable())?;
+        let (algorithm, check, bytes): (_, &dyn VerificationAlgorithm, _) = match der::public_key(&spki) {
+            Some((RSA, _, bytes)) => ("RS256", &RSA_PKCS1_2048_8192_SHA256, bytes),
+            Some((EC, P256, bytes)) => ("ES256", &ECDSA_P256_SHA256_FIXED, bytes),
+            _ => return Err(unusable()),
+        };
+        Ok(Tokens {
+            realm: realm.to_owned(),
+            service: service.to_owned(),
+            issuer: issuer.to_owned(),
+            algorithm,
+            key: UnparsedPublicKey::new(check, bytes.to_vec()),
+        })
+    }
+
+    /// What a token says, if it is for this registry, of this time, and signed by the service.
+    pub(super) fn check(&self, token: &str) -> Option<Claims> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+        self.check_at(token, now)
+    }
+
+    fn check_at(&self, token: &str, now: u64) -> Option<Claims> {
+        #[derive(Deserialize)]
+        struct Header {
+            alg: String,
+        }
+        #[derive(Deserialize)]
+        struct Body {
+            iss: String,
+            #[serde(default)]
+            sub: String,
+            aud: Audience,
+            exp: u64,
+            #[serde(default)]
+            nbf: u64,
+            #[serde(default)]
+            access: Vec<Grant>,
+        }
+        if token.len() > MAX_TOKEN {
+            return None;
+        }
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, body) = signed.split_once('.')?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
+        let header: Header = serde_json::from_slice(&decode(header)?).ok()?;
+        if header.alg != self.algorithm {
+            return None;
+        }
+        self.key.verify(signed.as_bytes(), &decode(signature)?).ok()?;
+        let body: Body = serde_json::from_slice(&decode(body)?).ok()?;
+        let is_ours = body.iss == self.issuer && body.aud.names(&self.service);
+        let is_of_now = now < body.exp.saturating_add(LEEWAY) && body.nbf <= now.saturating_add(LEEWAY);
+        (is_ours && is_of_now).then_some(Claims { subject: body.sub, access: body.access })
+    }
+
+    /// The value of `WWW-Authenticate` that sends a client to the service.
+    pub(super) fn challenge(&self, scope: Option<&str>, error: Option<&str>) -> String {
+        let mut text = format!("Bearer realm=\"{}\",service=\"{}\"", self.realm, self.service);
+        for (name, value) in [("scope", scope), ("error", error)] {
+            if let Some(value) = value {
+                text.push_str(&format!(",{name}=\"{value}\""));
+            }
+        }
+        text
+    }
+}
+
+/// For whom a token is: one name or several (RFC 7519, section 4.1.3).
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    fn names(&self, service: &str) -> bool {
+        match self {
+            Audience::One(name) => name == service,
+            Audience::Several(names) => names.iter().any(|name| name == service),
+        }
+    }
+}
+
+impl Grant {
+    pub(super) fn allows(&self, repository: &str, action: &str) -> bool {
+        self.kind == "repository" && self.name == repository && self.has(action)
+    }
+
+    pub(super) fn is_for_catalog(&self) -> bool {
+        self.kind == "registry" && self.name == "catalog" && self.has("*")
+    }
+
+    fn has(&self, action: &str) -> bool {
+        self.actions.iter().any(|granted| granted == action || granted == "*")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::STANDARD;
+    use ring::rand::SystemRandom;
+    use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    struct Service(EcdsaKeyPair);
+
+    impl Service {
+        fn new() -> (Service, Tokens) {
+            let random = SystemRandom::new();
+            let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+            let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+            let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random).unwrap();
+            // SEQUENCE { SEQUENCE { id-ecPublicKey, secp256r1 }, BIT STRING }
+            let algorithm = [&[0x30, 19, 0x06, 7][..], EC, P256].concat();
+            let point = pair.public_key().as_ref();
+            let spki = [&[0x30, 89][..], &algorithm, &[0x03, 66, 0], point].concat();
+            let file = tempfile::NamedTempFile::new().unwrap();
+            let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(spki));
+            std::fs::write(&file, pem).unwrap();
+            let tokens = Tokens::new("https://auth/token", "registry", "issuer", file.path()).unwrap();
+            (Service(pair), tokens)
+        }
+
+        fn sign(&self, header: &Value, body: &Value) -> String {
+            let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+            let signed = format!("{}.{}", encode(header), encode(body));
+            let signature = self.0.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+            format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+        }
+    }
+
+    fn good() -> Value {
+        json!({"iss": "issuer", "sub": "alice", "aud": ["other", "registry"], "exp": NOW + 300, "nbf": NOW,
+            "access": [{"type": "repository", "name": "a/b", "actions": ["pull", "push"]}]})
+    }
+
+    #[test]
+    fn a_signed_token_grants_what_it_says() {
+        let (service, tokens) = Service::new();
+        let claims = tokens.check_at(&service.sign(&json!({"alg": "ES256"}), &good()), NOW).unwrap();
+        assert_eq!(claims.subject, "alice");
+        let grant = &claims.access[0];
+        assert!(grant.allows("a/b", "push") && !grant.allows("a/b", "delete") && !grant.allows("a", "pull"));
+        assert!(!grant.is_for_catalog());
+    }
+
+    #[test]
+    fn a_token_of_another_time_place_or_hand_is_nothing() {
+        let (service, tokens) = Service::new();
+        let header = json!({"alg": "ES256"});
+        for (field, value) in [
+            ("iss", json!("somebody")),
+            ("aud", json!("other")),
+            ("exp", json!(NOW - 61)),
+            ("nbf", json!(NOW + 61)),
+            ("exp", json!("never")),
+        ] {
+            let mut body = good();
+            body[field] = value;
+            assert!(tokens.check_at(&service.sign(&header, &body), NOW).is_none(), "{field}");
+        }
+        for algorithm in ["none", "HS256", "RS256", ""] {
+            assert!(tokens.check_at(&service.sign(&json!({"alg": algorithm}), &good()), NOW).is_none(), "{algorithm}");
+        }
+        let (other, _) = Service::new();
+        assert!(tokens.check_at(&other.sign(&header, &good()), NOW).is_none());
+        let token = service.sign(&header, &good());
+        let (_, signature) = token.rsplit_once('.').unwrap();
+        let mut body = good();
+        body["sub"] = "root".into();
+        let forged = service.sign(&header, &body);
+        let forged = format!("{}.{signature}", forged.rsplit_once('.').unwrap().0);
+        assert!(tokens.check_at(&forged, NOW).is_none());
+        for nonsense in ["", ".", "..", "a.b.c", "a.b", &"x".repeat(100_000)] {
+            assert!(tokens.check_at(nonsense, NOW).is_none());
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_none_is_refused() {
+        for content in ["", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(&file, content).unwrap();
+            assert!(matches!(Tokens::new("r", "s", "i", file.path()), Err(TokenError::Key { .. })));
+        }
+        assert!(matches!(Tokens::new("a\"b", "s", "i", Path::new("/none")), Err(TokenError::Name(_))));
+    }
+}

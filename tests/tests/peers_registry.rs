@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The registry server with other people's clients: skopeo, Docker, and our own engine.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testkit::Daemon;
+use testkit::corten::binary;
+use testkit::docker::Docker;
+use testkit::fixtures::debian::Form;
+use testkit::fixtures::image::{Image, Layer};
+use testkit::process::command;
+use testkit::sandbox::Sandbox;
+
+const PORT: u16 = 5000;
+
+/// `corten registry serve` in a sandbox; ended, and seen to end in order, when it is dropped.
+struct Server<'a> {
+    sandbox: &'a Sandbox,
+    process: Child,
+}
+
+impl<'a> Server<'a> {
+    fn start(sandbox: &'a Sandbox, root: &Path, flags: &[&str]) -> Server<'a> {
+        let mut serve = command(binary());
+        serve.args(["registry", "serve", "--listen", &format!("127.0.0.1:{PORT}"), "--root"]).arg(root).args(flags);
+        serve.stdin(Stdio::null()).stdout(Stdio::null());
+        serve.stderr(fs::File::create(root.with_extension("log")).unwrap());
+        let process = sandbox.run(move || serve.spawn()).unwrap();
+        let begun = Instant::now();
+        while sandbox.run(|| TcpStream::connect(("127.0.0.1", PORT)).is_err()) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{}", log(root));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Server { sandbox, process }
+    }
+
+    /// Runs skopeo, and gives what it says.
+    fn skopeo(&self, arguments: &[&str]) -> Output {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        self.sandbox.run(move || command("skopeo").args(arguments).output()).unwrap()
+    }
+}
+
+impl Drop for Server<'_> {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.process.id()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = self.process.wait().unwrap();
+        assert!(std::thread::panicking() || status.success(), "it ends in order: {status}");
+    }
+}
+
+fn log(root: &Path) -> String {
+    fs::read_to_string(root.with_extension("log")).unwrap_or_default()
+}
+
+#[track_caller]
+fn ok(output: Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn image(directory: &Path, words: &str) -> PathBuf {
+    let layout = directory.join(format!("layout-{words}"));
+    Image::default()
+        .layer(testkit::fixtures::busybox::bytes(), Form::Gzip)
+        .layer(Layer::default().file("words", words).tar(), Form::Gzip)
+        .config(json!({"Cmd": ["cat", "/words"]}))
+        .write(&layout);
+    layout
+}
+
+/// Every blob of an image layout.
+fn blobs(layout: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(layout.join("blobs/sha256")).unwrap().map(Result::unwrap);
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect()
+}
+
+#[test]
+fn skopeo_copies_an_image_in_and_out_and_not_a_byte_differs() {
+    let directory = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::new();
+    let server = Server::start(&sandbox, &directory.path().join("registry"), &[]);
+    let layout = image(directory.path(), "copied");
+    let (here, there) = (format!("oci:{}:latest", layout.display()), "docker://127.0.0.1:5000/some/image:v1");
+    ok(server.skopeo(&["copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false", &here, there]));
+    let back = directory.path().join("back");
+    let target = format!("oci:{}:latest", back.display());
+    ok(server.skopeo(&["copy", "--quiet", "--preserve-digests", "--src-tls-verify=false", there, &target]));
+    assert_eq!(blobs(&layout), blobs(&back));
+    let inspected = ok(server.skopeo(&["inspect", "--tls-verify=false", there]));
+    let inspected: Value = serde_json::from_str(&inspected).unwrap();
+    assert_eq!(inspected["RepoTags"], json!(["v1"]));
+    // Into another repository of it: the layers are mounted, and the whole is there.
+    let mounted = "docker://127.0.0.1:5000/other:v2";
+    let flags = ["copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false"];
+    ok(server.skopeo(&[&flags[..], &[there, mounted]].concat()));
+    ok(server.skopeo(&["delete", "--tls-verify=false", there]));
+    assert!(!server.skopeo(&["inspect", "--tls-verify=false", there]).status.success());
+    ok(server.skopeo(&["inspect", "--tls-verify=false", mounted]));
+}
+
+#[test]
+fn our_engine_pulls_from_it_and_shares_its_blobs() {
+    use std::os::unix::fs::MetadataExt as _;
+    let daemon = Daemon::builder().start();
+    let engine = daemon.path().join("data/content");
+    let flags = ["--share-with", &engine.to_string_lossy()];
+    let server = Server::start(daemon.sandbox(), &daemon.path().join("registry"), &flags);
+    let layout = image(daemon.path(), "pulled");
+    let here = format!("oci:{}:latest", layout.display());
+    let push = |there: &str| {
+        ok(server.skopeo(&["copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false", &here, there]));
+    };
+    push("docker://127.0.0.1:5000/image");
+    assert_eq!(daemon.ok(&["run", "--rm", "127.0.0.1:5000/image"]), "pulled");
+    // Pushed anew where it is not known yet: the engine has the bytes.
+    drop(server);
+    let again = daemon.path().join("again");
+    let server = Server::start(daemon.sandbox(), &again, &flags);
+    ok(server.skopeo(&[
+        "copy",
+        "--quiet",
+        "--preserve-digests",
+        "--dest-tls-verify=false",
+        &here,
+        "docker://127.0.0.1:5000/image",
+    ]));
+    let shared = blobs(&engine).into_keys().filter(|hex| {
+        let inode = |root: &Path| fs::metadata(root.join("blobs/sha256").join(hex)).map(|file| file.ino()).ok();
+        inode(&engine).is_some() && inode(&engine) == inode(&again.join("content"))
+    });
+    assert!(shared.count() >= 3, "manifest, configuration and layers");
+}
+
+#[test]
+fn docker_pushes_and_pulls_with_a_password() {
+    let docker = Docker::start().unwrap();
+    let root = docker.path().join("registry-of-corten");
+    let users = docker.path().join("users");
+    // `htpasswd -nbBC 4 tester secret`, which is not installed everywhere.
+    fs::write(&users, "tester:$2b$04$Jij5gj.Iu/t4xozEjO8eVOIGBJAQ7Tkp6PIi41VVQteDZt/JeYAci\n").unwrap();
+    let policy = docker.path().join("policy");
+    fs::write(&policy, r#"{"tester": {"mine/*": ["pull", "push"]}}"#).unwrap();
+    let flags = ["--htpasswd", &users.to_string_lossy(), "--policy", &policy.to_string_lossy(), "--anonymous-pull"];
+    let server = Server::start(docker.sandbox(), &root, &flags);
+    let tar = docker.path().join("busybox.tar");
+    fs::write(&tar, testkit::fixtures::busybox::bytes()).unwrap();
+    docker.run(&["import", &tar.to_string_lossy(), "127.0.0.1:5000/mine/busybox"]).unwrap();
+    docker.run(&["tag", "127.0.0.1:5000/mine/busybox", "127.0.0.1:5000/others/busybox"]).unwrap();
+    assert!(docker.run(&["push", "127.0.0.1:5000/mine/busybox"]).is_err(), "nobody has logged in");
+    let login = ["login", "--username", "tester", "--password-stdin", "127.0.0.1:5000"];
+    assert_ne!(docker.finish(&login, b"wrong").code, 0);
+    docker.finish(&login, b"secret").ok();
+    docker.run(&["push", "127.0.0.1:5000/mine/busybox"]).unwrap();
+    assert!(docker.run(&["push", "127.0.0.1:5000/others/busybox"]).is_err(), "the policy does not allow it");
+    docker.run(&["rmi", "127.0.0.1:5000/mine/busybox", "127.0.0.1:5000/others/busybox"]).unwrap();
+    docker.run(&["pull", "127.0.0.1:5000/mine/busybox"]).unwrap();
+    let words = docker.run(&["run", "--rm", "127.0.0.1:5000/mine/busybox", "echo", "pulled"]).unwrap();
+    assert_eq!(words, "pulled");
+    // Docker gives up without a password wherever one is asked for; skopeo tries.
+    ok(server.skopeo(&["inspect", "--no-creds", "--tls-verify=false", "docker://127.0.0.1:5000/mine/busybox"]));
+    assert!(log(&root).contains(r#""user":"tester""#), "{}", log(&root));
+}
+
+#[test]
+fn skopeo_trusts_its_certificate() {
+    let directory = tempfile::tempdir().unwrap();
+    let (certificate, key) = (directory.path().join("ca.crt"), directory.path().join("key.pem"));
+    let mut openssl = command("openssl");
+    openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
+    openssl.args(["-subj", "/CN=registry", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
+    ok(openssl.output().expect("openssl is installed"));
+    let sandbox = Sandbox::new();
+    let flags = ["--tls-cert", &certificate.to_string_lossy(), "--tls-key", &key.to_string_lossy()];
+    let server = Server::start(&sandbox, &directory.path().join("registry"), &flags);
+    let layout = image(directory.path(), "secret");
+    let here = format!("oci:{}:latest", layout.display());
+    let there = "docker://127.0.0.1:5000/image";
+    let certificates = format!("--dest-cert-dir={}", directory.path().display());
+    assert!(!server.skopeo(&["copy", "--quiet", &here, there]).status.success(), "nobody vouches for it");
+    ok(server.skopeo(&["copy", "--quiet", &certificates, &here, there]));
+    let certificates = format!("--cert-dir={}", directory.path().display());
+    ok(server.skopeo(&["inspect", &certificates, there]));
+}
+
+#[test]
+fn what_nobody_needs_is_collected_while_it_serves() {
+    let directory = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::new();
+    let root = directory.path().join("registry");
+    let layout = image(directory.path(), "collected");
+    let here = format!("oci:{}:latest", layout.display());
+    let there = "docker://127.0.0.1:5000/image:v1";
+    let server = Server::start(&sandbox, &root, &["--gc-interval", "1s", "--gc-grace", "0"]);
+    let count = || fs::read_dir(root.join("content/blobs/sha256")).unwrap().count();
+    // Without grace a blob may go before its manifest comes; skopeo then fails, and nothing is half there.
+    while !server.skopeo(&["copy", "--quiet", "--dest-tls-verify=false", &here, there]).status.success() {}
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(count(), 4, "a manifest, its configuration and two layers");
+    ok(server.skopeo(&["inspect", "--tls-verify=false", there]));
+    ok(server.skopeo(&["delete", "--tls-verify=false", there]));
+    let begun = Instant::now();
+    while count() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{} are left\n{}", count(), log(&root));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn flags_that_make_no_sense_are_said_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("registry");
+    let serve = |flags: &[&str]| {
+        let mut serve = command(binary());
+        serve.args(["registry", "serve", "--listen", "127.0.0.1:0", "--root"]).arg(&root).args(flags);
+        testkit::corten::Running::start(serve, Vec::new()).wait()
+    };
+    let text = directory.path().join("text");
+    fs::write(&text, "no user\n").unwrap();
+    let file = text.to_string_lossy();
+    serve(&["--htpasswd", &file]).fails(1).saying("line 1");
+    serve(&["--htpasswd", "/none"]).fails(1).saying("/none");
+    serve(&["--tls-cert", &file, "--tls-key", &file]).fails(1).saying("no certificates");
+    serve(&["--gc-interval", "soon"]).fails(125).saying("soon");
+    serve(&["--listen", "nowhere"]).fails(125);
+    let sandbox = Sandbox::new();
+    let _server = Server::start(&sandbox, &root, &[]);
+    serve(&[]).fails(1).saying("another registry");
+}
