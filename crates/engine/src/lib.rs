@@ -11,10 +11,12 @@
 //! - Only the engine writes the metadata store.
 
 mod attach;
+mod commit;
 mod container;
 mod create;
 mod error;
 mod exec;
+mod export;
 mod frames;
 mod info;
 mod logs;
@@ -48,10 +50,12 @@ use snapshot::{Directories, Snapshotter};
 use tokio::sync::Semaphore;
 
 pub use attach::AttachOptions;
+pub use commit::CommitOptions;
 pub use container::{Container, Exited, Phase, Process, Record, Running, State};
 pub use create::Created;
 pub use error::EngineError;
 pub use exec::ExecView;
+pub use export::Export;
 pub use info::Info;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use request::{ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, SeccompChoice, Security};

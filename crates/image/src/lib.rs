@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Images: names, pull, import, save, load, removal, and the embedded image.
+//! Images: names, pull, import, commit, save, load, removal, and the embedded image.
 //!
 //! An image is here when three things are: its documents and blobs in the content store, its layers unpacked by the
 //! snapshotter, and a record of it in the metadata. They come in that order and go in the reverse one, so that whatever
@@ -11,6 +11,7 @@
 
 mod changes;
 mod collect;
+mod commit;
 mod document;
 mod embedded;
 mod error;
@@ -39,6 +40,8 @@ use registry_client::Client;
 use snapshot::Snapshotter;
 use tokio::sync::Semaphore;
 
+pub use changes::Overrides;
+pub use commit::Commit;
 pub use embedded::EMBEDDED_NAME;
 pub use error::{ImageError, WrongPlatform};
 pub use filter::Filters;

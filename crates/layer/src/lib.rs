@@ -20,12 +20,14 @@ mod header;
 mod members;
 mod metadata;
 mod name;
+mod pack;
 mod pax;
 mod reader;
 mod remove;
 mod sparse;
 mod stream;
 mod tree;
+mod usage;
 mod writer;
 
 use std::io::Read;
@@ -36,9 +38,11 @@ use oci::Digest;
 pub use compression::{Compression, Decoder, decompress, detect};
 pub use error::{EntryName, FormatError, Refusal, UnpackError};
 pub use members::Members;
+pub use pack::{Form, PackError, pack};
 pub use pax::Time;
 pub use reader::{Entry, Kind};
 pub use remove::remove_tree;
+pub use usage::disk_usage;
 pub use writer::Writer;
 
 use reader::Archive;

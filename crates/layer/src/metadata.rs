@@ -88,7 +88,7 @@ fn owner(entry: &Entry) -> Result<(Uid, Gid), UnpackError> {
 /// Whether an image may set this attribute. overlayfs believes its own ones (redirects, metadata-only files, opaque
 /// directories), so an archive that could set them could show a container files of other layers. A SELinux label is
 /// the host's decision.
-fn allowed(name: &[u8]) -> bool {
+pub(crate) fn allowed(name: &[u8]) -> bool {
     !(name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") || name == b"security.selinux")
 }
 

@@ -2,9 +2,11 @@
 //! One command, one file. Flags, columns and exit codes are the docker CLI's where both have them.
 
 pub(crate) mod attach;
+pub(crate) mod commit;
 pub(crate) mod create;
 pub(crate) mod daemon;
 pub(crate) mod exec;
+pub(crate) mod export;
 pub(crate) mod history;
 pub(crate) mod image;
 pub(crate) mod images;

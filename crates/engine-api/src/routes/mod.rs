@@ -43,6 +43,8 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/json", get(exec::inspect))
         .route("/exec/{id}/resize", post(exec::resize))
+        .route("/containers/{name}/export", get(archives::export))
+        .route("/commit", post(archives::commit))
         .route("/images/json", get(images::list))
         .route("/images/create", post(pull::create))
         .route("/images/get", get(archives::save))
