@@ -30,6 +30,7 @@ mod spec;
 mod start;
 mod stop;
 mod supervise;
+mod usage;
 mod user;
 
 use std::collections::HashMap;
@@ -62,6 +63,7 @@ pub use request::{ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, Seccom
 pub use session::{Output, Session};
 pub use start::{Ran, RunOptions, StartOutcome};
 pub use stop::{Condition, StopOutcome};
+pub use usage::DiskUsage;
 
 /// Containers by id.
 pub(crate) const CONTAINERS: Table = Table::new("containers");

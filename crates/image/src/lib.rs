@@ -10,6 +10,7 @@
 //! the same time.
 
 mod changes;
+mod check;
 mod collect;
 mod commit;
 mod document;
@@ -23,11 +24,14 @@ mod load;
 mod locks;
 mod platform;
 mod progress;
+mod prune;
 mod pull;
 mod records;
 mod references;
 mod remove;
 mod save;
+mod usage;
+mod waste;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,6 +45,7 @@ use snapshot::Snapshotter;
 use tokio::sync::Semaphore;
 
 pub use changes::Overrides;
+pub use check::{Checked, Problem};
 pub use commit::Commit;
 pub use embedded::EMBEDDED_NAME;
 pub use error::{ImageError, WrongPlatform};
@@ -49,8 +54,11 @@ pub use history::Instruction;
 pub use load::{LoadError, Loaded};
 pub use platform::Platform;
 pub use progress::{Event, Progress, Quiet, Status};
+pub use prune::Pruned;
 pub use remove::{ImageUser, Removed};
 pub use save::Saving;
+pub use usage::{ImageUsage, Usage};
+pub use waste::{Finding, LayerWaste, Reason, Waste};
 
 use embedded::Embedded;
 use locks::Locks;

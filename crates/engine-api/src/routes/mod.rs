@@ -9,6 +9,7 @@ mod exec;
 pub(crate) mod images;
 mod logs;
 mod pull;
+mod store;
 mod system;
 
 use std::sync::Arc;
@@ -47,6 +48,10 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/commit", post(archives::commit))
         .route("/images/json", get(images::list))
         .route("/images/create", post(pull::create))
+        .route("/images/prune", post(store::prune_images))
+        .route("/system/df", get(store::usage))
+        .route("/corten/v1/system/check", get(store::check))
+        .route("/corten/v1/images/{*name}", get(store::about_image))
         .route("/images/get", get(archives::save))
         .route("/images/load", post(archives::load))
         // An image's name may have slashes.
