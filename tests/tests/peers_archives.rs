@@ -142,6 +142,67 @@ fn umoci_unpacks_what_corten_saves_and_the_other_way_round() {
     assert_eq!(daemon.ok(&["run", "--rm", changed]), "of umocinew\n1");
 }
 
+/// Every file below `root` (whose own time no layer need tell), by name: type, mode, owner, size, time, links, and what it holds.
+fn tree(root: &Path) -> String {
+    let list = "cd $0 && find . -mindepth 1 -printf '%p %y %m %U:%G %s %T@ %n %l\n' | sed -E '/ d /s/ [0-9]+ ([0-9.]+) [0-9]+ $/ \\1/' | sort && \
+                find . -type f -print0 | sort -z | xargs -0 sha256sum && \
+                (getfattr -R -h -d -m - --absolute-names . 2>/dev/null || true)";
+    run("sh", &["-c", list, &root.to_string_lossy()])
+}
+
+#[test]
+fn what_is_unpacked_is_what_umoci_unpacks() {
+    let daemon = Daemon::builder().start();
+    let root = fs::read(testkit::fixtures::debian::root(Form::Plain)).unwrap();
+    let above = Layer::default()
+        .directory("etc")
+        .without("etc/debian_version")
+        .directory("var")
+        .opaque("var/log")
+        .file("var/log/new", "new")
+        .file("word", "x");
+    let layout = daemon.path().join("debian");
+    Image::default()
+        .layer(root, Form::Gzip)
+        .layer(above.tar(), Form::Gzip)
+        .config(json!({"Cmd": ["true"]}))
+        .write(&layout);
+    let bundle = daemon.path().join("bundle");
+    run("umoci", &["unpack", "--image", &format!("{}:latest", layout.display()), &bundle.to_string_lossy()]);
+
+    let said = daemon.ok(&["load", "-i", &packed(&layout).to_string_lossy()]);
+    let id = said.strip_prefix("Loaded image ID: ").unwrap_or_else(|| panic!("{said}"));
+    daemon.ok(&["create", "--name", "new", id]);
+    let (archive, ours) = (daemon.path().join("export.tar"), daemon.path().join("ours"));
+    daemon.ok(&["export", "-o", &archive.to_string_lossy(), "new"]);
+    fs::create_dir(&ours).unwrap();
+    let options = ["--xattrs", "--xattrs-include=*", "--same-owner", "-p"];
+    run("tar", &[&options[..], &["-xf", &archive.to_string_lossy(), "-C", &ours.to_string_lossy()]].concat());
+    let (theirs, ours) = (tree(&bundle.join("rootfs")), tree(&ours));
+    for (theirs, ours) in theirs.lines().zip(ours.lines()) {
+        assert_eq!(ours, theirs);
+    }
+    assert_eq!(ours.lines().count(), theirs.lines().count());
+    assert!(ours.lines().count() > 5000, "{}", ours.lines().count());
+    daemon.ok(&["rm", "new"]);
+}
+
+#[test]
+fn docker_imports_what_corten_exports_and_runs_what_it_commits() {
+    let (daemon, _) = daemon();
+    let at = |name: &str| daemon.path().join(name).to_string_lossy().into_owned();
+    daemon.ok(&["run", "--name", "changed", "small:1", "sh", "-c", "echo more > /more; rm -r /srv; mkdir /srv"]);
+    daemon.ok(&["export", "-o", &at("export.tar"), "changed"]);
+    daemon.ok(&["commit", "-c", "CMD [\"sh\", \"-c\", \"cat /more; ls /srv | wc -l\"]", "changed", "committed:1"]);
+    daemon.ok(&["save", "-o", &at("committed.tar"), "committed:1"]);
+    let docker = Docker::start().expect("dockerd runs");
+    docker.run(&["import", &at("export.tar"), "imported:1"]).unwrap();
+    assert_eq!(docker.run(&["run", "--rm", "--network", "none", "imported:1", "cat", "/more"]).unwrap(), "more");
+    docker.run(&["load", "-i", &at("committed.tar")]).unwrap();
+    assert_eq!(docker.run(&["run", "--rm", "--network", "none", "committed:1"]).unwrap(), "more\n0");
+    daemon.ok(&["rm", "changed"]);
+}
+
 #[test]
 fn an_archive_that_fails_leaves_no_file_and_a_terminal_gets_none() {
     let (daemon, _) = daemon();

@@ -7,10 +7,15 @@
 //!
 //! **Architecture Invariant:** pure. Values and their JSON; no I/O.
 
+mod store;
+
 use errors::{Kind, Report};
 use serde::{Deserialize, Serialize};
 
 pub use bollard_stubs::models as docker;
+pub use store::{
+    CheckReport, DiskUsage, StoreProblem, StoreUsage, WasteFinding, WasteReport, WastedFile, WastefulLayer,
+};
 
 /// The newest version of the Docker Engine API that is spoken, as it stands in the path: `/v1.47/…`.
 pub const API_VERSION: &str = "1.47";

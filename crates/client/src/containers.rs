@@ -3,6 +3,7 @@
 
 use api_types::docker::{
     ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse, ContainerSummary, ContainerWaitResponse,
+    IdResponse,
 };
 use api_types::{AttachRequest, ExecRequest, ExecResponse, RUN_ROUTE, RunRequest, RunResponse};
 use bytes::Bytes;
@@ -61,7 +62,45 @@ fn path_of(name: &str, verb: &str) -> Path {
     Path::new(format!("/containers/{}/{verb}", encode(name)))
 }
 
+/// What an image that is made of a container shall be.
+#[derive(Debug, Clone, Default)]
+pub struct CommitOptions {
+    /// Its name, with or without a tag.
+    pub name: Option<String>,
+    /// Who made it.
+    pub author: Option<String>,
+    /// What its maker wants to say.
+    pub comment: Option<String>,
+    /// Instructions of the Dockerfile language.
+    pub changes: Vec<String>,
+    /// Whether the container stands still meanwhile.
+    pub pause: bool,
+}
+
 impl Client {
+    /// Write an archive of a container's root file system to `out`.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses; the archive is cut off, or cannot be written.
+    pub async fn export(&self, name: &str, out: &mut impl std::io::Write) -> Result<(), ClientError> {
+        self.download(&format!("/containers/{}/export", encode(name)), out).await
+    }
+
+    /// Make an image of what a container changed; gives the image's id.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses: a change that is not understood, a name that is none.
+    pub async fn commit(&self, container: &str, options: &CommitOptions) -> Result<String, ClientError> {
+        let mut path = Path::new("/commit").with("container", container).with_some("repo", options.name.as_ref());
+        path = path.with_some("author", options.author.as_ref()).with_some("comment", options.comment.as_ref());
+        for change in &options.changes {
+            path = path.with("changes", change);
+        }
+        let path = path.with("pause", if options.pause { "1" } else { "0" }).into_string();
+        let made: IdResponse = self.json(Method::POST, &path, RequestBody::Empty).await?;
+        Ok(made.id)
+    }
+
     /// Create and start a container, and stream or not, as the request says.
     ///
     /// # Errors

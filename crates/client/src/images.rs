@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
-use api_types::ProgressLine;
 use api_types::docker::{
-    AuthConfig, AuthResponse, ImageDeleteResponseItem, ImageHistoryResponseItem, ImageInspect, ImageSummary,
+    AuthConfig, AuthResponse, ImageDeleteResponseItem, ImageHistoryResponseItem, ImageInspect, ImagePruneResponse,
+    ImageSummary,
 };
+use api_types::{ProgressLine, WasteReport};
 use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Response};
 use http_body_util::BodyExt;
@@ -110,6 +111,23 @@ impl Client {
         let path = path.into_string();
         let response = self.send(Method::POST, &path, RequestBody::reader(archive)).await?;
         follow(&path, response, progress).await
+    }
+
+    /// Remove the images that no container needs: those without a name, or with the filter `dangling=false` all.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn prune_images(&self, filters: &[Filter]) -> Result<ImagePruneResponse, ClientError> {
+        let path = Path::new("/images/prune").with_some("filters", json(filters)).into_string();
+        self.json(Method::POST, &path, RequestBody::Empty).await
+    }
+
+    /// The bytes of an image that nobody can use.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn image_waste(&self, name: &str) -> Result<WasteReport, ClientError> {
+        self.json(Method::GET, &format!("/corten/v1/images/{}/waste", encode(name)), RequestBody::Empty).await
     }
 
     /// How an image was made, the last step first.

@@ -19,7 +19,7 @@ mod system;
 mod transport;
 mod url;
 
-pub use containers::{ListOptions, LogOptions, RunAnswer, WaitCondition};
+pub use containers::{CommitOptions, ListOptions, LogOptions, RunAnswer, WaitCondition};
 pub use endpoint::{DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, Endpoint, socket_of};
 pub use error::ClientError;
 pub use images::Filter;

@@ -2,6 +2,7 @@
 //! What can be asked about the daemon and its host.
 
 use api_types::docker::{SystemInfo, SystemVersion};
+use api_types::{CheckReport, DiskUsage};
 use http::Method;
 
 use crate::body::RequestBody;
@@ -31,5 +32,21 @@ impl Client {
     /// The daemon cannot be reached.
     pub async fn info(&self) -> Result<SystemInfo, ClientError> {
         self.json(Method::GET, "/info", RequestBody::Empty).await
+    }
+
+    /// What is on disk.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached.
+    pub async fn disk_usage(&self) -> Result<DiskUsage, ClientError> {
+        self.json(Method::GET, "/system/df", RequestBody::Empty).await
+    }
+
+    /// Verify the daemon's store.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or cannot read its store.
+    pub async fn check(&self) -> Result<CheckReport, ClientError> {
+        self.json(Method::GET, "/corten/v1/system/check", RequestBody::Empty).await
     }
 }

@@ -86,6 +86,17 @@ impl ContentStore {
         Ok(u64::try_from(stat.st_size).unwrap_or(0))
     }
 
+    /// Bytes that the blob takes on disk.
+    ///
+    /// # Errors
+    /// [`ContentError::NotFound`] when it is not here.
+    pub fn disk_usage(&self, digest: &Digest) -> Result<u64, ContentError> {
+        let stat = rustix::fs::statat(&self.blobs, digest.hex(), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| self.blob_error("stat", digest, error))?;
+        // stat(2): the unit is 512 bytes whatever the file system's is.
+        Ok(u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512))
+    }
+
     /// The blob, open for reading. Its digest matched when it was written; a reader for whom damage of the disk since
     /// then matters hashes it again.
     ///

@@ -71,6 +71,19 @@ impl Filters {
         }
     }
 
+    /// The filters of `image prune`.
+    pub(crate) fn into_prune(mut self) -> Result<ImageFilters, ApiError> {
+        let filters = ImageFilters {
+            dangling: self.take_flag("dangling")?,
+            labels: self.take("label"),
+            without_labels: self.take("label!"),
+            until: self.take_moment("until")?,
+            ..ImageFilters::default()
+        };
+        self.finish()?;
+        Ok(filters)
+    }
+
     /// The filters of `images`.
     pub(crate) fn into_list(mut self) -> Result<ImageFilters, ApiError> {
         let filters = ImageFilters {

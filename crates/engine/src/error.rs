@@ -86,6 +86,12 @@ pub enum EngineError {
     /// A signal could not be sent.
     #[error("signal the container")]
     Signal(#[source] sys::Error),
+    /// A namespace could not be entered.
+    #[error("enter the container's mount namespace")]
+    Namespace(#[source] sys::Error),
+    /// A container's files could not be packed.
+    #[error("pack the container's files")]
+    Pack(#[from] layer::PackError),
     /// The shim said that the command could not be started, or broke off.
     #[error("{0}")]
     Launch(Report),
@@ -149,7 +155,8 @@ impl Classify for EngineError {
             | EngineError::Spec(_)
             | EngineError::Seccomp(_) => Kind::InvalidArgument,
             EngineError::Io { source, .. } => kind_of_io(source),
-            EngineError::Signal(error) => kind_of_io(&error.to_io()),
+            EngineError::Signal(error) | EngineError::Namespace(error) => kind_of_io(&error.to_io()),
+            EngineError::Pack(error) => error.kind(),
             EngineError::Launch(report) => report.kind,
             EngineError::ShimGone { .. } | EngineError::Worker(_) => Kind::Internal,
             EngineError::Image(error) => error.kind(),
@@ -181,6 +188,7 @@ impl Classify for EngineError {
                 Some("free some space, or move --data-root to a larger disk".to_owned())
             }
             EngineError::Launch(report) => report.hint.clone(),
+            EngineError::Pack(error) => error.hint(),
             EngineError::Image(error) => error.hint(),
             EngineError::Network(error) => error.hint(),
             EngineError::Snapshot(error) => error.hint(),

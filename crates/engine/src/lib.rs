@@ -11,10 +11,12 @@
 //! - Only the engine writes the metadata store.
 
 mod attach;
+mod commit;
 mod container;
 mod create;
 mod error;
 mod exec;
+mod export;
 mod frames;
 mod info;
 mod logs;
@@ -28,6 +30,7 @@ mod spec;
 mod start;
 mod stop;
 mod supervise;
+mod usage;
 mod user;
 
 use std::collections::HashMap;
@@ -48,10 +51,12 @@ use snapshot::Snapshotter;
 use tokio::sync::Semaphore;
 
 pub use attach::AttachOptions;
+pub use commit::CommitOptions;
 pub use container::{Container, Exited, Phase, Process, Record, Running, State};
 pub use create::Created;
 pub use error::EngineError;
 pub use exec::ExecView;
+pub use export::Export;
 pub use info::Info;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use request::{ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, SeccompChoice, Security};
@@ -59,6 +64,7 @@ pub use session::{Output, Session};
 pub use snapshot::Choice as SnapshotterChoice;
 pub use start::{Ran, RunOptions, StartOutcome};
 pub use stop::{Condition, StopOutcome};
+pub use usage::DiskUsage;
 
 /// Containers by id.
 pub(crate) const CONTAINERS: Table = Table::new("containers");

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Changes of an image's configuration, as `import --change` takes them: a few instructions of the Dockerfile language.
+//! Changes of an image's configuration, as `import --change` and `commit --change` take them: a few instructions of the Dockerfile language.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::error::ImageError;
 
 /// The part of a configuration that changes can set (image-spec, `config.md`, "config"). Its maps are sorted, so that
 /// the same changes give the same digest.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
 pub(crate) struct RunConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<String>,
@@ -30,22 +31,96 @@ pub(crate) struct RunConfig {
     pub(crate) labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stop_signal: Option<String>,
+    /// Whether a change has set `cmd`: an entrypoint discards one that it finds.
+    #[serde(skip)]
+    pub(crate) cmd_changed: bool,
+}
+
+/// The fields of [`RunConfig`], as they stand in a configuration.
+const FIELDS: [&str; 9] =
+    ["User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal"];
+
+/// What a container has instead of its image's configuration. `None`: the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `user[:group]`.
+    pub user: Option<String>,
+    /// All of the environment, `NAME=value`.
+    pub env: Option<Vec<String>>,
+    /// The entrypoint.
+    pub entrypoint: Option<Vec<String>>,
+    /// The command.
+    pub cmd: Option<Vec<String>>,
+    /// Where it starts.
+    pub working_dir: Option<String>,
+    /// The signal that ends it.
+    pub stop_signal: Option<String>,
+    /// Further labels.
+    pub labels: BTreeMap<String, String>,
+    /// Further ports, `80/tcp`.
+    pub exposed_ports: Vec<String>,
 }
 
 /// `{}`: the value of Go's sets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Empty {}
 
 /// The configuration that `changes`, applied in order to nothing, make.
 pub(crate) fn apply(changes: &[String]) -> Result<RunConfig, ImageError> {
     let mut config = RunConfig::default();
-    for change in changes {
-        config.change(change).map_err(|why| ImageError::Change { change: change.chars().take(200).collect(), why })?;
-    }
+    config.apply(changes)?;
     Ok(config)
 }
 
+/// The configuration `base` of `image` with a container's overrides and then `changes`. What neither can set stays as
+/// it is.
+pub(crate) fn over(
+    image: &str,
+    base: Option<&Value>,
+    overrides: &Overrides,
+    changes: &[String],
+) -> Result<Value, ImageError> {
+    let invalid = |source| ImageError::Document { image: image.to_owned(), document: "configuration", source };
+    let mut all: Map<String, Value> = match base {
+        Some(Value::Object(fields)) => fields.clone(),
+        _ => Map::new(),
+    };
+    // Docker writes null for nothing.
+    let known = all.iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key.clone(), value.clone()));
+    let mut config: RunConfig = serde_json::from_value(Value::Object(known.collect())).map_err(invalid)?;
+    config.override_by(overrides);
+    config.apply(changes)?;
+    for field in FIELDS {
+        all.remove(field);
+    }
+    if let Value::Object(changed) = serde_json::to_value(&config).map_err(invalid)? {
+        all.extend(changed);
+    }
+    Ok(Value::Object(all))
+}
+
 impl RunConfig {
+    fn apply(&mut self, changes: &[String]) -> Result<(), ImageError> {
+        for change in changes {
+            self.change(change)
+                .map_err(|why| ImageError::Change { change: change.chars().take(200).collect(), why })?;
+        }
+        Ok(())
+    }
+
+    fn override_by(&mut self, overrides: &Overrides) {
+        let Overrides { user, env, entrypoint, cmd, working_dir, stop_signal, labels, exposed_ports } =
+            overrides.clone();
+        self.user = user.or(self.user.take());
+        self.env = env.unwrap_or(std::mem::take(&mut self.env));
+        self.entrypoint = entrypoint.or(self.entrypoint.take());
+        self.cmd = cmd.or(self.cmd.take());
+        self.working_dir = working_dir.or(self.working_dir.take());
+        self.stop_signal = stop_signal.or(self.stop_signal.take());
+        self.labels.extend(labels);
+        self.exposed_ports.extend(exposed_ports.into_iter().map(|port| (port, Empty {})));
+    }
+
     fn change(&mut self, change: &str) -> Result<(), &'static str> {
         let change = change.trim();
         let (instruction, rest) = change.split_once(|c: char| c.is_whitespace() || c == '=').unwrap_or((change, ""));
@@ -54,8 +129,16 @@ impl RunConfig {
             return Err("an instruction and its value are needed, for example `CMD [\"/bin/sh\"]`");
         }
         match instruction.to_ascii_uppercase().as_str() {
-            "CMD" => self.cmd = Some(command(rest)?),
-            "ENTRYPOINT" => self.entrypoint = Some(command(rest)?),
+            "CMD" => {
+                self.cmd = Some(command(rest)?);
+                self.cmd_changed = true;
+            }
+            "ENTRYPOINT" => {
+                self.entrypoint = Some(command(rest)?);
+                if !self.cmd_changed {
+                    self.cmd = None;
+                }
+            }
             "ENV" => {
                 for (key, value) in pairs(rest)? {
                     self.env.retain(|entry| entry.split_once('=').map(|(name, _)| name) != Some(key.as_str()));
@@ -172,6 +255,18 @@ mod tests {
             json(&["USER 1:2", "WORKDIR /w", "VOLUME /v", "VOLUME [\"/u\"]", "STOPSIGNAL SIGINT"]),
             r#"{"User":"1:2","Volumes":{"/u":{},"/v":{}},"WorkingDir":"/w","StopSignal":"SIGINT"}"#
         );
+    }
+
+    #[test]
+    fn a_containers_configuration_is_changed_where_it_is_asked_for() {
+        let base = serde_json::json!({"Env": ["A=1"], "Cmd": ["old"], "Volumes": null, "Healthcheck": {"Test": ["x"]}});
+        let overrides = Overrides { env: Some(vec!["A=2".into()]), user: Some("me".into()), ..Overrides::default() };
+        let changed = over("a", Some(&base), &overrides, &["ENV B=3".into(), "ENTRYPOINT [\"e\"]".into()]).unwrap();
+        let expected = serde_json::json!({"Env": ["A=2", "B=3"], "Entrypoint": ["e"], "User": "me",
+            "Healthcheck": {"Test": ["x"]}});
+        assert_eq!(changed, expected);
+        assert!(over("a", None, &overrides, &["RUN x".into()]).is_err());
+        assert!(over("a", Some(&serde_json::json!({"Env": 7})), &overrides, &[]).is_err());
     }
 
     #[test]

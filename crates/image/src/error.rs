@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use content::ContentError;
 use errors::{Classify, Kind, kind_of_io};
-use layer::UnpackError;
+use layer::{PackError, UnpackError};
 use metadata::MetadataError;
 use oci::{Digest, ReferenceError};
 use registry_client::RegistryError;
@@ -207,6 +207,9 @@ pub enum ImageError {
     /// An archive of images cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A container's changes cannot be packed.
+    #[error("cannot pack the container's changes")]
+    Pack(#[source] PackError),
     /// What is imported cannot be read.
     #[error("cannot read the archive")]
     Input(#[source] io::Error),
@@ -268,6 +271,7 @@ impl Classify for ImageError {
             }
             ImageError::Archive(source) => source.kind(),
             ImageError::Load(source) => source.kind(),
+            ImageError::Pack(source) => source.kind(),
             ImageError::Output(source) | ImageError::ReadBlob { source, .. } => kind_of_io(source),
             ImageError::Decompress { source, .. } | ImageError::Input(source) => match kind_of_io(source) {
                 // Decoders say so of bytes that are not what they should be.
@@ -304,6 +308,7 @@ impl Classify for ImageError {
             ImageError::Layer { source, .. } | ImageError::RemoveLayer { source, .. } => source.hint(),
             ImageError::Archive(source) => source.hint(),
             ImageError::Load(source) => source.hint(),
+            ImageError::Pack(source) => source.hint(),
             ImageError::Platform(wrong) if wrong.wanted == wrong.host => Some(format!(
                 "this host is {}; an image for another platform can be stored with --platform {}, not run",
                 wrong.host,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Images: names, pull, push, import, save, load, removal, and the embedded image.
+//! Images: names, pull, push, import, commit, save, load, removal, and the embedded image.
 //!
 //! An image is here when three things are: its documents and blobs in the content store, its layers unpacked by the
 //! snapshotter, and a record of it in the metadata. They come in that order and go in the reverse one, so that whatever
@@ -10,7 +10,9 @@
 //! the same time.
 
 mod changes;
+mod check;
 mod collect;
+mod commit;
 mod document;
 mod embedded;
 mod error;
@@ -22,6 +24,7 @@ mod load;
 mod locks;
 mod platform;
 mod progress;
+mod prune;
 mod pull;
 mod push;
 mod recompress;
@@ -29,6 +32,8 @@ mod records;
 mod references;
 mod remove;
 mod save;
+mod usage;
+mod waste;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +48,9 @@ use tokio::sync::Semaphore;
 
 pub use layer::Compression;
 
+pub use changes::Overrides;
+pub use check::{Checked, Problem};
+pub use commit::Commit;
 pub use embedded::EMBEDDED_NAME;
 pub use error::{ImageError, WrongPlatform};
 pub use filter::Filters;
@@ -50,9 +58,12 @@ pub use history::Instruction;
 pub use load::{LoadError, Loaded};
 pub use platform::Platform;
 pub use progress::{Event, Progress, Quiet, Status};
+pub use prune::Pruned;
 pub use push::{PushOptions, Pushed};
 pub use remove::{ImageUser, Removed};
 pub use save::Saving;
+pub use usage::{ImageUsage, Usage};
+pub use waste::{Finding, LayerWaste, Reason, Waste};
 
 use embedded::Embedded;
 use locks::Locks;

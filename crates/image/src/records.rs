@@ -59,7 +59,7 @@ impl ImageRecord {
         [self.manifest, self.id].into_iter().chain(layers)
     }
 
-    fn image(&self, names: &[(ImageRef, NameRecord)]) -> Image {
+    pub(crate) fn image(&self, names: &[(ImageRef, NameRecord)]) -> Image {
         let mut repo_digests = BTreeSet::new();
         let mut own = Vec::new();
         for (name, record) in names.iter().filter(|(_, record)| record.manifest == self.manifest) {

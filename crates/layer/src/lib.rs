@@ -22,12 +22,14 @@ mod index;
 mod members;
 mod metadata;
 mod name;
+mod pack;
 mod pax;
 mod reader;
 mod remove;
 mod sparse;
 mod stream;
 mod tree;
+mod usage;
 mod writer;
 
 use std::io::Read;
@@ -40,9 +42,11 @@ pub use compression::{Compression, Decoder, decompress, detect};
 pub use error::{EntryName, FormatError, Refusal, UnpackError};
 pub use index::{Indexed, Node, NodeId, NodeKind, Nodes, Obstacle, Xattrs, index};
 pub use members::Members;
+pub use pack::{Form, PackError, pack};
 pub use pax::Time;
 pub use reader::{Entry, Kind};
 pub use remove::remove_tree;
+pub use usage::disk_usage;
 pub use writer::Writer;
 
 use reader::Archive;

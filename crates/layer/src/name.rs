@@ -8,8 +8,8 @@ use crate::{Limits, UnpackError};
 /// What every file system under a data root allows for one component.
 const MAX_COMPONENT: usize = 255;
 /// image-spec, `layer.md`, "Whiteouts".
-const WHITEOUT: &[u8] = b".wh.";
-const OPAQUE: &[u8] = b".wh..wh..opq";
+pub(crate) const WHITEOUT: &[u8] = b".wh.";
+pub(crate) const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// What the last component of a name means.
 #[derive(Debug, PartialEq, Eq)]

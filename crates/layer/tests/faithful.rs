@@ -193,3 +193,28 @@ fn compressed_layers_come_out_the_same() {
         assert_eq!(errors::Classify::kind(&error), errors::Kind::Corrupt, "{error:?}");
     }
 }
+
+#[test]
+fn what_is_packed_comes_out_the_same_here_and_from_gnu_tar() {
+    let source = tempfile::tempdir().unwrap();
+    build(source.path());
+    let root = std::fs::File::open(source.path()).unwrap();
+    let mut archive = layer::Writer::new(Vec::new());
+    layer::pack(root.as_fd(), layer::Form::Whole, &mut archive).unwrap();
+    let path = source.path().with_extension("packed");
+    std::fs::write(&path, archive.finish().unwrap()).unwrap();
+    let unpacked = compare(&path, "packed");
+    same(source.path(), unpacked.path(), "packed and unpacked");
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_directory_takes_what_it_takes() {
+    let source = tempfile::tempdir().unwrap();
+    build(source.path());
+    let root = std::fs::File::open(source.path()).unwrap();
+    #[allow(clippy::disallowed_methods, reason = "the peer that is compared with")]
+    let du = std::process::Command::new("du").args(["-s", "--block-size=1"]).arg(source.path()).output().unwrap();
+    let du: u64 = String::from_utf8_lossy(&du.stdout).split_whitespace().next().unwrap().parse().unwrap();
+    assert_eq!(layer::disk_usage(root.as_fd()).unwrap(), du);
+}

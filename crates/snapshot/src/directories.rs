@@ -176,6 +176,15 @@ impl Snapshotter for Directories {
         writable::remove(container_dir)
     }
 
+    fn disk_usage(&self, diff_id: &Digest) -> Result<u64, SnapshotError> {
+        let path = || self.path.join(diff_id.hex());
+        match rustix::fs::openat(&self.layers, diff_id.hex(), DIRECTORY | OFlags::RDONLY, Mode::empty()) {
+            Ok(layer) => layer::disk_usage(layer.as_fd()).at("measure", path),
+            Err(Errno::NOENT) => Err(SnapshotError::NoLayer { diff_id: *diff_id }),
+            Err(error) => Err(error).at("open", path),
+        }
+    }
+
     fn describe(&self) -> Description {
         let stacking = match self.method() {
             Ok(Method::Descriptors) => "by descriptor",

@@ -111,6 +111,23 @@ pub trait Snapshotter: Send + Sync {
     /// it. The mount must be gone. May take seconds.
     fn remove_container(&self, container_dir: &Path) -> Result<(), SnapshotError>;
 
+    /// What the container has changed: the upper directory of its overlay, to be read only. `None` when nothing was ever
+    /// mounted for it.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    fn changes(&self, container_dir: &Path) -> Result<Option<OwnedFd>, SnapshotError> {
+        writable::open_upper(container_dir)
+    }
+
+    /// Bytes on disk of a layer as it is kept here: of its archive, unless an implementation knows better.
+    ///
+    /// # Errors
+    /// [`SnapshotError::NoLayer`] when it is not here.
+    fn disk_usage(&self, diff_id: &Digest) -> Result<u64, SnapshotError> {
+        Ok(self.layer(diff_id)?.archive_size)
+    }
+
     /// What this is.
     fn describe(&self) -> Description;
 }

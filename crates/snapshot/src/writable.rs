@@ -42,6 +42,17 @@ pub(crate) fn prepare(container_dir: &Path, root: &OwnedFd) -> Result<Writable, 
     Ok(Writable { upper, work })
 }
 
+/// The container's upper directory, if it has one.
+pub(crate) fn open_upper(container_dir: &Path) -> Result<Option<OwnedFd>, SnapshotError> {
+    let path = || container_dir.join(UPPER);
+    let opened = open_container(container_dir).and_then(|parent| open(&parent, UPPER));
+    match opened {
+        Ok(upper) => Ok(Some(upper)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error).at("open", path),
+    }
+}
+
 /// Removes the writable directory with everything in it.
 pub(crate) fn remove(container_dir: &Path) -> Result<(), SnapshotError> {
     let parent = match open_container(container_dir) {

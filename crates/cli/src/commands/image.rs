@@ -22,11 +22,13 @@ enum Command {
     Load(commands::load::Args),
     #[command(name = "ls", visible_alias = "list")]
     List(commands::images::Args),
+    Prune(commands::image_prune::Args),
     Pull(commands::pull::Args),
     #[command(name = "rm", visible_alias = "remove")]
     Remove(commands::rmi::Args),
     Save(commands::save::Args),
     Tag(commands::tag::Args),
+    Waste(commands::image_waste::Args),
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
@@ -36,9 +38,11 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         Command::Inspect(args) => commands::inspect::images(args, context).await,
         Command::Load(args) => commands::load::run(args, context).await,
         Command::List(args) => commands::images::run(args, context).await,
+        Command::Prune(args) => commands::image_prune::run(args, context).await,
         Command::Pull(args) => commands::pull::run(args, context).await,
         Command::Remove(args) => commands::rmi::run(args, context).await,
         Command::Save(args) => commands::save::run(args, context).await,
         Command::Tag(args) => commands::tag::run(args, context).await,
+        Command::Waste(args) => commands::image_waste::run(args, context).await,
     }
 }

@@ -2,11 +2,15 @@
 //! One command, one file. Flags, columns and exit codes are the docker CLI's where both have them.
 
 pub(crate) mod attach;
+pub(crate) mod commit;
 pub(crate) mod create;
 pub(crate) mod daemon;
 pub(crate) mod exec;
+pub(crate) mod export;
 pub(crate) mod history;
 pub(crate) mod image;
+pub(crate) mod image_prune;
+pub(crate) mod image_waste;
 pub(crate) mod images;
 pub(crate) mod import;
 pub(crate) mod info;
@@ -26,6 +30,9 @@ pub(crate) mod run;
 pub(crate) mod save;
 pub(crate) mod start;
 pub(crate) mod stop;
+pub(crate) mod system;
+pub(crate) mod system_check;
+pub(crate) mod system_df;
 pub(crate) mod tag;
 pub(crate) mod version;
 pub(crate) mod wait;

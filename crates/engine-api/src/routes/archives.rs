@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Archives of images: save and load.
+//! Archives: images saved and loaded, containers exported, and images made of containers.
 
 use std::sync::Arc;
 
 use api_types::ProgressLine;
-use axum::extract::{Request, State};
-use axum::response::Response;
-use engine::Engine;
+use api_types::docker::IdResponse;
+use axum::Json;
+use axum::body::Body as HttpBody;
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use engine::{CommitOptions, Engine};
 use futures_util::stream;
 use image::{Loaded, Platform};
 
 use super::images::blocking;
 use super::progress::answer;
+use super::pull::reference;
 use crate::download;
 use crate::error::ApiError;
-use crate::extract::Parameters;
+use crate::extract::{BODY_LIMIT, Parameters};
 use crate::upload;
 
 /// `GET /images/get?names=…`.
@@ -49,6 +54,35 @@ pub(crate) async fn load(
     let loaded = upload::receive(request.into_body(), "loading images", work).await?;
     let lines: Vec<ProgressLine> = loaded.iter().flat_map(told).collect();
     Ok(answer(stream::iter(lines)))
+}
+
+/// `GET /containers/NAME/export`.
+pub(crate) async fn export(State(engine): State<Arc<Engine>>, Path(name): Path<String>) -> Result<Response, ApiError> {
+    let export = engine.export(&name).await?;
+    Ok(download::send("exporting a container", move |out| export.write(out)))
+}
+
+/// `POST /commit`.
+pub(crate) async fn commit(
+    State(engine): State<Arc<Engine>>,
+    parameters: Parameters,
+    body: HttpBody,
+) -> Result<Response, ApiError> {
+    let container = parameters.get("container").ok_or_else(|| ApiError::invalid("container", "say which container"))?;
+    // A configuration in the body would replace the container's; Docker's own clients send none.
+    let body = axum::body::to_bytes(body, BODY_LIMIT).await.map_err(ApiError::Broken)?;
+    if !matches!(body.trim_ascii(), b"" | b"null" | b"{}") {
+        return Err(ApiError::Unsupported("a configuration in the request's body".into()));
+    }
+    let options = CommitOptions {
+        name: parameters.get("repo").map(|name| reference(name, parameters.get("tag"))).transpose()?,
+        author: parameters.get("author").map(str::to_owned),
+        comment: parameters.get("comment").map(str::to_owned),
+        changes: parameters.all("changes").flat_map(str::lines).map(str::to_owned).collect(),
+        pause: parameters.all("pause").next().is_none() || parameters.flag("pause"),
+    };
+    let image = engine.commit(container, options).await?;
+    Ok((StatusCode::CREATED, Json(IdResponse { id: image.id.to_string() })).into_response())
 }
 
 /// What Docker says of an image that was loaded.

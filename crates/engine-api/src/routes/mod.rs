@@ -12,6 +12,7 @@ mod logs;
 mod progress;
 mod pull;
 mod push;
+mod store;
 mod system;
 
 use std::sync::Arc;
@@ -46,8 +47,14 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/json", get(exec::inspect))
         .route("/exec/{id}/resize", post(exec::resize))
+        .route("/containers/{name}/export", get(archives::export))
+        .route("/commit", post(archives::commit))
         .route("/images/json", get(images::list))
         .route("/images/create", post(pull::create))
+        .route("/images/prune", post(store::prune_images))
+        .route("/system/df", get(store::usage))
+        .route("/corten/v1/system/check", get(store::check))
+        .route("/corten/v1/images/{*name}", get(store::about_image))
         .route("/images/get", get(archives::save))
         .route("/images/load", post(archives::load))
         // An image's name may have slashes.

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `commit`: what a container changed becomes a layer of a new image.
+
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+
+use cgroup::Cgroup;
+use image::{Commit, Image, Overrides};
+use oci::ImageRef;
+
+use crate::Engine;
+use crate::container::{Container, Record};
+use crate::error::EngineError;
+
+/// What the engine mounts into every container; an image without them gets empty files to mount on.
+const MOUNT_POINTS: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
+
+/// What an image that is made of a container shall be.
+#[derive(Debug, Clone, Default)]
+pub struct CommitOptions {
+    /// Its name, if it gets one.
+    pub name: Option<ImageRef>,
+    /// Who made it.
+    pub author: Option<String>,
+    /// What its maker wants to say.
+    pub comment: Option<String>,
+    /// Instructions of the Dockerfile language that change its configuration.
+    pub changes: Vec<String>,
+    /// Whether the container's processes stand still meanwhile, so that no file is caught half-written.
+    pub pause: bool,
+}
+
+impl Engine {
+    /// Makes an image of what the container changed on top of its own. The container's configuration, as far as the user
+    /// chose it, becomes the image's.
+    ///
+    /// # Errors
+    /// No such container; its image is gone; a change that is not understood; a container that cannot be paused.
+    pub async fn commit(self: &Arc<Self>, name: &str, options: CommitOptions) -> Result<Image, EngineError> {
+        let container = self.container(name)?;
+        // No start, stop or removal in between.
+        let turn = Arc::clone(&container.lifecycle).lock_owned().await;
+        let engine = Arc::clone(self);
+        self.blocking("commit", move || {
+            let _turn = turn;
+            engine.commit_blocking(&container, options)
+        })
+        .await
+    }
+
+    fn commit_blocking(&self, container: &Container, options: CommitOptions) -> Result<Image, EngineError> {
+        let record = container.record();
+        let _standing = match record.state.running() {
+            Some(_) if options.pause => Some(Standing::still(self.cgroups.open(&self.cgroup_path(&record.id))?)?),
+            _ => None,
+        };
+        let changed = self.layers.changes(&container.dir)?;
+        let commit = Commit {
+            base: record.image_id,
+            name: options.name,
+            overrides: overrides(&record),
+            changes: options.changes,
+            author: options.author,
+            comment: options.comment,
+            created_by: record.process.args.join(" "),
+            mount_points: MOUNT_POINTS.map(str::to_owned).into(),
+        };
+        Ok(self.images.commit(&commit, changed.as_ref().map(|changed| changed.as_fd()))?)
+    }
+}
+
+/// What the user chose, and the image did not say.
+fn overrides(record: &Record) -> Overrides {
+    let (spec, process) = (&record.spec, &record.process);
+    Overrides {
+        user: spec.user.clone(),
+        env: Some(process.env.clone()),
+        // An entrypoint discards the image's command.
+        cmd: spec.command.clone().or(spec.entrypoint.as_ref().map(|_| Vec::new())),
+        entrypoint: spec.entrypoint.clone(),
+        working_dir: spec.working_dir.clone(),
+        stop_signal: spec.stop_signal.clone(),
+        labels: process.labels.clone(),
+        exposed_ports: process.exposed.clone(),
+    }
+}
+
+/// A container whose processes stand still until this is dropped.
+struct Standing(Cgroup);
+
+impl Standing {
+    fn still(cgroup: Cgroup) -> Result<Standing, EngineError> {
+        cgroup.freeze()?;
+        Ok(Standing(cgroup))
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.thaw() {
+            tracing::error!(error = errors::chain(&error), "a container stands still after a commit");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `export`: a container's root file system as an archive, without what is mounted in it.
+//!
+//! A container that does not run has its root mounted for the occasion, and is not started meanwhile. From one that runs
+//! its own root mount is cloned, alone: the thread that does it visits the container's mount namespace and ends there.
+
+use std::io::{BufWriter, Write};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+
+use layer::{Form, Writer};
+use rustix::fs::CWD;
+use rustix::mount::{OpenTreeFlags, open_tree};
+use snapshot::MountOptions;
+use sys::process::CloneFlags;
+
+use crate::Engine;
+use crate::container::{Container, Running};
+use crate::create::Turn;
+use crate::error::EngineError;
+use crate::signal::pidfd;
+
+const BUFFER: usize = 256 << 10;
+
+/// A container's root file system, about to be written.
+#[must_use = "nothing is written before `write`"]
+pub struct Export {
+    root: OwnedFd,
+    /// Keeps a container that does not run from being started: two mounts of one writable directory are undefined.
+    _turn: Option<Turn>,
+}
+
+impl Engine {
+    /// Opens a container's root file system, as it is now, to be written by [`Export::write`].
+    ///
+    /// # Errors
+    /// No such container; its root cannot be mounted.
+    pub async fn export(self: &Arc<Self>, name: &str) -> Result<Export, EngineError> {
+        let container = self.container(name)?;
+        let turn = Arc::clone(&container.lifecycle).lock_owned().await;
+        let engine = Arc::clone(self);
+        self.blocking("export", move || engine.open_root(&container, turn)).await
+    }
+
+    fn open_root(&self, container: &Container, turn: Turn) -> Result<Export, EngineError> {
+        let record = container.record();
+        if let Some(running) = record.state.running()
+            && let Some(root) = cloned_root(running)?
+        {
+            // It may be stopped while it is read.
+            return Ok(Export { root, _turn: None });
+        }
+        let root = self.layers.mount(&container.dir, &record.layers, MountOptions::default())?;
+        Ok(Export { root, _turn: Some(turn) })
+    }
+}
+
+impl Export {
+    /// Writes the archive. Blocks until all of it is written.
+    ///
+    /// # Errors
+    /// A file cannot be read, or `out` cannot be written to. The archive is cut off then.
+    pub fn write(self, out: impl Write) -> Result<(), EngineError> {
+        let mut archive = Writer::new(BufWriter::with_capacity(BUFFER, out));
+        layer::pack(self.root.as_fd(), Form::Whole, &mut archive)?;
+        let written = archive.finish().and_then(|mut out| out.flush());
+        written.map_err(|source| EngineError::Pack(layer::PackError::Output(source)))
+    }
+}
+
+/// A clone of the root mount of a running container, without the mounts on it; `None` when it has just ended.
+fn cloned_root(running: &Running) -> Result<Option<OwnedFd>, EngineError> {
+    let Some(process) = pidfd(running)? else { return Ok(None) };
+    let clone = move || -> Result<OwnedFd, EngineError> {
+        // A mount namespace can be entered by who shares root and working directory with nobody; asking for a new one
+        // sees to that.
+        sys::namespace::unshare(CloneFlags::NEWNS).map_err(EngineError::Namespace)?;
+        sys::namespace::setns(process.as_fd(), CloneFlags::NEWNS).map_err(EngineError::Namespace)?;
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        open_tree(CWD, "/", flags).map_err(|errno| EngineError::io("clone the root mount", "/")(errno.into()))
+    };
+    let thread = std::thread::Builder::new().name("export".to_owned()).spawn(clone);
+    let thread = thread.map_err(EngineError::io("start a thread in", "/proc/self/task"))?;
+    thread.join().map_err(|_| EngineError::Worker("export"))?.map(Some)
+}

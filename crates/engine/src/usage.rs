@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the engine holds on disk, and what of it can go.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+
+use image::{Checked, Filters, Problem, Pruned, Usage};
+
+use crate::Engine;
+use crate::container::Record;
+use crate::error::EngineError;
+
+/// What is on disk, in bytes that the disk really gave.
+#[derive(Debug, Clone)]
+pub struct DiskUsage {
+    /// Images, and the layers and blobs they share.
+    pub images: Usage,
+    /// Containers, each with its writable layer, log and generated files.
+    pub containers: Vec<(Record, u64)>,
+}
+
+impl Engine {
+    /// Measures what is on disk. May take a second.
+    ///
+    /// # Errors
+    /// Something cannot be read.
+    pub async fn disk_usage(self: &Arc<Self>) -> Result<DiskUsage, EngineError> {
+        let engine = Arc::clone(self);
+        self.blocking("measure the disk's usage", move || {
+            let images = engine.images.usage(&|id| engine.image_user(id).is_some())?;
+            let mut containers = Vec::new();
+            for record in engine.list(true) {
+                let dir = engine.container_dir(&record.id);
+                match File::open(&dir).and_then(|open| layer::disk_usage(open.as_fd())) {
+                    Ok(bytes) => containers.push((record, bytes)),
+                    // Removed meanwhile.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(EngineError::io("measure", dir)(error)),
+                }
+            }
+            Ok(DiskUsage { images, containers })
+        })
+        .await
+    }
+
+    /// Removes the images that `filters` let through and no container needs.
+    ///
+    /// # Errors
+    /// The stores cannot be read or written.
+    pub async fn prune_images(self: &Arc<Self>, filters: Filters) -> Result<Pruned, EngineError> {
+        let engine = Arc::clone(self);
+        let prune = move || Ok(engine.images.prune(&filters, &|id| engine.image_user(id))?);
+        self.blocking("prune images", prune).await
+    }
+
+    /// Verifies every blob, record and name of the store, and that containers have their images' layers.
+    ///
+    /// # Errors
+    /// The stores cannot be read. What is broken is no error.
+    pub async fn check(self: &Arc<Self>) -> Result<Checked, EngineError> {
+        let engine = Arc::clone(self);
+        self.blocking("check the store", move || {
+            let mut checked = engine.images.check()?;
+            for record in engine.list(true) {
+                let missing = record.layers.iter().filter(|diff_id| !engine.layers.contains(diff_id));
+                checked.problems.extend(missing.map(|diff_id| Problem {
+                    subject: format!("container {}", record.name),
+                    problem: format!("its layer {diff_id} is missing: it cannot be started"),
+                    remedy: format!("pull or load its image {} again, or corten rm {}", record.spec.image, record.name),
+                }));
+            }
+            Ok(checked)
+        })
+        .await
+    }
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Removal of images that nobody uses.
+
+use std::collections::BTreeSet;
+
+use metadata::Durability;
+use oci::{Digest, ImageRef};
+
+use crate::error::ImageError;
+use crate::filter::Filters;
+use crate::records::{IMAGES, NAMES};
+use crate::remove::{ImageUser, Removed};
+use crate::usage::Item;
+use crate::{Image, Images, embedded};
+
+/// What a pruning did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Names and images that are gone.
+    pub removed: Vec<Removed>,
+    /// Bytes that the disk got back: what other images need is not among them.
+    pub reclaimed: u64,
+}
+
+impl Images {
+    /// Removes the images that `filters` let through and no container needs: those without a name, or with
+    /// `filters.dangling` set to false, those with names, too. `in_use` says which container needs the image with an id.
+    ///
+    /// # Errors
+    /// The metadata cannot be read or written; something cannot be removed, then what was removed before stays removed.
+    pub fn prune(
+        &self,
+        filters: &Filters,
+        in_use: &dyn Fn(&Digest) -> Option<ImageUser>,
+    ) -> Result<Pruned, ImageError> {
+        let inner = &self.inner;
+        let pins = inner.references.lock();
+        let only_nameless = filters.dangling != Some(false);
+        let filters = Filters { dangling: only_nameless.then_some(true), ..filters.clone() };
+        let gone: Vec<Image> = self.select(&filters)?.into_iter().filter(|image| in_use(&image.id).is_none()).collect();
+        if gone.is_empty() {
+            return Ok(Pruned::default());
+        }
+        let view = inner.view()?;
+        let manifests: BTreeSet<Digest> = gone.iter().map(|image| image.manifest).collect();
+        let names: Vec<&ImageRef> = view
+            .names
+            .iter()
+            .filter(|(_, record)| manifests.contains(&record.manifest))
+            .map(|(name, _)| name)
+            .collect();
+        let (going, staying): (Vec<_>, Vec<_>) =
+            view.images.values().partition(|record| manifests.contains(&record.manifest));
+        let needed: BTreeSet<Item> = staying.iter().flat_map(|record| record.items()).collect();
+        let items: BTreeSet<Item> = going.iter().flat_map(|record| record.items()).collect();
+        let mut sizes = Vec::new();
+        for item in items.difference(&needed) {
+            sizes.push((*item, inner.disk_usage(*item)?.unwrap_or(0)));
+        }
+        inner.metadata.write(Durability::Synced, |tx| {
+            for name in &names {
+                tx.delete(NAMES, &name.canonical())?;
+            }
+            for manifest in &manifests {
+                tx.delete(IMAGES, &manifest.to_string())?;
+                embedded::forget(tx, *manifest)?;
+            }
+            Ok::<(), ImageError>(())
+        })?;
+        inner.write_index(&pins)?;
+        inner.sweep(&pins, going.iter().flat_map(|record| record.content()).collect())?;
+        // What an operation under way has pinned is still here.
+        let is_gone = |item: &Item| match item {
+            Item::Blob(digest) => !inner.content.contains(digest),
+            Item::Layer(diff_id) => !inner.layers.contains(diff_id),
+        };
+        let reclaimed = sizes.iter().filter(|(item, _)| is_gone(item)).map(|(_, bytes)| bytes).sum();
+        let ids: BTreeSet<Digest> = gone.iter().map(|image| image.id).collect();
+        let untagged = names.into_iter().cloned().map(Removed::Untagged);
+        Ok(Pruned { removed: untagged.chain(ids.into_iter().map(Removed::Deleted)).collect(), reclaimed })
+    }
+}
