@@ -315,7 +315,8 @@ impl Classify for RegistryError {
                 Some(format!("check the name {registry:?}, that the registry runs, and that this host may reach it"))
             }
             RegistryError::Tls { registry, .. } => Some(format!(
-                "if {registry} uses a certificate of its own authority, add that authority to the system's trusted certificates"
+                "if {registry} uses a certificate of its own authority, put that authority's certificate into \
+                 /etc/containers/certs.d/{registry}/ca.crt"
             )),
             RegistryError::ImageNotFound { .. } => Some("check the image's name and tag".to_owned()),
             RegistryError::Unauthorized { registry, had_credentials: false, .. } => {

@@ -6,6 +6,7 @@
 mod push;
 mod server;
 mod shelf;
+mod trust;
 
 use std::time::{Duration, Instant};
 
