@@ -9,6 +9,7 @@ use errors::{Classify, Kind};
 use http::StatusCode;
 use oci::Digest;
 
+use crate::routes::RoutesError;
 use crate::stores::CredentialsError;
 
 /// The error that a library below hands up without telling its type.
@@ -245,6 +246,15 @@ pub enum RegistryError {
         /// Why not.
         why: &'static str,
     },
+    /// The configuration of registries cannot be used, or forbids the image.
+    #[error("cannot ask for {image}")]
+    Routes {
+        /// The image's name.
+        image: String,
+        /// Why.
+        #[source]
+        source: RoutesError,
+    },
     /// The credentials could not be read.
     #[error("cannot read the credentials for registry {registry}")]
     Credentials {
@@ -305,6 +315,8 @@ impl Classify for RegistryError {
                 _ => Kind::InvalidArgument,
             },
             RegistryError::Source { source, .. } => errors::kind_of_io(source),
+            RegistryError::Routes { source: RoutesError::Blocked { .. }, .. } => Kind::PermissionDenied,
+            RegistryError::Routes { .. } => Kind::InvalidArgument,
             RegistryError::Credentials { source, .. } => source.kind(),
         }
     }
@@ -344,6 +356,9 @@ impl Classify for RegistryError {
                 _ => None,
             },
             RegistryError::Credentials { source, .. } => source.hint(),
+            RegistryError::Routes { source: RoutesError::Version1 { .. }, .. } => {
+                Some("write it anew with [[registry]] tables: containers-registries.conf(5)".to_owned())
+            }
             _ => None,
         }
     }

@@ -31,6 +31,9 @@ pub struct Options {
     /// Directories with a directory `HOST[:PORT]` for each registry that has authorities (`*.crt`) or client
     /// certificates (`NAME.cert`, `NAME.key`) of its own. `/etc/containers/certs.d` and `/etc/docker/certs.d`.
     pub certificate_directories: Vec<PathBuf>,
+    /// Where mirrors, other locations and blocked images are listed, with drop-ins in the directory of the same name with
+    /// `.d` (containers-registries.conf(5), version 2). `/etc/containers/registries.conf`.
+    pub registries_conf: Option<PathBuf>,
     /// Proxies. Those that this process's environment names.
     pub proxies: Proxies,
 }
@@ -47,6 +50,7 @@ impl Default for Options {
             insecure_registries: Vec::new(),
             extra_roots: Vec::new(),
             certificate_directories: vec!["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()],
+            registries_conf: Some("/etc/containers/registries.conf".into()),
             proxies: Proxies::of_environment(),
         }
     }

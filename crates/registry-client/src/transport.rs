@@ -2,6 +2,7 @@
 //! Requests: time limits, repetitions and redirects.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{
@@ -19,6 +20,7 @@ use crate::body::{Part, RequestBody};
 use crate::connector::{ConnectError, Connector};
 use crate::error::RegistryError;
 use crate::location;
+use crate::mirrors::Down;
 use crate::options::Options;
 use crate::scheme::{self, Schemes};
 use crate::stores::CredentialSource;
@@ -45,6 +47,7 @@ pub(crate) struct Transport {
     http: HttpClient<Connector, RequestBody>,
     pub(crate) schemes: Schemes,
     pub(crate) tokens: Tokens,
+    pub(crate) down: Arc<Down>,
 }
 
 impl Transport {
@@ -54,7 +57,7 @@ impl Transport {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        Transport { options, http, schemes: Schemes::default(), tokens: Tokens::default() }
+        Transport { options, http, schemes: Schemes::default(), tokens: Tokens::default(), down: Arc::default() }
     }
 
     /// The same connections, for somebody else.
@@ -64,6 +67,7 @@ impl Transport {
             http: self.http.clone(),
             schemes: self.schemes.clone(),
             tokens: Tokens::default(),
+            down: Arc::clone(&self.down),
         }
     }
 
