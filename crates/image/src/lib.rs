@@ -42,7 +42,7 @@ use content::ContentStore;
 use metadata::Store;
 use oci::image_spec::ImageConfiguration;
 use oci::{Digest, ImageRef};
-use registry_client::{Client, CredentialSource, Credentials};
+use registry_client::{Client, Credentials};
 use snapshot::Snapshotter;
 use tokio::sync::Semaphore;
 
@@ -162,11 +162,10 @@ impl Images {
         Ok(images)
     }
 
-    /// The same images for somebody whom registries know by these credentials.
+    /// The same images for somebody whom `registry` knows by these credentials.
     #[must_use]
-    pub fn acting_as(&self, credentials: Credentials) -> Images {
-        let registry = self.registry.acting_as(CredentialSource::Fixed(credentials));
-        Images { inner: Arc::clone(&self.inner), registry }
+    pub fn acting_as(&self, registry: &str, credentials: Credentials) -> Images {
+        Images { inner: Arc::clone(&self.inner), registry: self.registry.acting_as(registry, credentials) }
     }
 
     /// The image called `name`: a name (`latest` is meant where it has no tag), a name with a digest, an id or its

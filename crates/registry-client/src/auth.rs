@@ -15,7 +15,6 @@ use crate::challenge::{self, Challenge};
 use crate::credentials::{Credentials, Secret};
 use crate::error::RegistryError;
 use crate::location;
-use crate::stores::CredentialSource;
 use crate::transport::Transport;
 
 /// Token services answer with a few kilobytes.
@@ -73,11 +72,8 @@ impl Transport {
 
     pub(crate) async fn credentials(&self, ask: Ask<'_>) -> Result<Option<Credentials>, RegistryError> {
         let (source, registry) = (self.options.credentials.clone(), ask.registry.to_owned());
-        let found = match source {
-            // A helper may take its time.
-            CredentialSource::Stores(_) => tokio::task::spawn_blocking(move || source.find(&registry)).await,
-            source => Ok(source.find(&registry)),
-        };
+        // A helper may take its time.
+        let found = tokio::task::spawn_blocking(move || source.find(&registry)).await;
         let registry = ask.registry.to_owned();
         match found {
             Ok(found) => found.map_err(|source| RegistryError::Credentials { registry, source }),

@@ -14,6 +14,7 @@ use serde::de::IgnoredAny;
 
 use crate::ask::Ask;
 use crate::blob::Blob;
+use crate::credentials::Credentials;
 use crate::error::RegistryError;
 use crate::options::Options;
 use crate::stores::CredentialSource;
@@ -66,9 +67,11 @@ impl Client {
         Client { transport: Arc::new(Transport::new(options)) }
     }
 
-    /// A client that shares this one's connections and asks with these credentials.
-    pub fn acting_as(&self, credentials: CredentialSource) -> Client {
-        Client { transport: Arc::new(self.transport.acting_as(credentials)) }
+    /// A client that shares this one's connections and asks `registry` with these credentials, others as before.
+    pub fn acting_as(&self, registry: &str, credentials: Credentials) -> Client {
+        let otherwise = Box::new(self.transport.options.credentials.clone());
+        let source = CredentialSource::For { registry: registry.to_owned(), credentials, otherwise };
+        Client { transport: Arc::new(self.transport.acting_as(source)) }
     }
 
     /// Whether `registry` (a host and perhaps a port) answers as a registry does (distribution-spec,
@@ -85,12 +88,24 @@ impl Client {
         Err(self.refused(ask, registry, response).await)
     }
 
-    /// The manifest or index that `image` names: by its digest if it has one, else by its tag, else `latest`.
+    /// The manifest or index that `image` names: by its digest if it has one, else by its tag, else `latest`. Asked of
+    /// mirrors first, where the options' configuration names some.
     ///
     /// # Errors
     /// Besides all that can happen on the way: content that has another digest than was asked for or than the registry
     /// says, that is longer than 4 MiB, or that is of an unknown or ambiguous type.
     pub async fn manifest(&self, image: &ImageRef) -> Result<Manifest, RegistryError> {
+        let places = self.transport.places(image)?;
+        for mirror in &places.mirrors {
+            match self.manifest_at(mirror).await {
+                Ok(found) => return Ok(found),
+                Err(error) => self.transport.pass_over(mirror, &error),
+            }
+        }
+        self.manifest_at(&places.own).await
+    }
+
+    async fn manifest_at(&self, image: &ImageRef) -> Result<Manifest, RegistryError> {
         let path = format!("/v2/{}/manifests/{}", image.repository(), image.manifest_reference());
         let ask = Ask { accept: Some(ACCEPT_MANIFEST), ..Ask::pull(image.registry(), image.repository(), &path) };
         let response = self.transport.get(ask).await?;
@@ -114,7 +129,14 @@ impl Client {
     /// # Errors
     /// It cannot be had, or the registry announces another size.
     pub async fn blob(&self, image: &ImageRef, digest: Digest, size: u64) -> Result<Blob, RegistryError> {
-        Blob::open(self.clone(), image.clone(), digest, size).await
+        let places = self.transport.places(image)?;
+        for mirror in places.mirrors {
+            match Blob::open(self.clone(), mirror.clone(), digest, size).await {
+                Ok(found) => return Ok(found),
+                Err(error) => self.transport.pass_over(&mirror, &error),
+            }
+        }
+        Blob::open(self.clone(), places.own, digest, size).await
     }
 
     pub(crate) fn transport(&self) -> &Transport {

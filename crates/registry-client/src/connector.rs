@@ -11,16 +11,18 @@ use std::time::Duration;
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::InvalidDnsNameError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
+use crate::certificates::CertificateError;
 use crate::error::Cause;
+use crate::options::Options;
+use crate::proxy::Proxies;
+use crate::tls::Tls;
+use crate::tunnel;
 
 /// Why there is no connection. [`ConnectError::Tcp`] means that nobody answers; the others, that whoever answers is
 /// not to be trusted.
@@ -38,60 +40,53 @@ pub(crate) enum ConnectError {
     HandshakeTimeout(Duration),
     #[error("set up TLS")]
     Setup(#[source] rustls::Error),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error("the proxy {0} is not an http:// address, and no other is supported")]
+    ProxyScheme(String),
+    #[error("the proxy {0} makes no connection")]
+    Tunnel(String, #[source] io::Error),
 }
 
-/// Makes connections for `http` and `https` addresses.
+/// Makes connections for `http` and `https` addresses, through proxies where they are named.
 #[derive(Clone)]
 pub(crate) struct Connector {
     tcp: HttpConnector,
     tls: Arc<Tls>,
-}
-
-struct Tls {
-    timeout: Duration,
-    extra_roots: Vec<CertificateDer<'static>>,
-    /// Made at the first `https` connection: reading the system's certificates takes milliseconds.
-    config: OnceCell<TlsConnector>,
+    proxies: Arc<Proxies>,
 }
 
 impl Connector {
-    pub(crate) fn new(timeout: Duration, extra_roots: Vec<CertificateDer<'static>>) -> Connector {
+    pub(crate) fn new(options: &Options) -> Connector {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(timeout));
-        Connector { tcp, tls: Arc::new(Tls { timeout, extra_roots, config: OnceCell::new() }) }
-    }
-}
-
-impl Tls {
-    async fn wrap(&self, host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, ConnectError> {
-        let connector = self.config.get_or_try_init(|| self.configure()).await?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(host.clone()).map_err(|source| ConnectError::Name(host, source))?;
-        match tokio::time::timeout(self.timeout, connector.connect(name, stream)).await {
-            Ok(result) => result.map_err(ConnectError::Handshake),
-            Err(_) => Err(ConnectError::HandshakeTimeout(self.timeout)),
-        }
+        tcp.set_connect_timeout(Some(options.connect_timeout));
+        Connector { tcp, tls: Arc::new(Tls::new(options)), proxies: Arc::new(options.proxies.clone()) }
     }
 
-    async fn configure(&self) -> Result<TlsConnector, ConnectError> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(self.extra_roots.iter().cloned());
-        // A certificate that cannot be read is one authority less, never more trust: the rest is used.
-        let native = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
-        roots.add_parsable_certificates(native.map(|result| result.certs).unwrap_or_default());
-        if roots.is_empty() {
-            return Err(ConnectError::NoRoots);
+    async fn connect(mut self, uri: Uri) -> Result<Stream, ConnectError> {
+        let is_tls = uri.scheme_str() == Some("https");
+        let proxy = self.proxies.find(&uri).cloned();
+        let first = match &proxy {
+            Some(proxy) if proxy.address.scheme_str() != Some("http") => {
+                return Err(ConnectError::ProxyScheme(proxy.address.to_string()));
+            }
+            Some(proxy) => proxy.address.clone(),
+            None => uri.clone(),
+        };
+        let tcp = self.tcp.call(first).await.map_err(|error| ConnectError::Tcp(error.into()))?.into_inner();
+        match (is_tls, proxy) {
+            (false, proxy) => Ok(Stream::Plain { tcp, is_proxied: proxy.is_some() }),
+            (true, None) => Ok(Stream::Tls(Box::new(self.tls.wrap(&uri, tcp).await?))),
+            (true, Some(proxy)) => {
+                let limit = self.tls.timeout;
+                let tunnel = tokio::time::timeout(limit, tunnel::open(tcp, &uri, &proxy)).await;
+                let tcp = tunnel.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
+                let tcp = tcp.map_err(|error| ConnectError::Tunnel(proxy.address.to_string(), error))?;
+                Ok(Stream::Tls(Box::new(self.tls.wrap(&uri, tcp).await?)))
+            }
         }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(ConnectError::Setup)?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(TlsConnector::from(Arc::new(config)))
     }
 }
 
@@ -105,36 +100,31 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let is_tls = uri.scheme_str() == Some("https");
-        let host = uri.host().unwrap_or_default().to_owned();
-        let tls = Arc::clone(&self.tls);
-        let connecting = self.tcp.call(uri);
-        Box::pin(async move {
-            let tcp = connecting.await.map_err(|error| ConnectError::Tcp(error.into()))?.into_inner();
-            if !is_tls {
-                return Ok(TokioIo::new(Stream::Plain(tcp)));
-            }
-            Ok(TokioIo::new(Stream::Tls(Box::new(tls.wrap(&host, tcp).await?))))
-        })
+        let connecting = self.clone().connect(uri);
+        Box::pin(async move { connecting.await.map(TokioIo::new) })
     }
 }
 
 /// A connection to a registry.
 pub(crate) enum Stream {
-    Plain(TcpStream),
+    Plain {
+        tcp: TcpStream,
+        /// A proxy answers, and must be told the whole address.
+        is_proxied: bool,
+    },
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        Connected::new()
+        Connected::new().proxy(matches!(self, Stream::Plain { is_proxied: true, .. }))
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Plain { tcp: stream, .. } => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -143,21 +133,21 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Plain { tcp: stream, .. } => Pin::new(stream).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Plain { tcp: stream, .. } => Pin::new(stream).poll_flush(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Plain { tcp: stream, .. } => Pin::new(stream).poll_shutdown(cx),
             Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

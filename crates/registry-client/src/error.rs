@@ -9,6 +9,7 @@ use errors::{Classify, Kind};
 use http::StatusCode;
 use oci::Digest;
 
+use crate::routes::RoutesError;
 use crate::stores::CredentialsError;
 
 /// The error that a library below hands up without telling its type.
@@ -245,6 +246,15 @@ pub enum RegistryError {
         /// Why not.
         why: &'static str,
     },
+    /// The configuration of registries cannot be used, or forbids the image.
+    #[error("cannot ask for {image}")]
+    Routes {
+        /// The image's name.
+        image: String,
+        /// Why.
+        #[source]
+        source: RoutesError,
+    },
     /// The credentials could not be read.
     #[error("cannot read the credentials for registry {registry}")]
     Credentials {
@@ -305,6 +315,8 @@ impl Classify for RegistryError {
                 _ => Kind::InvalidArgument,
             },
             RegistryError::Source { source, .. } => errors::kind_of_io(source),
+            RegistryError::Routes { source: RoutesError::Blocked { .. }, .. } => Kind::PermissionDenied,
+            RegistryError::Routes { .. } => Kind::InvalidArgument,
             RegistryError::Credentials { source, .. } => source.kind(),
         }
     }
@@ -315,7 +327,8 @@ impl Classify for RegistryError {
                 Some(format!("check the name {registry:?}, that the registry runs, and that this host may reach it"))
             }
             RegistryError::Tls { registry, .. } => Some(format!(
-                "if {registry} uses a certificate of its own authority, add that authority to the system's trusted certificates"
+                "if {registry} uses a certificate of its own authority, put that authority's certificate into \
+                 /etc/containers/certs.d/{registry}/ca.crt"
             )),
             RegistryError::ImageNotFound { .. } => Some("check the image's name and tag".to_owned()),
             RegistryError::Unauthorized { registry, had_credentials: false, .. } => {
@@ -343,6 +356,9 @@ impl Classify for RegistryError {
                 _ => None,
             },
             RegistryError::Credentials { source, .. } => source.hint(),
+            RegistryError::Routes { source: RoutesError::Version1 { .. }, .. } => {
+                Some("write it anew with [[registry]] tables: containers-registries.conf(5)".to_owned())
+            }
             _ => None,
         }
     }

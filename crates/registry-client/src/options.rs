@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a client may be told: time limits, retries, credentials and trust.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
+use crate::proxy::Proxies;
 use crate::stores::CredentialSource;
 
 /// How a [`Client`](crate::Client) behaves. The defaults are right for everything but tests and private registries.
@@ -26,6 +28,14 @@ pub struct Options {
     pub insecure_registries: Vec<String>,
     /// Certificates of authorities to trust besides the system's. None.
     pub extra_roots: Vec<CertificateDer<'static>>,
+    /// Directories with a directory `HOST[:PORT]` for each registry that has authorities (`*.crt`) or client
+    /// certificates (`NAME.cert`, `NAME.key`) of its own. `/etc/containers/certs.d` and `/etc/docker/certs.d`.
+    pub certificate_directories: Vec<PathBuf>,
+    /// Where mirrors, other locations and blocked images are listed, with drop-ins in the directory of the same name with
+    /// `.d` (containers-registries.conf(5), version 2). `/etc/containers/registries.conf`.
+    pub registries_conf: Option<PathBuf>,
+    /// Proxies. Those that this process's environment names.
+    pub proxies: Proxies,
 }
 
 impl Default for Options {
@@ -39,6 +49,9 @@ impl Default for Options {
             credentials: CredentialSource::of_user(),
             insecure_registries: Vec::new(),
             extra_roots: Vec::new(),
+            certificate_directories: vec!["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()],
+            registries_conf: Some("/etc/containers/registries.conf".into()),
+            proxies: Proxies::of_environment(),
         }
     }
 }

@@ -23,7 +23,9 @@ impl Transport {
     /// of what it takes for a request. Nothing secret is in that first question.
     pub(crate) async fn scheme(&self, registry: &str) -> Result<&'static str, RegistryError> {
         let may_be_plain = location::is_loopback(location::authority_of(registry))
-            || self.options.insecure_registries.iter().any(|insecure| insecure == registry);
+            || self.options.insecure_registries.iter().any(|insecure| insecure == registry)
+            // Whoever asks for an image has been told by now of what cannot be read.
+            || self.routes().is_ok_and(|routes| routes.is_insecure(registry));
         if !may_be_plain {
             return Ok("https");
         }

@@ -21,8 +21,17 @@ use crate::vault::{Vault, VaultError};
 pub enum CredentialSource {
     /// Nowhere: every registry is asked anonymously.
     Anonymous,
-    /// The same for every registry: what the caller of the API sent along.
+    /// The same for every registry.
     Fixed(Credentials),
+    /// These for one registry: what the caller of the API sent along. For its mirrors, say, somewhere else.
+    For {
+        /// The registry, as image names have it.
+        registry: String,
+        /// Who asks there.
+        credentials: Credentials,
+        /// Where all others' come from.
+        otherwise: Box<CredentialSource>,
+    },
     /// The stores of a user.
     Stores(CredentialStores),
 }
@@ -178,6 +187,10 @@ impl CredentialSource {
         match self {
             CredentialSource::Anonymous => Ok(None),
             CredentialSource::Fixed(credentials) => Ok(Some(credentials.clone())),
+            CredentialSource::For { registry: own, credentials, .. } if own == registry => {
+                Ok(Some(credentials.clone()))
+            }
+            CredentialSource::For { otherwise, .. } => otherwise.find(registry),
             CredentialSource::Stores(stores) => match stores.find(registry) {
                 Err(CredentialsError::Helper(HelperError::Run { source, .. }))
                     if source.kind() == io::ErrorKind::NotFound =>

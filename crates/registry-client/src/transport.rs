@@ -2,11 +2,12 @@
 //! Requests: time limits, repetitions and redirects.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
-    USER_AGENT,
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, PROXY_AUTHORIZATION,
+    RANGE, RETRY_AFTER, USER_AGENT,
 };
 use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
@@ -19,6 +20,7 @@ use crate::body::{Part, RequestBody};
 use crate::connector::{ConnectError, Connector};
 use crate::error::RegistryError;
 use crate::location;
+use crate::mirrors::Down;
 use crate::options::Options;
 use crate::scheme::{self, Schemes};
 use crate::stores::CredentialSource;
@@ -45,16 +47,17 @@ pub(crate) struct Transport {
     http: HttpClient<Connector, RequestBody>,
     pub(crate) schemes: Schemes,
     pub(crate) tokens: Tokens,
+    pub(crate) down: Arc<Down>,
 }
 
 impl Transport {
     pub(crate) fn new(options: Options) -> Transport {
-        let connector = Connector::new(options.connect_timeout, options.extra_roots.clone());
+        let connector = Connector::new(&options);
         let http = HttpClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        Transport { options, http, schemes: Schemes::default(), tokens: Tokens::default() }
+        Transport { options, http, schemes: Schemes::default(), tokens: Tokens::default(), down: Arc::default() }
     }
 
     /// The same connections, for somebody else.
@@ -64,6 +67,7 @@ impl Transport {
             http: self.http.clone(),
             schemes: self.schemes.clone(),
             tokens: Tokens::default(),
+            down: Arc::clone(&self.down),
         }
     }
 
@@ -207,6 +211,12 @@ impl Transport {
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
+        // Through a tunnel it is told elsewhere, and must not reach the registry.
+        if uri.scheme_str() == Some("http")
+            && let Some(authorization) = self.options.proxies.find(uri).and_then(|proxy| proxy.authorization.clone())
+        {
+            request = request.header(PROXY_AUTHORIZATION, authorization);
+        }
         let mut part = None;
         match &outgoing.payload {
             // Some registries insist on it, and hyper leaves it out.
@@ -264,7 +274,9 @@ impl Transport {
     fn classify(&self, ask: Ask<'_>, error: hyper_util::client::legacy::Error) -> RegistryError {
         let registry = ask.registry.to_owned();
         match error.source().and_then(|cause| cause.downcast_ref::<ConnectError>()) {
-            Some(ConnectError::Tcp(_)) => RegistryError::Unreachable { registry, source: error.into() },
+            Some(ConnectError::Tcp(_) | ConnectError::ProxyScheme(_) | ConnectError::Tunnel(..)) => {
+                RegistryError::Unreachable { registry, source: error.into() }
+            }
             Some(_) => RegistryError::Tls { registry, source: error.into() },
             None => broken(ask, error),
         }

@@ -49,7 +49,7 @@ async fn pull(
     let name = reference(name, parameters.get("tag"))?;
     let platform = parameters.get("platform").map(str::parse).transpose()?;
     let images = match credentials {
-        Some(credentials) => engine.images().acting_as(credentials),
+        Some(credentials) => engine.images().acting_as(name.registry(), credentials),
         None => engine.images().clone(),
     };
     progress::stream("a pull", Kinds::Pull, move |lines| async move {

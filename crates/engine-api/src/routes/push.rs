@@ -32,7 +32,7 @@ pub(super) async fn push(
     };
     let options = PushOptions { compression };
     let images = match credentials {
-        Some(credentials) => engine.images().acting_as(credentials),
+        Some(credentials) => engine.images().acting_as(name.registry(), credentials),
         None => engine.images().clone(),
     };
     // Without a tag all of the repository's are meant, as Docker's API has it.

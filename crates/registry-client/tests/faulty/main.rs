@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod mirrors;
 mod push;
 mod server;
 mod shelf;
+mod trust;
 
 use std::time::{Duration, Instant};
 
@@ -26,6 +28,8 @@ fn options() -> Options {
         idle_timeout: Duration::from_secs(5),
         backoff: Duration::from_millis(5),
         credentials: CredentialSource::Anonymous,
+        registries_conf: None,
+        certificate_directories: Vec::new(),
         ..Options::default()
     }
 }
@@ -318,8 +322,9 @@ async fn an_identity_token_is_traded_for_a_token_and_a_registry_token_used_as_it
     })
     .await;
     for secret in [Secret::Identity("secret=&".into()), Secret::Bearer("given".into())] {
-        let credentials = CredentialSource::Fixed(Credentials { username: String::new(), secret });
-        client().acting_as(credentials).manifest(&registry.image("a")).await.unwrap();
+        let credentials = Credentials { username: String::new(), secret };
+        let client = client().acting_as(registry.authority(), credentials);
+        client.manifest(&registry.image("a")).await.unwrap();
     }
     assert_eq!(registry.paths().iter().filter(|path| *path == "/token").count(), 1);
 }

@@ -16,6 +16,7 @@ use hyper_util::rt::TokioIo;
 use oci::ImageRef;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -128,6 +129,9 @@ impl Reply {
     }
 }
 
+/// A certificate and its key, in PEM.
+pub(crate) type Identity = (&'static [u8], &'static [u8]);
+
 /// A running server; it ends with the test's runtime.
 pub(crate) struct Registry {
     authority: String,
@@ -140,15 +144,31 @@ impl Registry {
     }
 
     pub(crate) async fn start_tls(answer: impl Fn(Asked) -> Reply + Send + Sync + 'static) -> Registry {
-        let certificate = CertificateDer::from_pem_slice(include_bytes!("../tls/server.pem")).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(include_bytes!("../tls/server.key")).unwrap();
+        let identity: Identity = (include_bytes!("../tls/server.pem"), include_bytes!("../tls/server.key"));
+        Registry::start_tls_as(identity, None, answer).await
+    }
+
+    /// With this certificate; where `clients` is an authority, only for clients with a certificate of it.
+    pub(crate) async fn start_tls_as(
+        (certificate, key): Identity,
+        clients: Option<&[u8]>,
+        answer: impl Fn(Asked) -> Reply + Send + Sync + 'static,
+    ) -> Registry {
+        let certificate = CertificateDer::from_pem_slice(certificate).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .unwrap();
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = rustls::RootCertStore::empty();
+                roots.add(CertificateDer::from_pem_slice(authority).unwrap()).unwrap();
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let config = builder.with_single_cert(vec![certificate], key).unwrap();
         Registry::serve(Some(TlsAcceptor::from(Arc::new(config))), answer).await
     }
 

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Certificates of single registries, and proxies on the way.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use errors::{Classify as _, Kind, chain};
+use oci::Digest;
+use registry_client::{Client, Options, Proxies, RegistryError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::server::{Identity, Registry, Reply};
+use crate::{MANIFEST, manifest_reply, options};
+
+const AUTHORITY: &[u8] = include_bytes!("../tls/ca2.pem");
+const CLIENT: (&[u8], &[u8]) = (include_bytes!("../tls/client.pem"), include_bytes!("../tls/client.key"));
+const OTHER: Identity = (include_bytes!("../tls/other.pem"), include_bytes!("../tls/other.key"));
+const EXPIRED: Identity = (include_bytes!("../tls/expired.pem"), include_bytes!("../tls/expired.key"));
+
+fn trusting(directory: &Path) -> Client {
+    Client::new(Options { certificate_directories: vec![directory.to_owned()], ..options() })
+}
+
+#[tokio::test]
+async fn a_registrys_own_authority_counts_for_it_alone_and_at_once() {
+    let registry = Registry::start_tls_as(OTHER, None, |_| manifest_reply()).await;
+    let another = Registry::start_tls_as(OTHER, None, |_| manifest_reply()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let client = trusting(dir.path());
+    let error = client.manifest(&registry.image("a")).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Tls { .. }), "{error}");
+    assert!(error.hint().unwrap().contains(&format!("certs.d/{}", registry.authority())), "{:?}", error.hint());
+    let own = dir.path().join(registry.authority());
+    std::fs::create_dir(&own).unwrap();
+    std::fs::write(own.join("ca.crt"), AUTHORITY).unwrap();
+    assert_eq!(client.manifest(&registry.image("a")).await.unwrap().digest, Digest::of(MANIFEST));
+    let error = client.manifest(&another.image("a")).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Tls { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused_whoever_signed_it() {
+    let registry = Registry::start_tls_as(EXPIRED, None, |_| manifest_reply()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().join(registry.authority());
+    std::fs::create_dir(&own).unwrap();
+    std::fs::write(own.join("ca.crt"), AUTHORITY).unwrap();
+    let error = trusting(dir.path()).manifest(&registry.image("a")).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Tls { .. }), "{error}");
+    assert!(chain(&error).contains("expired"), "{}", chain(&error));
+    std::fs::write(own.join("ca.crt"), "nothing").unwrap();
+    let error = trusting(dir.path()).manifest(&registry.image("a")).await.unwrap_err();
+    assert!(chain(&error).contains("ca.crt"), "{}", chain(&error));
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_where_it_is_asked_for() {
+    let registry = Registry::start_tls_as(OTHER, Some(AUTHORITY), |_| manifest_reply()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().join(registry.authority());
+    std::fs::create_dir(&own).unwrap();
+    std::fs::write(own.join("ca.crt"), AUTHORITY).unwrap();
+    let quick = |directory: &Path| {
+        let certificate_directories = vec![directory.to_owned()];
+        Client::new(Options { certificate_directories, retries: 0, ..options() })
+    };
+    quick(dir.path()).manifest(&registry.image("a")).await.unwrap_err();
+    std::fs::write(own.join("client.cert"), CLIENT.0).unwrap();
+    let error = quick(dir.path()).manifest(&registry.image("a")).await.unwrap_err();
+    assert!(chain(&error).contains("client.key"), "{}", chain(&error));
+    std::fs::write(own.join("client.key"), CLIENT.1).unwrap();
+    quick(dir.path()).manifest(&registry.image("a")).await.unwrap();
+}
+
+/// A proxy that knows one name, and notes the first line and the password of each request.
+async fn proxy(target: &str, seen: &Arc<Mutex<Vec<String>>>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (target, seen) = (target.to_owned(), Arc::clone(seen));
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(client.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap();
+            let first = head.lines().next().unwrap().to_owned();
+            let authorized = head.to_lowercase().contains("proxy-authorization: basic bwu6c2vjcmv0");
+            seen.lock().unwrap().push(first.clone());
+            // A client that hangs up is part of the play.
+            let _ = if !authorized {
+                client.write_all(b"HTTP/1.1 407 Who\r\ncontent-length: 0\r\n\r\n").await
+            } else if first.starts_with("CONNECT ") {
+                client.write_all(b"HTTP/1.1 200 Go on\r\n\r\n").await.unwrap();
+                let mut server = TcpStream::connect(&target).await.unwrap();
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await.is_ok() });
+                Ok(())
+            } else {
+                let head =
+                    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", MANIFEST.len());
+                client.write_all(format!("{head}{MANIFEST}").as_bytes()).await
+            };
+        }
+    });
+    address
+}
+
+fn through(proxy: &str, directory: &Path) -> Options {
+    let proxy = proxy.to_owned();
+    let proxies = Proxies::of(move |name| matches!(name, "HTTPS_PROXY" | "HTTP_PROXY").then(|| proxy.clone()));
+    let certificate_directories = vec![directory.to_owned()];
+    let insecure_registries = vec!["plain.example".to_owned()];
+    Options { proxies, certificate_directories, insecure_registries, retries: 0, ..options() }
+}
+
+#[tokio::test]
+async fn a_proxy_hands_on_what_is_encrypted_and_asks_for_the_rest() {
+    let registry = Registry::start_tls_as(OTHER, None, |request| {
+        assert_eq!(request.header("proxy-authorization"), None, "the registry need not know");
+        manifest_reply()
+    })
+    .await;
+    let seen = Arc::default();
+    let proxy = proxy(registry.authority(), &seen).await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("registry.example")).unwrap();
+    std::fs::write(dir.path().join("registry.example/ca.crt"), AUTHORITY).unwrap();
+    let client = Client::new(through(&format!("http://me:secret@{proxy}"), dir.path()));
+    client.manifest(&"registry.example/a".parse().unwrap()).await.unwrap();
+    client.manifest(&"plain.example/a".parse().unwrap()).await.unwrap();
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [
+            "CONNECT registry.example:443 HTTP/1.1",
+            "GET http://plain.example/v2/ HTTP/1.1",
+            "GET http://plain.example/v2/a/manifests/latest HTTP/1.1",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_of_no_use_is_the_error() {
+    let seen = Arc::default();
+    let proxy = proxy("127.0.0.1:1", &seen).await;
+    let dir = tempfile::tempdir().unwrap();
+    for (address, words) in [
+        (format!("http://{proxy}"), "user name and a password"),
+        ("https://proxy.example:1".to_owned(), "no other is supported"),
+        ("http://127.0.0.1:1".to_owned(), "onnect"),
+    ] {
+        let client = Client::new(through(&address, dir.path()));
+        let error = client.manifest(&"registry.example/a".parse().unwrap()).await.unwrap_err();
+        assert!(matches!(error, RegistryError::Unreachable { .. }) && error.kind() == Kind::Unavailable, "{error}");
+        assert!(chain(&error).contains(words), "{}", chain(&error));
+    }
+    let local = Registry::start(|request| match request.path.as_str() {
+        "/v2/" => Reply::status(200),
+        _ => manifest_reply(),
+    })
+    .await;
+    let client = Client::new(through(&format!("http://{proxy}"), dir.path()));
+    client.manifest(&local.image("a")).await.unwrap();
+    assert_eq!(seen.lock().unwrap().len(), 1, "this machine is not asked for through a proxy");
+}
