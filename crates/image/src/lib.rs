@@ -184,7 +184,7 @@ impl Images {
     ///
     /// # Errors
     /// The registry's.
-    pub async fn check(&self, registry: &str) -> Result<(), ImageError> {
+    pub async fn check_login(&self, registry: &str) -> Result<(), ImageError> {
         Ok(self.registry.check(registry).await?)
     }
 

@@ -177,12 +177,8 @@ impl Snapshotter for Directories {
     }
 
     fn disk_usage(&self, diff_id: &Digest) -> Result<u64, SnapshotError> {
-        let path = || self.path.join(diff_id.hex());
-        match rustix::fs::openat(&self.layers, diff_id.hex(), DIRECTORY | OFlags::RDONLY, Mode::empty()) {
-            Ok(layer) => layer::disk_usage(layer.as_fd()).at("measure", path),
-            Err(Errno::NOENT) => Err(SnapshotError::NoLayer { diff_id: *diff_id }),
-            Err(error) => Err(error).at("open", path),
-        }
+        let layer = self.store.open_in(diff_id, ".", DIRECTORY | OFlags::RDONLY)?;
+        layer::disk_usage(layer.as_fd()).at("measure", || self.store.path.join(diff_id.hex()))
     }
 
     fn describe(&self) -> Description {

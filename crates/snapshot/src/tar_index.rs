@@ -140,6 +140,10 @@ impl Snapshotter for TarIndex {
         self.directories.remove_container(container_dir)
     }
 
+    fn disk_usage(&self, diff_id: &Digest) -> Result<u64, SnapshotError> {
+        self.directories.disk_usage(diff_id)
+    }
+
     fn describe(&self) -> Description {
         let mut description = self.directories.describe();
         let forms: Vec<Form> = self.directories.store.all().into_iter().map(|(_, _, form)| form).collect();
