@@ -29,13 +29,17 @@ struct Server<'a> {
 
 impl<'a> Server<'a> {
     fn start(sandbox: &'a Sandbox, root: &Path, flags: &[&str]) -> Server<'a> {
+        Server::start_at(sandbox, root, PORT, flags)
+    }
+
+    fn start_at(sandbox: &'a Sandbox, root: &Path, port: u16, flags: &[&str]) -> Server<'a> {
         let mut serve = command(binary());
-        serve.args(["registry", "serve", "--listen", &format!("127.0.0.1:{PORT}"), "--root"]).arg(root).args(flags);
+        serve.args(["registry", "serve", "--listen", &format!("127.0.0.1:{port}"), "--root"]).arg(root).args(flags);
         serve.stdin(Stdio::null()).stdout(Stdio::null());
         serve.stderr(fs::File::create(root.with_extension("log")).unwrap());
         let process = sandbox.run(move || serve.spawn()).unwrap();
         let begun = Instant::now();
-        while sandbox.run(|| TcpStream::connect(("127.0.0.1", PORT)).is_err()) {
+        while sandbox.run(move || TcpStream::connect(("127.0.0.1", port)).is_err()) {
             assert!(begun.elapsed() < Duration::from_secs(20), "{}", log(root));
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -214,6 +218,23 @@ fn what_nobody_needs_is_collected_while_it_serves() {
         assert!(begun.elapsed() < Duration::from_secs(10), "{} are left\n{}", count(), log(&root));
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+#[test]
+fn docker_pulls_through_it_from_another_registry() {
+    let docker = Docker::start_with(|_| vec!["--insecure-registry=127.0.0.1:5001".to_owned()]).unwrap();
+    let behind = testkit::fixtures::registry::Registry::serve(docker.sandbox(), &docker.path().join("behind"));
+    let name = behind.push(&image(docker.path(), "mirrored"), "some/image");
+    let root = docker.path().join("cache");
+    let server = Server::start_at(docker.sandbox(), &root, 5001, &["--mirror-of", "http://127.0.0.1:5000"]);
+    let through = name.replace(":5000", ":5001");
+    assert_eq!(docker.run(&["run", "--rm", &through]).unwrap(), "mirrored");
+    docker.run(&["rmi", &through]).unwrap();
+    drop(behind);
+    assert_eq!(docker.run(&["run", "--rm", &through]).unwrap(), "mirrored", "it was kept");
+    docker.run(&["tag", &through, "127.0.0.1:5001/own"]).unwrap();
+    docker.run(&["push", "127.0.0.1:5001/own"]).unwrap();
+    ok(server.skopeo(&["inspect", "--tls-verify=false", "docker://127.0.0.1:5001/own"]));
 }
 
 #[test]

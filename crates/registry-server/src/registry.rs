@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use crate::access_log::AccessLog;
 use crate::auth::Access;
 use crate::metrics::Metrics;
+use crate::mirror::Mirror;
 use crate::storage::{Storage, StorageError, Uploads};
 use crate::tls::Identity;
 
@@ -27,6 +28,8 @@ pub struct Options {
     pub access: Access,
     /// The certificate to serve TLS with. None: plain HTTP.
     pub tls: Option<Identity>,
+    /// The registry of which this one is a cache. None.
+    pub mirror: Option<Mirror>,
     /// Where requests are logged. Nowhere.
     pub access_log: Option<AccessLog>,
     /// When and what to collect of what nobody needs. Every hour, after a day.
@@ -66,6 +69,7 @@ impl Options {
             read_only: false,
             access: Access::Open,
             tls: None,
+            mirror: None,
             access_log: None,
             collection: Some(Collection::default()),
             limits: Limits::default(),

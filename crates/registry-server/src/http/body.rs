@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::error::ApiError;
@@ -27,6 +28,13 @@ pub(crate) enum Body {
     Memory(Option<Bytes>),
     /// A part of a file.
     File(FileBody),
+    /// What comes from elsewhere.
+    Chunks {
+        /// The next bytes.
+        chunks: mpsc::Receiver<io::Result<Bytes>>,
+        /// How many are still to come.
+        owed: u64,
+    },
 }
 
 /// A part of a file on its way: the next block is read while the last is sent.
@@ -99,6 +107,13 @@ impl HttpBody for Body {
         match self.get_mut() {
             Body::Memory(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Body::File(file) => file.poll_block(cx).map(|block| block.map(|block| block.map(Frame::data))),
+            Body::Chunks { chunks, owed } => chunks.poll_recv(cx).map(|chunk| {
+                let chunk = chunk?;
+                if let Ok(chunk) = &chunk {
+                    *owed = owed.saturating_sub(chunk.len() as u64);
+                }
+                Some(chunk.map(Frame::data))
+            }),
         }
     }
 
@@ -106,6 +121,7 @@ impl HttpBody for Body {
         match self {
             Body::Memory(bytes) => bytes.is_none(),
             Body::File(file) => file.owed == 0,
+            Body::Chunks { owed, .. } => *owed == 0,
         }
     }
 
@@ -113,6 +129,7 @@ impl HttpBody for Body {
         SizeHint::with_exact(match self {
             Body::Memory(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
             Body::File(file) => file.owed,
+            Body::Chunks { owed, .. } => *owed,
         })
     }
 }

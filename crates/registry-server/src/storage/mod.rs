@@ -34,12 +34,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use content::{ContentStore, PartialDirectory};
+use content::{BlobWriter, ContentStore, PartialDirectory};
 use oci::{Digest, RepositoryName, Tag};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 pub use error::StorageError;
 pub(crate) use manifests::{PutError, StoredManifest};
+pub(crate) use tags::{Origin, TagTarget};
 pub(crate) use uploads::{Upload, UploadError, UploadId, Uploads};
 
 use directory::Directory;
@@ -68,7 +69,7 @@ pub(crate) struct Storage {
     locks: Vec<RwLock<()>>,
     hashing: RandomState,
     manifests: Mutex<Lru<(RepositoryName, Digest), std::sync::Arc<StoredManifest>>>,
-    tags: Mutex<Lru<(RepositoryName, Tag), Digest>>,
+    tags: Mutex<Lru<(RepositoryName, Tag), TagTarget>>,
     pins: Pins,
     /// Held as long as this value lives.
     _lock: File,
@@ -197,6 +198,24 @@ impl Storage {
         let size = upload.commit(digest)?;
         self.mark_blob(&name, &digest)?;
         Ok(size)
+    }
+
+    /// A blob to be written that is not pushed: a copy of another registry's, of `size` bytes.
+    pub(crate) fn writer(&self, digest: Digest, size: u64) -> Result<BlobWriter, StorageError> {
+        Ok(self.content.writer(Some(digest), Some(size))?)
+    }
+
+    /// Checks what was written, and lets the repository have it.
+    pub(crate) fn keep_blob(
+        &self,
+        name: &RepositoryName,
+        digest: Digest,
+        writer: BlobWriter,
+    ) -> Result<(), StorageError> {
+        let _pin = self.pins.pin(digest);
+        self.link_shared(&digest)?;
+        writer.commit()?;
+        self.mark_blob(name, &digest)
     }
 
     /// Takes a blob away from the repository. Says whether it had it.

@@ -41,12 +41,12 @@ impl Fixture {
     fn manifest(&self, repository: &str, config: &[u8], tag: &str) -> Result<Digest, PutError> {
         let text = format!(r#"{{"config":{{"digest":"{}","size":{}}},"layers":[]}}"#, Digest::of(config), config.len());
         let pushed = Pushed::read(Some(IMAGE), Bytes::from(text)).unwrap();
-        self.storage.put_manifest(&name(repository), &pushed, &[tag.parse().unwrap()], false)?;
+        self.storage.put_manifest(&name(repository), &pushed, &[tag.parse().unwrap()])?;
         Ok(pushed.digest)
     }
 
     fn resolve(&self, repository: &str, tag: &str) -> Option<Digest> {
-        let digest = self.storage.tag(&name(repository), &tag.parse().unwrap()).unwrap()?;
+        let digest = self.storage.tag(&name(repository), &tag.parse().unwrap()).unwrap()?.digest;
         self.storage.manifest(&name(repository), &digest).unwrap().map(|manifest| manifest.digest)
     }
 
@@ -118,7 +118,7 @@ fn a_manifest_needs_its_blobs_in_its_own_repository_and_true_sizes() {
     assert_eq!(fixture.resolve("a", "v1"), Some(digest));
     let text = format!(r#"{{"config":{{"digest":"{}","size":7}},"layers":[]}}"#, Digest::of(b"config"));
     let lying = Pushed::read(Some(IMAGE), Bytes::from(text)).unwrap();
-    let refused = fixture.storage.put_manifest(&name("a"), &lying, &[], false);
+    let refused = fixture.storage.put_manifest(&name("a"), &lying, &[]);
     assert!(matches!(refused, Err(PutError::Size { said: 7, found: 6, .. })));
 }
 
