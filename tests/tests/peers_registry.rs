@@ -252,6 +252,8 @@ fn flags_that_make_no_sense_are_said_so() {
     serve(&["--htpasswd", &file]).fails(1).saying("line 1");
     serve(&["--htpasswd", "/none"]).fails(1).saying("/none");
     serve(&["--tls-cert", &file, "--tls-key", &file]).fails(1).saying("no certificates");
+    serve(&["--share-with", "/none"]).fails(1).saying("no content store");
+    serve(&["--mirror-of", "nowhere"]).fails(1).saying("nowhere");
     serve(&["--gc-interval", "soon"]).fails(125).saying("soon");
     serve(&["--listen", "nowhere"]).fails(125);
     let sandbox = Sandbox::new();

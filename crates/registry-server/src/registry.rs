@@ -56,6 +56,8 @@ pub struct Limits {
     pub head: Duration,
     /// How long a client may send nothing of a body, or take nothing of an answer. 60 s.
     pub idle: Duration,
+    /// How long a client may take for 256 KiB of a body, or for a manifest. 256 s: a kibibyte a second.
+    pub block: Duration,
     /// How long requests under way may take when the registry ends. 10 s.
     pub last_requests: Duration,
 }
@@ -89,6 +91,7 @@ impl Default for Limits {
             connections: 1024,
             head: Duration::from_secs(30),
             idle: Duration::from_secs(60),
+            block: Duration::from_secs(256),
             last_requests: Duration::from_secs(10),
         }
     }

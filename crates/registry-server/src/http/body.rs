@@ -14,6 +14,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::error::ApiError;
 use crate::registry::Registry;
@@ -136,9 +137,10 @@ impl HttpBody for Body {
 
 /// The next bytes of a request's body, gathered to blocks; `None` at its end.
 pub(crate) async fn next_block(body: &mut Incoming, registry: &Registry) -> Result<Option<Bytes>, ApiError> {
+    let deadline = Instant::now() + registry.options.limits.block;
     let mut gathered = BytesMut::new();
     while gathered.len() < BLOCK {
-        let Some(frame) = next_frame(body, registry).await? else { break };
+        let Some(frame) = next_frame(body, registry, deadline).await? else { break };
         if gathered.is_empty() && frame.len() >= BLOCK {
             return Ok(Some(frame));
         }
@@ -156,8 +158,9 @@ pub(crate) async fn read_whole(
     if body.size_hint().lower() > max as u64 {
         return Ok(None);
     }
+    let deadline = Instant::now() + registry.options.limits.block;
     let mut gathered = BytesMut::new();
-    while let Some(frame) = next_frame(body, registry).await? {
+    while let Some(frame) = next_frame(body, registry, deadline).await? {
         if gathered.len() + frame.len() > max {
             return Ok(None);
         }
@@ -166,9 +169,10 @@ pub(crate) async fn read_whole(
     Ok(Some(gathered.freeze()))
 }
 
-async fn next_frame(body: &mut Incoming, registry: &Registry) -> Result<Option<Bytes>, ApiError> {
+async fn next_frame(body: &mut Incoming, registry: &Registry, deadline: Instant) -> Result<Option<Bytes>, ApiError> {
     loop {
-        match tokio::time::timeout(registry.options.limits.idle, body.frame()).await {
+        let until = deadline.min(Instant::now() + registry.options.limits.idle);
+        match tokio::time::timeout_at(until, body.frame()).await {
             Err(_) => return Err(ApiError::Silent),
             Ok(None) => return Ok(None),
             Ok(Some(Err(error))) => return Err(ApiError::Broken(error)),

@@ -85,7 +85,7 @@ impl Storage {
         let directory = Directory::open_or_make(root)?;
         let lock = lock(&directory)?;
         let content = ContentStore::open(&root.join("content"))?;
-        let shared = share_with.map(ContentStore::open).transpose()?;
+        let shared = share_with.map(open_shared).transpose()?;
         let scratch = directory.make("scratch")?;
         for leftover in scratch.names()? {
             scratch.remove(&leftover)?;
@@ -276,6 +276,14 @@ fn blob_path(name: &RepositoryName, digest: &Digest) -> String {
 pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is in it is whole at every moment: nothing between its changes can panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opening makes a store where there is none: the one to share with must be there, or it is not the one that is meant.
+fn open_shared(path: &Path) -> Result<ContentStore, StorageError> {
+    if !path.join("oci-layout").is_file() {
+        return Err(StorageError::NoStore { path: path.to_owned() });
+    }
+    Ok(ContentStore::open(path)?)
 }
 
 fn lock(root: &Directory) -> Result<File, StorageError> {

@@ -170,6 +170,31 @@ fn a_client_that_says_nothing_is_hung_up_on() {
 }
 
 #[test]
+fn a_client_that_says_a_word_now_and_then_is_hung_up_on() {
+    let server = Server::start_with(|options| {
+        options.limits.idle = Duration::from_secs(5);
+        options.limits.block = Duration::from_millis(500);
+    });
+    let location = server.ask("POST", "/v2/a/blobs/uploads/", &[], b"").is(202).header("location").unwrap().to_owned();
+    let mut stream = server.connect();
+    write!(stream, "PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n").unwrap();
+    let mut talking = stream.try_clone().unwrap();
+    let talk = std::thread::spawn(move || {
+        for _ in 0..50 {
+            std::thread::sleep(Duration::from_millis(50));
+            // It is hung up on in the middle of a word.
+            if talking.write_all(b"x").is_err() {
+                break;
+            }
+        }
+    });
+    let begun = Instant::now();
+    assert_eq!(read(&mut BufReader::new(stream), false).status, 408);
+    assert!(begun.elapsed() < Duration::from_secs(2));
+    talk.join().unwrap();
+}
+
+#[test]
 fn a_client_that_takes_nothing_is_hung_up_on() {
     let server = Server::start_with(|options| options.limits.idle = Duration::from_millis(300));
     let content = vec![5; 64 << 20];
