@@ -53,6 +53,15 @@ impl<'a> Server<'a> {
     }
 }
 
+impl Server<'_> {
+    /// Ends it as a crash does.
+    fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Server<'_> {
     fn drop(&mut self) {
         let pid = i32::try_from(self.process.id()).ok().and_then(rustix::process::Pid::from_raw).unwrap();
@@ -218,6 +227,48 @@ fn what_nobody_needs_is_collected_while_it_serves() {
         assert!(begun.elapsed() < Duration::from_secs(10), "{} are left\n{}", count(), log(&root));
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+#[test]
+fn whatever_a_crash_interrupts_every_tag_stands_for_a_whole_image() {
+    let directory = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::new();
+    let root = directory.path().join("registry");
+    let layouts: Vec<PathBuf> = (0..4).map(|number| image(directory.path(), &format!("crash{number}"))).collect();
+    let mut tags = 0;
+    for (round, layout) in layouts.iter().enumerate() {
+        let server = Server::start(&sandbox, &root, &["--gc-interval", "1s"]);
+        let here = format!("oci:{}:latest", layout.display());
+        let arguments: Vec<Vec<String>> = (0..20)
+            .map(|number| {
+                let there = format!("docker://127.0.0.1:5000/image{number}:t{round}");
+                ["copy", "--quiet", "--retry-times=0", "--dest-tls-verify=false", &here, &there]
+                    .map(str::to_owned)
+                    .to_vec()
+            })
+            .collect();
+        let mut pushing = sandbox.run(move || {
+            // One after the other, until the server is gone.
+            let all: Vec<String> = arguments.iter().map(|words| format!("skopeo {}", words.join(" "))).collect();
+            command("sh").args(["-c", &all.join(" && ")]).stderr(Stdio::null()).spawn().unwrap()
+        });
+        std::thread::sleep(Duration::from_millis(400 + 170 * round as u64));
+        server.kill();
+        pushing.wait().unwrap();
+        let server = Server::start(&sandbox, &root, &[]);
+        for number in 0..20 {
+            let name = format!("docker://127.0.0.1:5000/image{number}");
+            let listed = server.skopeo(&["list-tags", "--tls-verify=false", &name]);
+            let Ok(listed) = serde_json::from_slice::<Value>(&listed.stdout) else { continue };
+            for tag in listed["Tags"].as_array().unwrap() {
+                let image = format!("{name}:{}", tag.as_str().unwrap());
+                let copy = format!("dir:{}", directory.path().join("copy").display());
+                ok(server.skopeo(&["copy", "--quiet", "--src-tls-verify=false", &image, &copy]));
+                tags += 1;
+            }
+        }
+    }
+    assert!(tags > 4, "only {tags} were pushed before the crashes");
 }
 
 #[test]

@@ -238,3 +238,40 @@ fn a_link_in_the_place_of_a_repository_is_not_followed() {
     std::os::unix::fs::symlink(root.join("a"), root.join("b")).unwrap();
     assert!(fixture.storage.blob_size(&name("b"), &digest).is_err());
 }
+
+#[test]
+fn what_a_crash_left_half_is_not_shown() {
+    let fixture = fixture();
+    fixture.push("a", b"config");
+    let manifest = fixture.manifest("a", b"config", "v1").unwrap();
+    let (subject, referrer) = (Digest::of(b"subject"), Digest::of(b"referrer"));
+    let repository = fixture.dir.path().join("root/repositories/a");
+    // Its entry was written, and the manifest not.
+    let entries = repository.join("referrers").join(subject.hex());
+    std::fs::create_dir_all(&entries).unwrap();
+    std::fs::write(entries.join(referrer.hex()), "{}").unwrap();
+    assert_eq!(fixture.storage.referrers(&name("a"), &subject).unwrap(), [referrer]);
+    assert_eq!(fixture.storage.referrer(&name("a"), &subject, &referrer).unwrap(), None);
+    // A file that had not got its name yet is gone after a restart, an upload without content is none.
+    let Fixture { dir, storage, uploads } = fixture;
+    drop((storage, uploads));
+    std::fs::write(dir.path().join("root/scratch/17"), "half").unwrap();
+    let id = "01234567-89ab-4def-8123-456789abcdef";
+    std::fs::create_dir(dir.path().join("root/uploads").join(id)).unwrap();
+    let (storage, uploads) = Storage::open(&dir.path().join("root"), None).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path().join("root/scratch")).unwrap().count(), 0);
+    assert!(uploads.take(id.parse().unwrap(), &name("a")).unwrap().is_none());
+    assert_eq!(uploads.remove_abandoned(Duration::ZERO).unwrap(), 1);
+    assert!(storage.manifest(&name("a"), &manifest).unwrap().is_some());
+}
+
+#[test]
+fn a_damaged_record_stops_collection_before_it_takes_anything() {
+    let fixture = fixture();
+    fixture.push("a", b"config");
+    let manifest = fixture.manifest("a", b"config", "v1").unwrap();
+    let record = fixture.dir.path().join("root/repositories/a/manifests").join(manifest.hex());
+    std::fs::write(record, "not json").unwrap();
+    assert!(matches!(fixture.storage.collect(Duration::ZERO), Err(StorageError::Damaged { .. })));
+    assert_eq!(fixture.storage.blob_size(&name("a"), &Digest::of(b"config")).unwrap(), Some(6));
+}
