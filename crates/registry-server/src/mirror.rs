@@ -12,7 +12,7 @@ use bytes::Bytes;
 use errors::{Classify, Kind, chain};
 use oci::{Digest, ImageRef, RepositoryName, Tag};
 use registry_client::{Client, RegistryError};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::http::ManifestReference;
 use crate::manifest::{ManifestError, Pushed};
@@ -23,6 +23,8 @@ use crate::storage::{Lru, StorageError, StoredManifest, held};
 const FRESH: Duration = Duration::from_secs(60);
 /// Tags of which it is known when they were asked for.
 const MOST_TAGS: usize = 1 << 14;
+/// Blobs fetched at once: a fetch goes on when its client leaves, so clients must not be able to begin any number.
+const MOST_FETCHES: usize = 32;
 /// Chunks that wait for a slow client.
 const WAITING: usize = 8;
 
@@ -46,6 +48,7 @@ pub struct Mirror {
     client: Client,
     registry: String,
     asked: Mutex<Lru<(RepositoryName, Tag), Instant>>,
+    fetches: Arc<Semaphore>,
 }
 
 /// What the other registry says.
@@ -81,6 +84,7 @@ impl Mirror {
             client: Client::new(options),
             registry: registry.to_owned(),
             asked: Mutex::new(Lru::new(MOST_TAGS)),
+            fetches: Arc::new(Semaphore::new(MOST_FETCHES)),
         })
     }
 
@@ -128,6 +132,7 @@ impl Mirror {
         size: u64,
     ) -> Result<Option<mpsc::Receiver<io::Result<Bytes>>>, UpstreamError> {
         let Some(image) = self.image(name, "") else { return Ok(None) };
+        let place = Arc::clone(&self.fetches).acquire_owned().await;
         let blob = match self.client.blob(&image, digest, size).await {
             Ok(blob) => blob,
             Err(RegistryError::BlobNotFound { .. }) => return Ok(None),
@@ -144,6 +149,7 @@ impl Mirror {
                     drop(to_client.send(Err(io::Error::other(error))).await);
                 }
             }
+            drop(place);
         });
         Ok(Some(chunks))
     }
