@@ -235,3 +235,38 @@ fn a_request_of_nonsense_is_no_request() {
     }
     server.get("/v2/").is(200);
 }
+
+#[test]
+fn a_manifest_deleted_while_it_is_pulled_is_whole_or_not_there() {
+    let server = Server::start();
+    let digest = server.tag("a", "v1", b"layer", "");
+    let body = manifest(&Digest::of(b"layer"), 5, "");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let pulls: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut seen = [0, 0];
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        let got = server.get("/v2/a/manifests/v1");
+                        match got.status {
+                            200 => assert_eq!(Digest::of(&got.body), digest),
+                            404 => assert_eq!(got.code(), "MANIFEST_UNKNOWN"),
+                            other => panic!("{other}: {got:?}"),
+                        }
+                        seen[usize::from(got.status == 200)] += 1;
+                    }
+                    seen
+                })
+            })
+            .collect();
+        for _ in 0..50 {
+            server.ask("DELETE", &format!("/v2/a/manifests/{digest}"), &[], b"").is(202);
+            server.ask("PUT", "/v2/a/manifests/v1", &[("Content-Type", IMAGE)], body.as_bytes()).is(201);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        let seen: Vec<[i32; 2]> = pulls.into_iter().map(|pull| pull.join().unwrap()).collect();
+        assert!(seen.iter().any(|[absent, there]| *absent > 0 && *there > 0), "{seen:?}");
+    });
+    server.get("/v2/a/manifests/v1").is(200);
+}
