@@ -190,7 +190,7 @@ fn a_client_that_says_a_word_now_and_then_is_hung_up_on() {
     });
     let begun = Instant::now();
     assert_eq!(read(&mut BufReader::new(stream), false).status, 408);
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_secs(4));
     talk.join().unwrap();
 }
 
