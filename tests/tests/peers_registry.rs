@@ -29,13 +29,17 @@ struct Server<'a> {
 
 impl<'a> Server<'a> {
     fn start(sandbox: &'a Sandbox, root: &Path, flags: &[&str]) -> Server<'a> {
+        Server::start_at(sandbox, root, PORT, flags)
+    }
+
+    fn start_at(sandbox: &'a Sandbox, root: &Path, port: u16, flags: &[&str]) -> Server<'a> {
         let mut serve = command(binary());
-        serve.args(["registry", "serve", "--listen", &format!("127.0.0.1:{PORT}"), "--root"]).arg(root).args(flags);
+        serve.args(["registry", "serve", "--listen", &format!("127.0.0.1:{port}"), "--root"]).arg(root).args(flags);
         serve.stdin(Stdio::null()).stdout(Stdio::null());
         serve.stderr(fs::File::create(root.with_extension("log")).unwrap());
         let process = sandbox.run(move || serve.spawn()).unwrap();
         let begun = Instant::now();
-        while sandbox.run(|| TcpStream::connect(("127.0.0.1", PORT)).is_err()) {
+        while sandbox.run(move || TcpStream::connect(("127.0.0.1", port)).is_err()) {
             assert!(begun.elapsed() < Duration::from_secs(20), "{}", log(root));
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -46,6 +50,15 @@ impl<'a> Server<'a> {
     fn skopeo(&self, arguments: &[&str]) -> Output {
         let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         self.sandbox.run(move || command("skopeo").args(arguments).output()).unwrap()
+    }
+}
+
+impl Server<'_> {
+    /// Ends it as a crash does.
+    fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        std::mem::forget(self);
     }
 }
 
@@ -217,6 +230,71 @@ fn what_nobody_needs_is_collected_while_it_serves() {
 }
 
 #[test]
+fn whatever_a_crash_interrupts_every_tag_stands_for_a_whole_image() {
+    let directory = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::new();
+    let root = directory.path().join("registry");
+    let layouts: Vec<PathBuf> = (0..4).map(|number| image(directory.path(), &format!("crash{number}"))).collect();
+    let mut tags = 0;
+    for (round, layout) in layouts.iter().enumerate() {
+        let server = Server::start(&sandbox, &root, &["--gc-interval", "1s"]);
+        let here = format!("oci:{}:latest", layout.display());
+        let arguments: Vec<Vec<String>> = (0..20)
+            .map(|number| {
+                let there = format!("docker://127.0.0.1:5000/image{number}:t{round}");
+                ["copy", "--quiet", "--retry-times=0", "--dest-tls-verify=false", &here, &there]
+                    .map(str::to_owned)
+                    .to_vec()
+            })
+            .collect();
+        let mut pushing = sandbox.run(move || {
+            // One after the other, until the server is gone.
+            let all: Vec<String> = arguments.iter().map(|words| format!("skopeo {}", words.join(" "))).collect();
+            command("sh").args(["-c", &all.join(" && ")]).stderr(Stdio::null()).spawn().unwrap()
+        });
+        let begun = Instant::now();
+        while !root.join(format!("repositories/image1/tags/t{round}")).exists() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "nothing is pushed\n{}", log(&root));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // In the middle of the next push, each time somewhere else.
+        std::thread::sleep(Duration::from_millis(20 + 30 * round as u64));
+        server.kill();
+        pushing.wait().unwrap();
+        let server = Server::start(&sandbox, &root, &[]);
+        for number in 0..20 {
+            let name = format!("docker://127.0.0.1:5000/image{number}");
+            let listed = server.skopeo(&["list-tags", "--tls-verify=false", &name]);
+            let Ok(listed) = serde_json::from_slice::<Value>(&listed.stdout) else { continue };
+            for tag in listed["Tags"].as_array().unwrap() {
+                let image = format!("{name}:{}", tag.as_str().unwrap());
+                let copy = format!("dir:{}", directory.path().join("copy").display());
+                ok(server.skopeo(&["copy", "--quiet", "--src-tls-verify=false", &image, &copy]));
+                tags += 1;
+            }
+        }
+    }
+    assert!(tags >= 20, "only {tags} were pushed before the crashes");
+}
+
+#[test]
+fn docker_pulls_through_it_from_another_registry() {
+    let docker = Docker::start_with(|_| vec!["--insecure-registry=127.0.0.1:5001".to_owned()]).unwrap();
+    let behind = testkit::fixtures::registry::Registry::serve(docker.sandbox(), &docker.path().join("behind"));
+    let name = behind.push(&image(docker.path(), "mirrored"), "some/image");
+    let root = docker.path().join("cache");
+    let server = Server::start_at(docker.sandbox(), &root, 5001, &["--mirror-of", "http://127.0.0.1:5000"]);
+    let through = name.replace(":5000", ":5001");
+    assert_eq!(docker.run(&["run", "--rm", &through]).unwrap(), "mirrored");
+    docker.run(&["rmi", &through]).unwrap();
+    drop(behind);
+    assert_eq!(docker.run(&["run", "--rm", &through]).unwrap(), "mirrored", "it was kept");
+    docker.run(&["tag", &through, "127.0.0.1:5001/own"]).unwrap();
+    docker.run(&["push", "127.0.0.1:5001/own"]).unwrap();
+    ok(server.skopeo(&["inspect", "--tls-verify=false", "docker://127.0.0.1:5001/own"]));
+}
+
+#[test]
 fn flags_that_make_no_sense_are_said_so() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("registry");
@@ -231,6 +309,8 @@ fn flags_that_make_no_sense_are_said_so() {
     serve(&["--htpasswd", &file]).fails(1).saying("line 1");
     serve(&["--htpasswd", "/none"]).fails(1).saying("/none");
     serve(&["--tls-cert", &file, "--tls-key", &file]).fails(1).saying("no certificates");
+    serve(&["--share-with", "/none"]).fails(1).saying("no content store");
+    serve(&["--mirror-of", "nowhere"]).fails(1).saying("nowhere");
     serve(&["--gc-interval", "soon"]).fails(125).saying("soon");
     serve(&["--listen", "nowhere"]).fails(125);
     let sandbox = Sandbox::new();

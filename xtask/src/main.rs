@@ -4,7 +4,7 @@
 //! - `build`: the release binary.
 //! - `test [pure|host|peers|vm|all]`: installs what the tests need from the distribution's packages, then checks style
 //!   and runs the lanes.
-//! - `bench [run|runtime]`: measures side by side with Docker, or runc alone, and rewrites that page of `docs/benchmarks/`.
+//! - `bench [run|registry|runtime]`: measures side by side with a peer, and rewrites that page of `docs/benchmarks/`.
 //!   Never part of a test.
 //! - `tidy`: the repository's own rules, as tests.
 //! - `order`: writes anew which functions the linker lays side by side.
@@ -26,7 +26,7 @@ use std::process::ExitCode;
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 const USAGE: &str =
-    "usage: cargo xtask build | test [pure|host|peers|vm|all] | bench [run|runtime] | tidy | order | boot";
+    "usage: cargo xtask build | test [pure|host|peers|vm|all] | bench [run|registry|runtime] | tidy | order | boot";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -44,6 +44,7 @@ const PACKAGES: &[Package] = &[
     package("zstd", "/usr/bin/zstd"),
     package("dbus-daemon", "/usr/bin/dbus-daemon"),
     package("dbus-bin", "/usr/bin/dbus-monitor"),
+    package("openssl", "/usr/bin/openssl"),
     package("procps", "/usr/bin/ps"),
     package("util-linux", "/usr/bin/setsid"),
     package("ca-certificates", "/usr/sbin/update-ca-certificates"),

@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::auth::Refused;
 use crate::http::Body;
 use crate::manifest::{MAX_MANIFEST, ManifestError};
+use crate::mirror::UpstreamError;
 use crate::storage::{PutError, StorageError, UploadError};
 
 /// Seconds after which a client may try again when there is too much to do.
@@ -84,6 +85,8 @@ pub(crate) enum ApiError {
     Broken(#[source] hyper::Error),
     #[error("the registry cannot do that now")]
     Storage(#[source] StorageError),
+    #[error(transparent)]
+    Upstream(UpstreamError),
     #[error("the registry cannot do that now")]
     Worker,
 }
@@ -116,6 +119,7 @@ fn code(error: &ApiError) -> (StatusCode, &'static str) {
         ApiError::NoRoute => (StatusCode::NOT_FOUND, "UNSUPPORTED"),
         ApiError::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
         ApiError::Storage(error) if error.kind() == Kind::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "UNSUPPORTED"),
+        ApiError::Upstream(_) => (StatusCode::BAD_GATEWAY, "UNSUPPORTED"),
         ApiError::Storage(_) | ApiError::Worker => (StatusCode::INTERNAL_SERVER_ERROR, "UNSUPPORTED"),
     }
 }
@@ -125,7 +129,7 @@ impl ApiError {
     pub(crate) fn into_response(self) -> Response<Body> {
         let (status, code) = code(&self);
         let message = match &self {
-            ApiError::Storage(_) | ApiError::Worker => {
+            ApiError::Storage(_) | ApiError::Upstream(_) | ApiError::Worker => {
                 tracing::error!(error = chain(&self), "a request failed");
                 self.to_string()
             }
@@ -174,6 +178,15 @@ impl From<Refused> for ApiError {
         match refused {
             Refused::Unauthorized { challenge } => ApiError::Unauthorized { challenge },
             Refused::Denied => ApiError::Denied,
+        }
+    }
+}
+
+impl From<UpstreamError> for ApiError {
+    fn from(error: UpstreamError) -> ApiError {
+        match error {
+            UpstreamError::Storage(error) => error.into(),
+            error => ApiError::Upstream(error),
         }
     }
 }

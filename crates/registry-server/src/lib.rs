@@ -14,12 +14,14 @@ mod error;
 mod http;
 mod manifest;
 mod metrics;
+mod mirror;
 mod registry;
 mod storage;
 mod tls;
 
 pub use access_log::AccessLog;
 pub use auth::{Access, Action, HtpasswdError, Policy, PolicyError, TokenError, Tokens, Users};
+pub use mirror::{Mirror, MirrorError};
 pub use registry::{Collection, Limits, Options, Registry};
 pub use storage::StorageError;
 pub use tls::{Identity, TlsError};

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use crate::access_log::AccessLog;
 use crate::auth::Access;
 use crate::metrics::Metrics;
+use crate::mirror::Mirror;
 use crate::storage::{Storage, StorageError, Uploads};
 use crate::tls::Identity;
 
@@ -27,6 +28,8 @@ pub struct Options {
     pub access: Access,
     /// The certificate to serve TLS with. None: plain HTTP.
     pub tls: Option<Identity>,
+    /// The registry of which this one is a cache. None.
+    pub mirror: Option<Mirror>,
     /// Where requests are logged. Nowhere.
     pub access_log: Option<AccessLog>,
     /// When and what to collect of what nobody needs. Every hour, after a day.
@@ -53,6 +56,8 @@ pub struct Limits {
     pub head: Duration,
     /// How long a client may send nothing of a body, or take nothing of an answer. 60 s.
     pub idle: Duration,
+    /// How long a client may take for 256 KiB of a body, or for a manifest. 256 s: a kibibyte a second.
+    pub block: Duration,
     /// How long requests under way may take when the registry ends. 10 s.
     pub last_requests: Duration,
 }
@@ -66,6 +71,7 @@ impl Options {
             read_only: false,
             access: Access::Open,
             tls: None,
+            mirror: None,
             access_log: None,
             collection: Some(Collection::default()),
             limits: Limits::default(),
@@ -85,6 +91,7 @@ impl Default for Limits {
             connections: 1024,
             head: Duration::from_secs(30),
             idle: Duration::from_secs(60),
+            block: Duration::from_secs(256),
             last_requests: Duration::from_secs(10),
         }
     }

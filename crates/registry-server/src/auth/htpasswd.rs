@@ -135,6 +135,11 @@ impl Users {
     }
 }
 
+/// Whether neither a name nor a password is given, in so many words.
+pub(super) fn is_nobody(authorization: &HeaderValue) -> bool {
+    basic(authorization).is_some_and(|(user, password)| user.is_empty() && password.is_empty())
+}
+
 /// Name and password of `Authorization: Basic <base64>`.
 fn basic(value: &HeaderValue) -> Option<(String, String)> {
     let (scheme, encoded) = value.to_str().ok().filter(|text| text.len() <= MAX_CREDENTIALS)?.split_once(' ')?;

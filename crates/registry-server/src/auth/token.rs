@@ -250,6 +250,32 @@ mod tests {
         assert!(!grant.is_for_catalog());
     }
 
+    /// Made with `openssl genrsa 2048`; the private half signed [`RSA_TOKEN`] and is gone.
+    const RSA_KEY: &str = "\
+        MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAtEFDw4B6GGNjSMtNYZTp5cQEJUr4NmS+aaSU4hIZDAcUbQ0bd/0sw9xpl+Lp\
+        lQMlOOH5JHMoYey+Pase2jum/qT8OxsXsOHi+EMrw7UO2W1bKrwJZRkvVvk/wa5v2bIp5czjGAnZtk/3lL/RjVrCBqryiQp5Jg8rHPLP\
+        f1cNiacA9dUnK8fEZeOAnEguT3whu8XroRwbE1oT38Az5AEpIufXvgSarrWgOq5CkpqBOWyvI99YQEGr7C4Yw0PenN0pKDQZLgs2hPPU\
+        mF/k9zSz6skv9vHvP3bUV63KjmT15R9LCmohO9xEByqcg+SZ/4X0KheXhEBhncdnNqup6GZEVQIDAQAB";
+    const RSA_TOKEN: &str = "\
+        eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJpc3N1ZXIiLCJhdWQiOiJyZWdpc3RyeSIsInN1YiI6ImFsaWNlIiwiZXhwIjo5OTk5OTk5OTk\
+        5LCJhY2Nlc3MiOlt7InR5cGUiOiJyZWdpc3RyeSIsIm5hbWUiOiJjYXRhbG9nIiwiYWN0aW9ucyI6WyIqIl19XX0.fAw7UOkuJGXsVqI\
+        2lcp5W5InthQCL7f9eOlknghRe0rzU8dpBDnxXYqn-uzgE0KBWjR2T_K28gy5Dx_3Om802D7-gDyqZPm75hPjFwNbjyG49LBMH5YQ50P\
+        jEjbafC1Ug1ENZmBh6De5reh1Vg43OBz-qRIllmb0YwLhPnxFSb94AGJDtCR6_wK8zZefIi6OuT4h0jnaR62FC7r8bGfbqmkR9Wdg9g_\
+        uXJB67uppkSmkTnaPzV0X_r3MW7ObeAWszRZSwkjO6f1lKIXQAGNVfQfNxXpNA-la4FpELil4b9W7Ow-4eFhzYafUxfDif3eAiAejuNv\
+        054Js-ZTNVxOl9Q";
+
+    #[test]
+    fn a_token_signed_with_rsa_is_believed_and_changed_is_not() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, format!("-----BEGIN PUBLIC KEY-----\n{RSA_KEY}\n-----END PUBLIC KEY-----\n")).unwrap();
+        let tokens = Tokens::new("https://auth/token", "registry", "issuer", file.path()).unwrap();
+        assert!(tokens.check(RSA_TOKEN).unwrap().access[0].is_for_catalog());
+        let (signed, signature) = RSA_TOKEN.rsplit_once('.').unwrap();
+        let (header, _) = signed.split_once('.').unwrap();
+        let body = URL_SAFE_NO_PAD.encode(good().to_string());
+        assert!(tokens.check_at(&format!("{header}.{body}.{signature}"), NOW).is_none());
+    }
+
     #[test]
     fn a_token_of_another_time_place_or_hand_is_nothing() {
         let (service, tokens) = Service::new();

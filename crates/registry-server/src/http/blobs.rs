@@ -27,9 +27,11 @@ pub(crate) async fn get(
         let size = blocking(move || storage.blob_size(&name, &wanted)).await?;
         (None, size.ok_or(ApiError::BlobUnknown(*digest))?)
     } else {
-        let (file, size) =
-            blocking(move || storage.open_blob(&name, &wanted)).await?.ok_or(ApiError::BlobUnknown(*digest))?;
-        (Some(file), size)
+        let repository = name.clone();
+        match blocking(move || storage.open_blob(&name, &wanted)).await? {
+            Some((file, size)) => (Some(file), size),
+            None => return from_upstream(registry, &repository, digest).await,
+        }
     };
     if answer::is_known(request.headers(), digest) {
         let mut response = answer::bodiless(StatusCode::NOT_MODIFIED);
@@ -54,6 +56,26 @@ pub(crate) async fn get(
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(response)
+}
+
+/// A blob that is not here: in a cache, of the registry behind it. Only what a manifest that is here refers to is asked
+/// for; whole, whatever part of it is wanted.
+async fn from_upstream(
+    registry: &Arc<Registry>,
+    name: &RepositoryName,
+    digest: &Digest,
+) -> Result<Response<Body>, ApiError> {
+    let unknown = || ApiError::BlobUnknown(*digest);
+    let mirror = registry.options.mirror.as_ref().ok_or_else(unknown)?;
+    let (storage, repository, wanted) = (Arc::clone(&registry.storage), name.clone(), *digest);
+    let size = blocking(move || storage.referred_size(&repository, &wanted)).await?.ok_or_else(unknown)?;
+    let chunks = mirror.blob(registry, name, *digest, size).await?.ok_or_else(unknown)?;
+    let mut response = Response::new(Body::Chunks { chunks, owed: size });
+    let headers = response.headers_mut();
+    answer::name(headers, digest);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(size));
     Ok(response)
 }
 

@@ -12,7 +12,9 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::error::ApiError;
 use crate::registry::Registry;
@@ -27,6 +29,13 @@ pub(crate) enum Body {
     Memory(Option<Bytes>),
     /// A part of a file.
     File(FileBody),
+    /// What comes from elsewhere.
+    Chunks {
+        /// The next bytes.
+        chunks: mpsc::Receiver<io::Result<Bytes>>,
+        /// How many are still to come.
+        owed: u64,
+    },
 }
 
 /// A part of a file on its way: the next block is read while the last is sent.
@@ -99,6 +108,13 @@ impl HttpBody for Body {
         match self.get_mut() {
             Body::Memory(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Body::File(file) => file.poll_block(cx).map(|block| block.map(|block| block.map(Frame::data))),
+            Body::Chunks { chunks, owed } => chunks.poll_recv(cx).map(|chunk| {
+                let chunk = chunk?;
+                if let Ok(chunk) = &chunk {
+                    *owed = owed.saturating_sub(chunk.len() as u64);
+                }
+                Some(chunk.map(Frame::data))
+            }),
         }
     }
 
@@ -106,6 +122,7 @@ impl HttpBody for Body {
         match self {
             Body::Memory(bytes) => bytes.is_none(),
             Body::File(file) => file.owed == 0,
+            Body::Chunks { owed, .. } => *owed == 0,
         }
     }
 
@@ -113,15 +130,17 @@ impl HttpBody for Body {
         SizeHint::with_exact(match self {
             Body::Memory(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
             Body::File(file) => file.owed,
+            Body::Chunks { owed, .. } => *owed,
         })
     }
 }
 
 /// The next bytes of a request's body, gathered to blocks; `None` at its end.
 pub(crate) async fn next_block(body: &mut Incoming, registry: &Registry) -> Result<Option<Bytes>, ApiError> {
+    let deadline = Instant::now() + registry.options.limits.block;
     let mut gathered = BytesMut::new();
     while gathered.len() < BLOCK {
-        let Some(frame) = next_frame(body, registry).await? else { break };
+        let Some(frame) = next_frame(body, registry, deadline).await? else { break };
         if gathered.is_empty() && frame.len() >= BLOCK {
             return Ok(Some(frame));
         }
@@ -139,8 +158,9 @@ pub(crate) async fn read_whole(
     if body.size_hint().lower() > max as u64 {
         return Ok(None);
     }
+    let deadline = Instant::now() + registry.options.limits.block;
     let mut gathered = BytesMut::new();
-    while let Some(frame) = next_frame(body, registry).await? {
+    while let Some(frame) = next_frame(body, registry, deadline).await? {
         if gathered.len() + frame.len() > max {
             return Ok(None);
         }
@@ -149,9 +169,10 @@ pub(crate) async fn read_whole(
     Ok(Some(gathered.freeze()))
 }
 
-async fn next_frame(body: &mut Incoming, registry: &Registry) -> Result<Option<Bytes>, ApiError> {
+async fn next_frame(body: &mut Incoming, registry: &Registry, deadline: Instant) -> Result<Option<Bytes>, ApiError> {
     loop {
-        match tokio::time::timeout(registry.options.limits.idle, body.frame()).await {
+        let until = deadline.min(Instant::now() + registry.options.limits.idle);
+        match tokio::time::timeout_at(until, body.frame()).await {
             Err(_) => return Err(ApiError::Silent),
             Ok(None) => return Ok(None),
             Ok(Some(Err(error))) => return Err(ApiError::Broken(error)),

@@ -22,7 +22,7 @@ use super::idle::IdleLimit;
 use crate::registry::Registry;
 
 /// The longest head of a request, in bytes. Also the block in which bodies come.
-const MAX_HEAD: usize = 512 << 10;
+const MAX_HEAD: usize = 256 << 10;
 /// Headers of a request.
 const MAX_HEADERS: usize = 100;
 /// How long accepting pauses when the process has no descriptor left for a connection.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use errors::chain;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -16,7 +17,7 @@ use super::route::ManifestReference;
 use crate::error::ApiError;
 use crate::manifest::{MAX_MANIFEST, Pushed};
 use crate::registry::Registry;
-use crate::storage::StoredManifest;
+use crate::storage::{Origin, StorageError, StoredManifest, TagTarget};
 
 const OCI_SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const OCI_TAG: HeaderName = HeaderName::from_static("oci-tag");
@@ -45,33 +46,62 @@ pub(crate) async fn get(
     Ok(response)
 }
 
+/// The manifest, from here or, in a cache, from the registry behind it.
 async fn find(
     registry: &Arc<Registry>,
     name: &RepositoryName,
     reference: &ManifestReference,
 ) -> Result<Arc<StoredManifest>, ApiError> {
+    let here = find_here(registry, name, reference).await?;
+    let unknown = || ApiError::ManifestUnknown(text_of(reference));
+    let Some(mirror) = &registry.options.mirror else {
+        return here.map(|(manifest, _)| manifest).ok_or_else(unknown);
+    };
+    let is_good = match (&here, reference) {
+        (None, _) => false,
+        (Some(_), ManifestReference::Digest(_)) => true,
+        (Some((_, origin)), ManifestReference::Tag(tag)) => *origin == Origin::Pushed || mirror.is_fresh(name, tag),
+    };
+    match here {
+        Some((manifest, _)) if is_good => Ok(manifest),
+        here => match (mirror.manifest(registry, name, reference).await, here) {
+            (Ok(found), _) => found.ok_or_else(unknown),
+            (Err(error), Some((manifest, _))) => {
+                tracing::warn!(%name, error = chain(&error), "the kept manifest is given");
+                Ok(manifest)
+            }
+            (Err(error), None) => Err(error.into()),
+        },
+    }
+}
+
+/// The manifest that is stored, and where its tag came from.
+async fn find_here(
+    registry: &Arc<Registry>,
+    name: &RepositoryName,
+    reference: &ManifestReference,
+) -> Result<Option<(Arc<StoredManifest>, Origin)>, ApiError> {
     let storage = &registry.storage;
     // What is in memory is answered without leaving this thread.
-    let digest = match reference {
-        ManifestReference::Digest(digest) => Some(*digest),
+    let target = match reference {
+        ManifestReference::Digest(digest) => Some(TagTarget { digest: *digest, origin: Origin::Pushed }),
         ManifestReference::Tag(tag) => storage.cached_tag(name, tag),
     };
-    if let Some(manifest) = digest.and_then(|digest| storage.cached_manifest(name, &digest)) {
-        return Ok(manifest);
+    if let Some(target) = target
+        && let Some(manifest) = storage.cached_manifest(name, &target.digest)
+    {
+        return Ok(Some((manifest, target.origin)));
     }
     let (storage, name, wanted) = (Arc::clone(storage), name.clone(), reference.clone());
-    let found = blocking(move || {
-        let digest = match &wanted {
-            ManifestReference::Digest(digest) => Some(*digest),
-            ManifestReference::Tag(tag) => storage.tag(&name, tag)?,
+    blocking(move || {
+        let target = match (&wanted, target) {
+            (ManifestReference::Tag(tag), None) => storage.tag(&name, tag)?,
+            (_, target) => target,
         };
-        match digest {
-            Some(digest) => storage.manifest(&name, &digest),
-            None => Ok(None),
-        }
+        let Some(target) = target else { return Ok::<_, StorageError>(None) };
+        Ok(storage.manifest(&name, &target.digest)?.map(|manifest| (manifest, target.origin)))
     })
-    .await?;
-    found.ok_or_else(|| ApiError::ManifestUnknown(text_of(reference)))
+    .await
 }
 
 /// PUT.
@@ -94,7 +124,7 @@ pub(crate) async fn put(
     }
     let (digest, subject) = (pushed.digest, pushed.subject);
     let (storage, name_there, tags_there) = (Arc::clone(&registry.storage), name.clone(), tags.clone());
-    blocking(move || storage.put_manifest(&name_there, &pushed, &tags_there, false)).await?;
+    blocking(move || storage.put_manifest(&name_there, &pushed, &tags_there)).await?;
     let mut response = answer::empty(StatusCode::CREATED);
     let headers = response.headers_mut();
     answer::set(headers, LOCATION, &format!("/v2/{name}/manifests/{}", text_of(reference)));

@@ -31,6 +31,7 @@ pub(crate) use connection::serve;
 
 use exchange::{Exchange, Watched};
 use query::Query;
+pub(crate) use route::ManifestReference;
 use route::Route;
 
 /// The answer to a request, whatever happens.

@@ -63,7 +63,7 @@ impl Storage {
         if let Some(manifests) = repository.below("manifests")? {
             for manifest in digests(manifests.names()?) {
                 let Some(record) = self.record(name, &manifest)? else { continue };
-                used.extend(record.references().iter().copied());
+                used.extend(record.references());
                 named.insert(manifest);
             }
         }

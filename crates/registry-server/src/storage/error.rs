@@ -32,6 +32,12 @@ pub enum StorageError {
         /// The root.
         path: PathBuf,
     },
+    /// There is nothing to share with.
+    #[error("there is no content store at {path:?}")]
+    NoStore {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// A file that was not written by this program, or was damaged since.
     #[error("{path:?} is damaged")]
     Damaged {
@@ -52,6 +58,7 @@ impl Classify for StorageError {
             StorageError::System { source, .. } => kind_of_io(source),
             StorageError::Content(error) => error.kind(),
             StorageError::Taken { .. } => Kind::Conflict,
+            StorageError::NoStore { .. } => Kind::NotFound,
             StorageError::Damaged { .. } => Kind::Corrupt,
         }
     }
@@ -63,6 +70,7 @@ impl Classify for StorageError {
             }
             StorageError::Content(error) => error.hint(),
             StorageError::Taken { .. } => Some("stop that registry, or choose another --root".to_owned()),
+            StorageError::NoStore { .. } => Some("name the directory `content` in a daemon's data root".to_owned()),
             _ => None,
         }
     }

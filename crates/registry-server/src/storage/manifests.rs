@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::{MAX_MANIFEST, Pushed};
 
+use super::tags::{Origin, TagTarget};
 use super::{Storage, StorageError, encode, held};
 
 /// The longest record: the references of the longest manifest.
@@ -34,8 +35,8 @@ pub(crate) struct StoredManifest {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Record {
     media_type: String,
-    /// What it needs: configuration, layers, manifests. Collection keeps these.
-    references: Vec<Digest>,
+    /// What it needs, with the bytes of each: configuration, layers, manifests. Collection keeps these.
+    references: Vec<(Digest, u64)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     subject: Option<Digest>,
 }
@@ -94,29 +95,56 @@ impl Storage {
         Ok(self.repositories.modified(&record_path(name, digest))?.is_some())
     }
 
-    /// Takes a manifest, and lets `tags` stand for it. With `sparse`, what it refers to may be missing: a cache that
-    /// fetches the rest when it is asked for.
-    pub(crate) fn put_manifest(
+    /// Takes a manifest of which the repository has all that it refers to, and lets `tags` stand for it.
+    pub(crate) fn put_manifest(&self, name: &RepositoryName, pushed: &Pushed, tags: &[Tag]) -> Result<(), PutError> {
+        let _writing = self.lock_of(name).write().unwrap_or_else(PoisonError::into_inner);
+        self.check_references(name, pushed)?;
+        Ok(self.write_manifest(name, pushed, tags, Origin::Pushed)?)
+    }
+
+    /// Takes a manifest whatever it refers to: a cache fetches the rest when it is asked for. Tags that stand for what was
+    /// pushed here go on doing so.
+    pub(crate) fn keep_manifest(
         &self,
         name: &RepositoryName,
         pushed: &Pushed,
         tags: &[Tag],
-        sparse: bool,
-    ) -> Result<(), PutError> {
+    ) -> Result<(), StorageError> {
         let _writing = self.lock_of(name).write().unwrap_or_else(PoisonError::into_inner);
-        if !sparse {
-            self.check_references(name, pushed)?;
+        self.write_manifest(name, pushed, tags, Origin::Upstream)
+    }
+
+    /// The bytes of a blob that one of the repository's manifests refers to, as that says it.
+    pub(crate) fn referred_size(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>, StorageError> {
+        let Some(manifests) = self.repositories.below(&format!("{}/manifests", encode(name)))? else { return Ok(None) };
+        for hex in manifests.names()? {
+            let Ok(manifest) = format!("sha256:{hex}").parse() else { continue };
+            let Some(record) = self.record(name, &manifest)? else { continue };
+            if let Some((_, size)) = record.references.iter().find(|(found, _)| found == digest) {
+                return Ok(Some(*size));
+            }
         }
+        Ok(None)
+    }
+
+    /// The caller holds the repository's lock.
+    fn write_manifest(
+        &self,
+        name: &RepositoryName,
+        pushed: &Pushed,
+        tags: &[Tag],
+        origin: Origin,
+    ) -> Result<(), StorageError> {
         let digest = pushed.digest;
         let _pin = self.pins.pin(digest);
         self.link_shared(&digest)?;
-        self.content.put(&pushed.body).map_err(StorageError::from)?;
+        self.content.put(&pushed.body)?;
         if let Some(subject) = &pushed.subject {
             self.write_referrer(name, subject, &digest, &pushed.descriptor())?;
         }
         let record = Record {
             media_type: pushed.media_type.clone(),
-            references: pushed.references.iter().map(|reference| reference.digest).collect(),
+            references: pushed.references.iter().map(|reference| (reference.digest, reference.size)).collect(),
             subject: pushed.subject,
         };
         let manifests = self.repositories.make(&encode(name))?.make("manifests")?;
@@ -126,7 +154,7 @@ impl Storage {
         let manifest = StoredManifest { digest, media_type: pushed.media_type.clone(), body: pushed.body.clone() };
         self.remember(name, &Arc::new(manifest));
         for tag in tags {
-            self.write_tag(name, tag, &digest)?;
+            self.write_tag(name, tag, TagTarget { digest, origin })?;
         }
         Ok(())
     }
@@ -186,8 +214,8 @@ impl Storage {
 
 impl Record {
     /// What the manifest needs.
-    pub(super) fn references(&self) -> &[Digest] {
-        &self.references
+    pub(super) fn references(&self) -> impl Iterator<Item = Digest> {
+        self.references.iter().map(|(digest, _)| *digest)
     }
 }
 

@@ -34,12 +34,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
-use content::{ContentStore, PartialDirectory};
+use content::{BlobWriter, ContentStore, PartialDirectory};
 use oci::{Digest, RepositoryName, Tag};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 pub use error::StorageError;
 pub(crate) use manifests::{PutError, StoredManifest};
+pub(crate) use tags::{Origin, TagTarget};
 pub(crate) use uploads::{Upload, UploadError, UploadId, Uploads};
 
 use directory::Directory;
@@ -68,7 +69,7 @@ pub(crate) struct Storage {
     locks: Vec<RwLock<()>>,
     hashing: RandomState,
     manifests: Mutex<Lru<(RepositoryName, Digest), std::sync::Arc<StoredManifest>>>,
-    tags: Mutex<Lru<(RepositoryName, Tag), Digest>>,
+    tags: Mutex<Lru<(RepositoryName, Tag), TagTarget>>,
     pins: Pins,
     /// Held as long as this value lives.
     _lock: File,
@@ -84,7 +85,7 @@ impl Storage {
         let directory = Directory::open_or_make(root)?;
         let lock = lock(&directory)?;
         let content = ContentStore::open(&root.join("content"))?;
-        let shared = share_with.map(ContentStore::open).transpose()?;
+        let shared = share_with.map(open_shared).transpose()?;
         let scratch = directory.make("scratch")?;
         for leftover in scratch.names()? {
             scratch.remove(&leftover)?;
@@ -199,6 +200,24 @@ impl Storage {
         Ok(size)
     }
 
+    /// A blob to be written that is not pushed: a copy of another registry's, of `size` bytes.
+    pub(crate) fn writer(&self, digest: Digest, size: u64) -> Result<BlobWriter, StorageError> {
+        Ok(self.content.writer(Some(digest), Some(size))?)
+    }
+
+    /// Checks what was written, and lets the repository have it.
+    pub(crate) fn keep_blob(
+        &self,
+        name: &RepositoryName,
+        digest: Digest,
+        writer: BlobWriter,
+    ) -> Result<(), StorageError> {
+        let _pin = self.pins.pin(digest);
+        self.link_shared(&digest)?;
+        writer.commit()?;
+        self.mark_blob(name, &digest)
+    }
+
     /// Takes a blob away from the repository. Says whether it had it.
     pub(crate) fn delete_blob(&self, name: &RepositoryName, digest: &Digest) -> Result<bool, StorageError> {
         let _writing = self.lock_of(name).write().unwrap_or_else(PoisonError::into_inner);
@@ -257,6 +276,14 @@ fn blob_path(name: &RepositoryName, digest: &Digest) -> String {
 pub(crate) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is in it is whole at every moment: nothing between its changes can panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Opening makes a store where there is none: the one to share with must be there, or it is not the one that is meant.
+fn open_shared(path: &Path) -> Result<ContentStore, StorageError> {
+    if !path.join("oci-layout").is_file() {
+        return Err(StorageError::NoStore { path: path.to_owned() });
+    }
+    Ok(ContentStore::open(path)?)
 }
 
 fn lock(root: &Directory) -> Result<File, StorageError> {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Tags: one small file each, which holds a digest.
+//! Tags: one small file each, which holds a digest and, in a cache, where it came from.
 
 use std::sync::PoisonError;
 
@@ -7,6 +7,24 @@ use oci::{Digest, RepositoryName, Tag};
 
 use super::{Storage, StorageError, encode, held};
 
+/// Where a tag came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Somebody pushed it here.
+    Pushed,
+    /// The registry behind this one had it.
+    Upstream,
+}
+
+/// What a tag stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TagTarget {
+    pub(crate) digest: Digest,
+    pub(crate) origin: Origin,
+}
+
+/// What follows the digest of a tag that came from the registry behind this one.
+const UPSTREAM: &str = " upstream";
 /// A digest is 71 bytes.
 const MAX_TAG_FILE: u64 = 128;
 
@@ -20,23 +38,23 @@ impl Storage {
         Ok(Some(all))
     }
 
-    /// The digest that a tag stands for, if memory knows it.
-    pub(crate) fn cached_tag(&self, name: &RepositoryName, tag: &Tag) -> Option<Digest> {
+    /// What a tag stands for, if memory knows it.
+    pub(crate) fn cached_tag(&self, name: &RepositoryName, tag: &Tag) -> Option<TagTarget> {
         held(&self.tags).get(&(name.clone(), tag.clone()))
     }
 
-    /// The digest that a tag stands for.
-    pub(crate) fn tag(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, StorageError> {
-        if let Some(digest) = self.cached_tag(name, tag) {
-            return Ok(Some(digest));
+    /// What a tag stands for.
+    pub(crate) fn tag(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<TagTarget>, StorageError> {
+        if let Some(target) = self.cached_tag(name, tag) {
+            return Ok(Some(target));
         }
         // Nobody changes the tag between the look at the disk and the note in memory.
         let _reading = self.lock_of(name).read().unwrap_or_else(PoisonError::into_inner);
-        let digest = self.read_tag(name, tag)?;
-        if let Some(digest) = digest {
-            held(&self.tags).insert((name.clone(), tag.clone()), digest, 1);
+        let target = self.read_tag(name, tag)?;
+        if let Some(target) = target {
+            held(&self.tags).insert((name.clone(), tag.clone()), target, 1);
         }
-        Ok(digest)
+        Ok(target)
     }
 
     /// Removes a tag. Says whether it was there.
@@ -46,17 +64,23 @@ impl Storage {
     }
 
     /// Lets a tag stand for a manifest that the repository has. The caller holds the repository's lock.
-    pub(super) fn write_tag(&self, name: &RepositoryName, tag: &Tag, digest: &Digest) -> Result<(), StorageError> {
+    pub(super) fn write_tag(&self, name: &RepositoryName, tag: &Tag, target: TagTarget) -> Result<(), StorageError> {
+        if target.origin == Origin::Upstream
+            && self.read_tag(name, tag)?.is_some_and(|before| before.origin == Origin::Pushed)
+        {
+            return Ok(());
+        }
+        let suffix = if target.origin == Origin::Upstream { UPSTREAM } else { "" };
         let tags = self.repositories.make(&encode(name))?.make("tags")?;
-        tags.replace(&self.scratch, tag.as_str(), digest.to_string().as_bytes())?;
-        held(&self.tags).insert((name.clone(), tag.clone()), *digest, 1);
+        tags.replace(&self.scratch, tag.as_str(), format!("{}{suffix}", target.digest).as_bytes())?;
+        held(&self.tags).insert((name.clone(), tag.clone()), target, 1);
         Ok(())
     }
 
     /// Removes every tag that stands for `digest`. The caller holds the repository's lock.
     pub(super) fn remove_tags_of(&self, name: &RepositoryName, digest: &Digest) -> Result<(), StorageError> {
         for tag in self.tags(name)?.unwrap_or_default() {
-            if self.read_tag(name, &tag)? == Some(*digest) {
+            if self.read_tag(name, &tag)?.is_some_and(|target| target.digest == *digest) {
                 self.remove_tag(name, &tag)?;
             }
         }
@@ -70,10 +94,14 @@ impl Storage {
         removed
     }
 
-    fn read_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<Digest>, StorageError> {
+    fn read_tag(&self, name: &RepositoryName, tag: &Tag) -> Result<Option<TagTarget>, StorageError> {
         let path = format!("{}/tags/{tag}", encode(name));
         let Some(bytes) = self.repositories.read(&path, MAX_TAG_FILE)? else { return Ok(None) };
-        let digest = std::str::from_utf8(&bytes).ok().and_then(|text| text.parse().ok());
-        digest.map(Some).ok_or_else(|| self.repositories.damaged(&path))
+        let target = std::str::from_utf8(&bytes).ok().and_then(|text| {
+            let upstream = text.strip_suffix(UPSTREAM);
+            let origin = if upstream.is_some() { Origin::Upstream } else { Origin::Pushed };
+            Some(TagTarget { digest: upstream.unwrap_or(text).parse().ok()?, origin })
+        });
+        target.map(Some).ok_or_else(|| self.repositories.damaged(&path))
     }
 }

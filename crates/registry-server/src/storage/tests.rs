@@ -41,12 +41,12 @@ impl Fixture {
     fn manifest(&self, repository: &str, config: &[u8], tag: &str) -> Result<Digest, PutError> {
         let text = format!(r#"{{"config":{{"digest":"{}","size":{}}},"layers":[]}}"#, Digest::of(config), config.len());
         let pushed = Pushed::read(Some(IMAGE), Bytes::from(text)).unwrap();
-        self.storage.put_manifest(&name(repository), &pushed, &[tag.parse().unwrap()], false)?;
+        self.storage.put_manifest(&name(repository), &pushed, &[tag.parse().unwrap()])?;
         Ok(pushed.digest)
     }
 
     fn resolve(&self, repository: &str, tag: &str) -> Option<Digest> {
-        let digest = self.storage.tag(&name(repository), &tag.parse().unwrap()).unwrap()?;
+        let digest = self.storage.tag(&name(repository), &tag.parse().unwrap()).unwrap()?.digest;
         self.storage.manifest(&name(repository), &digest).unwrap().map(|manifest| manifest.digest)
     }
 
@@ -118,7 +118,7 @@ fn a_manifest_needs_its_blobs_in_its_own_repository_and_true_sizes() {
     assert_eq!(fixture.resolve("a", "v1"), Some(digest));
     let text = format!(r#"{{"config":{{"digest":"{}","size":7}},"layers":[]}}"#, Digest::of(b"config"));
     let lying = Pushed::read(Some(IMAGE), Bytes::from(text)).unwrap();
-    let refused = fixture.storage.put_manifest(&name("a"), &lying, &[], false);
+    let refused = fixture.storage.put_manifest(&name("a"), &lying, &[]);
     assert!(matches!(refused, Err(PutError::Size { said: 7, found: 6, .. })));
 }
 
@@ -237,4 +237,41 @@ fn a_link_in_the_place_of_a_repository_is_not_followed() {
     let root = fixture.dir.path().join("root/repositories");
     std::os::unix::fs::symlink(root.join("a"), root.join("b")).unwrap();
     assert!(fixture.storage.blob_size(&name("b"), &digest).is_err());
+}
+
+#[test]
+fn what_a_crash_left_half_is_not_shown() {
+    let fixture = fixture();
+    fixture.push("a", b"config");
+    let manifest = fixture.manifest("a", b"config", "v1").unwrap();
+    let (subject, referrer) = (Digest::of(b"subject"), Digest::of(b"referrer"));
+    let repository = fixture.dir.path().join("root/repositories/a");
+    // Its entry was written, and the manifest not.
+    let entries = repository.join("referrers").join(subject.hex());
+    std::fs::create_dir_all(&entries).unwrap();
+    std::fs::write(entries.join(referrer.hex()), "{}").unwrap();
+    assert_eq!(fixture.storage.referrers(&name("a"), &subject).unwrap(), [referrer]);
+    assert_eq!(fixture.storage.referrer(&name("a"), &subject, &referrer).unwrap(), None);
+    // A file that had not got its name yet is gone after a restart, an upload without content is none.
+    let Fixture { dir, storage, uploads } = fixture;
+    drop((storage, uploads));
+    std::fs::write(dir.path().join("root/scratch/17"), "half").unwrap();
+    let id = "01234567-89ab-4def-8123-456789abcdef";
+    std::fs::create_dir(dir.path().join("root/uploads").join(id)).unwrap();
+    let (storage, uploads) = Storage::open(&dir.path().join("root"), None).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path().join("root/scratch")).unwrap().count(), 0);
+    assert!(uploads.take(id.parse().unwrap(), &name("a")).unwrap().is_none());
+    assert_eq!(uploads.remove_abandoned(Duration::ZERO).unwrap(), 1);
+    assert!(storage.manifest(&name("a"), &manifest).unwrap().is_some());
+}
+
+#[test]
+fn a_damaged_record_stops_collection_before_it_takes_anything() {
+    let fixture = fixture();
+    fixture.push("a", b"config");
+    let manifest = fixture.manifest("a", b"config", "v1").unwrap();
+    let record = fixture.dir.path().join("root/repositories/a/manifests").join(manifest.hex());
+    std::fs::write(record, "not json").unwrap();
+    assert!(matches!(fixture.storage.collect(Duration::ZERO), Err(StorageError::Damaged { .. })));
+    assert_eq!(fixture.storage.blob_size(&name("a"), &Digest::of(b"config")).unwrap(), Some(6));
 }

@@ -79,6 +79,8 @@ fn everybody_may_pull_where_that_is_allowed() {
     as_user(&server, "alice", "wonder", "POST", &format!("/v2/a/{PUSH}"), b"x").is(201);
     server.get(&format!("/v2/a/blobs/{}", &PUSH[22..])).is(200);
     assert_eq!(server.get("/v2/_catalog").is(200).json()["repositories"], json!(["a"]));
+    as_user(&server, "", "", "GET", &format!("/v2/a/blobs/{}", &PUSH[22..]), b"").is(200);
+    as_user(&server, "", "x", "GET", &format!("/v2/a/blobs/{}", &PUSH[22..]), b"").is(401);
     server.get("/v2/").is(401);
     server.ask("POST", &format!("/v2/a/{PUSH}"), &[], b"x").is(401);
     server.ask("DELETE", &format!("/v2/a/blobs/{}", &PUSH[22..]), &[], b"").is(401);

@@ -170,6 +170,31 @@ fn a_client_that_says_nothing_is_hung_up_on() {
 }
 
 #[test]
+fn a_client_that_says_a_word_now_and_then_is_hung_up_on() {
+    let server = Server::start_with(|options| {
+        options.limits.idle = Duration::from_secs(5);
+        options.limits.block = Duration::from_millis(500);
+    });
+    let location = server.ask("POST", "/v2/a/blobs/uploads/", &[], b"").is(202).header("location").unwrap().to_owned();
+    let mut stream = server.connect();
+    write!(stream, "PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n").unwrap();
+    let mut talking = stream.try_clone().unwrap();
+    let talk = std::thread::spawn(move || {
+        for _ in 0..50 {
+            std::thread::sleep(Duration::from_millis(50));
+            // It is hung up on in the middle of a word.
+            if talking.write_all(b"x").is_err() {
+                break;
+            }
+        }
+    });
+    let begun = Instant::now();
+    assert_eq!(read(&mut BufReader::new(stream), false).status, 408);
+    assert!(begun.elapsed() < Duration::from_secs(4));
+    talk.join().unwrap();
+}
+
+#[test]
 fn a_client_that_takes_nothing_is_hung_up_on() {
     let server = Server::start_with(|options| options.limits.idle = Duration::from_millis(300));
     let content = vec![5; 64 << 20];
@@ -209,4 +234,39 @@ fn a_request_of_nonsense_is_no_request() {
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
     }
     server.get("/v2/").is(200);
+}
+
+#[test]
+fn a_manifest_deleted_while_it_is_pulled_is_whole_or_not_there() {
+    let server = Server::start();
+    let digest = server.tag("a", "v1", b"layer", "");
+    let body = manifest(&Digest::of(b"layer"), 5, "");
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let pulls: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut seen = [0, 0];
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        let got = server.get("/v2/a/manifests/v1");
+                        match got.status {
+                            200 => assert_eq!(Digest::of(&got.body), digest),
+                            404 => assert_eq!(got.code(), "MANIFEST_UNKNOWN"),
+                            other => panic!("{other}: {got:?}"),
+                        }
+                        seen[usize::from(got.status == 200)] += 1;
+                    }
+                    seen
+                })
+            })
+            .collect();
+        for _ in 0..50 {
+            server.ask("DELETE", &format!("/v2/a/manifests/{digest}"), &[], b"").is(202);
+            server.ask("PUT", "/v2/a/manifests/v1", &[("Content-Type", IMAGE)], body.as_bytes()).is(201);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        let seen: Vec<[i32; 2]> = pulls.into_iter().map(|pull| pull.join().unwrap()).collect();
+        assert!(seen.iter().any(|[absent, there]| *absent > 0 && *there > 0), "{seen:?}");
+    });
+    server.get("/v2/a/manifests/v1").is(200);
 }

@@ -6,6 +6,7 @@
 mod access;
 mod discovery;
 mod hostile;
+mod mirror;
 mod pull;
 mod push;
 mod server;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A registry that serves on a port of its own, and a client that says exactly what a test wants said.
 
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
@@ -120,6 +120,17 @@ impl Server {
 
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &[], b"")
+    }
+
+    /// The number of bytes of a body that come before its connection ends.
+    pub(crate) fn get_what_comes(&self, path: &str) -> usize {
+        let mut stream = self.connect();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut all = Vec::new();
+        // A connection that breaks is what is looked for.
+        let _: std::io::Result<usize> = stream.read_to_end(&mut all);
+        let head = all.windows(4).position(|end| end == b"\r\n\r\n").unwrap();
+        all.len() - head - 4
     }
 
     /// Pushes a blob in one request.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use errors::{Kind, kind_of_io};
-use registry_server::{AccessLog, Collection, Identity, Options, Registry};
+use registry_server::{AccessLog, Collection, Identity, Mirror, Options, Registry};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Refuse to take or delete anything
     #[arg(long)]
     read_only: bool,
+    /// Be a cache of another registry: what is not here is fetched from there and kept
+    #[arg(long, value_name = "REGISTRY")]
+    mirror_of: Option<String>,
     #[command(flatten)]
     access: access::Args,
     /// The certificate to serve TLS with, in PEM, with those between it and its authority
@@ -77,6 +80,7 @@ async fn serve(args: Args) -> Result<(), Failure> {
     options.collection =
         (args.gc_interval > Duration::ZERO).then_some(Collection { interval: args.gc_interval, grace: args.gc_grace });
     options.access = args.access.read()?;
+    options.mirror = args.mirror_of.as_deref().map(mirror).transpose()?;
     if let (Some(certificates), Some(key)) = (&args.tls_cert, &args.tls_key) {
         options.tls = Some(Identity::read(certificates, key)?);
     }
@@ -96,6 +100,11 @@ async fn serve(args: Args) -> Result<(), Failure> {
         })
         .await;
     Ok(())
+}
+
+/// Credentials are those of the user's Docker configuration, as for a pull.
+fn mirror(address: &str) -> Result<Mirror, Failure> {
+    Ok(Mirror::of(address, registry_client::Options::default())?)
 }
 
 /// Lines are added to a file that is there already.
