@@ -16,6 +16,7 @@ use crate::ask::Ask;
 use crate::blob::Blob;
 use crate::credentials::Credentials;
 use crate::error::RegistryError;
+use crate::limits::RateLimit;
 use crate::options::Options;
 use crate::stores::CredentialSource;
 use crate::transport::Transport;
@@ -86,6 +87,11 @@ impl Client {
             return Ok(());
         }
         Err(self.refused(ask, registry, response).await)
+    }
+
+    /// How many pulls `registry` still allows, as it said last; `None` when it said nothing of it.
+    pub fn rate_limit(&self, registry: &str) -> Option<RateLimit> {
+        self.transport.limits.get(registry)
     }
 
     /// The manifest or index that `image` names: by its digest if it has one, else by its tag, else `latest`. Asked of
