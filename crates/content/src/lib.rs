@@ -7,6 +7,7 @@
 //! index.json            replaced by atomic rename
 //! blobs/sha256/<hex>    immutable, durable before they get this name
 //! ingest/<pid>-<n>      blobs being written; locked by their writer, removed when it is gone
+//! ingest/partial-<hex>  blobs whose writers may be interrupted; kept for a day
 //! ```
 //!
 //! **Architecture Invariant:** knows bytes and digests only: no names, no manifests, no network. Nothing is resolved by
@@ -15,6 +16,7 @@
 mod error;
 mod index;
 mod partial;
+mod resume;
 mod writer;
 
 use std::fs::File;
@@ -46,7 +48,8 @@ pub struct ContentStore {
 }
 
 impl ContentStore {
-    /// Opens the store at `root`, makes it (mode 0700) where it is missing, and removes what interrupted writers left.
+    /// Opens the store at `root`, makes it (mode 0700) where it is missing, and removes what interrupted writers left, save what
+    /// [`ContentStore::resume`] goes on with.
     /// The directory above `root` must exist.
     ///
     /// # Errors
@@ -59,6 +62,7 @@ impl ContentStore {
         let ingest = directory(&root, Path::new("ingest"), &path.join("ingest"))?;
         let store = ContentStore { path: path.into(), root: root.into(), blobs: blobs.into(), ingest: ingest.into() };
         store.remove_leftovers()?;
+        store.remove_old_partials()?;
         store.ensure_layout()?;
         Ok(store)
     }
@@ -197,7 +201,7 @@ impl ContentStore {
         for entry in Dir::read_from(&self.ingest).at("list", path)? {
             let entry = entry.at("list", path)?;
             let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
+            if matches!(name.to_bytes(), b"." | b"..") || name.to_bytes().starts_with(resume::PREFIX.as_bytes()) {
                 continue;
             }
             let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;

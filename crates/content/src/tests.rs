@@ -233,3 +233,61 @@ fn a_blob_linked_from_another_store_has_its_bytes_once() {
     assert_eq!(store.read_blob(&digest, 10).unwrap(), b"shared");
     assert!(!store.link_from(&other, &Digest::of(b"nobody's")).unwrap());
 }
+
+#[test]
+fn an_interrupted_blob_goes_on_where_it_stopped_also_in_a_store_opened_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let (digest, size) = (Digest::of(&content), content.len() as u64);
+    let ingest = || std::fs::read_dir(dir.path().join("ingest")).unwrap().count();
+    let store = ContentStore::open(dir.path()).unwrap();
+    let mut first = store.resume(digest, size).unwrap();
+    assert_eq!(first.written(), 0);
+    first.append(&content[..2_000_000]).unwrap();
+    let beside = store.resume(digest, size).unwrap();
+    assert_eq!(beside.written(), 0, "while one writes it, another begins at the start");
+    drop((first, beside));
+    assert_eq!(ingest(), 1);
+    let store = ContentStore::open(dir.path()).unwrap();
+    let mut second = store.resume(digest, size).unwrap();
+    assert_eq!(second.written(), 2_000_000);
+    let mut before = Vec::new();
+    std::io::Read::read_to_end(&mut second.reader().unwrap(), &mut before).unwrap();
+    assert!(before == content[..2_000_000]);
+    second.append(&content[2_000_000..]).unwrap();
+    assert_eq!(second.commit().unwrap(), (digest, size));
+    assert!(store.read_blob(&digest, size).unwrap() == content);
+    assert_eq!(ingest(), 0);
+}
+
+#[test]
+fn a_partial_blob_that_is_wrong_small_or_old_is_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ContentStore::open(dir.path()).unwrap();
+    let content = vec![7; 2_000_000];
+    let (digest, size) = (Digest::of(&content), content.len() as u64);
+    let partial = dir.path().join("ingest").join(format!("partial-{}", digest.hex()));
+    let mut small = store.resume(digest, size).unwrap();
+    small.append(&content[..1000]).unwrap();
+    drop(small);
+    assert!(!partial.exists());
+    // Damaged while nobody wrote.
+    std::fs::write(&partial, vec![8; 1_500_000]).unwrap();
+    let mut wrong = store.resume(digest, size).unwrap();
+    assert_eq!(wrong.written(), 1_500_000);
+    wrong.append(&content[1_500_000..]).unwrap();
+    assert!(matches!(wrong.commit(), Err(ContentError::Digest { .. })));
+    assert!(!partial.exists());
+    // Longer than the blob.
+    std::fs::write(&partial, vec![7; 2_500_000]).unwrap();
+    assert_eq!(store.resume(digest, size).unwrap().written(), 0);
+    std::fs::write(&partial, &content[..1_500_000]).unwrap();
+    let two_days_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(48 * 3600);
+    File::options().write(true).open(&partial).unwrap().set_modified(two_days_ago).unwrap();
+    assert_eq!(store.resume(digest, size).unwrap().written(), 0);
+    std::fs::write(&partial, &content[..1_500_000]).unwrap();
+    let mut forgotten = store.resume(digest, size).unwrap();
+    forgotten.forget();
+    drop(forgotten);
+    assert!(!partial.exists());
+}

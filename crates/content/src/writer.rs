@@ -11,12 +11,14 @@ use oci::{Digest, Hasher};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
 use crate::error::{At as _, system};
+use crate::resume::WORTH_KEEPING;
 use crate::{ContentError, ContentStore};
 
 /// Distinguishes the writers of one process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// A blob in the making. Dropped without [`BlobWriter::commit`], it leaves nothing.
+/// A blob in the making. Dropped without [`BlobWriter::commit`], it leaves nothing, unless it is one that
+/// [`ContentStore::resume`] gave.
 #[derive(Debug)]
 #[must_use = "a blob that is not committed does not exist"]
 pub struct BlobWriter {
@@ -27,6 +29,8 @@ pub struct BlobWriter {
     written: u64,
     expected: Option<Digest>,
     size: Option<u64>,
+    /// Whether another writer may go on with what is written.
+    resumable: bool,
 }
 
 /// The hasher has no `Debug`.
@@ -53,7 +57,38 @@ impl BlobWriter {
             written: 0,
             expected,
             size,
+            resumable: false,
         })
+    }
+
+    /// Goes on with the locked `file`, whose position is at its end.
+    pub(crate) fn resumed(
+        store: &ContentStore,
+        file: File,
+        name: String,
+        hasher: Hasher,
+        written: u64,
+        expected: Digest,
+        size: u64,
+    ) -> BlobWriter {
+        let (store, hasher) = (store.clone(), HashState(hasher));
+        BlobWriter { store, file, name, hasher, written, expected: Some(expected), size: Some(size), resumable: true }
+    }
+
+    /// What is written so far, from its start.
+    ///
+    /// # Errors
+    /// The file cannot be opened once more.
+    pub fn reader(&self) -> Result<io::Take<File>, ContentError> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file =
+            rustix::fs::openat(&self.store.ingest, &self.name, flags, Mode::empty()).at("open", || self.path())?;
+        Ok(io::Read::take(File::from(file), self.written))
+    }
+
+    /// Leaves nothing when it is dropped: what is written is of no use, or takes room that is needed.
+    pub fn forget(&mut self) {
+        self.resumable = false;
     }
 
     /// Adds `bytes`. [`Write::write`] does the same, with this error inside the [`io::Error`].
@@ -66,6 +101,7 @@ impl BlobWriter {
         if let Some(expected) = self.size
             && total > expected
         {
+            self.forget();
             return Err(ContentError::Size { expected, found: total });
         }
         self.file.write_all(bytes).at("write", || self.path())?;
@@ -93,12 +129,14 @@ impl BlobWriter {
         if let Some(expected) = self.expected
             && found != expected
         {
+            self.forget();
             return Err(ContentError::Digest { expected, found });
         }
         // Whoever was first made the same bytes durable; dropping ours removes it.
         if !self.store.contains(&found) {
             self.publish(&found)?;
         }
+        self.forget();
         Ok((found, self.written))
     }
 
@@ -137,7 +175,8 @@ impl Write for BlobWriter {
 impl Drop for BlobWriter {
     /// A temporary file that cannot be removed now is removed when the store is opened next.
     fn drop(&mut self) {
-        if !self.name.is_empty() {
+        let is_kept = self.resumable && self.written >= WORTH_KEEPING;
+        if !self.name.is_empty() && !is_kept {
             let _: rustix::io::Result<()> = rustix::fs::unlinkat(&self.store.ingest, &self.name, AtFlags::empty());
         }
     }

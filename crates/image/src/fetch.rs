@@ -3,6 +3,7 @@
 //! blob, decompress, hash and unpack the layer. Nothing is read twice, and little is in memory: the thread lags a few
 //! pieces behind at most.
 
+use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ use crate::references::Session;
 
 /// Pieces of the network's size (some hundred kilobytes at most) between task and thread.
 const QUEUE: usize = 8;
+/// How much of what an earlier pull has stored is read at once, in bytes.
+const BEFORE: usize = 256 << 10;
 /// The shortest time between two reports of one layer's progress.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
@@ -88,14 +91,36 @@ pub(crate) fn unpack_stored(store: &Inner, image: &str, digest: Digest, diff_id:
     unpack(store, image, digest, diff_id, file)
 }
 
+/// Fetches a blob, from where an earlier pull was interrupted.
 async fn download(session: &Arc<Session>, wanted: &Wanted<'_>, unpacks: bool) -> Result<(), ImageError> {
+    let (digest, size) = (wanted.blob.digest, wanted.blob.size);
+    loop {
+        let shared = Arc::clone(session);
+        let writer = blocking(move || Ok(shared.store().content.resume(digest, size)?)).await?;
+        let resumed = writer.written() > 0;
+        match receive(session, wanted, writer, unpacks).await {
+            // What was there was damaged; it is gone now.
+            Err(ImageError::Blob { source, .. }) if resumed && matches!(*source, ContentError::Digest { .. }) => {}
+            result => return result,
+        }
+    }
+}
+
+/// Adds to `writer` what it lacks.
+async fn receive(
+    session: &Arc<Session>,
+    wanted: &Wanted<'_>,
+    writer: BlobWriter,
+    unpacks: bool,
+) -> Result<(), ImageError> {
     let (digest, total) = (wanted.blob.digest, wanted.blob.size);
-    let mut blob = wanted.registry.blob(wanted.image, digest, total).await?;
+    let mut done = writer.written();
+    let mut blob = wanted.registry.blob_from(wanted.image, digest, total, done).await?;
     let (pieces, queue) = mpsc::channel(QUEUE);
     let (shared, image) = (Arc::clone(session), wanted.image.to_string());
     let target = unpacks.then_some(wanted.diff_id);
-    let worker = tokio::task::spawn_blocking(move || store_layer(shared.store(), &image, digest, total, target, queue));
-    let mut done = 0;
+    let worker =
+        tokio::task::spawn_blocking(move || store_layer(shared.store(), &image, digest, target, writer, queue));
     let mut reported = None::<Instant>;
     // A thread that has failed takes no more pieces, and says why when it is waited for.
     while let Some(piece) = blob.chunk().await? {
@@ -127,13 +152,14 @@ fn store_layer(
     store: &Inner,
     image: &str,
     digest: Digest,
-    size: u64,
     diff_id: Option<Digest>,
+    writer: BlobWriter,
     queue: Receiver<Piece>,
 ) -> Result<(), ImageError> {
     let blob_error = |source| ImageError::Blob { image: image.to_owned(), digest, source: Box::new(source) };
-    let writer = store.content.writer(Some(digest), Some(size)).map_err(blob_error)?;
-    let mut arriving = Arriving { queue, rest: Bytes::new(), writer, failure: None, ended: false };
+    let before = writer.reader().map_err(blob_error)?;
+    let mut arriving =
+        Arriving { before: Some(before), queue, rest: Bytes::new(), writer, failure: None, ended: false };
     let unpacked = match diff_id {
         Some(diff_id) => unpack(store, image, digest, diff_id, &mut arriving),
         None => Ok(()),
@@ -143,6 +169,9 @@ fn store_layer(
         && error.kind() != Kind::Corrupt
         && arriving.failure.is_none()
     {
+        if error.kind() == Kind::NoSpace {
+            arriving.writer.forget();
+        }
         return unpacked;
     }
     let arrived = arriving.finish().map_err(blob_error)?;
@@ -177,6 +206,8 @@ pub(crate) fn decompressed<R: Read>(mut blob: R) -> io::Result<impl Read> {
 
 /// The blob's bytes, in the order they come. Whoever reads them makes them stored as well.
 struct Arriving {
+    /// What an earlier pull has stored.
+    before: Option<io::Take<File>>,
     queue: Receiver<Piece>,
     rest: Bytes,
     writer: BlobWriter,
@@ -188,12 +219,22 @@ impl Arriving {
     /// Waits for bytes. `false` at the end.
     fn fill(&mut self) -> io::Result<bool> {
         while self.rest.is_empty() {
+            if let Some(before) = &mut self.before {
+                let mut piece = Vec::with_capacity(BEFORE);
+                before.by_ref().take(BEFORE as u64).read_to_end(&mut piece)?;
+                if piece.is_empty() {
+                    self.before = None;
+                }
+                self.rest = piece.into();
+                continue;
+            }
             if self.ended {
                 return Ok(false);
             }
             match self.queue.blocking_recv() {
                 Some(Piece::Bytes(bytes)) => {
                     if let Err(error) = self.writer.append(&bytes) {
+                        self.writer.forget();
                         let kind = if error.kind() == Kind::NoSpace {
                             io::ErrorKind::StorageFull
                         } else {
@@ -214,6 +255,8 @@ impl Arriving {
     /// Takes what nobody has read: bytes behind the end of the archive belong to the blob too. `None` when the bytes
     /// ended before their end was announced.
     fn finish(mut self) -> Result<Option<BlobWriter>, ContentError> {
+        // It is stored already.
+        self.before = None;
         while self.failure.is_none() {
             self.rest.clear();
             match self.fill() {

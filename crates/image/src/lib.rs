@@ -42,7 +42,7 @@ use content::ContentStore;
 use metadata::Store;
 use oci::image_spec::ImageConfiguration;
 use oci::{Digest, ImageRef};
-use registry_client::{Client, Credentials};
+use registry_client::{Client, Credentials, RateLimit};
 use snapshot::Snapshotter;
 use tokio::sync::Semaphore;
 
@@ -178,6 +178,11 @@ impl Images {
             self.ensure_embedded()?;
         }
         self.inner.find(name)
+    }
+
+    /// How many pulls `registry` still allows to whoever asks here, as it said last.
+    pub fn rate_limit(&self, registry: &str) -> Option<RateLimit> {
+        self.registry.rate_limit(registry)
     }
 
     /// Whether `registry` (a host and perhaps a port) answers, and accepts whom it is asked as.

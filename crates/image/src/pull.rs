@@ -25,11 +25,12 @@ const MAX_NESTING: usize = 3;
 
 impl Images {
     /// Pulls `name` from its registry: the build for this host, or for `platform`. What is here already is not fetched
-    /// again. Dropping the future ends the pull and removes what it brought.
+    /// again. Dropping the future ends the pull and removes what it brought, save the beginnings of large
+    /// blobs, with which a later pull goes on.
     ///
     /// # Errors
     /// The registry's; [`ImageError::Platform`] for an image that has no such build; content that is not what was
-    /// promised. After any of them everything is as it was before.
+    /// promised. After any of them everything is as it was before, save the same.
     pub async fn pull(
         &self,
         name: &ImageRef,

@@ -26,7 +26,7 @@ pub struct Blob {
     image: ImageRef,
     digest: Digest,
     size: u64,
-    /// Bytes handed out.
+    /// Bytes handed out, or not wanted.
     given: u64,
     /// Bytes still to be dropped because the server began again at the front.
     skip: u64,
@@ -48,9 +48,14 @@ impl Blob {
         image: ImageRef,
         digest: Digest,
         size: u64,
+        from: u64,
     ) -> Result<Blob, RegistryError> {
-        let mut blob = Blob { client, image, digest, size, given: 0, skip: 0, body: None, failures: 0, forgiven_at: 0 };
-        blob.connect().await?;
+        let mut blob =
+            Blob { client, image, digest, size, given: from, skip: 0, body: None, failures: 0, forgiven_at: from };
+        // Nobody needs to be asked for nothing.
+        if from < size {
+            blob.connect().await?;
+        }
         Ok(blob)
     }
 
@@ -84,7 +89,7 @@ impl Blob {
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, RegistryError> {
-        if self.body.is_none() {
+        if self.body.is_none() && self.given < self.size {
             self.connect().await?;
         }
         let path = self.path();

@@ -16,6 +16,7 @@ use crate::ask::Ask;
 use crate::blob::Blob;
 use crate::credentials::Credentials;
 use crate::error::RegistryError;
+use crate::limits::RateLimit;
 use crate::options::Options;
 use crate::stores::CredentialSource;
 use crate::transport::Transport;
@@ -88,6 +89,11 @@ impl Client {
         Err(self.refused(ask, registry, response).await)
     }
 
+    /// How many pulls `registry` still allows, as it said last; `None` when it said nothing of it.
+    pub fn rate_limit(&self, registry: &str) -> Option<RateLimit> {
+        self.transport.limits.get(registry)
+    }
+
     /// The manifest or index that `image` names: by its digest if it has one, else by its tag, else `latest`. Asked of
     /// mirrors first, where the options' configuration names some.
     ///
@@ -129,14 +135,28 @@ impl Client {
     /// # Errors
     /// It cannot be had, or the registry announces another size.
     pub async fn blob(&self, image: &ImageRef, digest: Digest, size: u64) -> Result<Blob, RegistryError> {
+        self.blob_from(image, digest, size, 0).await
+    }
+
+    /// The same from byte `from` on, which must not lie behind the end.
+    ///
+    /// # Errors
+    /// It cannot be had, or the registry announces another size.
+    pub async fn blob_from(
+        &self,
+        image: &ImageRef,
+        digest: Digest,
+        size: u64,
+        from: u64,
+    ) -> Result<Blob, RegistryError> {
         let places = self.transport.places(image)?;
         for mirror in places.mirrors {
-            match Blob::open(self.clone(), mirror.clone(), digest, size).await {
+            match Blob::open(self.clone(), mirror.clone(), digest, size, from).await {
                 Ok(found) => return Ok(found),
                 Err(error) => self.transport.pass_over(&mirror, &error),
             }
         }
-        Blob::open(self.clone(), places.own, digest, size).await
+        Blob::open(self.clone(), places.own, digest, size, from).await
     }
 
     pub(crate) fn transport(&self) -> &Transport {

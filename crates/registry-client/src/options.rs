@@ -18,7 +18,8 @@ pub struct Options {
     pub idle_timeout: Duration,
     /// How often a request is repeated after a 429, a 5xx or a broken connection. 3.
     pub retries: u32,
-    /// The pause before the first repetition; each further one is twice as long. 250 ms.
+    /// The pause before the first repetition; each further one is twice as long, and of each a
+    /// random half is left out. 250 ms.
     pub backoff: Duration,
     /// The longest `Retry-After` that is waited for; a registry that asks for more gets no further request. 30 s.
     pub max_retry_after: Duration,

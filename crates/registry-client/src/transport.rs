@@ -7,18 +7,20 @@ use std::time::{Duration, Instant};
 
 use http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, PROXY_AUTHORIZATION,
-    RANGE, RETRY_AFTER, USER_AGENT,
+    RANGE, USER_AGENT,
 };
 use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client as HttpClient, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use jiff::Timestamp;
 
 use crate::ask::{Ask, Outgoing, Payload};
 use crate::auth::Tokens;
 use crate::body::{Part, RequestBody};
 use crate::connector::{ConnectError, Connector};
 use crate::error::RegistryError;
+use crate::limits::{self, Limits};
 use crate::location;
 use crate::mirrors::Down;
 use crate::options::Options;
@@ -48,6 +50,7 @@ pub(crate) struct Transport {
     pub(crate) schemes: Schemes,
     pub(crate) tokens: Tokens,
     pub(crate) down: Arc<Down>,
+    pub(crate) limits: Limits,
 }
 
 impl Transport {
@@ -57,7 +60,14 @@ impl Transport {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        Transport { options, http, schemes: Schemes::default(), tokens: Tokens::default(), down: Arc::default() }
+        Transport {
+            options,
+            http,
+            schemes: Schemes::default(),
+            tokens: Tokens::default(),
+            down: Arc::default(),
+            limits: Limits::default(),
+        }
     }
 
     /// The same connections, for somebody else.
@@ -68,6 +78,8 @@ impl Transport {
             schemes: self.schemes.clone(),
             tokens: Tokens::default(),
             down: Arc::clone(&self.down),
+            // Limits are counted for each user.
+            limits: Limits::default(),
         }
     }
 
@@ -107,15 +119,10 @@ impl Transport {
                 return Err(error);
             }
             RegistryError::RateLimited { wait: Some(wait), .. } => wait,
-            _ => self.pause(failures),
+            _ => limits::pause(self.options.backoff, failures),
         };
         tokio::time::sleep(pause).await;
         Ok(())
-    }
-
-    /// The pause before the repetition that follows `failures` earlier ones.
-    fn pause(&self, failures: u32) -> Duration {
-        self.options.backoff.saturating_mul(1 << failures.min(8))
     }
 
     /// The error behind a status that may pass by itself.
@@ -123,10 +130,9 @@ impl Transport {
         let status = response.status();
         let registry = ask.registry.to_owned();
         if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
-            // The other form, a date, is as good as no advice: clocks differ.
-            let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+            let wait = limits::retry_after(response.headers(), Timestamp::now());
             if wait.is_some() || status == StatusCode::TOO_MANY_REQUESTS {
-                return Some(RegistryError::RateLimited { registry, wait: wait.map(Duration::from_secs) });
+                return Some(RegistryError::RateLimited { registry, wait });
             }
         }
         let error = RegistryError::Status { registry, path: ask.path.to_owned(), status, message: None };
@@ -153,6 +159,7 @@ impl Transport {
         {
             response = self.follow(ask, outgoing, &at, Some(authorization), progress).await?;
         }
+        self.limits.hear(ask.registry, response.headers());
         match self.refusal(ask, &response) {
             None => Ok(response),
             Some(refusal) => Err(refusal),

@@ -10,6 +10,7 @@ use axum::response::Response;
 use engine::Engine;
 use futures_util::stream;
 use oci::ImageRef;
+use registry_client::RateLimit;
 
 use super::auth::RegistryAuth;
 use super::progress::{self, Kinds, answer};
@@ -54,9 +55,22 @@ async fn pull(
     };
     progress::stream("a pull", Kinds::Pull, move |lines| async move {
         images.pull(&name, platform, &lines).await?;
-        Ok(vec![progress::status(format!("Status: Image is up to date for {}", name.canonical()))])
+        let limit = images.rate_limit(name.registry()).filter(RateLimit::is_nearly_used_up);
+        let few = limit.map(|limit| progress::status(few_left(name.registry(), limit)));
+        let last = progress::status(format!("Status: Image is up to date for {}", name.canonical()));
+        Ok(few.into_iter().chain([last]).collect())
     })
     .await
+}
+
+/// That the registry will soon say no.
+fn few_left(registry: &str, limit: RateLimit) -> String {
+    let window = limit.window.map(|window| format!(" in {}", api_types::human_duration(window.as_secs())));
+    let RateLimit { limit, remaining, .. } = limit;
+    format!(
+        "{registry} allows {remaining} more pulls, of {limit}{}: a login may allow more",
+        window.unwrap_or_default()
+    )
 }
 
 async fn import(engine: Arc<Engine>, parameters: &Parameters, body: HttpBody) -> Result<Response, ApiError> {
@@ -83,5 +97,12 @@ mod tests {
         assert_eq!(reference("x", Some(&digest)).unwrap().digest().unwrap().to_string(), digest);
         assert_eq!(reference("x:2", None).unwrap().tag(), Some("2"));
         assert!(reference("X Y", None).is_err());
+    }
+
+    #[test]
+    fn a_limit_is_told_in_words() {
+        let limit = RateLimit { limit: 100, remaining: 3, window: Some(Duration::from_secs(21600)) };
+        let text = few_left("docker.io", limit);
+        assert_eq!(text, "docker.io allows 3 more pulls, of 100 in 6 hours: a login may allow more");
     }
 }

@@ -173,6 +173,32 @@ async fn passing_failures_are_tried_again_and_lasting_ones_are_not() {
 }
 
 #[tokio::test]
+async fn a_date_to_wait_for_is_understood_and_a_limit_is_remembered() {
+    let registry = Registry::start(|request| match (request.path.as_str(), request.nth) {
+        ("/v2/", _) => Reply::status(200),
+        (path, 1) if path.ends_with("/soon") => {
+            Reply::status(429).header("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT")
+        }
+        (path, _) if path.ends_with("/late") => {
+            Reply::status(503).header("retry-after", "Fri, 31 Dec 2199 23:59:59 GMT")
+        }
+        _ => manifest_reply().header("ratelimit-limit", "100;w=21600").header("ratelimit-remaining", "7;w=21600"),
+    })
+    .await;
+    let (client, started) = (client(), Instant::now());
+    assert_eq!(client.rate_limit(registry.authority()), None);
+    client.manifest(&registry.image("a:soon")).await.unwrap();
+    let limit = client.rate_limit(registry.authority()).unwrap();
+    assert_eq!((limit.limit, limit.remaining, limit.is_nearly_used_up()), (100, 7, true));
+    let error = client.manifest(&registry.image("a:late")).await.unwrap_err();
+    assert!(
+        matches!(error, RegistryError::RateLimited { wait: Some(wait), .. } if wait.as_secs() > 1 << 30),
+        "{error}"
+    );
+    assert!(started.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
 async fn a_registry_that_falls_silent_is_given_up() {
     let registry = Registry::start(|request| match request.path.contains("/blobs/") {
         true => Reply::ok(content(1000)).stalls_after(10),
