@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use errors::Report;
 use futures_util::{StreamExt, stream};
-use image::{Event, Progress, Status};
+use image::{Event, Import, Progress, Status};
 use oci::{Digest, ImageRef};
 use tokio::sync::mpsc;
 
@@ -160,14 +160,14 @@ impl Lines {
 }
 
 async fn import(engine: Arc<Engine>, parameters: &Parameters, body: HttpBody) -> Result<Response, ApiError> {
-    if parameters.get("message").is_some() {
-        return Err(ApiError::Unsupported("message".into()));
-    }
-    let repository = parameters.get("repo").ok_or_else(|| ApiError::invalid("repo", "an image needs a name"))?;
-    let name = reference(repository, parameters.get("tag"))?;
-    let changes: Vec<String> = parameters.all("changes").map(str::to_owned).collect();
+    let import = Import {
+        name: parameters.get("repo").map(|name| reference(name, parameters.get("tag"))).transpose()?,
+        changes: parameters.all("changes").map(str::to_owned).collect(),
+        comment: parameters.get("message").map(str::to_owned),
+        platform: super::archives::platform(parameters)?,
+    };
     let images = engine.images().clone();
-    let imported = upload::receive(body, "an import", move |archive| images.import(archive, &name, &changes)).await;
+    let imported = upload::receive(body, "an import", move |archive| images.import_as(archive, &import)).await;
     let line = ProgressLine { status: Some(imported?.id.to_string()), ..ProgressLine::default() };
     Ok(answer(stream::iter([line])))
 }
