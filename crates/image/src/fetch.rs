@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::{Buf as _, Bytes};
 use content::{BlobWriter, ContentError};
 use errors::{Classify as _, Kind};
-use oci::{Digest, ImageRef};
+use oci::{Digest, Hasher, ImageRef};
+use snapshot::SnapshotError;
 use tokio::sync::mpsc::{self, Receiver};
 
 use crate::Inner;
@@ -21,6 +22,8 @@ use crate::references::Session;
 
 /// Pieces of the network's size (some hundred kilobytes at most) between task and thread.
 const QUEUE: usize = 8;
+/// Bytes hashed at once.
+const BUFFER: usize = 128 << 10;
 /// The shortest time between two reports of one layer's progress.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
@@ -77,7 +80,7 @@ pub(crate) async fn layer(session: &Arc<Session>, wanted: &Wanted<'_>) -> Result
     Ok(())
 }
 
-/// Unpacks a blob that is in the content store.
+/// Unpacks a blob that is in the content store, and whose diff ID is known to be right.
 pub(crate) fn unpack_stored(store: &Inner, image: &str, digest: Digest, diff_id: Digest) -> Result<(), ImageError> {
     let file = store.content.open_blob(&digest)?;
     if store.layers.contains(&diff_id) {
@@ -86,13 +89,24 @@ pub(crate) fn unpack_stored(store: &Inner, image: &str, digest: Digest, diff_id:
     unpack(store, image, digest, diff_id, file)
 }
 
+/// Unpacks a blob that is in the content store, and of which somebody claims that `diff_id` is its diff ID. It is verified
+/// although there may be such a layer already, of another blob.
+pub(crate) fn unpack_claimed(store: &Inner, image: &str, digest: Digest, diff_id: Digest) -> Result<(), ImageError> {
+    // An uncompressed layer was verified when it was stored.
+    if digest == diff_id {
+        return unpack_stored(store, image, digest, diff_id);
+    }
+    unpack(store, image, digest, diff_id, store.content.open_blob(&digest)?)
+}
+
 async fn download(session: &Arc<Session>, wanted: &Wanted<'_>, unpacks: bool) -> Result<(), ImageError> {
     let (digest, total) = (wanted.blob.digest, wanted.blob.size);
     let mut blob = session.store().registry.blob(wanted.image, digest, total).await?;
     let (pieces, queue) = mpsc::channel(QUEUE);
     let (shared, image) = (Arc::clone(session), wanted.image.to_string());
-    let target = unpacks.then_some(wanted.diff_id);
-    let worker = tokio::task::spawn_blocking(move || store_layer(shared.store(), &image, digest, total, target, queue));
+    let diff_id = wanted.diff_id;
+    let worker =
+        tokio::task::spawn_blocking(move || store_layer(shared.store(), &image, digest, total, diff_id, queue));
     let mut done = 0;
     let mut reported = None::<Instant>;
     // A thread that has failed takes no more pieces, and says why when it is waited for.
@@ -126,16 +140,13 @@ fn store_layer(
     image: &str,
     digest: Digest,
     size: u64,
-    diff_id: Option<Digest>,
+    diff_id: Digest,
     queue: Receiver<Piece>,
 ) -> Result<(), ImageError> {
     let blob_error = |source| ImageError::Blob { image: image.to_owned(), digest, source: Box::new(source) };
     let writer = store.content.writer(Some(digest), Some(size)).map_err(blob_error)?;
     let mut arriving = Arriving { queue, rest: Bytes::new(), writer, failure: None, ended: false };
-    let unpacked = match diff_id {
-        Some(diff_id) => unpack(store, image, digest, diff_id, &mut arriving),
-        None => Ok(()),
-    };
+    let unpacked = unpack(store, image, digest, diff_id, &mut arriving);
     // What a wrong blob made the decoders say is of no use: the digest tells more. A full disk is no such error.
     if let Err(error) = &unpacked
         && error.kind() != Kind::Corrupt
@@ -154,15 +165,43 @@ fn store_layer(
     }
 }
 
-/// Decompresses `blob`, whatever it is compressed with, and unpacks it as the layer `diff_id`.
+/// Decompresses `blob`, whatever it is compressed with, and unpacks it as the layer `diff_id`; where that is here already,
+/// only compares its digest.
 fn unpack(store: &Inner, image: &str, digest: Digest, diff_id: Digest, blob: impl Read) -> Result<(), ImageError> {
     let unreadable = |source| ImageError::Decompress { image: image.to_owned(), layer: digest, source };
-    let mut tar = decompressed(blob).map_err(unreadable)?;
-    store.layers.unpack(&diff_id, &mut tar).map(|_| ()).map_err(|source| ImageError::Layer {
-        image: image.to_owned(),
-        layer: digest,
-        source: Box::new(source),
-    })
+    let failed = |source| ImageError::Layer { image: image.to_owned(), layer: digest, source: Box::new(source) };
+    let mut tar = Noticed { inner: decompressed(blob).map_err(unreadable)?, read: false };
+    store.layers.unpack(&diff_id, &mut tar).map_err(failed)?;
+    if tar.read {
+        // It was unpacked, and verified on the way.
+        return Ok(());
+    }
+    let (mut hasher, mut buffer) = (Hasher::new(), vec![0; BUFFER]);
+    loop {
+        match tar.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(error)),
+        }
+    }
+    match hasher.finish() {
+        found if found == diff_id => Ok(()),
+        found => Err(failed(SnapshotError::Digest { expected: diff_id, found })),
+    }
+}
+
+/// A reader that knows whether anything was asked of it.
+struct Noticed<R> {
+    inner: R,
+    read: bool,
+}
+
+impl<R: Read> Read for Noticed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read = true;
+        self.inner.read(buffer)
+    }
 }
 
 /// The content of `blob`, decompressed by what its first bytes say.
