@@ -97,6 +97,21 @@ fn a_container_is_exported_whole_running_or_not() {
 }
 
 #[test]
+fn an_import_may_be_nameless_for_another_platform_and_say_why() {
+    let daemon = Daemon::builder().start();
+    let archive = daemon.path().join("root.tar");
+    std::fs::write(&archive, testkit::fixtures::busybox::bytes()).unwrap();
+    let archive = archive.to_string_lossy();
+    let id = daemon.ok(&["import", "-m", "a word", "--platform", "linux/arm/v7", &archive]);
+    let image = daemon.inspect(&id);
+    assert_eq!((&image["RepoTags"], &image["Comment"]), (&json!([]), &json!("a word")));
+    assert_eq!((&image["Architecture"], &image["Variant"]), (&json!("arm"), &json!("v7")));
+    assert_eq!(daemon.ok(&["images", "-q", "--no-trunc", "-f", "dangling=true"]), id);
+    daemon.fails(&["import", "--platform", "nonsense", &archive], 1).saying("nonsense");
+    daemon.ok(&["rmi", &id]);
+}
+
+#[test]
 fn a_containers_changes_become_a_layer() {
     let daemon = daemon();
     let commit = [

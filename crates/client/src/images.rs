@@ -93,19 +93,19 @@ impl Client {
         self.json(Method::POST, "/auth", body).await
     }
 
-    /// Make an image of a root file system's tar (plain, gzip or zstd); `changes` are Dockerfile instructions.
+    /// Make an image of a root file system's tar (plain, gzip or zstd).
     ///
     /// # Errors
     /// The daemon cannot be reached, or refuses; the archive is truncated, hostile, or cannot be read.
     pub async fn import(
         &self,
         archive: impl Read + Send + 'static,
-        name: &str,
-        changes: &[String],
+        import: &Import,
         progress: impl FnMut(ProgressLine),
     ) -> Result<(), ClientError> {
-        let mut path = Path::new("/images/create").with("fromSrc", "-").with("repo", name);
-        for change in changes {
+        let mut path = Path::new("/images/create").with("fromSrc", "-").with_some("repo", import.name.as_ref());
+        path = path.with_some("message", import.message.as_ref()).with_some("platform", import.platform.as_ref());
+        for change in &import.changes {
             path = path.with("changes", change);
         }
         let path = path.into_string();
@@ -206,6 +206,19 @@ impl Client {
         let path = path.with_flag("noprune", noprune).into_string();
         self.json(Method::DELETE, &path, RequestBody::Empty).await
     }
+}
+
+/// What an imported image shall be.
+#[derive(Debug, Clone, Default)]
+pub struct Import {
+    /// Its name, with or without a tag.
+    pub name: Option<String>,
+    /// Instructions of the Dockerfile language.
+    pub changes: Vec<String>,
+    /// What there is to say about it.
+    pub message: Option<String>,
+    /// What it is made for, `OS/ARCHITECTURE`; the daemon's host where nothing is said.
+    pub platform: Option<String>,
 }
 
 /// One filter of a listing: its name and the value it must have.

@@ -22,7 +22,7 @@ mod url;
 pub use containers::{CommitOptions, ListOptions, LogOptions, RunAnswer, WaitCondition};
 pub use endpoint::{DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, Endpoint, socket_of};
 pub use error::ClientError;
-pub use images::Filter;
+pub use images::{Filter, Import};
 pub use logs::{LogStream, Output};
 pub use session::{Event, Exit, Session, SessionReader, SessionWriter, Started};
 pub use transport::Client;

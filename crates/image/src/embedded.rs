@@ -21,6 +21,7 @@ use crate::document::Descriptor;
 use crate::error::ImageError;
 use crate::fetch;
 use crate::import::{self, BuiltLayer, Making};
+use crate::platform::Platform;
 use crate::records::{ImageRecord, NameRecord};
 use crate::references::Session;
 use crate::{Images, records};
@@ -129,7 +130,8 @@ impl Images {
         fetch::unpack_stored(store, EMBEDDED_NAME, digest, digest)?;
         let media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();
         let layer = BuiltLayer { blob: Descriptor { media_type, digest, size, platform: None }, diff_id: digest };
-        let making = Making { run: run_config(), created: CREATED.to_owned(), comment: "embedded", embedded: true };
+        let (run, created, platform) = (run_config(), CREATED.to_owned(), Platform::host());
+        let making = Making { run, created, comment: "embedded", platform: &platform, embedded: true };
         let record = import::assemble(&session, EMBEDDED_NAME, layer, making)?;
         store.put_image(&record, name, None)?;
         store.metadata.write(Durability::Synced, |tx| {

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use bytes::{Buf as _, Bytes};
 use content::{BlobWriter, ContentError};
 use errors::{Classify as _, Kind};
-use oci::{Digest, ImageRef};
+use oci::{Digest, Hasher, ImageRef};
 use registry_client::Client;
+use snapshot::SnapshotError;
 use tokio::sync::mpsc::{self, Receiver};
 
 use crate::Inner;
@@ -25,6 +26,8 @@ use crate::references::Session;
 const QUEUE: usize = 8;
 /// How much of what an earlier pull has stored is read at once, in bytes.
 const BEFORE: usize = 256 << 10;
+/// Bytes hashed at once.
+const BUFFER: usize = 128 << 10;
 /// The shortest time between two reports of one layer's progress.
 const REPORT_EVERY: Duration = Duration::from_millis(100);
 
@@ -82,13 +85,23 @@ pub(crate) async fn layer(session: &Arc<Session>, wanted: &Wanted<'_>) -> Result
     Ok(())
 }
 
-/// Unpacks a blob that is in the content store.
+/// Unpacks a blob that is in the content store, and whose diff ID is known to be right.
 pub(crate) fn unpack_stored(store: &Inner, image: &str, digest: Digest, diff_id: Digest) -> Result<(), ImageError> {
     let file = store.content.open_blob(&digest)?;
     if store.layers.contains(&diff_id) {
         return Ok(());
     }
     unpack(store, image, digest, diff_id, file)
+}
+
+/// Unpacks a blob that is in the content store, and of which somebody claims that `diff_id` is its diff ID. It is verified
+/// although there may be such a layer already, of another blob.
+pub(crate) fn unpack_claimed(store: &Inner, image: &str, digest: Digest, diff_id: Digest) -> Result<(), ImageError> {
+    // An uncompressed layer was verified when it was stored.
+    if digest == diff_id {
+        return unpack_stored(store, image, digest, diff_id);
+    }
+    unpack(store, image, digest, diff_id, store.content.open_blob(&digest)?)
 }
 
 /// Fetches a blob, from where an earlier pull was interrupted.
@@ -118,9 +131,9 @@ async fn receive(
     let mut blob = wanted.registry.blob_from(wanted.image, digest, total, done).await?;
     let (pieces, queue) = mpsc::channel(QUEUE);
     let (shared, image) = (Arc::clone(session), wanted.image.to_string());
-    let target = unpacks.then_some(wanted.diff_id);
+    let diff_id = wanted.diff_id;
     let worker =
-        tokio::task::spawn_blocking(move || store_layer(shared.store(), &image, digest, target, writer, queue));
+        tokio::task::spawn_blocking(move || store_layer(shared.store(), &image, digest, diff_id, writer, queue));
     let mut reported = None::<Instant>;
     // A thread that has failed takes no more pieces, and says why when it is waited for.
     while let Some(piece) = blob.chunk().await? {
@@ -152,7 +165,7 @@ fn store_layer(
     store: &Inner,
     image: &str,
     digest: Digest,
-    diff_id: Option<Digest>,
+    diff_id: Digest,
     writer: BlobWriter,
     queue: Receiver<Piece>,
 ) -> Result<(), ImageError> {
@@ -160,10 +173,7 @@ fn store_layer(
     let before = writer.reader().map_err(blob_error)?;
     let mut arriving =
         Arriving { before: Some(before), queue, rest: Bytes::new(), writer, failure: None, ended: false };
-    let unpacked = match diff_id {
-        Some(diff_id) => unpack(store, image, digest, diff_id, &mut arriving),
-        None => Ok(()),
-    };
+    let unpacked = unpack(store, image, digest, diff_id, &mut arriving);
     // What a wrong blob made the decoders say is of no use: the digest tells more. A full disk is no such error.
     if let Err(error) = &unpacked
         && error.kind() != Kind::Corrupt
@@ -185,15 +195,43 @@ fn store_layer(
     }
 }
 
-/// Decompresses `blob`, whatever it is compressed with, and unpacks it as the layer `diff_id`.
+/// Decompresses `blob`, whatever it is compressed with, and unpacks it as the layer `diff_id`; where that is here already,
+/// only compares its digest.
 fn unpack(store: &Inner, image: &str, digest: Digest, diff_id: Digest, blob: impl Read) -> Result<(), ImageError> {
     let unreadable = |source| ImageError::Decompress { image: image.to_owned(), layer: digest, source };
-    let mut tar = decompressed(blob).map_err(unreadable)?;
-    store.layers.unpack(&diff_id, &mut tar).map(|_| ()).map_err(|source| ImageError::Layer {
-        image: image.to_owned(),
-        layer: digest,
-        source: Box::new(source),
-    })
+    let failed = |source| ImageError::Layer { image: image.to_owned(), layer: digest, source: Box::new(source) };
+    let mut tar = Noticed { inner: decompressed(blob).map_err(unreadable)?, read: false };
+    store.layers.unpack(&diff_id, &mut tar).map_err(failed)?;
+    if tar.read {
+        // It was unpacked, and verified on the way.
+        return Ok(());
+    }
+    let (mut hasher, mut buffer) = (Hasher::new(), vec![0; BUFFER]);
+    loop {
+        match tar.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => hasher.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(error)),
+        }
+    }
+    match hasher.finish() {
+        found if found == diff_id => Ok(()),
+        found => Err(failed(SnapshotError::Digest { expected: diff_id, found })),
+    }
+}
+
+/// A reader that knows whether anything was asked of it.
+struct Noticed<R> {
+    inner: R,
+    read: bool,
+}
+
+impl<R: Read> Read for Noticed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.read = true;
+        self.inner.read(buffer)
+    }
 }
 
 /// The content of `blob`, decompressed by what its first bytes say.

@@ -23,12 +23,26 @@ pub(crate) struct BuiltLayer {
     pub(crate) diff_id: Digest,
 }
 
+/// What an imported image shall be, besides its root file system.
+#[derive(Debug, Clone, Default)]
+pub struct Import {
+    /// Its name, if it gets one.
+    pub name: Option<ImageRef>,
+    /// Instructions such as `CMD ["/bin/sh"]`, applied to an otherwise empty configuration.
+    pub changes: Vec<String>,
+    /// What there is to say about it; `imported` where nothing is said.
+    pub comment: Option<String>,
+    /// What it is made for; this host where nothing is said.
+    pub platform: Option<Platform>,
+}
+
 /// What a configuration made here says besides its layer.
 pub(crate) struct Making<'a> {
     pub(crate) run: RunConfig,
     /// RFC 3339.
     pub(crate) created: String,
     pub(crate) comment: &'a str,
+    pub(crate) platform: &'a Platform,
     pub(crate) embedded: bool,
 }
 
@@ -36,6 +50,8 @@ pub(crate) struct Making<'a> {
 struct ConfigDocument<'a> {
     created: &'a str,
     architecture: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variant: Option<&'a str>,
     os: &'a str,
     config: &'a RunConfig,
     rootfs: RootFs<'a>,
@@ -57,16 +73,26 @@ impl Images {
     /// [`ImageError::Change`]; [`ImageError::Input`]; [`ImageError::Archive`] for an archive that is none, is cut off
     /// or is hostile. Nothing is kept then.
     pub fn import(&self, reader: impl Read, name: &ImageRef, changes: &[String]) -> Result<Image, ImageError> {
-        let name = records::tagged(name)?;
-        let run = changes::apply(changes)?;
+        self.import_as(reader, &Import { name: Some(name.clone()), changes: changes.to_vec(), ..Import::default() })
+    }
+
+    /// The same, with all that can be said about the image.
+    ///
+    /// # Errors
+    /// As those of [`Images::import`].
+    pub fn import_as(&self, reader: impl Read, import: &Import) -> Result<Image, ImageError> {
+        let name = import.name.as_ref().map(records::tagged).transpose()?;
+        let run = changes::apply(&import.changes)?;
         let (session, _) = Session::begin(&self.inner);
-        let label = name.to_string();
+        let label = name.as_ref().map_or_else(|| "the archive".to_owned(), ImageRef::to_string);
         let layer = store_archive(&session, reader)?;
         fetch::unpack_stored(session.store(), &label, layer.blob.digest, layer.diff_id)?;
         let created = jiff::Timestamp::now().to_string();
-        let making = Making { run, created, comment: "imported", embedded: false };
+        let comment = import.comment.as_deref().unwrap_or("imported");
+        let platform = import.platform.clone().unwrap_or_else(Platform::host);
+        let making = Making { run, created, comment, platform: &platform, embedded: false };
         let record = assemble(&session, &label, layer, making)?;
-        session.store().put_image(&record, &name, None)?;
+        session.store().put_loaded(&record, &name.into_iter().collect())?;
         session.store().image(record.manifest)
     }
 }
@@ -110,12 +136,12 @@ pub(crate) fn assemble(
     making: Making<'_>,
 ) -> Result<ImageRecord, ImageError> {
     let store = session.store();
-    let host = Platform::host();
     let document = |document| move |source| ImageError::Document { image: label.to_owned(), document, source };
     let config = serde_json::to_vec(&ConfigDocument {
         created: &making.created,
-        architecture: &host.architecture,
-        os: &host.os,
+        architecture: &making.platform.architecture,
+        variant: making.platform.variant.as_deref(),
+        os: &making.platform.os,
         config: &making.run,
         rootfs: RootFs { r#type: "layers", diff_ids: [layer.diff_id] },
         history: [BTreeMap::from([("created", making.created.as_str()), ("comment", making.comment)])],

@@ -55,6 +55,7 @@ pub use embedded::EMBEDDED_NAME;
 pub use error::{ImageError, WrongPlatform};
 pub use filter::Filters;
 pub use history::Instruction;
+pub use import::Import;
 pub use load::{LoadError, Loaded};
 pub use platform::Platform;
 pub use progress::{Event, Progress, Quiet, Status};

@@ -62,8 +62,11 @@ impl Images {
         if found.is_empty() {
             return Err(LoadError::NoImage.into());
         }
-        let records = found.values().map(|image| unpack(&session, image, platform)).collect::<Result<Vec<_>, _>>()?;
         let store = session.store();
+        let known = store.view()?.images.into_values().flat_map(|record| record.layers);
+        let known: Known = known.map(|layer| (layer.blob, layer.diff_id)).collect();
+        let unpacked = found.values().map(|image| unpack(&session, &known, image, platform));
+        let records = unpacked.collect::<Result<Vec<_>, _>>()?;
         for (record, image) in records.iter().zip(found.values()) {
             store.put_loaded(record, &image.names)?;
         }
@@ -77,8 +80,16 @@ impl Images {
 /// The images of an archive, by their manifests' digests.
 type Archived = BTreeMap<Digest, Found>;
 
+/// Blobs whose diff IDs were verified before.
+type Known = BTreeSet<(Digest, Digest)>;
+
 /// Checks an image's documents, unpacks its layers, and makes its record.
-fn unpack(session: &Session, image: &Found, platform: Option<&Platform>) -> Result<ImageRecord, ImageError> {
+fn unpack(
+    session: &Session,
+    known: &Known,
+    image: &Found,
+    platform: Option<&Platform>,
+) -> Result<ImageRecord, ImageError> {
     let store = session.store();
     let label = image.names.first().map_or_else(|| image.manifest.to_string(), ImageRef::to_string);
     let text = blob(session, image.manifest, MAX_CONFIG)?;
@@ -103,7 +114,11 @@ fn unpack(session: &Session, image: &Found, platform: Option<&Platform>) -> Resu
             Ok(_) => return Err(document::inconsistent(&label, "a layer has another size than its manifest says")),
             Err(_) => return Err(LoadError::Missing { what: "layer", name: layer.digest.to_string() }.into()),
         }
-        fetch::unpack_stored(store, &label, layer.digest, *diff_id)?;
+        if known.contains(&(layer.digest, *diff_id)) {
+            fetch::unpack_stored(store, &label, layer.digest, *diff_id)?;
+        } else {
+            fetch::unpack_claimed(store, &label, layer.digest, *diff_id)?;
+        }
         layers.push(store.layer_record(layer.digest, *diff_id)?);
     }
     Ok(ImageRecord {

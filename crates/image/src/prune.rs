@@ -23,8 +23,8 @@ pub struct Pruned {
 }
 
 impl Images {
-    /// Removes the images that `filters` let through and no container needs: those without a name, or with
-    /// `filters.dangling` set to false, those with names, too. `in_use` says which container needs the image with an id.
+    /// Removes the images that `filters` let through (`before` and `since` are not looked at) and no container needs:
+    /// those without a name, or with `filters.dangling` set to false, those with names, too. `in_use` says which container needs the image with an id.
     ///
     /// # Errors
     /// The metadata cannot be read or written; something cannot be removed, then what was removed before stays removed.
@@ -36,7 +36,8 @@ impl Images {
         let inner = &self.inner;
         let pins = inner.references.lock();
         let only_nameless = filters.dangling != Some(false);
-        let filters = Filters { dangling: only_nameless.then_some(true), ..filters.clone() };
+        // To look up an image by name may make the embedded one, which needs the lock that is held here.
+        let filters = Filters { dangling: only_nameless.then_some(true), before: None, since: None, ..filters.clone() };
         let gone: Vec<Image> = self.select(&filters)?.into_iter().filter(|image| in_use(&image.id).is_none()).collect();
         if gone.is_empty() {
             return Ok(Pruned::default());

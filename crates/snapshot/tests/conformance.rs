@@ -33,6 +33,7 @@ fn conforms(store: &dyn Snapshotter) {
     odd_stacks_can_be_mounted(store);
     what_a_container_wrote_is_kept_until_it_is_removed(store);
     the_root_directory_is_the_top_layers(store);
+    changes_and_sizes_are_told(store);
     for (diff_id, _) in store.layers().unwrap() {
         assert!(store.remove_layer(&diff_id).unwrap());
     }
@@ -211,6 +212,25 @@ fn what_a_container_wrote_is_kept_until_it_is_removed(store: &dyn Snapshotter) {
     mounted(store, container.path(), &[layer], MountOptions::default(), |root| {
         assert_eq!(support::names(root), ["etc"], "begun anew");
     });
+}
+
+fn changes_and_sizes_are_told(store: &dyn Snapshotter) {
+    use std::os::fd::AsRawFd as _;
+    let content = vec![7; 300_000];
+    let layer = unpack(store, &Layer::new().file("etc/large", &content).finish());
+    let taken = store.disk_usage(&layer).unwrap();
+    assert!((300_000..400_000).contains(&taken), "{taken}");
+    let absent = Digest::of("no such layer");
+    assert_eq!(store.disk_usage(&absent).unwrap_err().kind(), Kind::NotFound);
+    let container = tempfile::tempdir().unwrap();
+    assert!(store.changes(container.path()).unwrap().is_none(), "nothing was mounted yet");
+    mounted(store, container.path(), &[layer], MountOptions::default(), |root| {
+        std::fs::write(root.join("new"), b"n").unwrap();
+    });
+    let changes = store.changes(container.path()).unwrap().unwrap();
+    assert_eq!(support::names(Path::new(&format!("/proc/self/fd/{}", changes.as_raw_fd()))), ["new"]);
+    store.remove_container(container.path()).unwrap();
+    assert!(store.changes(container.path()).unwrap().is_none());
 }
 
 fn the_root_directory_is_the_top_layers(store: &dyn Snapshotter) {

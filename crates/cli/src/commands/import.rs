@@ -16,10 +16,16 @@ pub(crate) struct Args {
     /// Apply a Dockerfile instruction to the image: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, WORKDIR, …
     #[arg(short, long, value_name = "INSTRUCTION")]
     change: Vec<String>,
+    /// What there is to say about it
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+    /// What it is made for, as in linux/arm64; this host without it
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
     /// The archive; - for stdin
     file: String,
     /// The image's name: NAME[:TAG]
-    name: String,
+    name: Option<String>,
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
@@ -31,10 +37,12 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         }
         path => Box::new(open(path)?),
     };
+    let import =
+        client::Import { name: args.name, changes: args.change, message: args.message, platform: args.platform };
     let mut id = None;
     context
         .client
-        .import(archive, &args.name, &args.change, |line| {
+        .import(archive, &import, |line| {
             // The last line is the image's id.
             if let Some(earlier) = std::mem::replace(&mut id, line.status) {
                 printer::note(&earlier);

@@ -95,7 +95,7 @@ fn told(loaded: &Loaded) -> Vec<ProgressLine> {
 }
 
 /// The platform that is asked for: JSON, as newer clients write it, or `OS/ARCHITECTURE[/VARIANT]`.
-fn platform(parameters: &Parameters) -> Result<Option<Platform>, ApiError> {
+pub(super) fn platform(parameters: &Parameters) -> Result<Option<Platform>, ApiError> {
     let Some(text) = parameters.get("platform") else { return Ok(None) };
     if !text.starts_with('{') {
         return Ok(Some(text.parse()?));

@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use engine::Engine;
 use futures_util::stream;
+use image::Import;
 use oci::ImageRef;
 use registry_client::RateLimit;
 
@@ -74,14 +75,14 @@ fn few_left(registry: &str, limit: RateLimit) -> String {
 }
 
 async fn import(engine: Arc<Engine>, parameters: &Parameters, body: HttpBody) -> Result<Response, ApiError> {
-    if parameters.get("message").is_some() {
-        return Err(ApiError::Unsupported("message".into()));
-    }
-    let repository = parameters.get("repo").ok_or_else(|| ApiError::invalid("repo", "an image needs a name"))?;
-    let name = reference(repository, parameters.get("tag"))?;
-    let changes: Vec<String> = parameters.all("changes").map(str::to_owned).collect();
+    let import = Import {
+        name: parameters.get("repo").map(|name| reference(name, parameters.get("tag"))).transpose()?,
+        changes: parameters.all("changes").map(str::to_owned).collect(),
+        comment: parameters.get("message").map(str::to_owned),
+        platform: super::archives::platform(parameters)?,
+    };
     let images = engine.images().clone();
-    let imported = upload::receive(body, "an import", move |archive| images.import(archive, &name, &changes)).await;
+    let imported = upload::receive(body, "an import", move |archive| images.import_as(archive, &import)).await;
     let line = ProgressLine { status: Some(imported?.id.to_string()), ..ProgressLine::default() };
     Ok(answer(stream::iter([line])))
 }
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_limit_is_told_in_words() {
-        let limit = RateLimit { limit: 100, remaining: 3, window: Some(Duration::from_secs(21600)) };
+        let limit = RateLimit { limit: 100, remaining: 3, window: Some(std::time::Duration::from_secs(21600)) };
         let text = few_left("docker.io", limit);
         assert_eq!(text, "docker.io allows 3 more pulls, of 100 in 6 hours: a login may allow more");
     }

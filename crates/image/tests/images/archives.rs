@@ -294,6 +294,27 @@ fn a_refused_archive_takes_nothing_along_that_was_here() {
 }
 
 #[test]
+fn a_layer_that_is_here_does_not_vouch_for_another_blob() {
+    let layer = tar(&[("file", "x")]);
+    let config = config(std::slice::from_ref(&layer));
+    let manifest = json!([item("c.json", &["a:1"], &["l.tar"])]).to_string();
+    let archive = |blob: &[u8]| {
+        Archive::new().file("c.json", &config).file("l.tar", blob).file("manifest.json", &manifest).finish()
+    };
+    let host = Host::new();
+    load(&host, &archive(&layer)).unwrap();
+    let before = (host.blobs(), host.images.list().unwrap());
+    let other = tar(&[("file", "another")]);
+    for blob in [other.clone(), gzip(&other), zstd(&other), b"no archive".to_vec()] {
+        let error = load(&host, &archive(&blob)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+        assert_eq!((host.blobs(), host.images.list().unwrap()), before);
+    }
+    load(&host, &archive(&gzip(&layer))).unwrap();
+    assert_eq!(host.layers().len(), 1, "the same layer, packed otherwise");
+}
+
+#[test]
 fn a_blob_that_changed_on_disk_is_not_saved() {
     use std::os::unix::fs::PermissionsExt as _;
     let host = Host::new();
