@@ -297,6 +297,7 @@ impl Engine {
             error: Some(errors::chain(error)),
         };
         container.update(|record| record.state = State::Exited(exited));
+        self.layers.unmounted(&container.dir);
         if container.with_record(|record| record.spec.auto_remove) {
             self.forget(container, None);
             return;

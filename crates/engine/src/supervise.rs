@@ -100,6 +100,10 @@ impl Engine {
         self.in_background("settle an exit", move || {
             engine.await_shim_opt(shim.as_ref());
             let _turn = container.lifecycle.blocking_lock();
+            // Unless it was started again meanwhile.
+            if container.with_record(|record| record.state.running().is_none()) {
+                engine.layers.unmounted(&container.dir);
+            }
             // The shim's directory holds the only durable word of the exit until the record is synced.
             if let Err(error) = engine.write_record(&container, Durability::Synced) {
                 tracing::error!(container = %container.id, error = errors::chain(&error), "cannot record an exit");
