@@ -108,7 +108,7 @@ fn mounts() -> usize {
 }
 
 #[test]
-fn a_containers_layers_are_mounted_as_long_as_it_is() {
+fn a_layer_is_mounted_as_long_as_a_container_runs_on_it() {
     let _machine = machine();
     let daemon = daemon("tar-index");
     daemon.import_busybox();
@@ -116,12 +116,18 @@ fn a_containers_layers_are_mounted_as_long_as_it_is() {
     for name in ["one", "two"] {
         daemon.ok(&["run", "-d", "--name", name, "busybox", "sleep", "100"]);
     }
-    assert_eq!(mounts(), before + 2);
+    assert_eq!(mounts(), before + 1, "one for both");
     daemon.ok(&["rm", "-f", "one"]);
-    eventually("the first one's mount is gone", || mounts() == before + 1);
     daemon.kill();
     daemon.start();
     assert_eq!(daemon.ok(&["exec", "two", "echo", "still"]), "still");
-    daemon.ok(&["rm", "-f", "two"]);
-    eventually("both are gone", || mounts() == before);
+    assert_eq!(mounts(), before + 1);
+    daemon.ok(&["run", "-d", "--name", "three", "busybox", "sleep", "100"]);
+    for name in ["two", "three"] {
+        daemon.ok(&["kill", name]);
+    }
+    eventually("they are gone though the containers are not removed", || mounts() == before);
+    daemon.fails(&["run", "--name", "four", "busybox", "/no/such/command"], 127);
+    daemon.ok(&["run", "--rm", "busybox", "true"]);
+    eventually("nothing is left", || mounts() == before);
 }

@@ -151,6 +151,16 @@ fn start_runs_it_again_with_the_files_it_had() {
     assert_eq!(daemon.ok(&["logs", "again"]), "x\nx\nx");
 }
 
+/// The shim of the last run takes down what the next one uses: its directory and its cgroup.
+#[test]
+fn what_has_just_ended_can_be_started_at_once() {
+    let daemon = Daemon::with_busybox();
+    daemon.ok(&["run", "--name", "again", "busybox", "true"]);
+    for _ in 0..20 {
+        daemon.ok(&["start", "-a", "again"]);
+    }
+}
+
 #[test]
 fn wait_gives_the_exit_code_at_the_end_and_after() {
     let daemon = Daemon::with_busybox();

@@ -11,6 +11,7 @@
 //! The record is what the daemon remembers; whether a container runs is the kernel's word (its shim and its first
 //! process, both by pidfd), never the record's alone.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -157,6 +158,8 @@ pub struct Container {
     pub(crate) lifecycle: Arc<tokio::sync::Mutex<()>>,
     /// The shim's end of the session of a client that attached before the start.
     pending: Mutex<Option<UnixStream>>,
+    /// The shim of the last run, while it still takes down what the next one would use.
+    leaving: Mutex<Option<Arc<OwnedFd>>>,
     /// Its directory under the data root: writable layer, log, generated files.
     pub dir: PathBuf,
 }
@@ -183,6 +186,7 @@ impl Container {
             changed: watch::Sender::new(phase),
             lifecycle: Arc::default(),
             pending: Mutex::default(),
+            leaving: Mutex::default(),
             dir,
         }
     }
@@ -215,6 +219,22 @@ impl Container {
     /// Takes the stream of a client that attached before the start.
     pub(crate) fn take_offered(&self) -> Option<UnixStream> {
         self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+
+    /// The run has ended, and its shim is about to.
+    pub(crate) fn leaves(&self, shim: &Arc<OwnedFd>) {
+        *self.leaving.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(Arc::clone(shim));
+    }
+
+    /// The shim has ended.
+    pub(crate) fn left(&self, shim: &Arc<OwnedFd>) {
+        let mut leaving = self.leaving.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        leaving.take_if(|last| Arc::ptr_eq(last, shim));
+    }
+
+    /// The shim that a new run must wait for.
+    pub(crate) fn leaving(&self) -> Option<Arc<OwnedFd>> {
+        self.leaving.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// Tells all waiters where the container stands.

@@ -156,6 +156,9 @@ impl Engine {
 
     /// Everything from the container's record to a running shim. On failure all of it is taken down again.
     fn launch(&self, container: &Container, attach: bool, mut steps: Steps) -> Result<Launching, EngineError> {
+        if let Some(shim) = container.leaving() {
+            self.await_shim(&shim);
+        }
         let record = container.record();
         let root = self.mount_root(container, &record)?;
         steps.note("snapshot: root filesystem mounted");
@@ -297,6 +300,7 @@ impl Engine {
             error: Some(errors::chain(error)),
         };
         container.update(|record| record.state = State::Exited(exited));
+        self.layers.unmounted(&container.dir);
         if container.with_record(|record| record.spec.auto_remove) {
             self.forget(container, None);
             return;

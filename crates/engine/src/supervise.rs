@@ -84,6 +84,10 @@ impl Engine {
     /// Records the exit, lets everybody who waits know, and takes the rest down in the background.
     pub(crate) fn settle(self: &Arc<Self>, container: &Arc<Container>, exited: Exited, shim: Option<OwnedFd>) {
         let code = exited.code;
+        let shim = shim.map(Arc::new);
+        if let Some(shim) = &shim {
+            container.leaves(shim);
+        }
         let (endpoint, auto_remove) = container.update(|record| {
             let state = std::mem::replace(&mut record.state, State::Created);
             let endpoint = state.running().and_then(|running| running.endpoint.clone());
@@ -98,8 +102,15 @@ impl Engine {
         container.announce(Phase::Exited(code));
         let (engine, container) = (Arc::clone(self), Arc::clone(container));
         self.in_background("settle an exit", move || {
-            engine.await_shim_opt(shim.as_ref());
+            engine.await_shim_opt(shim.as_deref());
+            if let Some(shim) = &shim {
+                container.left(shim);
+            }
             let _turn = container.lifecycle.blocking_lock();
+            // Unless it was started again meanwhile.
+            if container.with_record(|record| record.state.running().is_none()) {
+                engine.layers.unmounted(&container.dir);
+            }
             // The shim's directory holds the only durable word of the exit until the record is synced.
             if let Err(error) = engine.write_record(&container, Durability::Synced) {
                 tracing::error!(container = %container.id, error = errors::chain(&error), "cannot record an exit");
@@ -114,7 +125,7 @@ impl Engine {
     }
 
     /// Removes a container that no longer runs: name and record at once, its files in the background.
-    pub(crate) fn forget(self: &Arc<Self>, container: &Arc<Container>, shim: Option<OwnedFd>) {
+    pub(crate) fn forget(self: &Arc<Self>, container: &Arc<Container>, shim: Option<Arc<OwnedFd>>) {
         let (name, code) =
             container.with_record(|record| (record.name.clone(), record.state.exited().map(|exited| exited.code)));
         self.registry().by_id.remove(&container.id);
@@ -122,7 +133,7 @@ impl Engine {
         container.announce(Phase::Removed(code));
         let (engine, container) = (Arc::clone(self), Arc::clone(container));
         self.in_background("remove a container's files", move || {
-            engine.await_shim_opt(shim.as_ref());
+            engine.await_shim_opt(shim.as_deref());
             engine.remove_cgroup(&container.id);
             engine.remove_files(&container);
         });

@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::error::At as _;
 use crate::index;
+use crate::mounts::Mounts;
 use crate::overlay::{self, Method, Overlay};
 use crate::store::{ARCHIVE, DIFF, DIRECTORY, EMPTY, Form, INDEX, Store};
 use crate::{Description, LayerInfo, MountOptions, SnapshotError, Snapshotter, writable};
@@ -25,6 +26,7 @@ use crate::{Description, LayerInfo, MountOptions, SnapshotError, Snapshotter, wr
 pub struct Directories {
     pub(crate) store: Store,
     pub(crate) limits: Limits,
+    pub(crate) mounts: Mounts,
     method: OnceLock<Method>,
     /// Why layers are not kept as archives, where that was not a choice.
     reason: Option<String>,
@@ -57,7 +59,8 @@ impl Directories {
     }
 
     pub(crate) fn over(store: Store, limits: Limits, reason: Option<String>) -> Directories {
-        Directories { store, limits: Limits { end_marker: false, ..limits }, method: OnceLock::new(), reason }
+        let limits = Limits { end_marker: false, ..limits };
+        Directories { store, limits, mounts: Mounts::default(), method: OnceLock::new(), reason }
     }
 
     /// Unpacks into `directory`, which has that name in the store, and syncs.
@@ -83,7 +86,7 @@ impl Directories {
 
     /// The directories to stack, top first. A layer that occurs twice counts where it is topmost (overlayfs refuses one
     /// directory twice, and what it hides below is its own), and one with an opaque root ends the list.
-    fn lower(&self, layers: &[Digest]) -> Result<Vec<OwnedFd>, SnapshotError> {
+    fn lower(&self, container_dir: &Path, layers: &[Digest]) -> Result<Vec<OwnedFd>, SnapshotError> {
         let mut seen = HashSet::new();
         let mut lower = Vec::new();
         for diff_id in layers.iter().rev() {
@@ -91,7 +94,7 @@ impl Directories {
             if !seen.insert(*diff_id) {
                 continue;
             }
-            lower.push(self.open_layer(diff_id, form)?);
+            lower.push(self.open_layer(container_dir, diff_id, form)?);
             if info.opaque_root {
                 break;
             }
@@ -100,14 +103,19 @@ impl Directories {
     }
 
     /// The layer's root directory.
-    fn open_layer(&self, diff_id: &Digest, form: Form) -> Result<OwnedFd, SnapshotError> {
+    pub(crate) fn open_layer(
+        &self,
+        container_dir: &Path,
+        diff_id: &Digest,
+        form: Form,
+    ) -> Result<OwnedFd, SnapshotError> {
         match form {
             Form::Directory => self.store.open_in(diff_id, DIFF, DIRECTORY | OFlags::PATH),
-            Form::Archive => {
+            Form::Archive => self.mounts.share(diff_id, container_dir, || {
                 let image = self.store.open_in(diff_id, INDEX, OFlags::RDONLY)?;
                 let archive = self.store.open_in(diff_id, ARCHIVE, OFlags::RDONLY)?;
                 index::mount(&image, &archive)
-            }
+            }),
         }
     }
 
@@ -127,7 +135,7 @@ impl Directories {
         layers: &[Digest],
         options: MountOptions,
     ) -> Result<OwnedFd, SnapshotError> {
-        let mut lower = self.lower(layers)?;
+        let mut lower = self.lower(container_dir, layers)?;
         if lower.is_empty() {
             lower.push(self.store.open_empty(EMPTY[0])?);
         }
@@ -161,6 +169,7 @@ impl Snapshotter for Directories {
     }
 
     fn remove_layer(&self, diff_id: &Digest) -> Result<bool, SnapshotError> {
+        self.mounts.forget(diff_id);
         self.store.remove(diff_id)
     }
 
@@ -169,10 +178,16 @@ impl Snapshotter for Directories {
     }
 
     fn mount(&self, container_dir: &Path, layers: &[Digest], options: MountOptions) -> Result<OwnedFd, SnapshotError> {
-        self.mount_by(self.method()?, container_dir, layers, options)
+        let mount = self.mount_by(self.method()?, container_dir, layers, options);
+        mount.inspect_err(|_| self.unmounted(container_dir))
+    }
+
+    fn unmounted(&self, container_dir: &Path) {
+        self.mounts.release(container_dir);
     }
 
     fn remove_container(&self, container_dir: &Path) -> Result<(), SnapshotError> {
+        self.unmounted(container_dir);
         writable::remove(container_dir)
     }
 

@@ -65,8 +65,8 @@ impl Tree for Source<'_> {
     }
 }
 
-/// Mounts `image`, whose files are in `archive`, and returns the detached mount. It lasts as long as something holds it:
-/// the descriptor, or an overlay above it.
+/// Mounts `image`, whose files are in `archive`, and returns the detached mount, which is in no mount table. It lasts as
+/// long as something holds it: a descriptor, or an overlay above it.
 pub(crate) fn mount(image: &OwnedFd, archive: &OwnedFd) -> Result<OwnedFd, SnapshotError> {
     let failed = |step, log, error: Errno| SnapshotError::Index { step, log, source: error.into() };
     let context = fsopen("erofs", FsOpenFlags::FSOPEN_CLOEXEC);

@@ -14,6 +14,7 @@ mod claims;
 mod directories;
 mod error;
 mod index;
+mod mounts;
 mod overlay;
 mod store;
 mod tar_index;
@@ -107,8 +108,11 @@ pub trait Snapshotter: Send + Sync {
     /// [`SnapshotError::NoLayer`] when one is missing, [`SnapshotError::Mount`] when the kernel refuses.
     fn mount(&self, container_dir: &Path, layers: &[Digest], options: MountOptions) -> Result<OwnedFd, SnapshotError>;
 
+    /// Tells that a container's mount is gone, or soon will be: what was shared with it may go as well.
+    fn unmounted(&self, container_dir: &Path);
+
     /// Removes what [`Snapshotter::mount`] made in `container_dir`, however large, deep or protected; nothing else in
-    /// it. The mount must be gone. May take seconds.
+    /// it. The mount must be gone; [`Snapshotter::unmounted`] need not have been called. May take seconds.
     fn remove_container(&self, container_dir: &Path) -> Result<(), SnapshotError>;
 
     /// What the container has changed: the upper directory of its overlay, to be read only. `None` when nothing was ever

@@ -136,6 +136,10 @@ impl Snapshotter for TarIndex {
         self.directories.mount(container_dir, layers, options)
     }
 
+    fn unmounted(&self, container_dir: &Path) {
+        self.directories.unmounted(container_dir);
+    }
+
     fn remove_container(&self, container_dir: &Path) -> Result<(), SnapshotError> {
         self.directories.remove_container(container_dir)
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A layer mounted from its archive is, file by file, the layer unpacked into a directory: types, modes, owners, times to
 //! the nanosecond, extended attributes, links, sizes, content, device numbers, and overlayfs's whiteouts and opaque
-//! directories. Needs root, and a kernel that mounts EROFS from files.
+//! directories. Needs root, mmdebstrap, and a kernel that mounts EROFS from files.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 #[path = "../../layer/tests/support/mod.rs"]
@@ -208,6 +208,12 @@ fn this_machines_own_files() {
     for path in ["/etc", "/usr/sbin"] {
         assert!(both.compare(&packed(path)) > 100);
     }
+}
+
+#[test]
+fn a_real_debian() {
+    let root = testkit::fixtures::debian::root(testkit::fixtures::debian::Form::Plain);
+    assert!(Both::new().compare(&std::fs::read(root).unwrap()) > 5000);
 }
 
 #[allow(clippy::disallowed_methods, reason = "the peer that packs")]

@@ -90,6 +90,39 @@ fn a_mounted_layer_outlives_its_removal_from_the_store() {
 }
 
 #[test]
+fn containers_share_a_layers_mount_until_the_last_of_them_is_gone() {
+    use std::os::unix::fs::MetadataExt as _;
+    let root = tempfile::tempdir().unwrap();
+    let store = TarIndex::open(root.path()).unwrap();
+    let diff_id = unpack(&store, "a");
+    let containers = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let device = |mount: &OwnedFd| {
+        let file = format!("/proc/self/fd/{}/a", mount.as_raw_fd());
+        std::fs::metadata(file).unwrap().dev()
+    };
+    let mount = |index: usize| {
+        let mounted = store.mount(containers[index].path(), &[diff_id], MountOptions::default()).unwrap();
+        let shared = store
+            .directories
+            .store
+            .layer(&diff_id)
+            .map(|(_, form)| store.directories.open_layer(containers[index].path(), &diff_id, form).unwrap());
+        (mounted, device(&shared.unwrap()))
+    };
+    let (first, number) = mount(0);
+    let (second, same) = mount(1);
+    assert_eq!(number, same, "one mount for both");
+    store.unmounted(containers[0].path());
+    drop(first);
+    let (third, same) = mount(2);
+    assert_eq!(number, same, "it lasts");
+    drop((second, third));
+    store.unmounted(containers[1].path());
+    store.remove_container(containers[2].path()).unwrap();
+    assert_eq!(store.directories.mounts.count(), 0);
+}
+
+#[test]
 fn a_layer_that_lost_a_part_is_made_again() {
     let root = tempfile::tempdir().unwrap();
     let diff_id = unpack(&TarIndex::open(root.path()).unwrap(), "a");
