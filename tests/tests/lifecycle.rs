@@ -157,7 +157,8 @@ fn what_has_just_ended_can_be_started_at_once() {
     let daemon = Daemon::with_busybox();
     daemon.ok(&["run", "--name", "again", "busybox", "true"]);
     for _ in 0..20 {
-        daemon.ok(&["start", "-a", "again"]);
+        daemon.ok(&["start", "again"]);
+        assert_eq!(daemon.ok(&["wait", "again"]), "0");
     }
 }
 
