@@ -25,7 +25,10 @@ pub struct Terminal {
 
 impl Terminal {
     /// Starts `inside` in a terminal of this many rows and columns.
-    pub(crate) fn start(sandbox: &Sandbox, inside: &Command, rows: u16, columns: u16) -> Terminal {
+    ///
+    /// # Panics
+    /// When there is no terminal to be had, or the command does not start.
+    pub fn start(sandbox: &Sandbox, inside: &Command, rows: u16, columns: u16) -> Terminal {
         let pair = nix::pty::openpty(None, None).expect("a pseudo-terminal");
         let (keyboard, screen_side) = (File::from(pair.master), File::from(pair.slave));
         set_size(&keyboard, rows, columns);

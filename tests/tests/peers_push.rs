@@ -11,6 +11,7 @@ use testkit::Daemon;
 use testkit::corten::Finished;
 use testkit::fixtures::busybox;
 use testkit::fixtures::registry::{PASSWORD, Registry, USER};
+use testkit::terminal::Terminal;
 
 /// Imports busybox under this name.
 fn import(daemon: &Daemon, name: &str) {
@@ -200,4 +201,31 @@ fn dockers_command_line_logs_in_and_pushes_and_its_login_is_good_for_corten() {
     assert!(again.stderr.contains("Layer already exists"), "Docker's plain entry is read\n{again}");
     let out = as_user(&daemon, &["logout", &server], "").ok();
     assert!(out.stderr.contains("docker logout"), "{out}");
+}
+
+#[test]
+fn a_password_that_is_typed_is_not_shown_and_may_be_given_up() {
+    let daemon = Daemon::builder().start();
+    let registry = Registry::with_login(&daemon);
+    let server = registry.name("").trim_end_matches('/').to_owned();
+    let home = daemon.path().join("home");
+    fs::create_dir_all(&home).unwrap();
+    let mut command = testkit::process::command(testkit::corten::binary());
+    command.args(["login", &server]).env("CORTEN_HOST", daemon.host()).env("HOME", &home).env("XDG_CONFIG_HOME", "");
+    let mut terminal = Terminal::start(daemon.sandbox(), &command, 24, 80);
+    terminal.expect("Username: ");
+    terminal.send(&format!("{USER}\n"));
+    terminal.expect("Password: ");
+    terminal.send(&format!("{PASSWORD}\n"));
+    terminal.expect("Login Succeeded");
+    assert_eq!(terminal.wait(), 0);
+    assert!(!terminal.shown().contains(PASSWORD), "{}", terminal.shown());
+    assert!(terminal.echoes());
+    let mut terminal = Terminal::start(daemon.sandbox(), &command, 24, 80);
+    terminal.expect("Username: ");
+    terminal.send(&format!("{USER}\n"));
+    terminal.expect("Password: ");
+    terminal.send("half a pass\u{3}");
+    assert_eq!(terminal.wait(), 130);
+    assert!(terminal.echoes(), "the terminal is left as it was");
 }

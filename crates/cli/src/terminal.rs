@@ -43,8 +43,8 @@ impl Raw {
     }
 }
 
-/// A line that is typed without being seen; `None` when the user gave up with Ctrl-C.
-pub(crate) fn hidden_line() -> std::io::Result<Option<String>> {
+/// Asks for a line that is typed without being seen; `None` when the user gave up with Ctrl-C.
+pub(crate) fn hidden_line(prompt: &str) -> std::io::Result<Option<String>> {
     let stdin = rustix::stdio::stdin();
     let before = tcgetattr(stdin)?;
     let mut hidden = before.clone();
@@ -55,6 +55,8 @@ pub(crate) fn hidden_line() -> std::io::Result<Option<String>> {
     restore_on_panic();
     tcsetattr(stdin, OptionalActions::Flush, &hidden)?;
     let _shown_again = Raw(());
+    // Not before: what is typed at once must be hidden as well.
+    crate::printer::error_data(prompt.as_bytes());
     let mut line = Vec::new();
     let mut byte = [0];
     // Up to the newline, Ctrl-C (which now ends a line as well) or the end, and not a byte further.

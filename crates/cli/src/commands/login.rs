@@ -85,8 +85,7 @@ fn ask_password() -> Result<String, Failure> {
     if !terminal::is_interactive() {
         return Err(no_terminal());
     }
-    printer::error_data(b"Password: ");
-    let typed = terminal::hidden_line();
+    let typed = terminal::hidden_line("Password: ");
     printer::note("");
     typed.map_err(|error| unreadable(&error))?.ok_or(Failure { report: None, code: 130 })
 }
