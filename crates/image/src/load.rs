@@ -66,13 +66,11 @@ impl Images {
         let store = session.store();
         let known = store.view()?.images.into_values().flat_map(|record| record.layers);
         let known: Known = known.map(|layer| (layer.blob, layer.diff_id)).collect();
-        let unpacked = found.values().map(|image| unpack(&session, &known, image, platform));
-        let records = unpacked.collect::<Result<Vec<_>, _>>()?;
-        for (record, image) in records.iter().zip(found.values()) {
-            store.put_loaded(record, &image.names)?;
-        }
-        let loaded = records.iter().zip(found.into_values()).map(|(record, image)| {
-            Ok(Loaded { image: store.image(record.manifest)?, names: image.names.into_iter().collect() })
+        let records = found.into_values().map(|image| Ok((unpack(&session, &known, &image, platform)?, image.names)));
+        let records = records.collect::<Result<Vec<_>, ImageError>>()?;
+        store.put_images(&records)?;
+        let loaded = records.into_iter().map(|(record, names)| {
+            Ok(Loaded { image: store.image(record.manifest)?, names: names.into_iter().collect() })
         });
         loaded.collect()
     }
