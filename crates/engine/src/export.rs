@@ -51,6 +51,8 @@ impl Engine {
             return Ok(Export { root, _turn: None });
         }
         let root = self.layers.mount(&container.dir, &record.layers, MountOptions::default())?;
+        // The overlay holds what it lies on.
+        self.layers.unmounted(&container.dir);
         Ok(Export { root, _turn: Some(turn) })
     }
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Committing: what a container changed, as one more layer on the image that it was made from.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 
@@ -70,8 +69,9 @@ impl Images {
         fetch::unpack_stored(store, &label, layer.blob.digest, layer.diff_id)?;
         let config = configuration(config, run, commit, layer.diff_id, manifest.layers.len());
         let record = assemble(&session, &label, &base, manifest, &config, layer)?;
-        store.put_loaded(&record, &name.into_iter().collect::<BTreeSet<_>>())?;
-        store.image(record.manifest)
+        let manifest = record.manifest;
+        store.put_images(&[(record, name.into_iter().collect())])?;
+        store.image(manifest)
     }
 
     /// The record of the image `id`, whose content stays from now on.

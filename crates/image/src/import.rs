@@ -92,8 +92,9 @@ impl Images {
         let platform = import.platform.clone().unwrap_or_else(Platform::host);
         let making = Making { run, created, comment, platform: &platform, embedded: false };
         let record = assemble(&session, &label, layer, making)?;
-        session.store().put_loaded(&record, &name.into_iter().collect())?;
-        session.store().image(record.manifest)
+        let manifest = record.manifest;
+        session.store().put_images(&[(record, name.into_iter().collect())])?;
+        session.store().image(manifest)
     }
 }
 

@@ -14,6 +14,7 @@ mod oci_layout;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::sync::{Mutex, PoisonError};
 
 use oci::{Digest, ImageRef};
 
@@ -23,7 +24,7 @@ use crate::fetch;
 use crate::platform::Platform;
 use crate::records::ImageRecord;
 use crate::references::Session;
-use crate::{Image, Images};
+use crate::{Image, Images, Inner, PARALLEL_LAYERS};
 
 pub use error::LoadError;
 
@@ -65,13 +66,11 @@ impl Images {
         let store = session.store();
         let known = store.view()?.images.into_values().flat_map(|record| record.layers);
         let known: Known = known.map(|layer| (layer.blob, layer.diff_id)).collect();
-        let unpacked = found.values().map(|image| unpack(&session, &known, image, platform));
-        let records = unpacked.collect::<Result<Vec<_>, _>>()?;
-        for (record, image) in records.iter().zip(found.values()) {
-            store.put_loaded(record, &image.names)?;
-        }
-        let loaded = records.iter().zip(found.into_values()).map(|(record, image)| {
-            Ok(Loaded { image: store.image(record.manifest)?, names: image.names.into_iter().collect() })
+        let records = found.into_values().map(|image| Ok((unpack(&session, &known, &image, platform)?, image.names)));
+        let records = records.collect::<Result<Vec<_>, ImageError>>()?;
+        store.put_images(&records)?;
+        let loaded = records.into_iter().map(|(record, names)| {
+            Ok(Loaded { image: store.image(record.manifest)?, names: names.into_iter().collect() })
         });
         loaded.collect()
     }
@@ -105,7 +104,7 @@ fn unpack(
     if let Some(wanted) = platform {
         document::serves(&label, &config, wanted)?;
     }
-    let mut layers = Vec::new();
+    let mut missing = BTreeMap::new();
     for (layer, diff_id) in manifest.layers.iter().zip(&diff_ids) {
         session.pin(layer.digest);
         session.pin(*diff_id);
@@ -114,13 +113,15 @@ fn unpack(
             Ok(_) => return Err(document::inconsistent(&label, "a layer has another size than its manifest says")),
             Err(_) => return Err(LoadError::Missing { what: "layer", name: layer.digest.to_string() }.into()),
         }
-        if known.contains(&(layer.digest, *diff_id)) {
-            fetch::unpack_stored(store, &label, layer.digest, *diff_id)?;
-        } else {
-            fetch::unpack_claimed(store, &label, layer.digest, *diff_id)?;
+        // One blob has one content, so one diff ID.
+        if *missing.entry(layer.digest).or_insert(*diff_id) != *diff_id {
+            return Err(document::inconsistent(&label, "one layer appears with two diff IDs"));
         }
-        layers.push(store.layer_record(layer.digest, *diff_id)?);
     }
+    unpack_layers(store, known, &label, missing)?;
+    let layers = manifest.layers.iter().zip(&diff_ids);
+    let layers = layers.map(|(layer, diff_id)| store.layer_record(layer.digest, *diff_id));
+    let layers = layers.collect::<Result<_, _>>()?;
     Ok(ImageRecord {
         manifest: image.manifest,
         media_type: image.media_type.clone(),
@@ -129,6 +130,38 @@ fn unpack(
         config,
         layers,
         embedded: false,
+    })
+}
+
+/// Unpacks blobs as the layers that they are claimed to be, several at a time.
+fn unpack_layers(
+    store: &Inner,
+    known: &Known,
+    label: &str,
+    layers: BTreeMap<Digest, Digest>,
+) -> Result<(), ImageError> {
+    let threads = layers.len().min(PARALLEL_LAYERS);
+    let queue = Mutex::new(layers.into_iter());
+    let work = || -> Result<(), ImageError> {
+        loop {
+            // Nothing can panic while it is locked.
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some((digest, diff_id)) = next else { return Ok(()) };
+            if known.contains(&(digest, diff_id)) {
+                fetch::unpack_stored(store, label, digest, diff_id)?;
+            } else {
+                fetch::unpack_claimed(store, label, digest, diff_id)?;
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let results = workers.into_iter().map(|worker| match worker.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        // All are waited for: one that has failed must not leave the others behind.
+        results.fold(Ok(()), Result::and)
     })
 }
 

@@ -243,16 +243,19 @@ impl Inner {
         self.write_index(&pins)
     }
 
-    /// Records an image whose content is all here, under any number of names. Durable when this returns.
-    pub(crate) fn put_loaded(&self, record: &ImageRecord, names: &BTreeSet<ImageRef>) -> Result<(), ImageError> {
+    /// Records images whose content is all here, each under any number of names: all of them or none. Durable when this
+    /// returns.
+    pub(crate) fn put_images(&self, images: &[(ImageRecord, BTreeSet<ImageRef>)]) -> Result<(), ImageError> {
         let pins = self.references.lock();
         self.metadata.write(Durability::Synced, |tx| {
-            // One that is known keeps what only its record knows.
-            if tx.get::<ImageRecord>(IMAGES, &record.manifest.to_string())?.is_none() {
-                tx.put(IMAGES, &record.manifest.to_string(), record)?;
-            }
-            for name in names {
-                tx.put(NAMES, &name.canonical(), &NameRecord { manifest: record.manifest, source: None })?;
+            for (record, names) in images {
+                // One that is known keeps what only its record knows.
+                if tx.get::<ImageRecord>(IMAGES, &record.manifest.to_string())?.is_none() {
+                    tx.put(IMAGES, &record.manifest.to_string(), record)?;
+                }
+                for name in names {
+                    tx.put(NAMES, &name.canonical(), &NameRecord { manifest: record.manifest, source: None })?;
+                }
             }
             Ok::<(), ImageError>(())
         })?;
