@@ -70,8 +70,9 @@ use embedded::Embedded;
 use locks::Locks;
 use references::References;
 
-/// Layers fetched at the same time, over all pulls: as many as Docker's default.
-const PARALLEL_LAYERS: usize = 3;
+/// Layers fetched at the same time, over all pulls. The largest come first, and with fewer at a time one that is left over
+/// keeps a single processor busy in the end.
+const PARALLEL_LAYERS: usize = 6;
 
 /// How images are had. The default is right for the daemon.
 #[derive(Debug, Clone)]
