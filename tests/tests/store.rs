@@ -2,8 +2,10 @@
 //! What the store takes on disk, what of it can go, whether it is whole, and what images waste.
 
 use std::fs;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use testkit::Daemon;
@@ -205,4 +207,64 @@ fn waste_is_told_with_the_instruction_that_made_it() {
     let text = daemon.ok(&["image", "waste", "waste:1"]);
     assert!(text.contains("420kB of 670kB (62%) could go") && text.contains("/opt/gone"), "{text}");
     daemon.fails(&["image", "waste", "nothing"], 1).saying("nothing");
+}
+
+/// What the daemon does when it is killed, drawn by a byte.
+fn chore(draw: u8, names: &[String]) -> Vec<&str> {
+    let name = names[usize::from(draw >> 4) % names.len()].as_str();
+    match draw & 3 {
+        0 | 1 => vec!["pull", name],
+        2 => vec!["rmi", "-f", name],
+        _ => vec!["image", "prune", "-af"],
+    }
+}
+
+/// Sixty times; by hand as often as `CORTEN_KILLS` says.
+#[test]
+fn a_daemon_killed_while_it_pulls_removes_and_collects_leaves_the_store_whole() {
+    let kills = std::env::var("CORTEN_KILLS").map_or(60, |text| text.parse().expect("a number"));
+    let daemon = Daemon::builder().start();
+    let root = daemon.path().join("registry");
+    let registry =
+        daemon.spawn(&["registry", "serve", "--listen", "127.0.0.1:5000", "--root", &root.to_string_lossy()]);
+    let begun = Instant::now();
+    while daemon.sandbox().run(|| TcpStream::connect("127.0.0.1:5000").is_err()) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the registry does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let images = [("a", vec![shared(), own(2)]), ("b", vec![shared(), own(3)]), ("c", vec![own(4)])];
+    let names: Vec<String> = images.iter().map(|(name, _)| format!("127.0.0.1:5000/{name}:1")).collect();
+    for (name, (_, layers)) in names.iter().zip(images) {
+        load(&daemon, name, layers);
+        daemon.ok(&["push", "-q", name]);
+    }
+    let draws = noise(kills * 4, 5);
+    for (number, draw) in draws.chunks(4).enumerate() {
+        let chores = draw[..=usize::from(draw[3]) % 3].iter().map(|draw| daemon.spawn(&chore(*draw, &names)));
+        let running: Vec<_> = chores.collect();
+        std::thread::sleep(Duration::from_micros(u64::from(draw[3]) * 400));
+        daemon.kill();
+        // How each ended is chance.
+        running.into_iter().for_each(|chore| drop(chore.wait()));
+        daemon.start();
+        let checked = daemon.corten(&["system", "check"]);
+        assert!(checked.code == 0 && checked.stdout.contains("nothing is broken"), "kill {number}: {checked}");
+    }
+    for name in &names {
+        daemon.ok(&["pull", "-q", name]);
+    }
+    let checked = daemon.ok(&["system", "check"]);
+    assert!(checked.contains("checked 3 images, 4 layers, 10 blobs"), "{checked}");
+    for name in &names {
+        daemon.ok(&["rmi", name]);
+    }
+    daemon.stop();
+    daemon.start();
+    for directory in ["content/blobs/sha256", "content/ingest", "layers"] {
+        let left = fs::read_dir(daemon.path().join("data").join(directory)).expect("a directory");
+        let left: Vec<_> = left.map(|entry| entry.expect("an entry").file_name()).collect();
+        assert!(left.iter().all(|name| name == ".empty"), "{directory}: {left:?}");
+    }
+    registry.signal(rustix::process::Signal::TERM);
+    registry.wait().ok();
 }

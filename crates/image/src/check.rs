@@ -66,8 +66,9 @@ impl Images {
                 checked.problems.push(Problem { subject: format!("blob {digest}"), problem, remedy });
             }
         }
+        let layers = view.images.values().flat_map(|record| record.layers.iter().map(|layer| layer.diff_id));
+        checked.layers = layers.collect::<BTreeSet<_>>().len();
         for record in view.images.values() {
-            checked.layers += record.layers.len();
             let shown = shown(&view, record);
             for problem in inner.broken(record) {
                 let remedy = renew(&BTreeSet::from([shown.clone()]));
