@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &[&str]) -> Outcome {
 /// A cargo command with its output on the terminal and its tests counted; an error when it fails, or runs no test.
 pub(crate) fn run_tests(arguments: &[&str], tally: &mut Tally) -> Outcome {
     let mut child = command().args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-    let before = *tally;
+    let before = tally.tests();
     let output = child.stdout.take().ok_or("no output")?;
     for line in BufReader::new(output).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).into_owned();
@@ -46,7 +46,7 @@ pub(crate) fn run_tests(arguments: &[&str], tally: &mut Tally) -> Outcome {
     }
     let status = child.wait()?;
     match status.success() {
-        true if *tally == before => Err(format!("cargo {} ran no test", arguments.join(" ")).into()),
+        true if tally.tests() == before => Err(format!("cargo {} ran no test", arguments.join(" ")).into()),
         true => Ok(()),
         false => Err(format!("cargo {} failed: {status}", arguments.join(" ")).into()),
     }

@@ -18,18 +18,48 @@ struct Stage {
     failure: Option<String>,
 }
 
-/// How many tests a stage has run.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+/// Lines of a failed test that the end of the run repeats: its message is among the first.
+const TOLD: usize = 24;
+
+/// How many tests a stage has run, and what those that failed said.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) ignored: u64,
+    pub(crate) failures: Vec<Failure>,
+    /// Whether the lines being read are those of the last failure.
+    telling: bool,
+}
+
+/// A failed test: its name, and what it printed first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) test: String,
+    pub(crate) said: Vec<String>,
 }
 
 impl Tally {
+    /// Reads a line that a test program printed.
+    pub(crate) fn read(&mut self, line: &str) {
+        self.count(line);
+        if let Some(test) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            self.failures.push(Failure { test: test.to_owned(), said: Vec::new() });
+            self.telling = true;
+        } else if line == "failures:" || line.starts_with("test result: ") {
+            self.telling = false;
+        } else if let Some(last) = self.failures.last_mut()
+            && self.telling
+            && !line.trim().is_empty()
+            && last.said.len() < TOLD
+        {
+            last.said.push(line.to_owned());
+        }
+    }
+
     /// Adds what a line says, if it is the closing line of a test program:
     /// `test result: ok. 3 passed; 0 failed; 0 ignored; …`.
-    pub(crate) fn read(&mut self, line: &str) {
+    fn count(&mut self, line: &str) {
         let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else {
             return;
         };
@@ -44,10 +74,16 @@ impl Tally {
     }
 
     /// Adds tests that were counted elsewhere.
-    pub(crate) fn add(&mut self, others: Tally) {
+    pub(crate) fn add(&mut self, others: &Tally) {
         self.passed += others.passed;
         self.failed += others.failed;
         self.ignored += others.ignored;
+        self.failures.extend(others.failures.iter().cloned());
+    }
+
+    /// How many have run.
+    pub(crate) fn tests(&self) -> u64 {
+        self.passed + self.failed + self.ignored
     }
 }
 
@@ -74,20 +110,24 @@ impl Summary {
     }
 
     fn table(&self) -> String {
-        let mut text = String::from("\n==== summary\n");
+        let mut text = String::new();
+        // Here once more, because what follows a failure may be thousands of lines.
+        for Failure { test, said } in self.stages.iter().flat_map(|stage| &stage.tally.failures) {
+            text.push_str(&format!("\n==== failed: {test}\n{}\n", said.join("\n")));
+        }
+        text.push_str("\n==== summary\n");
         let mut total = Tally::default();
         for stage in &self.stages {
             let verdict = stage.failure.as_deref().map_or("ok".to_owned(), |why| format!("FAILED: {why}"));
-            let tests =
-                if stage.tally == Tally::default() { String::new() } else { format!("{} tests", stage.tally.passed) };
+            let tests = if stage.tally.tests() == 0 { String::new() } else { format!("{} tests", stage.tally.passed) };
             text.push_str(&format!("{:<12} {:>7.1} s  {tests:>10}  {verdict}\n", stage.name, stage.took.as_secs_f64()));
-            total.add(stage.tally);
+            total.add(&stage.tally);
         }
         let took: Duration = self.stages.iter().map(|s| s.took).sum();
         text.push_str(&format!("{:<12} {:>7.1} s\n", "total", took.as_secs_f64()));
         let failed = self.stages.iter().any(|stage| stage.failure.is_some());
         let verdict = if failed { "FAILED" } else { "ok" };
-        let Tally { passed, failed, ignored } = total;
+        let Tally { passed, failed, ignored, .. } = total;
         text.push_str(&format!("test result: {verdict}. {passed} passed; {failed} failed; {ignored} ignored\n"));
         text
     }
@@ -113,7 +153,30 @@ mod tests {
         tally.read("test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 1 filtered out; finished in 0.00s");
         tally.read("test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s");
         tally.read("test result_parser ... ok");
-        assert_eq!(tally, Tally { passed: 5, failed: 1, ignored: 0 });
+        assert_eq!(tally, Tally { passed: 5, failed: 1, ..Tally::default() });
+    }
+
+    #[test]
+    fn what_a_failed_test_said_is_told_again_at_the_end() {
+        let mut summary = Summary::default();
+        summary.stage("bad", |tally| {
+            let printed = "test one ... FAILED\n\nfailures:\n\n---- one stdout ----\n\nthread 'one' panicked at x.rs:1:1:\nleft\n\n\n\
+                failures:\n    one\n\ntest result: FAILED. 2 passed; 1 failed; 0 ignored\nafterwards";
+            printed.lines().for_each(|line| tally.read(line));
+            Err("broken".into())
+        });
+        let table = summary.table();
+        let told = "\n==== failed: one\nthread 'one' panicked at x.rs:1:1:\nleft\n\n==== summary\n";
+        assert!(table.starts_with(told), "{table}");
+        assert!(!table.contains("afterwards"), "{table}");
+    }
+
+    #[test]
+    fn a_failed_test_that_says_much_does_not_fill_the_end() {
+        let mut tally = Tally::default();
+        tally.read("---- one stdout ----");
+        (0..1000).for_each(|number| tally.read(&number.to_string()));
+        assert_eq!(tally.failures[0].said.len(), TOLD);
     }
 
     #[test]
