@@ -22,6 +22,12 @@ pub(super) fn category(call: &Call) -> Option<&'static str> {
     })
 }
 
+/// A call that returns when something happens elsewhere, and is made again where that was not all: how often, is not
+/// the same from run to run.
+pub(super) fn waits(call: &Call) -> bool {
+    matches!(call.name, "poll" | "ppoll")
+}
+
 /// A call whose failure does not keep the container from running, and why that is right.
 pub(super) fn tolerated(who: Who, call: &Call) -> Option<&'static str> {
     let path = call.path.as_deref().unwrap_or_default();
