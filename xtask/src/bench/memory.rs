@@ -19,6 +19,21 @@ pub(super) fn private(pid: i32) -> f64 {
     kib.sum::<f64>() * 1024.0
 }
 
+/// The most that a process had resident since [`forget_peak`], in bytes (proc(5), status). Zero when it has ended.
+pub(super) fn peak(pid: i32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let kib = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse::<f64>().ok());
+    kib.unwrap_or(0.0) * 1024.0
+}
+
+/// Lets [`peak`] begin anew with what is resident now.
+///
+/// # Errors
+/// When the kernel does not let us, or the process has ended.
+pub(super) fn forget_peak(pid: i32) -> std::io::Result<()> {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5")
+}
+
 /// Every process below `ancestor`, itself included.
 pub(super) fn family(ancestor: i32) -> Vec<i32> {
     let all: Vec<(i32, i32)> = fs::read_dir("/proc")
