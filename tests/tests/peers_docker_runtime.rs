@@ -362,14 +362,16 @@ fn limits_are_in_the_cgroup_and_hold() {
         // What is killed is not the container's first process, and that ends later: Docker counts a kill that it hears
         // of before the end, and the two are told to it by threads of the shim that race.
         let eat = "dd if=/dev/zero of=/dev/null bs=200M count=1; code=$?; sleep 2; exit $code";
-        let limits = with(&["--memory", "20m", "--memory-swap", "20m"]);
+        // runc itself needs some twenty megabytes of it for a moment.
+        let limits = with(&["--memory", "50m", "--memory-swap", "50m"]);
         let name = peer.start("hungry", &limits, &["sh", "-c", eat]);
         let code = peer.ok(&["wait", &name]);
         format!("{code} {}", peer.inspect(&name, "{{.State.OOMKilled}}"))
     });
     both_show(&docker, "too many processes", "refused", |peer| {
-        let script = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 5 & done; echo started";
-        let done = peer.run(&with(&["--pids-limit", "5"]), &["sh", "-c", script]);
+        // The threads with which runc enters the container are counted, too.
+        let script = "i=0; while [ $i -lt 40 ]; do sleep 5 & i=$((i+1)); done; echo started";
+        let done = peer.run(&with(&["--pids-limit", "20"]), &["sh", "-c", script]);
         if done.stderr.contains("can't fork") { "refused".into() } else { done.to_string() }
     });
     both_show(&docker, "a parent", "true", |peer| {
