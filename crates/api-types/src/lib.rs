@@ -7,12 +7,14 @@
 //!
 //! **Architecture Invariant:** pure. Values and their JSON; no I/O.
 
+mod lease;
 mod store;
 
 use errors::{Kind, Report};
 use serde::{Deserialize, Serialize};
 
 pub use bollard_stubs::models as docker;
+pub use lease::{DEFAULT_LEASE, LEASES_ROUTE, Lease, LeaseRequest, LeaseResource};
 pub use store::{
     CheckReport, DiskUsage, StoreProblem, StoreUsage, WasteFinding, WasteReport, WastedFile, WastefulLayer,
 };
@@ -219,6 +221,22 @@ pub fn human_duration(seconds: u64) -> String {
     }
 }
 
+/// Bytes with three digits and a decimal unit: `4.26kB`, `117MB`.
+pub fn human_size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    let mut number = format!("{value:.decimals$}");
+    if number.contains('.') {
+        number.truncate(number.trim_end_matches('0').trim_end_matches('.').len());
+    }
+    format!("{number}{}", UNITS[unit])
+}
+
 /// How far a layer is, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ProgressDetail {
@@ -256,6 +274,21 @@ mod tests {
         assert_eq!(ErrorBody::from(report.clone()).into_report(500), report);
         let foreign: ErrorBody = serde_json::from_str(r#"{"message":"No such container: x"}"#).unwrap();
         assert_eq!(foreign.into_report(404).kind, Kind::NotFound);
+    }
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (4_264, "4.26kB"),
+            (117_000_000, "117MB"),
+            (1_240_000_000, "1.24GB"),
+            (12_000, "12kB"),
+            (99_960, "100kB"),
+        ] {
+            assert_eq!(human_size(bytes), text);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! What can be asked about the daemon and its host.
 
 use api_types::docker::{SystemInfo, SystemVersion};
-use api_types::{CheckReport, DiskUsage};
+use api_types::{CheckReport, DiskUsage, LEASES_ROUTE, Lease};
 use http::Method;
 
 use crate::body::RequestBody;
@@ -40,6 +40,14 @@ impl Client {
     /// The daemon cannot be reached.
     pub async fn disk_usage(&self) -> Result<DiskUsage, ClientError> {
         self.json(Method::GET, "/system/df", RequestBody::Empty).await
+    }
+
+    /// What clients of the daemon want to keep.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached.
+    pub async fn leases(&self) -> Result<Vec<Lease>, ClientError> {
+        self.json(Method::GET, LEASES_ROUTE, RequestBody::Empty).await
     }
 
     /// Verify the daemon's store.

@@ -31,6 +31,7 @@ use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 pub use error::ContentError;
 pub use index::IndexEntry;
 pub use partial::{PartialBlob, PartialDirectory};
+pub use resume::Interrupted;
 pub use writer::BlobWriter;
 
 use error::{At as _, system};

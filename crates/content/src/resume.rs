@@ -5,8 +5,10 @@
 //! What is there is hashed anew before anything is added, so a partial blob is trusted no more than any other bytes. A
 //! file system that loses the end of a file with the power makes it wrong; then the digest says so, and it is removed.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use oci::{Digest, Hasher};
@@ -23,6 +25,16 @@ pub(crate) const WORTH_KEEPING: u64 = 1 << 20;
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 /// How much of them is kept in all, in bytes. The oldest go first.
 const MAX_KEPT: u64 = 8 << 30;
+
+/// A partial blob whose writer was interrupted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interrupted {
+    name: String,
+    /// Bytes that it takes on disk.
+    pub bytes: u64,
+    /// When it was written to last, in seconds since the epoch.
+    pub written_at: i64,
+}
 
 impl ContentStore {
     /// A writer of the blob `expected`, which has `size` bytes, that goes on where an interrupted one stopped:
@@ -67,6 +79,56 @@ impl ContentStore {
             }
         }
         Ok(BlobWriter::resumed(self, file, name, hasher, written, expected, size))
+    }
+
+    /// The partial blobs that are worth keeping and that no writer has now. Smaller ones have just been begun, or go with
+    /// their age.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn interrupted(&self) -> Result<Vec<Interrupted>, ContentError> {
+        let path = || self.path.join("ingest");
+        let mut found = Vec::new();
+        for entry in Dir::read_from(&self.ingest).at("list", path)? {
+            let entry = entry.at("list", path)?;
+            let Some(name) = entry.file_name().to_str().ok().filter(|name| name.starts_with(PREFIX)) else { continue };
+            // Gone since the directory was read.
+            let Ok(stat) = rustix::fs::statat(&self.ingest, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            let is_large = u64::try_from(stat.st_size).is_ok_and(|size| size >= WORTH_KEEPING);
+            if !is_large || self.lock_interrupted(entry.file_name()).is_none() {
+                continue;
+            }
+            // stat(2): the unit is 512 bytes whatever the file system's is.
+            let bytes = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+            found.push(Interrupted { name: name.to_owned(), bytes, written_at: stat.st_mtime });
+        }
+        Ok(found)
+    }
+
+    /// Removes a partial blob, unless a writer has it now. Says whether it did.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn remove_interrupted(&self, blob: &Interrupted) -> Result<bool, ContentError> {
+        let Ok(name) = std::ffi::CString::new(blob.name.as_str()) else { return Ok(false) };
+        match self.lock_interrupted(&name) {
+            Some(_locked) => self.unlink_interrupted(&name).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// The file, which no writer can have while it is open; `None` if one has it already, or there is none.
+    fn lock_interrupted(&self, name: &CStr) -> Option<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = rustix::fs::openat(&self.ingest, name, flags, Mode::empty()).ok()?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).ok().map(|()| file)
+    }
+
+    fn unlink_interrupted(&self, name: &CStr) -> Result<(), ContentError> {
+        match rustix::fs::unlinkat(&self.ingest, name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(system("remove", self.path.join("ingest"), error.into())),
+        }
     }
 
     /// Removes the partial blobs that are too old, or too many. Those that are being written stay.

@@ -115,6 +115,11 @@ impl BlobWriter {
         self.written
     }
 
+    /// The digest of what is written so far: the blob's, if nothing follows. So it can be referred to before it is seen.
+    pub fn digest(&self) -> Digest {
+        self.hasher.0.clone().finish()
+    }
+
     /// Checks size and digest, puts the content on disk, and makes it visible. Returns its digest and size in bytes.
     ///
     /// # Errors

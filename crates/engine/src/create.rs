@@ -55,7 +55,8 @@ impl Engine {
         keep: Keep,
     ) -> Result<(Arc<Container>, Turn), EngineError> {
         validate(&spec)?;
-        let image = self.images.resolve(&spec.image)?;
+        // The image must not go before the container can be seen to need it.
+        let (image, _held) = self.images.hold(&spec.image)?;
         let process = merge(&spec, &image)?;
         let mut random = [0; 32];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())

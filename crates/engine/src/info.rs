@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 
-use crate::Engine;
 use crate::container::State;
 use crate::request::ContainerSpec;
+use crate::{Engine, Room};
 
 /// The engine and its host.
 #[derive(Debug, Clone, Serialize)]
@@ -34,6 +34,9 @@ pub struct Info {
     pub snapshotter: serde_json::Value,
     /// The bridge network.
     pub network: serde_json::Value,
+    /// How the disk's room is looked after; `None` if that cannot be found out, of which a warning tells.
+    #[serde(skip)]
+    pub room: Option<Room>,
     /// Where the state is.
     pub data_root: String,
     /// Where shims are.
@@ -49,6 +52,8 @@ impl Engine {
         let records = self.list(true);
         let count = |wanted: fn(&State) -> bool| records.iter().filter(|record| wanted(&record.state)).count();
         let memory = rustix::system::sysinfo();
+        let mut warnings = self.host_warnings();
+        let room = self.room().map_err(|error| warnings.push(errors::chain(&error))).ok();
         let describe = |value: Result<serde_json::Value, serde_json::Error>| value.unwrap_or_default();
         Info {
             containers: records.len(),
@@ -63,9 +68,10 @@ impl Engine {
             cgroups: describe(serde_json::to_value(self.cgroups.describe())),
             snapshotter: describe(serde_json::to_value(self.layers.describe())),
             network: describe(serde_json::to_value(self.network.describe())),
+            room,
             data_root: self.config.data_root.display().to_string(),
             exec_root: self.config.exec_root.display().to_string(),
-            warnings: self.host_warnings(),
+            warnings,
         }
     }
 

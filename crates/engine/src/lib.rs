@@ -23,6 +23,7 @@ mod logs;
 mod names;
 mod reconcile;
 mod request;
+mod room;
 mod rootfs;
 mod session;
 mod signal;
@@ -57,9 +58,11 @@ pub use create::Created;
 pub use error::EngineError;
 pub use exec::ExecView;
 pub use export::Export;
+pub use image::Threshold;
 pub use info::Info;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use request::{ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, SeccompChoice, Security};
+pub use room::{Collection, Room};
 pub use session::{Output, Session};
 pub use snapshot::Choice as SnapshotterChoice;
 pub use start::{Ran, RunOptions, StartOutcome};
@@ -90,6 +93,8 @@ pub struct EngineConfig {
     pub network_pool: usize,
     /// How layers are kept; `None` for what the kernel allows.
     pub snapshotter: Option<SnapshotterChoice>,
+    /// With how little room on the disk things are removed that nobody needs.
+    pub gc_threshold: Threshold,
 }
 
 /// The engine. Share it in an [`Arc`].
@@ -159,6 +164,7 @@ impl Engine {
                 tracing::error!(error = errors::chain(&error), "cannot collect what no image needs");
             }
         });
+        engine.look_after_room();
         Ok(engine)
     }
 

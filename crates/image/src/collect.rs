@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Removal of content that nothing needs any more.
 
+mod automatic;
+mod policy;
+
 use std::collections::BTreeSet;
 
 use metadata::Durability;
 use oci::Digest;
 
+pub use automatic::{Collected, Gone};
+pub use policy::{Marks, Threshold};
+
 use crate::error::ImageError;
-use crate::records::IMAGES;
+use crate::records::{IMAGES, ImageRecord};
 use crate::references::Pins;
 use crate::remove::ImageUser;
 use crate::{Images, Inner};
@@ -22,12 +28,14 @@ impl Images {
     pub fn collect(&self, in_use: &dyn Fn(&Digest) -> Option<ImageUser>) -> Result<(), ImageError> {
         let inner = &self.inner;
         let pins = inner.references.lock();
+        inner.forget_ended_leases()?;
+        let users = inner.users(in_use);
         let view = inner.view()?;
         let is_named = |manifest: &Digest| view.names.iter().any(|(_, record)| record.manifest == *manifest);
-        let old = view
-            .images
-            .values()
-            .filter(|record| record.embedded && !is_named(&record.manifest) && in_use(&record.id).is_none());
+        let is_kept =
+            |record: &ImageRecord| view.leased.images.contains(&record.manifest) || users.of(&record.id).is_some();
+        let old = view.images.values();
+        let old = old.filter(|record| record.embedded && !is_named(&record.manifest) && !is_kept(record));
         let old: Vec<Digest> = old.map(|record| record.manifest).collect();
         if !old.is_empty() {
             inner.metadata.write(Durability::Synced, |tx| {
@@ -37,6 +45,7 @@ impl Images {
                 Ok::<(), ImageError>(())
             })?;
         }
+        drop(users);
         let mut all: BTreeSet<Digest> = inner.content.blobs()?.into_iter().map(|(digest, _)| digest).collect();
         let layers = inner.layers.layers().map_err(|source| ImageError::Layers(Box::new(source)))?;
         all.extend(layers.into_iter().map(|(diff_id, _)| diff_id));
@@ -45,7 +54,7 @@ impl Images {
 }
 
 impl Inner {
-    /// Removes those of `candidates` that no image and no pin needs, as blobs and as layers. The caller holds the lock
+    /// Removes those of `candidates` that no image, no lease and no pin needs, as blobs and as layers. The caller holds the lock
     /// of `pins`. Goes on after an error, and returns the first one.
     pub(crate) fn sweep(&self, pins: &Pins, candidates: BTreeSet<Digest>) -> Result<(), ImageError> {
         if candidates.is_empty() {
@@ -54,7 +63,10 @@ impl Inner {
         let view = self.view()?;
         let needed: BTreeSet<Digest> = view.images.values().flat_map(|record| record.content()).collect();
         let mut result = Ok(());
-        for digest in candidates.iter().filter(|digest| !needed.contains(digest) && !pins.contains(digest)) {
+        let is_free = |digest: &&Digest| {
+            !needed.contains(digest) && !view.leased.content.contains(digest) && !pins.contains(digest)
+        };
+        for digest in candidates.iter().filter(is_free) {
             let removed = self.remove_content(digest);
             if result.is_ok() {
                 result = removed;

@@ -205,6 +205,7 @@ fn assemble(
         config,
         layers,
         embedded: false,
+        stored: Some(jiff::Timestamp::now()),
     })
 }
 

@@ -12,6 +12,7 @@ use oci::{Digest, ReferenceError};
 use registry_client::RegistryError;
 use snapshot::SnapshotError;
 
+use crate::lease::LeaseId;
 use crate::load::LoadError;
 use crate::platform::Platform;
 
@@ -184,6 +185,32 @@ pub enum ImageError {
         /// How many.
         count: usize,
     },
+    /// A lease protects the image.
+    #[error("image {image} is under a lease")]
+    Leased {
+        /// The image's id, as it was given.
+        image: String,
+    },
+    /// No lease has this id, or it has ended.
+    #[error("no such lease: {id}")]
+    NoLease {
+        /// The id.
+        id: LeaseId,
+    },
+    /// There is a lease with this id.
+    #[error("the lease {id} exists already")]
+    LeaseExists {
+        /// The id.
+        id: LeaseId,
+    },
+    /// A lease that ends at once, or too late.
+    #[error("a lease of {seconds} seconds cannot be: it lasts from 1 to {most} seconds")]
+    LeaseDuration {
+        /// What was asked for.
+        seconds: u64,
+        /// The longest possible.
+        most: u64,
+    },
     /// A change of the configuration that cannot be understood.
     #[error("cannot apply the change {change:?}: {why}")]
     Change {
@@ -216,6 +243,9 @@ pub enum ImageError {
     /// What is imported is no tar archive, or a hostile one.
     #[error("cannot import the archive")]
     Archive(#[source] UnpackError),
+    /// How much room there is cannot be found out.
+    #[error("cannot find out how much of the disk is free")]
+    FreeSpace(#[source] io::Error),
     /// The executable for the embedded image cannot be read.
     #[error("cannot make the embedded image from {path:?}")]
     Executable {
@@ -260,8 +290,9 @@ impl Classify for ImageError {
             | ImageError::Ambiguous { .. }
             | ImageError::PlatformText(_)
             | ImageError::Pattern(_)
+            | ImageError::LeaseDuration { .. }
             | ImageError::Change { .. } => Kind::InvalidArgument,
-            ImageError::NotFound { .. } | ImageError::LayerGone { .. } => Kind::NotFound,
+            ImageError::NotFound { .. } | ImageError::LayerGone { .. } | ImageError::NoLease { .. } => Kind::NotFound,
             ImageError::Registry(source) => source.kind(),
             ImageError::Content(source) => source.kind(),
             ImageError::Blob { source, .. } => source.kind(),
@@ -272,7 +303,9 @@ impl Classify for ImageError {
             ImageError::Archive(source) => source.kind(),
             ImageError::Load(source) => source.kind(),
             ImageError::Pack(source) => source.kind(),
-            ImageError::Output(source) | ImageError::ReadBlob { source, .. } => kind_of_io(source),
+            ImageError::FreeSpace(source) | ImageError::Output(source) | ImageError::ReadBlob { source, .. } => {
+                kind_of_io(source)
+            }
             ImageError::Decompress { source, .. } | ImageError::Input(source) => match kind_of_io(source) {
                 // Decoders say so of bytes that are not what they should be.
                 Kind::Internal | Kind::InvalidArgument => Kind::Corrupt,
@@ -283,7 +316,10 @@ impl Classify for ImageError {
             | ImageError::NotDistributable { .. }
             | ImageError::TooManyLayers { .. }
             | ImageError::Platform(_) => Kind::Unsupported,
-            ImageError::InUse { .. } | ImageError::SeveralNames { .. } => Kind::Conflict,
+            ImageError::InUse { .. }
+            | ImageError::SeveralNames { .. }
+            | ImageError::Leased { .. }
+            | ImageError::LeaseExists { .. } => Kind::Conflict,
             ImageError::Executable { source, .. } => kind_of_io(source),
             ImageError::Worker(_) => Kind::Internal,
         }
@@ -318,6 +354,11 @@ impl Classify for ImageError {
             ImageError::InUse { running: false, container, .. } => {
                 Some(format!("remove {container} first, or force the removal of the image's names"))
             }
+            ImageError::Leased { .. } => {
+                Some("`corten system leases` shows which, and when it ends; whoever holds it can end it".to_owned())
+            }
+            ImageError::NoLease { .. } => Some("leases end by themselves; make a new one".to_owned()),
+            ImageError::LeaseExists { .. } => Some("choose another id, or end that lease first".to_owned()),
             ImageError::SeveralNames { .. } => {
                 Some("remove its names one by one, or force the removal of all of them".to_owned())
             }

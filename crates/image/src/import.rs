@@ -120,13 +120,10 @@ fn store_archive(session: &Session, reader: impl Read) -> Result<BuiltLayer, Ima
     Ok(BuiltLayer { blob, diff_id: inspected.diff_id })
 }
 
-/// Makes a blob visible whose digest is only known then, and pins it.
+/// Pins a blob whose digest is only known now, and makes it visible.
 pub(crate) fn commit_pinned(session: &Session, writer: BlobWriter) -> Result<(Digest, u64), ImageError> {
-    let (digest, size) = writer.commit()?;
-    // Between the two steps a full collection may take it: then it is gone before anything refers to it, and reading
-    // it back, which follows, says so.
-    session.pin(digest);
-    Ok((digest, size))
+    session.pin(writer.digest());
+    Ok(writer.commit()?)
 }
 
 /// Writes configuration and manifest for an image of one layer, and gives the record to be put.
@@ -173,6 +170,7 @@ pub(crate) fn assemble(
         config,
         layers: vec![store.layer_record(blob, layer.diff_id)?],
         embedded: making.embedded,
+        stored: Some(jiff::Timestamp::now()),
     })
 }
 

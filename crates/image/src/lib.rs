@@ -6,7 +6,8 @@
 //! has a record can be run. Names are given last.
 //!
 //! **Architecture Invariant:** every change of names and records, and every removal of content, happens under one lock
-//! (`references.rs`); content that an operation still needs is pinned there first. So a pull and a removal may run at
+//! (`references.rs`); content that an operation still needs is pinned there first, and what a client wants to keep is
+//! under a lease (`lease.rs`). So a pull and a removal may run at
 //! the same time.
 
 mod changes;
@@ -20,6 +21,7 @@ mod fetch;
 mod filter;
 mod history;
 mod import;
+mod lease;
 mod load;
 mod locks;
 mod platform;
@@ -50,17 +52,20 @@ pub use layer::Compression;
 
 pub use changes::Overrides;
 pub use check::{Checked, Problem};
+pub use collect::{Collected, Gone, Marks, Threshold};
 pub use commit::Commit;
 pub use embedded::EMBEDDED_NAME;
 pub use error::{ImageError, WrongPlatform};
 pub use filter::Filters;
 pub use history::Instruction;
 pub use import::Import;
+pub use lease::{Lease, LeaseId, LeaseIdError, Resource};
 pub use load::{LoadError, Loaded};
 pub use platform::Platform;
 pub use progress::{Event, Progress, Quiet, Status};
 pub use prune::Pruned;
 pub use push::{PushOptions, Pushed};
+pub use references::Held;
 pub use remove::{ImageUser, Removed};
 pub use save::Saving;
 pub use usage::{ImageUsage, Usage};
@@ -68,7 +73,7 @@ pub use waste::{Finding, LayerWaste, Reason, Waste};
 
 use embedded::Embedded;
 use locks::Locks;
-use references::References;
+use references::{Holds, References, Sessions};
 
 /// Layers fetched at the same time, over all pulls. The largest come first, and with fewer at a time one that is left over
 /// keeps a single processor busy in the end.
@@ -129,6 +134,8 @@ struct Inner {
     layers: Arc<dyn Snapshotter>,
     metadata: Arc<Store>,
     references: References,
+    holds: Holds,
+    sessions: Sessions,
     fetching: Locks,
     slots: Semaphore,
     uploads: Semaphore,
@@ -152,6 +159,8 @@ impl Images {
                 layers,
                 metadata,
                 references: References::default(),
+                holds: Holds::default(),
+                sessions: Sessions::default(),
                 fetching: Locks::default(),
                 slots: Semaphore::new(PARALLEL_LAYERS),
                 uploads: Semaphore::new(push::PARALLEL_UPLOADS),

@@ -130,6 +130,7 @@ fn unpack(
         config,
         layers,
         embedded: false,
+        stored: Some(jiff::Timestamp::now()),
     })
 }
 

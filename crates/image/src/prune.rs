@@ -24,7 +24,8 @@ pub struct Pruned {
 
 impl Images {
     /// Removes the images that `filters` let through (`before` and `since` are not looked at) and no container needs:
-    /// those without a name, or with `filters.dangling` set to false, those with names, too. `in_use` says which container needs the image with an id.
+    /// those without a name, or with `filters.dangling` set to false, those with names, too. Those under a lease stay.
+    /// `in_use` says which container needs the image with an id.
     ///
     /// # Errors
     /// The metadata cannot be read or written; something cannot be removed, then what was removed before stays removed.
@@ -38,11 +39,14 @@ impl Images {
         let only_nameless = filters.dangling != Some(false);
         // To look up an image by name may make the embedded one, which needs the lock that is held here.
         let filters = Filters { dangling: only_nameless.then_some(true), before: None, since: None, ..filters.clone() };
-        let gone: Vec<Image> = self.select(&filters)?.into_iter().filter(|image| in_use(&image.id).is_none()).collect();
+        let selected = self.select(&filters)?;
+        let users = inner.users(in_use);
+        let view = inner.view()?;
+        let is_kept = |image: &Image| view.leased.images.contains(&image.manifest) || users.of(&image.id).is_some();
+        let gone: Vec<Image> = selected.into_iter().filter(|image| !is_kept(image)).collect();
         if gone.is_empty() {
             return Ok(Pruned::default());
         }
-        let view = inner.view()?;
         let manifests: BTreeSet<Digest> = gone.iter().map(|image| image.manifest).collect();
         let names: Vec<&ImageRef> = view
             .names
@@ -68,14 +72,11 @@ impl Images {
             }
             Ok::<(), ImageError>(())
         })?;
+        drop(users);
         inner.write_index(&pins)?;
         inner.sweep(&pins, going.iter().flat_map(|record| record.content()).collect())?;
         // What an operation under way has pinned is still here.
-        let is_gone = |item: &Item| match item {
-            Item::Blob(digest) => !inner.content.contains(digest),
-            Item::Layer(diff_id) => !inner.layers.contains(diff_id),
-        };
-        let reclaimed = sizes.iter().filter(|(item, _)| is_gone(item)).map(|(_, bytes)| bytes).sum();
+        let reclaimed = sizes.iter().filter(|(item, _)| !inner.is_here(item)).map(|(_, bytes)| bytes).sum();
         let ids: BTreeSet<Digest> = gone.iter().map(|image| image.id).collect();
         let untagged = names.into_iter().cloned().map(Removed::Untagged);
         Ok(Pruned { removed: untagged.chain(ids.into_iter().map(Removed::Deleted)).collect(), reclaimed })

@@ -95,6 +95,7 @@ async fn pull_into(
             config,
             layers: layers.collect::<Result<_, _>>()?,
             embedded: false,
+            stored: Some(jiff::Timestamp::now()),
         };
         store.put_image(&record, &stored_name, Some(source))?;
         store.image(record.manifest)

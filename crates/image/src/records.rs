@@ -4,14 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use content::IndexEntry;
+use jiff::Timestamp;
 use metadata::{Durability, Read, Table};
 use oci::image_spec::ImageConfiguration;
 use oci::{Digest, ImageRef};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ImageError;
+use crate::lease::Leased;
 use crate::references::Pins;
-use crate::{Image, Inner};
+use crate::{Image, Inner, lease};
 
 /// Canonical name → [`NameRecord`].
 pub(crate) const NAMES: Table = Table::new("image-names");
@@ -41,6 +44,9 @@ pub(crate) struct ImageRecord {
     /// Whether it was made from an executable of this program: then it may be replaced by a newer one.
     #[serde(default)]
     pub(crate) embedded: bool,
+    /// When it came here. `None` for what earlier versions have recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stored: Option<Timestamp>,
 }
 
 /// One layer.
@@ -111,6 +117,7 @@ fn is_id_only(text: &str) -> bool {
 pub(crate) struct View {
     pub(crate) names: Vec<(ImageRef, NameRecord)>,
     pub(crate) images: BTreeMap<Digest, ImageRecord>,
+    pub(crate) leased: Leased,
 }
 
 impl View {
@@ -176,8 +183,14 @@ impl Inner {
         self.metadata.read(|tx| {
             let names = names(tx)?;
             let images = tx.list::<ImageRecord>(IMAGES)?.into_iter().map(|(_, record)| (record.manifest, record));
-            Ok(View { names, images: images.collect() })
+            Ok(View { names, images: images.collect(), leased: lease::leased(tx)? })
         })
+    }
+
+    /// Whether there is an image with this manifest.
+    pub(crate) fn is_recorded(&self, manifest: Digest) -> Result<bool, ImageError> {
+        let record = self.metadata.read(|tx| tx.get::<IgnoredAny>(IMAGES, &manifest.to_string()));
+        record.map(|record| record.is_some()).map_err(ImageError::from)
     }
 
     /// The record of a layer that is here, as a blob and unpacked.

@@ -9,6 +9,7 @@ use oci::{Digest, ImageRef};
 
 use crate::error::ImageError;
 use crate::records::{Found, IMAGES, NAMES, View};
+use crate::references::Users;
 use crate::{Images, embedded};
 
 /// A container that needs an image.
@@ -40,10 +41,12 @@ impl Images {
     /// its names. `in_use` says which container needs the image with an id, a running one first.
     ///
     /// A running container keeps its image whatever `force` says. With `force` an image that stopped containers need
-    /// loses its names only, and an image with several names may be removed by its id.
+    /// loses its names only, and an image with several names may be removed by its id. An image under a lease loses its
+    /// names only, with or without it.
     ///
     /// # Errors
-    /// [`ImageError::NotFound`], [`ImageError::InUse`], [`ImageError::SeveralNames`]; nothing is removed then.
+    /// [`ImageError::NotFound`], [`ImageError::InUse`], [`ImageError::SeveralNames`], and [`ImageError::Leased`] for an
+    /// image that has no name to lose; nothing is removed then.
     pub fn remove(
         &self,
         name: &str,
@@ -52,8 +55,9 @@ impl Images {
     ) -> Result<Vec<Removed>, ImageError> {
         let inner = &self.inner;
         let pins = inner.references.lock();
+        let users = inner.users(in_use);
         let view = inner.view()?;
-        let plan = plan(&view, name, force, in_use)?;
+        let plan = plan(&view, name, force, &users)?;
         let gone: Vec<_> = plan.manifests.iter().filter_map(|manifest| view.images.get(manifest)).collect();
         inner.metadata.write(Durability::Synced, |tx| {
             for name in &plan.names {
@@ -65,6 +69,7 @@ impl Images {
             }
             Ok::<(), ImageError>(())
         })?;
+        drop(users);
         inner.write_index(&pins)?;
         inner.sweep(&pins, gone.iter().flat_map(|record| record.content()).collect())?;
         let mut removed: Vec<Removed> = plan.names.into_iter().map(Removed::Untagged).collect();
@@ -74,12 +79,7 @@ impl Images {
     }
 }
 
-fn plan(
-    view: &View,
-    text: &str,
-    force: bool,
-    in_use: &dyn Fn(&Digest) -> Option<ImageUser>,
-) -> Result<Plan, ImageError> {
+fn plan(view: &View, text: &str, force: bool, users: &Users<'_>) -> Result<Plan, ImageError> {
     let names_of = |manifests: &[Digest]| -> Vec<ImageRef> {
         let own = view.names.iter().filter(|(_, record)| manifests.contains(&record.manifest));
         own.map(|(name, _)| name.clone()).collect()
@@ -104,7 +104,15 @@ fn plan(
             (id, manifests, names)
         }
     };
-    match in_use(&id) {
+    match users.of(&id) {
+        // What a lease protects stays, without a name.
+        None if manifests.iter().any(|manifest| view.leased.images.contains(manifest)) => {
+            if names.is_empty() {
+                return Err(ImageError::Leased { image: text.to_owned() });
+            }
+            let manifests = manifests.into_iter().filter(|manifest| !view.leased.images.contains(manifest)).collect();
+            Ok(Plan { names, manifests })
+        }
         None => Ok(Plan { names, manifests }),
         // A stopped container can be started again: its image stays, without a name.
         Some(user) if force && !user.running => Ok(Plan { names, manifests: Vec::new() }),

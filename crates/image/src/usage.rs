@@ -25,7 +25,7 @@ pub struct Usage {
     pub layer_count: usize,
     /// Bytes that no image needs: of operations under way, or left by a crash until the next start.
     pub unreferenced: u64,
-    /// Bytes that removing all images that `in_use` does not know would give back.
+    /// Bytes that removing all images that `in_use` does not know, and no lease protects, would give back.
     pub reclaimable: u64,
 }
 
@@ -74,7 +74,7 @@ impl Images {
         for record in view.images.values() {
             let items = record.items();
             items.iter().for_each(|item| *needed.entry(*item).or_default() += 1);
-            if in_use(&record.id) {
+            if in_use(&record.id) || view.leased.images.contains(&record.manifest) {
                 kept.extend(items);
             }
         }
@@ -118,6 +118,14 @@ impl Inner {
             }
         }
         Ok(sizes)
+    }
+
+    /// Whether a blob or layer is here.
+    pub(crate) fn is_here(&self, item: &Item) -> bool {
+        match item {
+            Item::Blob(digest) => self.content.contains(digest),
+            Item::Layer(diff_id) => self.layers.contains(diff_id),
+        }
     }
 
     /// The bytes on disk of one blob or layer; `None` when it is not here (any more).

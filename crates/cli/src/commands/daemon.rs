@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 use cgroup::CgroupPath;
 use clap::ValueEnum;
 use client::{DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, socket_of};
-use engine::{Engine, EngineConfig, SnapshotterChoice};
+use engine::{Engine, EngineConfig, SnapshotterChoice, Threshold};
 use errors::{Kind, kind_of_io};
 use shim::Zygote;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
+use crate::flags::size;
 
 /// The bridge that a daemon makes unless it is told otherwise.
 const DEFAULT_BRIDGE: &str = "corten0";
@@ -43,6 +44,10 @@ pub(crate) struct Args {
     /// Where sockets and process state are kept [default: /run/corten]
     #[arg(long, value_name = "DIRECTORY")]
     exec_root: Option<PathBuf>,
+    /// With less free than this, remove what nobody needs: a size or a part of the disk; 0 for never [default: 10%,
+    /// at most 10g]
+    #[arg(long, value_name = "SIZE|PERCENT", value_parser = size::threshold)]
+    gc_threshold: Option<Threshold>,
     /// The address to listen on [default: corten.sock in the exec root]
     #[arg(short = 'H', long, value_name = "ADDRESS")]
     host: Option<String>,
@@ -175,6 +180,7 @@ async fn serve(args: Args, places: Places, zygote: Zygote) -> Result<(), Failure
             cgroup_parent: args.cgroup_parent,
             network_pool: NETWORK_POOL,
             snapshotter: args.snapshotter.map(SnapshotterChoice::from),
+            gc_threshold: args.gc_threshold.unwrap_or_default(),
         },
         zygote,
     )?;
@@ -243,9 +249,13 @@ mod tests {
 
     #[test]
     fn flags_are_checked() {
-        for flags in
-            [["--cgroup-parent", "/.."], ["--log-level", "chatty"], ["--snapshotter", "btrfs"], ["--nonsense", "x"]]
-        {
+        for flags in [
+            ["--cgroup-parent", "/.."],
+            ["--gc-threshold", "100%"],
+            ["--log-level", "chatty"],
+            ["--snapshotter", "btrfs"],
+            ["--nonsense", "x"],
+        ] {
             assert!(Line::try_parse_from(["daemon", flags[0], flags[1]]).is_err(), "{flags:?}");
         }
     }

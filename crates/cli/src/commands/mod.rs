@@ -33,6 +33,7 @@ pub(crate) mod stop;
 pub(crate) mod system;
 pub(crate) mod system_check;
 pub(crate) mod system_df;
+pub(crate) mod system_leases;
 pub(crate) mod tag;
 pub(crate) mod version;
 pub(crate) mod wait;

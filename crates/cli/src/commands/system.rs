@@ -19,6 +19,7 @@ enum Command {
     Check(commands::system_check::Args),
     Df(commands::system_df::Args),
     Info(commands::info::Args),
+    Leases(commands::system_leases::Args),
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
@@ -26,5 +27,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         Command::Check(args) => commands::system_check::run(args, context).await,
         Command::Df(args) => commands::system_df::run(args, context).await,
         Command::Info(args) => commands::info::run(args, context).await,
+        Command::Leases(args) => commands::system_leases::run(args, context).await,
     }
 }

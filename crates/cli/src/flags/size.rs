@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sizes (`512m`) and numbers of processors (`0.5`), as Docker writes them.
 
+use engine::Threshold;
+
 use super::FlagError;
 
 /// Bytes in `text`: a number, perhaps with a fraction, and perhaps a unit: b, k, m, g, t or p (powers of 1024, in
@@ -38,6 +40,22 @@ pub(crate) fn bytes(text: &str) -> Result<i64, FlagError> {
         return Err(invalid());
     };
     whole.checked_add(part).ok_or_else(invalid)
+}
+
+/// Room on a disk: bytes, or hundredths of it as in `10%`; 0 for none.
+pub(crate) fn threshold(text: &str) -> Result<Threshold, FlagError> {
+    let Some(percent) = text.strip_suffix('%') else {
+        return Ok(match bytes(text)? {
+            0 => Threshold::Off,
+            // A size is never negative.
+            size => Threshold::Bytes(size.unsigned_abs()),
+        });
+    };
+    match percent.parse() {
+        Ok(0) => Ok(Threshold::Off),
+        Ok(percent @ 1..100) => Ok(Threshold::Percent(percent)),
+        _ => Err(FlagError::invalid(text, "is no part of a disk: write 1% to 99%, or a size as in 10g")),
+    }
 }
 
 /// Bytes of swap and memory together; -1 is no limit.
@@ -92,6 +110,23 @@ mod tests {
         }
         assert_eq!(bytes_or_unlimited("-1").unwrap(), -1);
         assert!(bytes_or_unlimited("-2").is_err());
+    }
+
+    #[test]
+    fn a_threshold_is_a_size_or_a_part() {
+        for (text, expected) in [
+            ("0", Threshold::Off),
+            ("0%", Threshold::Off),
+            ("10%", Threshold::Percent(10)),
+            ("99%", Threshold::Percent(99)),
+            ("10g", Threshold::Bytes(10 << 30)),
+            ("1000", Threshold::Bytes(1000)),
+        ] {
+            assert_eq!(threshold(text).unwrap(), expected, "{text}");
+        }
+        for text in ["", "%", "100%", "-1%", "1.5%", "300%", "full", "-5"] {
+            assert!(threshold(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -1,21 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Sizes, times and names as people read them; the words are the docker CLI's.
 
-/// Bytes with three digits and a decimal unit: `4.26kB`, `117MB`.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
-    let (mut value, mut unit) = (bytes as f64, 0);
-    while value >= 1000.0 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    let decimals = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
-    let mut number = format!("{value:.decimals$}");
-    if number.contains('.') {
-        number.truncate(number.trim_end_matches('0').trim_end_matches('.').len());
-    }
-    format!("{number}{}", UNITS[unit])
-}
+pub(crate) use api_types::human_size as size;
 
 /// How long ago `then` was (both in seconds since the epoch).
 pub(crate) fn ago(then: i64, now: i64) -> String {
@@ -44,21 +30,6 @@ pub(crate) fn ellipsis(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_three_digits() {
-        for (bytes, text) in [
-            (0, "0B"),
-            (999, "999B"),
-            (4_264, "4.26kB"),
-            (117_000_000, "117MB"),
-            (1_240_000_000, "1.24GB"),
-            (12_000, "12kB"),
-            (99_960, "100kB"),
-        ] {
-            assert_eq!(size(bytes), text);
-        }
-    }
 
     #[test]
     fn a_time_to_come_is_now() {

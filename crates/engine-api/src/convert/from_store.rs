@@ -3,9 +3,11 @@
 
 use api_types::docker::ImageSummary;
 use api_types::{
-    CheckReport, DiskUsage, StoreProblem, StoreUsage, WasteFinding, WasteReport, WastedFile, WastefulLayer,
+    CheckReport, DiskUsage, Lease, StoreProblem, StoreUsage, WasteFinding, WasteReport, WastedFile, WastefulLayer,
+    human_duration, human_size,
 };
-use image::{Checked, Finding, ImageUsage, Reason, Waste};
+use engine::Room;
+use image::{Checked, Finding, ImageUsage, Reason, Resource, Waste};
 use jiff::Timestamp;
 
 use super::from_image::{bytes, summary};
@@ -42,6 +44,42 @@ pub(crate) fn usage(usage: &engine::DiskUsage) -> DiskUsage {
             unreferenced: bytes(store.unreferenced),
             reclaimable: bytes(store.reclaimable),
         }),
+    }
+}
+
+/// How the disk's room is looked after: names and values for `info`.
+pub(crate) fn room(room: &Room) -> Vec<Vec<String>> {
+    let rule = match room.marks {
+        None => "off".to_owned(),
+        Some(marks) => {
+            format!("with less than {} free, until {} are", human_size(marks.low), human_size(marks.high))
+        }
+    };
+    let last = room.last.map(|last| {
+        let ago = Timestamp::now().as_second().saturating_sub(last.at.as_second());
+        let ago = human_duration(u64::try_from(ago).unwrap_or(0));
+        format!("{ago} ago: {} freed, {} images removed", human_size(last.freed), last.images)
+    });
+    let facts = [("Collection", rule), ("Last collection", last.unwrap_or_else(|| "never".to_owned()))];
+    facts.map(|(name, value)| vec![name.to_owned(), value]).into()
+}
+
+/// A lease.
+pub(crate) fn lease(lease: &image::Lease) -> Lease {
+    let (mut images, mut content) = (Vec::new(), Vec::new());
+    for resource in &lease.resources {
+        match resource {
+            Resource::Image(manifest) => images.push(manifest.to_string()),
+            Resource::Content(digest) => content.push(digest.to_string()),
+        }
+    }
+    Lease {
+        id: lease.id.to_string(),
+        created: lease.created.to_string(),
+        expires: lease.expires.to_string(),
+        labels: lease.labels.clone(),
+        images,
+        content,
     }
 }
 

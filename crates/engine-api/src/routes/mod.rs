@@ -8,6 +8,7 @@ mod containers;
 mod corten;
 mod exec;
 pub(crate) mod images;
+mod leases;
 mod logs;
 mod progress;
 mod pull;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use engine::Engine;
 
 use crate::error::ApiError;
@@ -55,6 +56,9 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/system/df", get(store::usage))
         .route("/corten/v1/system/check", get(store::check))
         .route("/corten/v1/images/{*name}", get(store::about_image))
+        .route(api_types::LEASES_ROUTE, get(leases::list).post(leases::create))
+        .route("/corten/v1/leases/{id}", delete(leases::remove))
+        .route("/corten/v1/leases/{id}/resources", put(leases::add))
         .route("/images/get", get(archives::save))
         .route("/images/load", post(archives::load))
         // An image's name may have slashes.

@@ -14,6 +14,8 @@ use axum::http::header::{CACHE_CONTROL, HeaderName};
 use axum::response::IntoResponse;
 use engine::Engine;
 
+use crate::convert::from_store;
+
 /// The headers by which Docker's clients agree on a version.
 const API_VERSION_HEADER: HeaderName = HeaderName::from_static("api-version");
 const OS_TYPE_HEADER: HeaderName = HeaderName::from_static("ostype");
@@ -79,6 +81,7 @@ pub(crate) async fn info(State(engine): State<Arc<Engine>>) -> Json<SystemInfo> 
             status.push(vec![format!("{area} {}", name.replace('_', " ")), list.unwrap_or_else(|| text(value))]);
         }
     }
+    status.extend(info.room.iter().flat_map(from_store::room));
     let has = |name: &str| {
         let controllers = info.cgroups["controllers"].as_array();
         controllers.is_some_and(|list| list.iter().any(|controller| controller == name))

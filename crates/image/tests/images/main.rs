@@ -6,6 +6,7 @@
 
 mod archives;
 mod bad_input;
+mod collect;
 mod embedded;
 mod fixture;
 mod import;

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Making room when the disk gets full. What may go is looked up, `policy.rs` says which of it goes, and each is removed
+//! by itself, looked at once more: what has been given a name, a container or a lease meanwhile stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use content::Interrupted;
+use jiff::Timestamp;
+use metadata::Durability;
+use oci::Digest;
+
+use crate::collect::policy::{self, Candidate, Rank};
+use crate::error::ImageError;
+use crate::records::{IMAGES, ImageRecord, View};
+use crate::remove::ImageUser;
+use crate::usage::Item;
+use crate::{Images, Inner, embedded};
+
+/// Something that was removed to make room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// The beginning of a blob, left by an interrupted pull.
+    Interrupted,
+    /// A blob, or an unpacked layer by its diff ID, that nothing referred to.
+    Unreferenced(Digest),
+    /// The image with this id, which had no name.
+    Image(Digest),
+}
+
+/// One removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Collected {
+    /// What is gone.
+    pub what: Gone,
+    /// Bytes that the disk got back.
+    pub bytes: u64,
+}
+
+/// What may go.
+enum Target {
+    Interrupted(Interrupted),
+    Content(Digest),
+    Image(Box<ImageRecord>),
+}
+
+/// What takes room: an item of the store, or the partial blob with this number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Item(Item),
+    Interrupted(usize),
+}
+
+impl Images {
+    /// Removes what nobody needs until `free` gives `goal` bytes, or nothing is left that may go: interrupted downloads, then
+    /// content without references, then images without a name, those first that came first. Images with a name, those
+    /// that `in_use` (asked by image id) knows a container of, and what a lease or an operation under way needs all
+    /// stay. Each removal is `told` at once; the sum of bytes is returned.
+    ///
+    /// # Errors
+    /// Something cannot be read; then nothing is removed. Something cannot be removed: the first error, after all that
+    /// can go has gone.
+    pub fn make_room(
+        &self,
+        goal: u64,
+        free: &dyn Fn() -> io::Result<u64>,
+        in_use: &dyn Fn(&Digest) -> Option<ImageUser>,
+        told: &mut dyn FnMut(Collected),
+    ) -> Result<u64, ImageError> {
+        let inner = &self.inner;
+        let room = || free().map_err(ImageError::FreeSpace);
+        let missing = goal.saturating_sub(room()?);
+        if missing == 0 {
+            return Ok(0);
+        }
+        let (mut freed, mut result) = (0_u64, Ok(()));
+        for Candidate { what, .. } in policy::plan(missing, inner.candidates(in_use)?) {
+            // Others make room, too. A file system may be slow to give back what was removed: what is known to be freed
+            // counts.
+            if freed >= missing || room()? >= goal {
+                break;
+            }
+            match inner.remove_candidate(what, in_use) {
+                Ok(None) => {}
+                Ok(Some(collected)) => {
+                    freed = freed.saturating_add(collected.bytes);
+                    told(collected);
+                }
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result.map(|()| freed)
+    }
+}
+
+impl Inner {
+    /// All that may go, at this moment.
+    fn candidates(
+        &self,
+        in_use: &dyn Fn(&Digest) -> Option<ImageUser>,
+    ) -> Result<Vec<Candidate<Target, Part>>, ImageError> {
+        let mut candidates = Vec::new();
+        for (number, blob) in self.content.interrupted()?.into_iter().enumerate() {
+            let (since, parts) = (blob.written_at.saturating_mul(1000), vec![(Part::Interrupted(number), blob.bytes)]);
+            candidates.push(Candidate { what: Target::Interrupted(blob), rank: Rank::Interrupted, since, parts });
+        }
+        // Held while files are looked at, not while they are removed.
+        let pins = self.references.lock();
+        self.forget_ended_leases()?;
+        let view = self.view()?;
+        let (dangling, staying): (Vec<&ImageRecord>, Vec<&ImageRecord>) = {
+            let users = self.users(in_use);
+            view.images.values().partition(|record| is_dangling(&view, record) && users.of(&record.id).is_none())
+        };
+        let needed: BTreeSet<Item> = staying.iter().flat_map(|record| record.items()).collect();
+        let is_kept = |item: &Item| {
+            let (Item::Blob(digest) | Item::Layer(digest)) = item;
+            needed.contains(item) || view.leased.content.contains(digest) || pins.contains(digest)
+        };
+        let referred: BTreeSet<Digest> = view.images.values().flat_map(|record| record.content()).collect();
+        let mut loose: BTreeSet<Digest> = self.content.blobs()?.into_iter().map(|(digest, _)| digest).collect();
+        let layers = self.layers.layers().map_err(|source| ImageError::Layers(Box::new(source)))?;
+        loose.extend(layers.into_iter().map(|(diff_id, _)| diff_id));
+        for digest in loose.difference(&referred) {
+            let parts = self.parts([Item::Blob(*digest), Item::Layer(*digest)].iter().filter(|item| !is_kept(item)))?;
+            if !parts.is_empty() {
+                let what = Target::Content(*digest);
+                candidates.push(Candidate { what, rank: Rank::Unreferenced, since: 0, parts });
+            }
+        }
+        for record in dangling {
+            let parts = self.parts(record.items().iter().filter(|item| !is_kept(item)))?;
+            let since = record.stored.map_or(0, Timestamp::as_millisecond);
+            candidates.push(Candidate {
+                what: Target::Image(Box::new(record.clone())),
+                rank: Rank::Dangling,
+                since,
+                parts,
+            });
+        }
+        Ok(candidates)
+    }
+
+    /// Those of the items that are here, with their bytes on disk.
+    fn parts<'i>(&self, items: impl Iterator<Item = &'i Item>) -> Result<Vec<(Part, u64)>, ImageError> {
+        let mut parts = Vec::new();
+        for item in items {
+            parts.extend(self.disk_usage(*item)?.map(|bytes| (Part::Item(*item), bytes)));
+        }
+        Ok(parts)
+    }
+
+    /// Removes it, unless something needs it by now.
+    fn remove_candidate(
+        &self,
+        target: Target,
+        in_use: &dyn Fn(&Digest) -> Option<ImageUser>,
+    ) -> Result<Option<Collected>, ImageError> {
+        let (what, content) = match &target {
+            Target::Interrupted(blob) => {
+                let removed = self.content.remove_interrupted(blob)?;
+                return Ok(removed.then_some(Collected { what: Gone::Interrupted, bytes: blob.bytes }));
+            }
+            Target::Content(digest) => (Gone::Unreferenced(*digest), BTreeSet::from([*digest])),
+            Target::Image(record) => (Gone::Image(record.id), record.content().collect::<BTreeSet<Digest>>()),
+        };
+        let pins = self.references.lock();
+        if let Target::Image(record) = &target
+            && !self.forget_dangling(record, in_use)?
+        {
+            return Ok(None);
+        }
+        let items = content.iter().flat_map(|digest| [Item::Blob(*digest), Item::Layer(*digest)]);
+        let mut before = BTreeMap::new();
+        for item in items {
+            before.extend(self.disk_usage(item)?.map(|bytes| (item, bytes)));
+        }
+        self.sweep(&pins, content)?;
+        let gone = before.iter().filter(|(item, _)| !self.is_here(item)).map(|(_, bytes)| *bytes);
+        let (count, bytes) = gone.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes));
+        // Content may be needed by now; an image's record is gone in any case.
+        Ok((count > 0 || matches!(what, Gone::Image(_))).then_some(Collected { what, bytes }))
+    }
+
+    /// Removes the record of an image, if still nothing needs it. The caller holds the lock of references.
+    fn forget_dangling(
+        &self,
+        record: &ImageRecord,
+        in_use: &dyn Fn(&Digest) -> Option<ImageUser>,
+    ) -> Result<bool, ImageError> {
+        let users = self.users(in_use);
+        let view = self.view()?;
+        if !view.images.contains_key(&record.manifest) || !is_dangling(&view, record) || users.of(&record.id).is_some()
+        {
+            return Ok(false);
+        }
+        self.metadata.write(Durability::Synced, |tx| {
+            tx.delete(IMAGES, &record.manifest.to_string())?;
+            embedded::forget(tx, record.manifest)
+        })?;
+        Ok(true)
+    }
+}
+
+/// Whether neither a name nor a lease keeps the image.
+fn is_dangling(view: &View, record: &ImageRecord) -> bool {
+    !view.names.iter().any(|(_, named)| named.manifest == record.manifest)
+        && !view.leased.images.contains(&record.manifest)
+}
