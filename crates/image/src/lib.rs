@@ -22,7 +22,6 @@ mod history;
 mod import;
 mod load;
 mod locks;
-mod platform;
 mod progress;
 mod prune;
 mod pull;
@@ -47,6 +46,7 @@ use snapshot::Snapshotter;
 use tokio::sync::Semaphore;
 
 pub use layer::Compression;
+pub use oci::Platform;
 
 pub use changes::Overrides;
 pub use check::{Checked, Problem};
@@ -57,7 +57,6 @@ pub use filter::Filters;
 pub use history::Instruction;
 pub use import::Import;
 pub use load::{LoadError, Loaded};
-pub use platform::Platform;
 pub use progress::{Event, Progress, Quiet, Status};
 pub use prune::Pruned;
 pub use push::{PushOptions, Pushed};
