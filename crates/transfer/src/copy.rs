@@ -213,7 +213,7 @@ impl Copy<'_> {
         let manifest = document.manifest(self.from)?;
         let steps = self.steps(&manifest)?;
         let format = self.format_of(&document);
-        let repacks = steps.values().any(|(_, step)| matches!(step, Step::Repack(_)));
+        let repacks = steps.iter().any(|(_, step)| matches!(step, Step::Repack(_)));
         let is_changed = repacks || Format::of(&document.media_type) != Some(format);
         if self.options.preserve_digests {
             if self.source.is_made_up() {
@@ -262,12 +262,12 @@ impl Copy<'_> {
     fn convertible(
         &self,
         document: &Document,
-        steps: &BTreeMap<Digest, (Descriptor, Step)>,
+        steps: &[(Descriptor, Step)],
         format: Format,
     ) -> Result<(), TransferError> {
-        let planned = steps.iter().filter_map(|(digest, (layer, step))| match step {
+        let planned = steps.iter().filter_map(|(layer, step)| match *step {
             Step::Repack(compression) => {
-                Some((*digest, NewLayer { digest: *digest, size: layer.size, compression: *compression }))
+                Some((layer.digest, NewLayer { digest: layer.digest, size: layer.size, compression }))
             }
             _ => None,
         });
@@ -283,13 +283,13 @@ impl Copy<'_> {
     }
 
     /// What becomes of each layer, once for each blob.
-    fn steps(&self, manifest: &Manifest) -> Result<BTreeMap<Digest, (Descriptor, Step)>, TransferError> {
-        let mut steps: BTreeMap<Digest, (Descriptor, Step)> = BTreeMap::new();
+    fn steps(&self, manifest: &Manifest) -> Result<Vec<(Descriptor, Step)>, TransferError> {
+        let (mut steps, mut sizes) = (Vec::new(), BTreeMap::new());
         for layer in &manifest.layers {
-            let step = self.step(layer)?;
-            let (first, _) = steps.entry(layer.digest).or_insert_with(|| (layer.clone(), step));
-            if first.size != layer.size {
-                return Err(inconsistent(self.from, "one layer appears with two sizes"));
+            match sizes.insert(layer.digest, layer.size) {
+                None => steps.push((layer.clone(), self.step(layer)?)),
+                Some(size) if size == layer.size => {}
+                Some(_) => return Err(inconsistent(self.from, "one layer appears with two sizes")),
             }
         }
         Ok(steps)
@@ -326,11 +326,13 @@ impl Copy<'_> {
         }
     }
 
-    /// Copies layers, several at a time, the largest first. Gives those that were changed.
-    fn layers(&self, steps: BTreeMap<Digest, (Descriptor, Step)>) -> Result<BTreeMap<Digest, NewLayer>, TransferError> {
-        let mut layers: Vec<(Descriptor, Step)> = steps.into_values().collect();
-        layers.sort_by_key(|(layer, _)| std::cmp::Reverse(layer.size));
+    /// Copies layers. Gives those that were changed.
+    fn layers(&self, mut layers: Vec<(Descriptor, Step)>) -> Result<BTreeMap<Digest, NewLayer>, TransferError> {
         let threads = layers.len().min(self.destination.parallel());
+        if threads > 1 {
+            // The largest first: it takes longest. One after another they keep their order, which an archive shows.
+            layers.sort_by_key(|(layer, _)| std::cmp::Reverse(layer.size));
+        }
         let digests: Vec<Digest> = layers.iter().map(|(layer, _)| layer.digest).collect();
         let queue = Mutex::new(layers.into_iter());
         let failure = Mutex::new(None);

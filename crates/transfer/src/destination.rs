@@ -46,7 +46,8 @@ pub(crate) trait Destination: Send + Sync {
         true
     }
 
-    /// Blobs that may be given at the same time.
+    /// Blobs that may be given at the same time. An archive is to be the same when it is made again, so it gets one after
+    /// another.
     fn parallel(&self) -> usize {
         1
     }

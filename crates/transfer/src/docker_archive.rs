@@ -24,8 +24,6 @@ use crate::source::Source;
 use crate::spool;
 
 const MANIFEST: &str = "manifest.json";
-/// Layers decompressed at the same time.
-const PARALLEL: usize = 4;
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -204,10 +202,6 @@ impl Destination for DockerArchiveDestination {
 
     fn holds_indexes(&self) -> bool {
         false
-    }
-
-    fn parallel(&self) -> usize {
-        PARALLEL
     }
 
     fn has_blob(&self, _blob: &Descriptor) -> Result<bool, TransferError> {
