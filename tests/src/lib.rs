@@ -3,9 +3,10 @@
 //! that only the vm lane can run.
 //!
 //! Each starts a daemon or a runtime of its own, and so also proves that nothing is left when that has gone.
-//! `docker_runtime` is no check: it is what the tests of Corten below Docker stand on.
+//! `docker_runtime` and `copying` are no checks: they are what the tests of Corten below Docker, and of copies, stand on.
 
 pub mod checkpoint;
+pub mod copying;
 pub mod docker_runtime;
 pub mod isolation;
 pub mod life;

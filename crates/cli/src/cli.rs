@@ -44,6 +44,7 @@ enum Command {
     Rmi(commands::rmi::Args),
     Pull(commands::pull::Args),
     Push(commands::push::Args),
+    Copy(commands::copy::Args),
     Login(commands::login::Args),
     Logout(commands::logout::Args),
     Import(commands::import::Args),
@@ -85,10 +86,11 @@ pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> 
 }
 
 fn execute(line: Line, start_ns: u64) -> Result<u8, Failure> {
-    // These two are servers, not clients of one.
+    // Two are servers, not clients of one, and a copy needs none.
     match line.command {
         Command::Daemon(args) => return commands::daemon::run(args, line.host),
         Command::Registry(args) => return commands::registry::run(args),
+        Command::Copy(args) => return commands::copy::run(args),
         _ => {}
     }
     let endpoint = Endpoint::resolve(line.host.as_deref(), |name| std::env::var(name).ok());
@@ -128,6 +130,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Rmi(args) => commands::rmi::run(args, context).await,
         Command::Pull(args) => commands::pull::run(args, context).await,
         Command::Push(args) => commands::push::run(args, context).await,
+        Command::Copy(args) => commands::copy::run(args),
         Command::Login(args) => commands::login::run(args, context).await,
         Command::Logout(args) => commands::logout::run(&args),
         Command::Import(args) => commands::import::run(args, context).await,
@@ -202,6 +205,31 @@ mod tests {
             assert!(report.message.contains(part), "{line}: {}", report.message);
             assert!(!report.message.contains('\n') && report.hint.is_some(), "{line}");
         }
+    }
+
+    /// The commands of `docker image`, without `build`, which is no command here yet.
+    #[test]
+    fn every_command_about_images_is_in_the_group_as_well() {
+        let root = Line::command();
+        let group = root.find_subcommand("image").unwrap();
+        for (alone, grouped) in [
+            ("history", "history"),
+            ("images", "ls"),
+            ("import", "import"),
+            ("inspect", "inspect"),
+            ("load", "load"),
+            ("pull", "pull"),
+            ("push", "push"),
+            ("rmi", "rm"),
+            ("save", "save"),
+            ("tag", "tag"),
+        ] {
+            assert!(root.find_subcommand(alone).is_some(), "{alone}");
+            assert!(group.find_subcommand(grouped).is_some(), "image {grouped}");
+        }
+        assert!(group.find_subcommand("prune").is_some());
+        // What Docker has in its group is here with the first version that has it at all.
+        assert_eq!(root.find_subcommand("build").is_some(), group.find_subcommand("build").is_some());
     }
 
     #[test]

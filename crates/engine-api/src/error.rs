@@ -25,6 +25,9 @@ pub enum ApiError {
     /// A name that can be no image's.
     #[error(transparent)]
     Name(#[from] oci::ReferenceError),
+    /// A text that is no platform.
+    #[error(transparent)]
+    Platform(#[from] oci::PlatformError),
     /// The body is not the JSON that the route wants.
     #[error("the request's body is not understood")]
     Body(#[source] serde_json::Error),

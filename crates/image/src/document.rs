@@ -3,12 +3,11 @@
 //!
 //! Only the fields that decide something are read; the documents themselves are stored byte for byte.
 
-use oci::Digest;
 use oci::image_spec::ImageConfiguration;
+use oci::{Digest, Platform};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ImageError, WrongPlatform};
-use crate::platform::Platform;
 
 /// The type of the manifests that are made here.
 pub(crate) const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";

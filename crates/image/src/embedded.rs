@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use metadata::{Durability, Table, Write};
-use oci::{Digest, ImageRef};
+use oci::{Digest, ImageRef, Platform};
 use serde::{Deserialize, Serialize};
 use tar::{Builder, EntryType, Header};
 
@@ -21,7 +21,6 @@ use crate::document::Descriptor;
 use crate::error::ImageError;
 use crate::fetch;
 use crate::import::{self, BuiltLayer, Making};
-use crate::platform::Platform;
 use crate::records::{ImageRecord, NameRecord};
 use crate::references::Session;
 use crate::{Images, records};

@@ -8,13 +8,12 @@ use content::ContentError;
 use errors::{Classify, Kind, kind_of_io};
 use layer::{PackError, UnpackError};
 use metadata::MetadataError;
-use oci::{Digest, ReferenceError};
+use oci::{Digest, Platform, ReferenceError};
 use registry_client::RegistryError;
 use snapshot::SnapshotError;
 
 use crate::lease::LeaseId;
 use crate::load::LoadError;
-use crate::platform::Platform;
 
 /// Why an image could not be had, made or removed.
 #[derive(Debug, thiserror::Error)]
@@ -161,9 +160,6 @@ pub enum ImageError {
     /// An image for other machines only.
     #[error(transparent)]
     Platform(Box<WrongPlatform>),
-    /// A text that is no platform.
-    #[error("{0:?} is not a platform: expected OS/ARCHITECTURE[/VARIANT], for example linux/arm64")]
-    PlatformText(String),
     /// A pattern for names that breaks the grammar.
     #[error("{0:?} is not a pattern: `*`, `?`, `[a-z]` and `\\` for the next character are known")]
     Pattern(String),
@@ -288,7 +284,6 @@ impl Classify for ImageError {
             | ImageError::DigestName { .. }
             | ImageError::PushDigest { .. }
             | ImageError::Ambiguous { .. }
-            | ImageError::PlatformText(_)
             | ImageError::Pattern(_)
             | ImageError::LeaseDuration { .. }
             | ImageError::Change { .. } => Kind::InvalidArgument,

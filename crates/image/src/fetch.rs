@@ -4,7 +4,7 @@
 //! pieces behind at most.
 
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -200,7 +200,7 @@ fn store_layer(
 fn unpack(store: &Inner, image: &str, digest: Digest, diff_id: Digest, blob: impl Read) -> Result<(), ImageError> {
     let unreadable = |source| ImageError::Decompress { image: image.to_owned(), layer: digest, source };
     let failed = |source| ImageError::Layer { image: image.to_owned(), layer: digest, source: Box::new(source) };
-    let mut tar = Noticed { inner: decompressed(blob).map_err(unreadable)?, read: false };
+    let mut tar = Noticed { inner: layer::decompressed(blob).map_err(unreadable)?, read: false };
     store.layers.unpack(&diff_id, &mut tar).map_err(failed)?;
     if tar.read {
         // It was unpacked, and verified on the way.
@@ -232,14 +232,6 @@ impl<R: Read> Read for Noticed<R> {
         self.read = true;
         self.inner.read(buffer)
     }
-}
-
-/// The content of `blob`, decompressed by what its first bytes say.
-pub(crate) fn decompressed<R: Read>(mut blob: R) -> io::Result<impl Read> {
-    let mut start = Vec::with_capacity(4);
-    blob.by_ref().take(4).read_to_end(&mut start)?;
-    let compression = layer::detect(&start);
-    layer::decompress(Read::chain(Cursor::new(start), blob), compression)
 }
 
 /// The blob's bytes, in the order they come. Whoever reads them makes them stored as well.

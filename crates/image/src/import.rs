@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use content::BlobWriter;
-use oci::{Digest, ImageRef};
+use oci::{Digest, ImageRef, Platform};
 use serde::Serialize;
 
 use crate::changes::{self, RunConfig};
 use crate::document::{self, CONFIG_TYPE, Descriptor, MANIFEST_TYPE, Manifest};
 use crate::error::ImageError;
 use crate::fetch;
-use crate::platform::Platform;
 use crate::records::{self, ImageRecord};
 use crate::references::Session;
 use crate::{Image, Images};
@@ -104,7 +103,7 @@ fn store_archive(session: &Session, reader: impl Read) -> Result<BuiltLayer, Ima
     let writer = session.store().content.writer(None, None)?;
     let mut tee = Tee { reader, writer, start: Vec::new() };
     let inspected = (|| {
-        let tar = fetch::decompressed(&mut tee).map_err(ImageError::Input)?;
+        let tar = layer::decompressed(&mut tee).map_err(ImageError::Input)?;
         layer::inspect(tar, &layer::Limits::default()).map_err(ImageError::Archive)
     })()?;
     // Bytes behind the compressed stream belong to the blob.

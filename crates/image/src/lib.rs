@@ -24,7 +24,6 @@ mod import;
 mod lease;
 mod load;
 mod locks;
-mod platform;
 mod progress;
 mod prune;
 mod pull;
@@ -49,6 +48,7 @@ use snapshot::Snapshotter;
 use tokio::sync::Semaphore;
 
 pub use layer::Compression;
+pub use oci::Platform;
 
 pub use changes::Overrides;
 pub use check::{Checked, Problem};
@@ -61,7 +61,6 @@ pub use history::Instruction;
 pub use import::Import;
 pub use lease::{Lease, LeaseId, LeaseIdError, Resource};
 pub use load::{LoadError, Loaded};
-pub use platform::Platform;
 pub use progress::{Event, Progress, Quiet, Status};
 pub use prune::Pruned;
 pub use push::{PushOptions, Pushed};

@@ -16,12 +16,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
-use oci::{Digest, ImageRef};
+use oci::{Digest, ImageRef, Platform};
 
 use crate::document::{self, MAX_CONFIG};
 use crate::error::ImageError;
 use crate::fetch;
-use crate::platform::Platform;
 use crate::records::ImageRecord;
 use crate::references::Session;
 use crate::{Image, Images, Inner, PARALLEL_LAYERS};
@@ -56,7 +55,7 @@ impl Images {
     /// wrong with a pulled image's documents and layers. Nothing is kept then.
     pub fn load(&self, reader: impl Read, platform: Option<&Platform>) -> Result<Vec<Loaded>, ImageError> {
         let (session, _) = Session::begin(&self.inner);
-        let tar = fetch::decompressed(reader).map_err(ImageError::Input)?;
+        let tar = layer::decompressed(reader).map_err(ImageError::Input)?;
         let members = members::store(&session, tar)?;
         let mut found = oci_layout::images(&session, &members, platform)?;
         docker::add_images(&session, &members, &mut found)?;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use content::ContentError;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use layer::Compression;
+use oci::manifest::NewLayer;
 use oci::{Digest, ImageRef};
 use registry_client::Client;
 use tokio::sync::Semaphore;
@@ -16,7 +17,7 @@ use crate::document::{self, Descriptor, Manifest};
 use crate::error::ImageError;
 use crate::fetch::blocking;
 use crate::progress::{Event, Progress, Status};
-use crate::recompress::{self, Recompressed};
+use crate::recompress;
 use crate::records::{ImageRecord, View};
 use crate::references::Session;
 use crate::{Images, Inner};
@@ -170,7 +171,7 @@ impl Push<'_> {
         &self,
         layer: &Descriptor,
         compression: Option<Compression>,
-    ) -> Result<(Digest, Option<Recompressed>), ImageError> {
+    ) -> Result<(Digest, Option<NewLayer>), ImageError> {
         self.report(layer, Status::Waiting);
         // The semaphores are never closed, so this never fails.
         let _slot = self.session.store().uploads.acquire().await.ok();
@@ -185,7 +186,7 @@ impl Push<'_> {
         Ok((layer.digest, recompressed))
     }
 
-    async fn recompress(&self, layer: &Descriptor, wanted: Compression) -> Result<Option<Recompressed>, ImageError> {
+    async fn recompress(&self, layer: &Descriptor, wanted: Compression) -> Result<Option<NewLayer>, ImageError> {
         let _turn = self.one_at_a_time.acquire().await.ok();
         let (shared, label, layer_digest) = (Arc::clone(&self.session), self.name.to_string(), layer.digest);
         self.report(layer, Status::Compressing);
@@ -215,7 +216,7 @@ impl Push<'_> {
         Ok(Status::Done)
     }
 
-    async fn manifest(&self, changed: &BTreeMap<Digest, Recompressed>) -> Result<Pushed, ImageError> {
+    async fn manifest(&self, changed: &BTreeMap<Digest, NewLayer>) -> Result<Pushed, ImageError> {
         let record = &self.local.record;
         let (text, media_type) = if changed.is_empty() {
             (self.local.text.clone(), record.media_type.clone())

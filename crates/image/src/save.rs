@@ -15,11 +15,10 @@ use std::io::{self, Read, Write};
 
 use content::ContentError;
 use layer::{Entry, Kind, Writer};
-use oci::{Digest, Hasher, ImageRef};
+use oci::{Digest, Hasher, ImageRef, Platform};
 use serde::Serialize;
 
 use crate::error::ImageError;
-use crate::platform::Platform;
 use crate::records::{Found, ImageRecord, View};
 use crate::references::Session;
 use crate::{Images, document, embedded};

@@ -13,7 +13,6 @@ use layer::{Kind, Limits, Members};
 use oci::{Digest, Hasher};
 
 use crate::error::ImageError;
-use crate::fetch;
 use crate::{Image, Images};
 
 use analysis::{Analysis, Content};
@@ -118,7 +117,7 @@ impl Images {
         let unreadable = |source| ImageError::Decompress { image: image.to_owned(), layer: blob, source };
         // Its digest proves that nothing is missing: some builders leave the marker out.
         let limits = Limits { end_marker: false, ..Limits::default() };
-        let tar = fetch::decompressed(self.inner.content.open_blob(&blob)?).map_err(unreadable)?;
+        let tar = layer::decompressed(self.inner.content.open_blob(&blob)?).map_err(unreadable)?;
         let mut members = Members::new(tar, &limits);
         analysis.begin_layer();
         while let Some(entry) = members.advance().map_err(ImageError::Archive)? {

@@ -6,22 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
+use oci::media_type::Compression;
 
 /// The largest zstd window that is accepted: 2^27 bytes, 128 MiB, what `zstd --ultra` makes, and
 /// the most that one layer's decoder may cost in memory.
 const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 const BUFFER: usize = 64 << 10;
-
-/// How a layer is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Compression {
-    /// Not at all: a tar archive.
-    None,
-    /// gzip, RFC 1952, one or several members.
-    Gzip,
-    /// Zstandard, RFC 8878, one or several frames.
-    Zstd,
-}
 
 /// The compression that `start`, the first bytes of a layer, belongs to. Four bytes are enough.
 pub fn detect(start: &[u8]) -> Compression {
@@ -52,6 +42,17 @@ pub fn decompress<R: Read>(source: R, compression: Compression) -> io::Result<De
         }
     };
     Ok(Decoder { state, failure })
+}
+
+/// The content of `source`, decompressed by what its first bytes say.
+///
+/// # Errors
+/// `source` cannot be read; as those of [`decompress`].
+pub fn decompressed<R: Read>(mut source: R) -> io::Result<impl Read> {
+    let mut start = Vec::with_capacity(4);
+    source.by_ref().take(4).read_to_end(&mut start)?;
+    let compression = detect(&start);
+    decompress(Read::chain(io::Cursor::new(start), source), compression)
 }
 
 /// A decompressed stream, made by [`decompress`].

@@ -19,6 +19,7 @@ mod compression;
 mod error;
 mod header;
 mod index;
+mod located;
 mod members;
 mod metadata;
 mod name;
@@ -37,11 +38,14 @@ use std::os::fd::BorrowedFd;
 
 use oci::Digest;
 
-pub use compress::compress;
-pub use compression::{Compression, Decoder, decompress, detect};
+pub use compress::{compress, compress_at, levels};
+pub use compression::{Decoder, decompress, decompressed, detect};
 pub use error::{EntryName, FormatError, Refusal, UnpackError};
 pub use index::{Indexed, Node, NodeId, NodeKind, Nodes, Obstacle, Xattrs, index};
+pub use located::{Located, locate};
 pub use members::Members;
+pub use name::link_target;
+pub use oci::media_type::Compression;
 pub use pack::{Form, PackError, pack};
 pub use pax::Time;
 pub use reader::{Entry, Kind};

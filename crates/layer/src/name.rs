@@ -57,6 +57,22 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Where the link `target` in `directory` leads, both below the archive's root. `None` for what is not below it.
+pub fn link_target(directory: &[u8], target: &[u8]) -> Option<Vec<u8>> {
+    if target.starts_with(b"/") {
+        return None;
+    }
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in directory.split(|&byte| byte == b'/').chain(target.split(|&byte| byte == b'/')) {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join(&b'/'))
+}
+
 /// What a normalised name of an entry of kind `kind` means.
 pub(crate) fn meaning(path: &[u8], kind: Kind) -> Result<Meaning<'_>, Refusal> {
     let (parent, name) = split(path);

@@ -6,11 +6,15 @@
 
 mod digest;
 mod id;
+pub mod manifest;
+pub mod media_type;
+mod platform;
 mod reference;
 mod repository;
 
 pub use digest::{Digest, DigestError, Hasher};
 pub use id::{ContainerId, IdError};
 pub use oci_spec::{OciSpecError, image as image_spec, runtime as runtime_spec};
+pub use platform::{Platform, PlatformError};
 pub use reference::{ImageRef, ReferenceError, registry_of};
 pub use repository::{RepositoryName, Tag};

@@ -86,6 +86,12 @@ impl ImageRef {
         self
     }
 
+    /// The same repository, pinned to a digest and without a tag.
+    #[must_use]
+    pub fn at_digest(&self, digest: Digest) -> ImageRef {
+        ImageRef { tag: None, digest: Some(digest), ..self.clone() }
+    }
+
     /// The full form, with registry and `library/`.
     pub fn canonical(&self) -> String {
         self.write(&format!("{}/{}", self.registry, self.repository))

@@ -8,9 +8,8 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
+use oci::manifest::{self, TypeError};
 use oci::{Digest, ImageRef};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use crate::ask::Ask;
 use crate::blob::Blob;
@@ -20,18 +19,6 @@ use crate::limits::RateLimit;
 use crate::options::Options;
 use crate::stores::CredentialSource;
 use crate::transport::Transport;
-
-/// Media types of manifests (image-spec, "Media Types"; Docker's "Image Manifest V 2, Schema 2").
-pub mod media_type {
-    /// An OCI image manifest.
-    pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-    /// An OCI image index: one image for several platforms.
-    pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-    /// Docker's image manifest.
-    pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-    /// Docker's manifest list.
-    pub const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
-}
 
 /// The manifests that are understood, for `Accept`.
 const ACCEPT_MANIFEST: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
@@ -193,53 +180,17 @@ fn verified_digest(image: &ImageRef, headers: &HeaderMap, body: &[u8]) -> Result
     Ok(actual)
 }
 
-/// The media type of `body`. Header and document must agree, and the document must not read as two kinds at once:
-/// otherwise two readers could be made to see two different images under one digest (CVE-2021-41190).
+/// The media type of `body`.
 fn checked_type(image: &ImageRef, headers: &HeaderMap, body: &[u8]) -> Result<String, RegistryError> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Shape {
-        schema_version: u32,
-        media_type: Option<String>,
-        manifests: Option<IgnoredAny>,
-        layers: Option<IgnoredAny>,
-        config: Option<IgnoredAny>,
-    }
-    let shape: Shape = serde_json::from_slice(body).map_err(|source| RegistryError::Malformed {
-        registry: image.registry().to_owned(),
-        what: "manifest",
-        source,
-    })?;
     let header = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let header = header.map(|value| value.split(';').next().unwrap_or(value).trim().to_owned());
-    let header = header.filter(|value| !matches!(value.as_str(), "application/json" | "application/octet-stream" | ""));
-    if shape.schema_version != 2 {
-        let media_type = header.unwrap_or_else(|| format!("schema version {}", shape.schema_version));
-        return Err(RegistryError::ManifestType { image: image.to_string(), media_type });
-    }
-    let is_index = shape.manifests.is_some();
-    let ambiguous = |declared: &str, found: &str| RegistryError::Ambiguous {
-        image: image.to_string(),
-        declared: declared.to_owned(),
-        found: found.to_owned(),
-    };
-    if is_index && (shape.layers.is_some() || shape.config.is_some()) {
-        return Err(ambiguous(header.as_deref().unwrap_or_default(), "both an index and an image manifest"));
-    }
-    if let (Some(header), Some(inside)) = (&header, &shape.media_type)
-        && header != inside
-    {
-        return Err(ambiguous(header, inside));
-    }
-    let inferred = if is_index { media_type::OCI_INDEX } else { media_type::OCI_MANIFEST };
-    let media_type = header.or(shape.media_type).unwrap_or_else(|| inferred.to_owned());
-    let says_index = match media_type.as_str() {
-        media_type::OCI_INDEX | media_type::DOCKER_LIST => true,
-        media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST => false,
-        _ => return Err(RegistryError::ManifestType { image: image.to_string(), media_type }),
-    };
-    if says_index != is_index {
-        return Err(ambiguous(&media_type, inferred));
-    }
-    Ok(media_type)
+    let header = header.map(|value| value.split(';').next().unwrap_or(value).trim());
+    let header = header.filter(|value| !matches!(*value, "application/json" | "application/octet-stream" | ""));
+    let name = || image.to_string();
+    manifest::type_of(body, header).map_err(|error| match error {
+        TypeError::Json(source) => {
+            RegistryError::Malformed { registry: image.registry().to_owned(), what: "manifest", source }
+        }
+        TypeError::Unknown(media_type) => RegistryError::ManifestType { image: name(), media_type },
+        TypeError::Ambiguous { declared, found } => RegistryError::Ambiguous { image: name(), declared, found },
+    })
 }

@@ -43,12 +43,13 @@ mod vault;
 
 pub use blob::Blob;
 pub use body::Source;
-pub use client::{Client, Manifest, media_type};
+pub use client::{Client, Manifest};
 pub use credential_helper::HelperError;
 pub use credentials::{BadHeader, Credentials, Secret};
 pub use docker_config::DockerConfigError;
 pub use error::RegistryError;
 pub use limits::RateLimit;
+pub use oci::media_type;
 pub use options::Options;
 pub use proxy::Proxies;
 pub use routes::RoutesError;

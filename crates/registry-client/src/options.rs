@@ -27,6 +27,9 @@ pub struct Options {
     pub credentials: CredentialSource,
     /// Registries (`HOST` or `HOST:PORT`) that may be spoken to without TLS. None; loopback addresses always may.
     pub insecure_registries: Vec<String>,
+    /// Whether every registry may be spoken to without TLS, and any certificate is taken: for whoever asks for that by
+    /// name. No.
+    pub unverified: bool,
     /// Certificates of authorities to trust besides the system's. None.
     pub extra_roots: Vec<CertificateDer<'static>>,
     /// Directories with a directory `HOST[:PORT]` for each registry that has authorities (`*.crt`) or client
@@ -49,6 +52,7 @@ impl Default for Options {
             max_retry_after: Duration::from_secs(30),
             credentials: CredentialSource::of_user(),
             insecure_registries: Vec::new(),
+            unverified: false,
             extra_roots: Vec::new(),
             certificate_directories: vec!["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()],
             registries_conf: Some("/etc/containers/registries.conf".into()),

@@ -22,7 +22,8 @@ impl Transport {
     /// plain HTTP first: a TLS server answers that with an error at once, while a plain server may wait for the rest
     /// of what it takes for a request. Nothing secret is in that first question.
     pub(crate) async fn scheme(&self, registry: &str) -> Result<&'static str, RegistryError> {
-        let may_be_plain = location::is_loopback(location::authority_of(registry))
+        let may_be_plain = self.options.unverified
+            || location::is_loopback(location::authority_of(registry))
             || self.options.insecure_registries.iter().any(|insecure| insecure == registry)
             // Whoever asks for an image has been told by now of what cannot be read.
             || self.routes().is_ok_and(|routes| routes.is_insecure(registry));

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
@@ -19,6 +21,7 @@ use crate::options::Options;
 
 pub(crate) struct Tls {
     pub(crate) timeout: Duration,
+    unverified: bool,
     extra_roots: Vec<CertificateDer<'static>>,
     directories: Vec<PathBuf>,
     /// Read at the first `https` connection: the system's certificates take milliseconds.
@@ -31,6 +34,7 @@ impl Tls {
     pub(crate) fn new(options: &Options) -> Tls {
         Tls {
             timeout: options.connect_timeout,
+            unverified: options.unverified,
             extra_roots: options.extra_roots.clone(),
             directories: options.certificate_directories.clone(),
             roots: OnceCell::new(),
@@ -65,14 +69,17 @@ impl Tls {
             // What cannot be read as a certificate is one authority less, never more trust.
             Arc::make_mut(&mut roots).add_parsable_certificates(own.roots);
         }
-        if roots.is_empty() {
+        if roots.is_empty() && !self.unverified {
             return Err(ConnectError::NoRoots);
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(ConnectError::Setup)?
-            .with_root_certificates(roots);
+            .map_err(ConnectError::Setup)?;
+        let builder = match self.unverified {
+            true => builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider))),
+            false => builder.with_root_certificates(roots),
+        };
         let mut config = match own.client {
             Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(ConnectError::Setup)?,
             None => builder.with_no_client_auth(),
@@ -87,5 +94,44 @@ impl Tls {
         let native = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
         roots.add_parsable_certificates(native.map(|result| result.certs).unwrap_or_default());
         roots
+    }
+}
+
+/// Takes every certificate. Whoever shows it must still have its key: a handshake that is none would only break later.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

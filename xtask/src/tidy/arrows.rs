@@ -33,6 +33,7 @@ const ROOMS: &[(&str, Row)] = &[
     ("engine", Middle),
     ("build", Middle),
     ("image", Storage),
+    ("transfer", Storage),
     ("registry-client", Storage),
     ("registry-server", Storage),
     ("snapshot", Storage),
@@ -107,6 +108,12 @@ const PROHIBITIONS: &[Prohibition] = &[
         reach: Reach::Direct,
         crates: &["http", "hyper", "hyper-util", "axum", "tower", "engine-api", "client"],
         why: "it knows no HTTP",
+    },
+    Prohibition {
+        rooms: &["transfer"],
+        reach: Reach::Linked,
+        crates: &["image", "metadata", "snapshot", "redb"],
+        why: "it copies images and keeps none",
     },
     Prohibition {
         rooms: &["client", "compose"],

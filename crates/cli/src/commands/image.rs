@@ -24,6 +24,7 @@ enum Command {
     List(commands::images::Args),
     Prune(commands::image_prune::Args),
     Pull(commands::pull::Args),
+    Push(commands::push::Args),
     #[command(name = "rm", visible_alias = "remove")]
     Remove(commands::rmi::Args),
     Save(commands::save::Args),
@@ -40,6 +41,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         Command::List(args) => commands::images::run(args, context).await,
         Command::Prune(args) => commands::image_prune::run(args, context).await,
         Command::Pull(args) => commands::pull::run(args, context).await,
+        Command::Push(args) => commands::push::run(args, context).await,
         Command::Remove(args) => commands::rmi::run(args, context).await,
         Command::Save(args) => commands::save::run(args, context).await,
         Command::Tag(args) => commands::tag::run(args, context).await,

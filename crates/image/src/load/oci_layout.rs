@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ::oci::{Digest, ImageRef};
+use ::oci::{Digest, ImageRef, Platform};
 use registry_client::media_type;
 use serde::Deserialize;
 
@@ -12,7 +12,6 @@ use super::members::Members;
 use super::{Archived, Found, blob, bounded, name};
 use crate::document::{Descriptor, MAX_CONFIG};
 use crate::error::ImageError;
-use crate::platform::Platform;
 use crate::references::Session;
 use crate::save::{IMAGE_NAME, REF_NAME};
 

@@ -4,10 +4,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use oci::image_spec::ImageConfiguration;
+use errors::{Classify, Kind};
+use oci_spec::image::ImageConfiguration;
 use serde::{Deserialize, Serialize};
-
-use crate::error::ImageError;
 
 /// An operating system and a processor, in Go's words, as the specification wants them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +18,17 @@ pub struct Platform {
     /// `v7`, `v8`, …; `None` for the architecture's usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
+}
+
+/// A text that is no platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a platform: expected OS/ARCHITECTURE[/VARIANT], for example linux/arm64")]
+pub struct PlatformError(String);
+
+impl Classify for PlatformError {
+    fn kind(&self) -> Kind {
+        Kind::InvalidArgument
+    }
 }
 
 impl Platform {
@@ -53,7 +63,7 @@ impl Platform {
     }
 
     /// Whether an image for `self` is one for `wanted`.
-    pub(crate) fn serves(&self, wanted: &Platform) -> bool {
+    pub fn serves(&self, wanted: &Platform) -> bool {
         self.os == wanted.os
             && self.architecture == wanted.architecture
             && self.effective_variant() == wanted.effective_variant()
@@ -61,9 +71,9 @@ impl Platform {
 }
 
 impl FromStr for Platform {
-    type Err = ImageError;
+    type Err = PlatformError;
 
-    fn from_str(text: &str) -> Result<Platform, ImageError> {
+    fn from_str(text: &str) -> Result<Platform, PlatformError> {
         let word = |word: &str| {
             !word.is_empty()
                 && word.len() <= 32
@@ -71,12 +81,12 @@ impl FromStr for Platform {
         };
         let parts: Vec<&str> = text.split('/').collect();
         if !parts.iter().all(|part| word(part)) {
-            return Err(ImageError::PlatformText(text.chars().take(100).collect()));
+            return Err(PlatformError(text.chars().take(100).collect()));
         }
         let (os, architecture, variant) = match parts[..] {
             [os, architecture] => (os, architecture, None),
             [os, architecture, variant] => (os, architecture, Some(variant.to_owned())),
-            _ => return Err(ImageError::PlatformText(text.chars().take(100).collect())),
+            _ => return Err(PlatformError(text.chars().take(100).collect())),
         };
         let architecture = match architecture {
             "x86_64" => "amd64",
