@@ -24,7 +24,8 @@ const MAX_MEMORY: usize = 256 << 20;
 /// What [`index`] made of an archive.
 #[derive(Debug)]
 pub struct Indexed {
-    /// What the archive held; of attributes that were left out only those up to an obstacle are counted.
+    /// What the archive held; of attributes that were left out only those up to an obstacle are counted, and with one no
+    /// directory counts as implied.
     pub unpacked: Unpacked,
     /// The tree, where it can be had without unpacking.
     pub nodes: Result<Nodes, Obstacle>,
@@ -65,7 +66,7 @@ pub fn index(
             Some(_) => crate::name::check(&entry, limits)?,
         }
     }
-    let done = tree.finish();
+    let done = tree.finish(obstacle.is_none())?;
     let (diff_id, archive_bytes) = archive.finish()?;
     let unpacked = Unpacked {
         diff_id,
@@ -74,6 +75,7 @@ pub fn index(
         entries: archive.entries(),
         opaque_root: done.opaque_root,
         dropped_xattrs: done.dropped_xattrs,
+        implied: done.implied,
     };
     Ok(Indexed { unpacked, nodes: obstacle.map_or(Ok(done.nodes), Err) })
 }

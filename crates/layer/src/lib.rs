@@ -18,6 +18,7 @@ mod compress;
 mod compression;
 mod error;
 mod header;
+mod implied;
 mod index;
 mod located;
 mod members;
@@ -104,6 +105,9 @@ pub struct Unpacked {
     /// Extended attributes that were left out: overlayfs's own and SELinux labels, which an image must not choose, and
     /// those that the file system does not support.
     pub dropped_xattrs: u64,
+    /// Directories that the archive uses and does not describe, sorted; the root's path is empty. Over a layer that has
+    /// them they are what they are there.
+    pub implied: Vec<Vec<u8>>,
 }
 
 /// Unpacks the uncompressed archive `tar` into the empty directory `into`, reading it to its end. On an error the
@@ -130,6 +134,7 @@ pub fn unpack(tar: impl Read, into: BorrowedFd<'_>, limits: &Limits) -> Result<U
         entries: archive.entries(),
         opaque_root: done.opaque_root,
         dropped_xattrs: done.dropped_xattrs,
+        implied: done.implied,
     })
 }
 
@@ -143,5 +148,5 @@ pub fn inspect(tar: impl Read, limits: &Limits) -> Result<Unpacked, UnpackError>
     }
     let (diff_id, archive_bytes) = archive.finish()?;
     let (bytes, entries) = (archive.bytes(), archive.entries());
-    Ok(Unpacked { diff_id, bytes, archive_bytes, entries, opaque_root: false, dropped_xattrs: 0 })
+    Ok(Unpacked { diff_id, bytes, archive_bytes, entries, opaque_root: false, dropped_xattrs: 0, implied: Vec::new() })
 }

@@ -2,7 +2,7 @@
 //! The directory being filled. Every name is resolved below its descriptor; a symbolic link on the way is followed as
 //! if that directory were `/`, as it will be for the container.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, XattrFlags
 use rustix::io::Errno;
 
 use crate::error::Refusal;
+use crate::implied::{self, Paths};
 use crate::metadata;
 use crate::name::{self, Meaning};
 use crate::pax::Time;
@@ -32,6 +33,8 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags
 pub(crate) struct Done {
     pub(crate) opaque_root: bool,
     pub(crate) dropped_xattrs: u64,
+    /// Directories that the archive uses and does not describe.
+    pub(crate) implied: Vec<Vec<u8>>,
 }
 
 /// A directory whose times must be set when nothing more is made in it.
@@ -48,6 +51,8 @@ pub(crate) struct Tree<'t> {
     pending: Vec<Pending>,
     pending_bytes: u64,
     root_time: Option<Time>,
+    /// The inode numbers of directories that are not described so far.
+    implied: HashSet<u64>,
     done: Done,
     path: Vec<u8>,
 }
@@ -61,7 +66,8 @@ impl<'t> Tree<'t> {
             pending: Vec::new(),
             pending_bytes: 0,
             root_time: None,
-            done: Done { opaque_root: false, dropped_xattrs: 0 },
+            implied: HashSet::new(),
+            done: Done { opaque_root: false, dropped_xattrs: 0, implied: Vec::new() },
             path: Vec::new(),
         }
     }
@@ -76,8 +82,16 @@ impl<'t> Tree<'t> {
         result
     }
 
-    /// Sets the times of the directories.
+    /// Sets the times of the directories, and looks where those are that were not described.
     pub(crate) fn finish(mut self) -> Result<Done, UnpackError> {
+        let mut implied = Paths::default();
+        if self.root_time.is_none() {
+            implied.push(Vec::new())?;
+        }
+        if !self.implied.is_empty() {
+            implied::find(self.root, &self.implied, &mut implied)?;
+        }
+        self.done.implied = implied.finish();
         for Pending { path, inode, time } in std::mem::take(&mut self.pending) {
             let failed = |error: Errno| UnpackError::system("set the times of", &path, error);
             let (directory, name) = name::split(&path);
@@ -180,6 +194,7 @@ impl<'t> Tree<'t> {
         let open = open.map_err(failed("open"))?;
         self.done.dropped_xattrs += metadata::apply(open.as_fd(), entry)?;
         let inode = rustix::fs::fstat(&open).map_err(failed("stat"))?.st_ino;
+        self.implied.remove(&inode);
         self.pending_bytes += path.len() as u64 + size_of::<Pending>() as u64;
         if self.pending_bytes > MAX_PENDING {
             return Err(UnpackError::Limit { what: "bytes of directories' names", limit: MAX_PENDING });
@@ -334,13 +349,19 @@ impl<'t> Tree<'t> {
             end += component.len();
             current = match rustix::fs::openat(&current, component, DIRECTORY | OFlags::PATH, Mode::empty()) {
                 Ok(next) => next,
-                Err(Errno::NOENT) => make_implied(&current, component, entry)?,
+                Err(Errno::NOENT) => {
+                    let (made, inode) = make_implied(&current, component, entry)?;
+                    self.implied.insert(inode);
+                    made
+                }
                 Err(Errno::NOTDIR | Errno::LOOP) => {
                     let stat = self.stat(&current, component).map_err(|error| parent_error(entry, error))?;
                     match stat {
                         Some(stat) if is_whiteout(&stat) => {
                             self.clear_way(&current, component, entry)?;
-                            let made = make_implied(&current, component, entry)?;
+                            let (made, inode) = make_implied(&current, component, entry)?;
+                            // What was below is gone, and has nothing to say.
+                            self.implied.remove(&inode);
                             set_opaque(&made, b".", entry)?;
                             made
                         }
@@ -355,13 +376,15 @@ impl<'t> Tree<'t> {
     }
 }
 
-fn make_implied(parent: &OwnedFd, name: &[u8], entry: &Entry) -> Result<OwnedFd, UnpackError> {
+/// The new directory, and its inode number.
+fn make_implied(parent: &OwnedFd, name: &[u8], entry: &Entry) -> Result<(OwnedFd, u64), UnpackError> {
     let failed = |error| parent_error(entry, error);
     rustix::fs::mkdirat(parent, name, Mode::RWXU).map_err(failed)?;
     let fd = rustix::fs::openat(parent, name, DIRECTORY | OFlags::RDONLY, Mode::empty()).map_err(failed)?;
     // Not by mkdirat: the process's umask has no say in what an image is.
     rustix::fs::fchmod(&fd, IMPLIED_MODE).map_err(failed)?;
-    Ok(fd)
+    let inode = rustix::fs::fstat(&fd).map_err(failed)?.st_ino;
+    Ok((fd, inode))
 }
 
 /// Hides what the layers below have in the directory `name`.

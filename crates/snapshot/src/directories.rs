@@ -16,6 +16,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::error::At as _;
 use crate::index;
+use crate::inherited::{Inherited, Lower};
 use crate::mounts::Mounts;
 use crate::overlay::{self, Method, Overlay};
 use crate::store::{ARCHIVE, DIFF, DIRECTORY, EMPTY, Form, INDEX, Store};
@@ -27,6 +28,7 @@ pub struct Directories {
     pub(crate) store: Store,
     pub(crate) limits: Limits,
     pub(crate) mounts: Mounts,
+    inherited: Inherited,
     method: OnceLock<Method>,
     /// Why layers are not kept as archives, where that was not a choice.
     reason: Option<String>,
@@ -60,7 +62,14 @@ impl Directories {
 
     pub(crate) fn over(store: Store, limits: Limits, reason: Option<String>) -> Directories {
         let limits = Limits { end_marker: false, ..limits };
-        Directories { store, limits, mounts: Mounts::default(), method: OnceLock::new(), reason }
+        Directories {
+            store,
+            limits,
+            mounts: Mounts::default(),
+            inherited: Inherited::default(),
+            method: OnceLock::new(),
+            reason,
+        }
     }
 
     /// Unpacks into `directory`, which has that name in the store, and syncs.
@@ -80,12 +89,14 @@ impl Directories {
             .map_err(|source| SnapshotError::Unpack { diff_id: *diff_id, source })?;
         let info = LayerInfo::of(&unpacked, diff_id)?;
         self.store.describe(directory, name, &info)?;
+        self.store.list_implied(directory, name, &unpacked.implied)?;
         rustix::fs::syncfs(directory).at("sync", path)?;
         Ok((info, Form::Directory))
     }
 
     /// The directories to stack, top first. A layer that occurs twice counts where it is topmost (overlayfs refuses one
-    /// directory twice, and what it hides below is its own), and one with an opaque root ends the list.
+    /// directory twice, and what it hides below is its own), and one with an opaque root ends the list. Above them all
+    /// may be what the layers' implied directories inherit from each other.
     fn lower(&self, container_dir: &Path, layers: &[Digest]) -> Result<Vec<OwnedFd>, SnapshotError> {
         let mut seen = HashSet::new();
         let mut lower = Vec::new();
@@ -94,12 +105,14 @@ impl Directories {
             if !seen.insert(*diff_id) {
                 continue;
             }
-            lower.push(self.open_layer(container_dir, diff_id, form)?);
+            let root = self.open_layer(container_dir, diff_id, form)?;
+            lower.push(Lower { diff_id: *diff_id, root, has_implied: info.has_implied });
             if info.opaque_root {
                 break;
             }
         }
-        Ok(lower)
+        let top = self.inherited.top(&self.store, &lower)?;
+        Ok(top.into_iter().chain(lower.into_iter().map(|lower| lower.root)).collect())
     }
 
     /// The layer's root directory.
@@ -170,6 +183,7 @@ impl Snapshotter for Directories {
 
     fn remove_layer(&self, diff_id: &Digest) -> Result<bool, SnapshotError> {
         self.mounts.forget(diff_id);
+        self.inherited.forget(&self.store, diff_id)?;
         self.store.remove(diff_id)
     }
 

@@ -14,6 +14,7 @@ mod claims;
 mod directories;
 mod error;
 mod index;
+mod inherited;
 mod mounts;
 mod overlay;
 mod store;
@@ -42,6 +43,9 @@ pub struct LayerInfo {
     /// It hides the layers below it entirely.
     #[serde(default)]
     pub opaque_root: bool,
+    /// It has directories that its archive does not describe: over other layers they are what they are there.
+    #[serde(default)]
+    pub has_implied: bool,
 }
 
 impl LayerInfo {
@@ -51,7 +55,8 @@ impl LayerInfo {
             return Err(SnapshotError::Digest { expected: *diff_id, found: unpacked.diff_id });
         }
         let (size, archive_size) = (unpacked.bytes, unpacked.archive_bytes);
-        Ok(LayerInfo { size, archive_size, opaque_root: unpacked.opaque_root })
+        let has_implied = !unpacked.implied.is_empty();
+        Ok(LayerInfo { size, archive_size, opaque_root: unpacked.opaque_root, has_implied })
     }
 }
 

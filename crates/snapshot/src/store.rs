@@ -6,6 +6,8 @@
 //!   info.json                             LayerInfo
 //!   diff/                                 either the layer in the form overlayfs reads as a lower directory,
 //!   layer.tar, index.erofs                or its archive, byte for byte, and the image that is mounted over it
+//!   implied                               paths of directories that its archive does not describe, if there are such
+//! layers/.inherited-<hex>/                what these are over other layers (`inherited.rs`)
 //! layers/.tmp-<pid>-<n>/                  being made or removed; locked by whoever does it
 //! layers/.empty/{0,1}/                    for images without layers, and where overlayfs wants two directories
 //! ```
@@ -37,6 +39,7 @@ pub(crate) const INDEX: &str = "index.erofs";
 /// Directories without anything in them.
 pub(crate) const EMPTY: [&str; 2] = [".empty/0", ".empty/1"];
 const INFO: &str = "info.json";
+const IMPLIED: &str = "implied";
 const TEMPORARY: &str = ".tmp-";
 /// An info file is some sixty bytes.
 const MAX_INFO: u64 = 4096;
@@ -218,13 +221,50 @@ impl Store {
         name: &str,
         info: &LayerInfo,
     ) -> Result<std::fs::File, SnapshotError> {
-        let path = || self.path.join(name).join(INFO);
-        let json = serde_json::to_vec(info).map_err(std::io::Error::from).at("encode", path)?;
+        let json = serde_json::to_vec(info).map_err(std::io::Error::from);
+        self.write(directory, name, INFO, &json.at("encode", || self.path.join(name).join(INFO))?)
+    }
+
+    /// Makes a file in the directory that has that name in the store. Returns it open.
+    pub(crate) fn write(
+        &self,
+        directory: &OwnedFd,
+        name: &str,
+        file: &str,
+        content: &[u8],
+    ) -> Result<std::fs::File, SnapshotError> {
+        let path = || self.path.join(name).join(file);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(directory, INFO, flags, Mode::RUSR | Mode::WUSR).at("make", path)?;
-        let mut file = std::fs::File::from(file);
-        file.write_all(&json).at("write", path)?;
-        Ok(file)
+        let made = rustix::fs::openat(directory, file, flags, Mode::RUSR | Mode::WUSR).at("make", path)?;
+        let mut made = std::fs::File::from(made);
+        made.write_all(content).at("write", path)?;
+        Ok(made)
+    }
+
+    /// Writes which directories the layer does not describe, if there are such.
+    pub(crate) fn list_implied(
+        &self,
+        directory: &OwnedFd,
+        name: &str,
+        paths: &[Vec<u8>],
+    ) -> Result<Option<std::fs::File>, SnapshotError> {
+        if paths.is_empty() {
+            return Ok(None);
+        }
+        // No path has a zero byte in it.
+        let list: Vec<u8> = paths.iter().flat_map(|path| path.iter().copied().chain([0])).collect();
+        self.write(directory, name, IMPLIED, &list).map(Some)
+    }
+
+    /// The paths of the directories that the layer does not describe.
+    pub(crate) fn implied(&self, diff_id: &Digest) -> Result<Vec<Vec<u8>>, SnapshotError> {
+        let mut list = Vec::new();
+        let mut file = std::fs::File::from(self.open_in(diff_id, IMPLIED, OFlags::RDONLY | OFlags::NOFOLLOW)?);
+        file.read_to_end(&mut list).at("read", || self.path.join(diff_id.hex()).join(IMPLIED))?;
+        let mut paths: Vec<Vec<u8>> = list.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect();
+        // Behind the last zero byte is nothing.
+        paths.pop();
+        Ok(paths)
     }
 
     /// Gives the layer in `temporary` its name. What had it before was not whole.
@@ -235,19 +275,30 @@ impl Store {
         rustix::fs::fsync(&self.layers).at("sync", || self.path.clone())
     }
 
+    /// Takes what has this name in the store, if there is such a thing, out of sight in one step. What is called so
+    /// afterwards is to be removed; if that is interrupted, the next start does it.
+    fn hide(&self, name: &str) -> Result<Option<String>, SnapshotError> {
+        let temporary = self.temporary_name();
+        match rustix::fs::renameat(&self.layers, name, &self.layers, &temporary) {
+            Ok(()) => Ok(Some(temporary)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error).at("remove", || self.path.join(name)),
+        }
+    }
+
+    /// Removes what has this name in the store, if there is such a thing.
+    pub(crate) fn discard(&self, name: &str) -> Result<(), SnapshotError> {
+        let Some(temporary) = self.hide(name)? else { return Ok(()) };
+        layer::remove_tree(&self.layers, &*temporary).at("remove", || self.path.join(name))
+    }
+
     /// Removes a layer; says whether it was here.
     pub(crate) fn remove(&self, diff_id: &Digest) -> Result<bool, SnapshotError> {
         let _claim = self.claim(diff_id);
-        let (hex, path) = (diff_id.hex(), || self.path.join(diff_id.hex()));
-        let temporary = self.temporary_name();
-        // First out of sight, in one step; a removal that is interrupted is finished at the next start.
-        match rustix::fs::renameat(&self.layers, &*hex, &self.layers, &temporary) {
-            Ok(()) => {}
-            Err(Errno::NOENT) => return Ok(false),
-            Err(error) => return Err(error).at("remove", path),
-        }
+        let hex = diff_id.hex();
+        let Some(temporary) = self.hide(&hex)? else { return Ok(false) };
         let known = self.known.write().unwrap_or_else(PoisonError::into_inner).remove(diff_id);
-        layer::remove_tree(&self.layers, &*temporary).at("remove", path)?;
+        layer::remove_tree(&self.layers, &*temporary).at("remove", || self.path.join(&hex))?;
         Ok(known.is_some())
     }
 

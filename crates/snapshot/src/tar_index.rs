@@ -65,6 +65,9 @@ impl TarIndex {
         };
         let path = || store.path.join(name);
         self.write_index(&nodes, &info, diff_id, directory, name)?;
+        if let Some(file) = store.list_implied(directory, name, &indexed.unpacked.implied)? {
+            file.sync_all().at("sync", path)?;
+        }
         store.describe(directory, name, &info)?.sync_all().at("sync", path)?;
         archive.sync().at("sync", path)?;
         rustix::fs::fsync(directory).at("sync", path)?;

@@ -5,23 +5,26 @@
 mod support;
 
 use std::io::Read;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use errors::{Classify as _, Kind};
 use oci::Digest;
 use snapshot::{Directories, MountOptions, Snapshotter, TarIndex};
-use support::{Layer, in_mount};
+use support::{Layer, in_mount, names};
 
 #[test]
 fn directories_conform() {
     let root = tempfile::tempdir().unwrap();
     conforms(&Directories::open(root.path()).unwrap());
+    assert_eq!(left(root.path()), [".empty"]);
 }
 
 #[test]
 fn the_tar_index_conforms() {
     let root = tempfile::tempdir().unwrap();
     conforms(&TarIndex::open(root.path()).expect("this test needs a kernel that mounts EROFS from files"));
+    assert_eq!(left(root.path()), [".empty"]);
 }
 
 /// The suite. `store` is empty, and is empty again afterwards.
@@ -34,10 +37,16 @@ fn conforms(store: &dyn Snapshotter) {
     what_a_container_wrote_is_kept_until_it_is_removed(store);
     the_root_directory_is_the_top_layers(store);
     changes_and_sizes_are_told(store);
+    directories_that_a_layer_does_not_describe_are_as_below(store);
     for (diff_id, _) in store.layers().unwrap() {
         assert!(store.remove_layer(&diff_id).unwrap());
     }
     assert!(store.layers().unwrap().is_empty());
+}
+
+/// The names in the directory of layers.
+fn left(root: &Path) -> Vec<String> {
+    names(&root.join("layers"))
 }
 
 fn unpack(store: &dyn Snapshotter, layer: &Layer) -> Digest {
@@ -145,14 +154,14 @@ fn whiteouts_and_opaque_directories_hide_what_is_below(store: &dyn Snapshotter) 
     let root_opaque = unpack(store, &Layer::new().file(".wh..wh..opq", b"").file("alone", b"").finish());
     let container = tempfile::tempdir().unwrap();
     mounted(store, container.path(), &[below, above], MountOptions::default(), |root| {
-        assert_eq!(support::names(root), ["d", "whole"]);
-        assert_eq!(support::names(&root.join("d")), ["kept"]);
+        assert_eq!(names(root), ["d", "whole"]);
+        assert_eq!(names(&root.join("d")), ["kept"]);
         assert_eq!(std::fs::read(root.join("d/kept")).unwrap(), b"new");
-        assert_eq!(support::names(&root.join("whole")), ["y"]);
+        assert_eq!(names(&root.join("whole")), ["y"]);
     });
     let container = tempfile::tempdir().unwrap();
-    let names = mounted(store, container.path(), &[below, above, root_opaque], MountOptions::default(), support::names);
-    assert_eq!(names, ["alone"]);
+    let found = mounted(store, container.path(), &[below, above, root_opaque], MountOptions::default(), names);
+    assert_eq!(found, ["alone"]);
 }
 
 fn odd_stacks_can_be_mounted(store: &dyn Snapshotter) {
@@ -171,15 +180,15 @@ fn odd_stacks_can_be_mounted(store: &dyn Snapshotter) {
         (vec![a, b, a], read_only, vec!["f", "only-a"]),
     ] {
         let container = tempfile::tempdir().unwrap();
-        let names = mounted(store, container.path(), &layers, options, support::names);
-        assert_eq!(names, expected, "{layers:?} {options:?}");
+        let found = mounted(store, container.path(), &layers, options, names);
+        assert_eq!(found, expected, "{layers:?} {options:?}");
     }
     // More layers than the kernel takes in one option.
     let many: Vec<Digest> =
         (0..70).map(|i| unpack(store, &Layer::new().file(&format!("{i:02}"), b"").finish())).collect();
     let container = tempfile::tempdir().unwrap();
-    let names = mounted(store, container.path(), &many, MountOptions::default(), support::names);
-    assert_eq!(names.len(), 70);
+    let found = mounted(store, container.path(), &many, MountOptions::default(), names);
+    assert_eq!(found.len(), 70);
     let missing = Digest::of(b"missing");
     let error = store.mount(container.path(), &[a, missing], MountOptions::default()).unwrap_err();
     assert_eq!(error.kind(), Kind::NotFound);
@@ -204,13 +213,13 @@ fn what_a_container_wrote_is_kept_until_it_is_removed(store: &dyn Snapshotter) {
     });
     mounted(store, container.path(), &[layer], volatile, |root| {
         assert!(root.join("deep").exists(), "a volatile container starts again");
-        assert_eq!(support::names(&root.join("etc")), [""; 0]);
+        assert_eq!(names(&root.join("etc")), [""; 0]);
     });
     store.remove_container(container.path()).unwrap();
-    assert_eq!(support::names(container.path()), ["config.json"]);
+    assert_eq!(names(container.path()), ["config.json"]);
     store.remove_container(container.path()).unwrap();
     mounted(store, container.path(), &[layer], MountOptions::default(), |root| {
-        assert_eq!(support::names(root), ["etc"], "begun anew");
+        assert_eq!(names(root), ["etc"], "begun anew");
     });
 }
 
@@ -228,7 +237,7 @@ fn changes_and_sizes_are_told(store: &dyn Snapshotter) {
         std::fs::write(root.join("new"), b"n").unwrap();
     });
     let changes = store.changes(container.path()).unwrap().unwrap();
-    assert_eq!(support::names(Path::new(&format!("/proc/self/fd/{}", changes.as_raw_fd()))), ["new"]);
+    assert_eq!(names(Path::new(&format!("/proc/self/fd/{}", changes.as_raw_fd()))), ["new"]);
     store.remove_container(container.path()).unwrap();
     assert!(store.changes(container.path()).unwrap().is_none());
 }
@@ -243,4 +252,61 @@ fn the_root_directory_is_the_top_layers(store: &dyn Snapshotter) {
         assert_eq!((meta.mode() & 0o7777, meta.uid(), meta.gid()), (0o1775, 12, 34));
         assert_eq!(meta.mtime(), support::MTIME.cast_signed());
     });
+}
+
+/// Mode, owner, group, and time of the last change.
+fn attributes(path: &Path) -> (u32, u32, u32, i64) {
+    let meta = std::fs::symlink_metadata(path).unwrap();
+    (meta.mode() & 0o7777, meta.uid(), meta.gid(), meta.mtime())
+}
+
+fn directories_that_a_layer_does_not_describe_are_as_below(store: &dyn Snapshotter) {
+    let then = i64::try_from(support::MTIME).unwrap();
+    let below = Layer::new().owned_directory("./", 0o711, 1, 2).owned_directory("tmp", 0o1777, 3, 4);
+    let below =
+        below.owned_directory("srv", 0o2750, 5, 6).owned_directory("srv/deep", 0o700, 7, 8).file("srv/deep/a", b"");
+    let below = below.owned_directory("gone", 0o700, 9, 9).owned_directory("replaced", 0o700, 9, 9);
+    let below = unpack(store, &below.file("replaced/old", b"").file("file", b"").finish());
+    let other = unpack(store, &Layer::new().owned_directory("tmp", 0o733, 10, 11).finish());
+    let above = Layer::new().file("tmp/x", b"").file("srv/deep/er/b", b"").file("new/c", b"");
+    let above =
+        above.file(".wh.gone", b"").file("gone/d", b"").file("replaced/.wh..wh..opq", b"").file("replaced/e", b"");
+    let above = unpack(store, &above.file("file/f", b"").finish());
+    let last = unpack(store, &Layer::new().owned_directory("srv", 0o755, 12, 12).file("srv/deep/g", b"").finish());
+
+    let expected_of = move |root: &Path, expected: &[(&str, (u32, u32, u32))]| {
+        for (path, (mode, uid, gid)) in expected {
+            assert_eq!(attributes(&root.join(path)), (*mode, *uid, *gid, then), "{path}");
+        }
+    };
+    for options in [MountOptions::default(), MountOptions { read_only: true, ..MountOptions::default() }] {
+        let (container, again) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for _ in 0..2 {
+            mounted(store, container.path(), &[below, above], options, move |root| {
+                let srv = [("", (0o711, 1, 2)), ("srv", (0o2750, 5, 6)), ("srv/deep", (0o700, 7, 8))];
+                expected_of(root, &[&srv[..], &[("tmp", (0o1777, 3, 4)), ("replaced", (0o700, 9, 9))]].concat());
+                for made in ["srv/deep/er", "new", "gone", "file"] {
+                    let (mode, uid, _, _) = attributes(&root.join(made));
+                    assert_eq!((mode & 0o777, uid), (0o755, 0), "{made}: nothing below says what it is");
+                }
+                assert_eq!(names(&root.join("srv/deep")), ["a", "er"]);
+                assert_eq!(names(&root.join("replaced")), ["e"]);
+                assert_eq!(names(&root.join("gone")), ["d"]);
+            });
+        }
+        // The same layer over another.
+        mounted(store, again.path(), &[below, other, above, last], options, move |root| {
+            let srv = [("srv", (0o755, 12, 12)), ("srv/deep", (0o700, 7, 8)), ("tmp", (0o733, 10, 11))];
+            expected_of(root, &srv);
+            assert_eq!(names(&root.join("srv/deep")), ["a", "er", "g"]);
+        });
+        store.remove_container(container.path()).unwrap();
+        store.remove_container(again.path()).unwrap();
+    }
+    // By itself, it has nothing to inherit.
+    let alone = tempfile::tempdir().unwrap();
+    mounted(store, alone.path(), &[above], MountOptions::default(), |root| {
+        assert_eq!(attributes(&root.join("tmp")).0, 0o755);
+    });
+    store.remove_container(alone.path()).unwrap();
 }

@@ -49,6 +49,9 @@ impl Both {
         let unpacked = self.directories_root.path().join("layers").join(diff_id.hex()).join("diff");
         let kept = self.archives_root.path().join("layers").join(diff_id.hex());
         assert!(std::fs::read(kept.join("layer.tar")).unwrap() == tar, "the archive was not kept as it is");
+        let implied = |layer: &Path| std::fs::read(layer.join("implied")).ok();
+        let directory = self.directories_root.path().join("layers").join(diff_id.hex());
+        assert_eq!(implied(&kept).map(lossy), implied(&directory).map(lossy), "directories that are not described");
         let mount = mount(&kept);
         let expected = dump(&unpacked, Some(begun));
         let found = dump(Path::new(&format!("/proc/self/fd/{}/", mount.as_raw_fd())), None);
@@ -60,6 +63,10 @@ impl Both {
         assert!(self.archives.remove_layer(&diff_id).unwrap() && self.directories.remove_layer(&diff_id).unwrap());
         expected.len()
     }
+}
+
+fn lossy(bytes: Vec<u8>) -> String {
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn open(directory: &Path) -> std::fs::File {
@@ -190,7 +197,7 @@ fn what_an_index_cannot_express_is_unpacked() {
         let layer = root.path().join("layers").join(diff_id.hex());
         let mut names: Vec<_> = std::fs::read_dir(&layer).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
-        assert_eq!(names, ["diff", "info.json"]);
+        assert_eq!(names, ["diff", "implied", "info.json"]);
         let expected = tempfile::tempdir().unwrap();
         layer::unpack(&tar[..], open(expected.path()).as_fd(), &Limits::default()).unwrap();
         // The times of the roots, which these archives do not describe, are now and now.

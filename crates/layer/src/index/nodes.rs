@@ -51,6 +51,8 @@ pub struct Node {
     pub mtime: Time,
     /// Extended attributes, overlayfs's mark of an opaque directory among them.
     pub xattrs: Xattrs,
+    /// A directory that the archive uses and does not describe: over a layer that has it, it is what it is there.
+    pub implied: bool,
 }
 
 /// The nodes of a tree by their numbers; 0 is the root directory. Some may be reached no more.
@@ -188,7 +190,7 @@ mod tests {
     use super::*;
 
     fn node(kind: NodeKind) -> Node {
-        Node { kind, mode: 0, uid: 0, gid: 0, mtime: Time::default(), xattrs: Xattrs::default() }
+        Node { kind, mode: 0, uid: 0, gid: 0, mtime: Time::default(), xattrs: Xattrs::default(), implied: false }
     }
 
     fn tree(links: &[(&str, &str)]) -> Nodes {

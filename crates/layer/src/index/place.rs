@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::Refusal;
+use crate::implied::Paths;
 use crate::index::nodes::{Lost, Node, NodeId, NodeKind, Nodes};
 use crate::index::{Obstacle, Xattrs};
 use crate::metadata;
@@ -31,6 +32,7 @@ pub(super) struct Done {
     pub(super) nodes: Nodes,
     pub(super) opaque_root: bool,
     pub(super) dropped_xattrs: u64,
+    pub(super) implied: Vec<Vec<u8>>,
 }
 
 /// Either refuses the archive, or finds that this tree cannot express it.
@@ -55,8 +57,8 @@ type Placed<T = ()> = Result<T, Stop>;
 
 impl<'l> Tree<'l> {
     pub(super) fn new(limits: &'l Limits, max_memory: usize) -> Tree<'l> {
-        let root = implied(0, Time::default());
-        let done = Done { nodes: Nodes::new(root), opaque_root: false, dropped_xattrs: 0 };
+        let root = Node { implied: true, ..implied(0, Time::default()) };
+        let done = Done { nodes: Nodes::new(root), opaque_root: false, dropped_xattrs: 0, implied: Vec::new() };
         Tree { limits, max_memory, memory: 0, begun: false, done }
     }
 
@@ -76,8 +78,30 @@ impl<'l> Tree<'l> {
         }
     }
 
-    pub(super) fn finish(self) -> Done {
-        self.done
+    /// The tree; where it is wanted, also which directories are implied.
+    pub(super) fn finish(mut self, is_whole: bool) -> Result<Done, UnpackError> {
+        if is_whole {
+            self.done.implied = self.implied()?;
+        }
+        Ok(self.done)
+    }
+
+    fn implied(&self) -> Result<Vec<Vec<u8>>, UnpackError> {
+        let nodes = &self.done.nodes;
+        let (mut paths, mut left) = (Paths::default(), vec![(ROOT, Vec::new())]);
+        if nodes.node(ROOT).implied {
+            paths.push(Vec::new())?;
+        }
+        while let Some((directory, path)) = left.pop() {
+            for (name, id) in nodes.names(directory).filter(|(_, id)| nodes.is_directory(*id)) {
+                let inner = if path.is_empty() { name.to_vec() } else { [&*path, b"/", name].concat() };
+                if nodes.node(id).implied {
+                    paths.push(inner.clone())?;
+                }
+                left.push((id, inner));
+            }
+        }
+        Ok(paths.finish())
     }
 
     fn place(&mut self, path: &[u8], entry: &Entry, data: u64) -> Placed {
@@ -155,7 +179,7 @@ impl<'l> Tree<'l> {
     fn describe(&mut self, id: NodeId, entry: &Entry) -> Placed {
         let (uid, gid) = metadata::ids(entry)?;
         let node = self.done.nodes.node_mut(id);
-        (node.uid, node.gid, node.mtime) = (uid, gid, entry.mtime);
+        (node.uid, node.gid, node.mtime, node.implied) = (uid, gid, entry.mtime, false);
         // The reader leaves no other bits. A link has no mode of its own.
         node.mode = if matches!(node.kind, NodeKind::Symlink(_)) { 0o777 } else { (entry.mode & 0o7777) as u16 };
         let before = node.xattrs.bytes();
@@ -226,7 +250,10 @@ impl<'l> Tree<'l> {
                 Some(id) if nodes.is_whiteout(id) => {
                     nodes.unlink(current, component);
                     let made = self.make_implied(current, component, entry);
-                    self.done.nodes.node_mut(made).xattrs.set_opaque();
+                    let node = self.done.nodes.node_mut(made);
+                    node.xattrs.set_opaque();
+                    // What was below is gone, and has nothing to say.
+                    node.implied = false;
                     made
                 }
                 Some(_) => nodes.directory(&path[..end]).map_err(|lost| unreachable_parent(entry, lost))?,
@@ -239,7 +266,7 @@ impl<'l> Tree<'l> {
 
     fn make_implied(&mut self, parent: NodeId, name: &[u8], entry: &Entry) -> NodeId {
         let group = self.inherited_group(parent);
-        self.insert(parent, name, implied(group, entry.mtime))
+        self.insert(parent, name, Node { implied: true, ..implied(group, entry.mtime) })
     }
 
     /// The group of what is made in `parent` and not described: in a set-group-id directory that directory's.
@@ -249,10 +276,10 @@ impl<'l> Tree<'l> {
     }
 }
 
-/// A directory that the archive uses and does not describe.
+/// What a directory is that the archive uses and does not describe, if no layer below says more.
 fn implied(gid: u32, mtime: Time) -> Node {
     let kind = NodeKind::Directory(BTreeMap::new());
-    Node { kind, mode: IMPLIED_MODE, uid: 0, gid, mtime, xattrs: Xattrs::default() }
+    Node { kind, mode: IMPLIED_MODE, uid: 0, gid, mtime, xattrs: Xattrs::default(), implied: false }
 }
 
 /// What a name takes in a directory, with the room that trees of names leave free.

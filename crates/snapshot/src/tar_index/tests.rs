@@ -66,8 +66,8 @@ fn layers_of_both_forms_are_stacked() {
         }
     }
     let layers = root.path().join("layers");
-    assert_eq!(names(&layers.join(old.hex())), ["diff", "info.json"]);
-    assert_eq!(names(&layers.join(new.hex())), ["index.erofs", "info.json", "layer.tar"]);
+    assert_eq!(names(&layers.join(old.hex())), ["diff", "implied", "info.json"]);
+    assert_eq!(names(&layers.join(new.hex())), ["implied", "index.erofs", "info.json", "layer.tar"]);
     for file in ["layer.tar", "index.erofs"] {
         let mode = layers.join(new.hex()).join(file).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o400, "{file}");
@@ -161,7 +161,7 @@ fn where_archives_cannot_be_mounted_there_are_directories_and_the_reason() {
     let store = open(root.path(), None).unwrap();
     unpack(&*store, "a");
     assert_eq!(files(&*store, &[diff_id]).len(), 1);
-    assert_eq!(names(&to), ["diff", "info.json"]);
+    assert_eq!(names(&to), ["diff", "implied", "info.json"]);
     assert_eq!(names(&root.path().join("layers")).len(), 2, "the attempt leaves nothing");
 }
 
