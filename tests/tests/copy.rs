@@ -24,7 +24,9 @@ fn manifest(layout: &Path) -> Value {
 
 /// Everything in a directory but what is expected there.
 fn left(directory: &Path, expected: &[&str]) -> Vec<String> {
-    let names = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    let names = fs::read_dir(directory)
+        .expect("as the test made it")
+        .map(|entry| entry.expect("as the test made it").file_name().to_string_lossy().into_owned());
     names.filter(|name| !expected.contains(&name.as_str())).collect()
 }
 
@@ -268,7 +270,7 @@ fn a_docker_archive_is_read_by_name_and_by_place_through_links_and_compressed() 
 }
 
 fn zstd_of(bytes: &[u8]) -> Vec<u8> {
-    zstd::encode_all(bytes, 1).unwrap()
+    zstd::encode_all(bytes, 1).expect("as the test made it")
 }
 
 #[test]
@@ -308,7 +310,7 @@ impl Spoilt<'_> {
             .write(&layout);
         spoil(&layout, &manifest(&layout));
         let results = self.lab.path().join(format!("results-{}", self.count));
-        fs::create_dir(&results).unwrap();
+        fs::create_dir(&results).expect("as the test made it");
         for kind in ["dir", "oci", "oci-archive", "docker-archive"] {
             let target = format!("{kind}:{}", results.join("it").display());
             self.lab.copy(&[&format!("oci:{}", layout.display()), &target]).fails(1).saying(words);
@@ -318,7 +320,7 @@ impl Spoilt<'_> {
 }
 
 fn layer_of(layout: &Path, manifest: &Value, index: usize) -> std::path::PathBuf {
-    blob(layout, manifest["layers"][index]["digest"].as_str().unwrap())
+    blob(layout, manifest["layers"][index]["digest"].as_str().expect("as the test made it"))
 }
 
 /// Gives the image another manifest.
@@ -326,7 +328,8 @@ fn replace_manifest(layout: &Path, manifest: &Value) {
     let text = manifest.to_string();
     let digest = write_blob(layout, text.as_bytes());
     let entry = json!({"mediaType": OCI, "digest": digest, "size": text.len()});
-    fs::write(layout.join("index.json"), json!({"schemaVersion": 2, "manifests": [entry]}).to_string()).unwrap();
+    fs::write(layout.join("index.json"), json!({"schemaVersion": 2, "manifests": [entry]}).to_string())
+        .expect("as the test made it");
 }
 
 #[test]
@@ -460,23 +463,23 @@ fn an_archive_that_lies_is_refused_and_nothing_comes_of_it() {
 /// A registry that answers with these documents, and stalls in the middle of whatever else it is asked for.
 fn stalling(lab: &Lab, documents: Vec<(String, Vec<u8>)>) -> String {
     lab.sandbox.run(move || {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("as the test made it");
+        let address = listener.local_addr().expect("as the test made it");
         std::thread::spawn(move || {
             let mut open = Vec::new();
             for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
+                let mut stream = stream.expect("as the test made it");
                 let mut request = String::new();
-                BufReader::new(stream.try_clone().unwrap()).read_line(&mut request).unwrap();
+                BufReader::new(stream.try_clone().expect("as the test made it")).read_line(&mut request).expect("as the test made it");
                 let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
                 let known = documents.iter().find(|(suffix, _)| path.ends_with(suffix.as_str()));
                 let head = |length: usize| {
                     format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: {OCI}\r\nContent-Length: {length}\r\n\r\n")
                 };
                 match known {
-                    Some((_, text)) => stream.write_all(&[head(text.len()).as_bytes(), text].concat()).unwrap(),
+                    Some((_, text)) => stream.write_all(&[head(text.len()).as_bytes(), text].concat()).expect("as the test made it"),
                     None => {
-                        stream.write_all(&[head(1 << 20).as_bytes(), &[7; 300_000]].concat()).unwrap();
+                        stream.write_all(&[head(1 << 20).as_bytes(), &[7; 300_000]].concat()).expect("as the test made it");
                         open.push(stream);
                     }
                 }

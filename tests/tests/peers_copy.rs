@@ -25,7 +25,7 @@ const COPY: [&str; 4] = ["copy", "--quiet", "--src-tls-verify=false", "--dest-tl
 fn digest_by_skopeo(lab: &Lab, place: &str, name: &str) -> String {
     let directory = lab.at(name);
     skopeo(lab, &[&COPY[..], &["--preserve-digests", "--all", place, &format!("dir:{directory}")]].concat());
-    testkit::fixtures::image::digest(&fs::read(Path::new(&directory).join("manifest.json")).unwrap())
+    testkit::fixtures::image::digest(&fs::read(Path::new(&directory).join("manifest.json")).expect("a manifest"))
 }
 
 #[test]

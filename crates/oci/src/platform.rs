@@ -34,10 +34,13 @@ impl Classify for PlatformError {
 impl Platform {
     /// What this program was compiled for, which is what this host runs.
     pub fn host() -> Platform {
-        let architecture = match std::env::consts::ARCH {
-            "x86_64" => "amd64",
-            "aarch64" => "arm64",
-            other => other,
+        // The two that Corten is made for, in Go's words.
+        let architecture = if cfg!(target_arch = "x86_64") {
+            "amd64"
+        } else if cfg!(target_arch = "aarch64") {
+            "arm64"
+        } else {
+            "unknown"
         };
         Platform { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: None }
     }

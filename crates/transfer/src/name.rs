@@ -134,7 +134,7 @@ impl FromStr for Place {
             }
             "docker-archive" => {
                 let (path, which) = path()?;
-                Ok(Place::DockerArchive(path, which.map_or(Ok(Choice::Only), |which| choice(which))?))
+                Ok(Place::DockerArchive(path, which.map_or(Ok(Choice::Only), choice)?))
             }
             "dir" if rest.is_empty() => Err(PlaceError::NoPath(shown())),
             "dir" => Ok(Place::Directory(rest.into())),
