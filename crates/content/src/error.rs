@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use errors::{Classify, Kind, kind_of_io};
-use oci::Digest;
+use oci::{Digest, Mismatch};
 
 /// A failed operation of the content store.
 #[derive(Debug, thiserror::Error)]
@@ -28,13 +28,8 @@ pub enum ContentError {
         digest: Digest,
     },
     /// Content that is not what it was announced as.
-    #[error("content has the digest {found}, expected {expected}")]
-    Digest {
-        /// What was announced.
-        expected: Digest,
-        /// What came.
-        found: Digest,
-    },
+    #[error("content has the digest {}, expected {}", .0.found, .0.expected)]
+    Digest(Box<Mismatch>),
     /// Content of another length than announced.
     #[error("content has {} {found} bytes, expected {expected}", if *.found > *.expected { "at least" } else { "only" })]
     Size {
@@ -64,7 +59,7 @@ impl Classify for ContentError {
         match self {
             ContentError::System { source, .. } => kind_of_io(source),
             ContentError::NotFound { .. } => Kind::NotFound,
-            ContentError::Digest { .. } | ContentError::Size { .. } => Kind::Corrupt,
+            ContentError::Digest(_) | ContentError::Size { .. } => Kind::Corrupt,
             ContentError::TooLarge { .. } => Kind::Corrupt,
             ContentError::Layout { .. } => Kind::Unsupported,
         }

@@ -3,11 +3,11 @@
 //! digest and size matched.
 //!
 //! ```text
-//! oci-layout            written once
-//! index.json            replaced by atomic rename
-//! blobs/sha256/<hex>    immutable, durable before they get this name
-//! ingest/<pid>-<n>      blobs being written; locked by their writer, removed when it is gone
-//! ingest/partial-<hex>  blobs whose writers may be interrupted; kept for a day
+//! oci-layout               written once
+//! index.json               replaced by atomic rename
+//! blobs/<algorithm>/<hex>  immutable, durable before they get this name
+//! ingest/<pid>-<n>         blobs being written; locked by their writer, removed when it is gone
+//! ingest/partial-<hex>     blobs whose writers may be interrupted; kept for a day
 //! ```
 //!
 //! **Architecture Invariant:** knows bytes and digests only: no names, no manifests, no network. Nothing is resolved by
@@ -25,7 +25,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oci::Digest;
+use oci::{Algorithm, Digest};
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags};
 
 pub use error::ContentError;
@@ -44,8 +44,24 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::
 pub struct ContentStore {
     path: Arc<Path>,
     root: Arc<OwnedFd>,
-    blobs: Arc<OwnedFd>,
+    blobs: Arc<Blobs>,
     ingest: Arc<OwnedFd>,
+}
+
+/// Where the blobs are, by the algorithm of their digest.
+#[derive(Debug)]
+struct Blobs {
+    sha256: OwnedFd,
+    sha512: OwnedFd,
+}
+
+impl Blobs {
+    fn of(&self, algorithm: Algorithm) -> &OwnedFd {
+        match algorithm {
+            Algorithm::Sha256 => &self.sha256,
+            Algorithm::Sha512 => &self.sha512,
+        }
+    }
 }
 
 impl ContentStore {
@@ -59,7 +75,11 @@ impl ContentStore {
         let path = root.to_owned();
         let root = directory(rustix::fs::CWD, root, &path)?;
         let blobs = directory(&root, Path::new("blobs"), &path.join("blobs"))?;
-        let blobs = directory(&blobs, Path::new("sha256"), &path.join("blobs/sha256"))?;
+        let blobs_of = |algorithm: Algorithm| {
+            let name = algorithm.as_str();
+            directory(&blobs, Path::new(name), &path.join("blobs").join(name))
+        };
+        let blobs = Blobs { sha256: blobs_of(Algorithm::Sha256)?, sha512: blobs_of(Algorithm::Sha512)? };
         let ingest = directory(&root, Path::new("ingest"), &path.join("ingest"))?;
         let store = ContentStore { path: path.into(), root: root.into(), blobs: blobs.into(), ingest: ingest.into() };
         store.remove_leftovers()?;
@@ -83,7 +103,7 @@ impl ContentStore {
     /// # Errors
     /// [`ContentError::NotFound`] when it is not here.
     pub fn size(&self, digest: &Digest) -> Result<u64, ContentError> {
-        let stat = rustix::fs::statat(&self.blobs, digest.hex(), AtFlags::SYMLINK_NOFOLLOW)
+        let stat = rustix::fs::statat(self.blobs.of(digest.algorithm()), digest.hex(), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| self.blob_error("stat", digest, error))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(ContentError::NotFound { digest: *digest });
@@ -96,7 +116,7 @@ impl ContentStore {
     /// # Errors
     /// [`ContentError::NotFound`] when it is not here.
     pub fn disk_usage(&self, digest: &Digest) -> Result<u64, ContentError> {
-        let stat = rustix::fs::statat(&self.blobs, digest.hex(), AtFlags::SYMLINK_NOFOLLOW)
+        let stat = rustix::fs::statat(self.blobs.of(digest.algorithm()), digest.hex(), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| self.blob_error("stat", digest, error))?;
         // stat(2): the unit is 512 bytes whatever the file system's is.
         Ok(u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512))
@@ -109,7 +129,7 @@ impl ContentStore {
     /// [`ContentError::NotFound`] when it is not here.
     pub fn open_blob(&self, digest: &Digest) -> Result<File, ContentError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        rustix::fs::openat(&self.blobs, digest.hex(), flags, Mode::empty())
+        rustix::fs::openat(self.blobs.of(digest.algorithm()), digest.hex(), flags, Mode::empty())
             .map(File::from)
             .map_err(|error| self.blob_error("open", digest, error))
     }
@@ -127,10 +147,7 @@ impl ContentStore {
         if bytes.len() as u64 > max {
             return Err(ContentError::TooLarge { digest: *digest, max });
         }
-        let found = Digest::of(&bytes);
-        if found != *digest {
-            return Err(ContentError::Digest { expected: *digest, found });
-        }
+        digest.matches(digest.algorithm().digest(&bytes)).map_err(ContentError::Digest)?;
         Ok(bytes)
     }
 
@@ -139,15 +156,24 @@ impl ContentStore {
         BlobWriter::new(self, expected, size)
     }
 
-    /// Writes `bytes` as a blob, unless it is here already.
+    /// Writes `bytes` as a blob named by its SHA-256, unless it is here already.
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, ContentError> {
         let digest = Digest::of(bytes);
-        if !self.contains(&digest) {
-            let mut writer = self.writer(Some(digest), Some(bytes.len() as u64))?;
+        self.put_as(&digest, bytes)?;
+        Ok(digest)
+    }
+
+    /// Writes `bytes` as the blob `digest`, unless it is here already.
+    ///
+    /// # Errors
+    /// [`ContentError::Digest`] when they have another digest.
+    pub fn put_as(&self, digest: &Digest, bytes: &[u8]) -> Result<(), ContentError> {
+        if !self.contains(digest) {
+            let mut writer = self.writer(Some(*digest), Some(bytes.len() as u64))?;
             writer.append(bytes)?;
             writer.commit()?;
         }
-        Ok(digest)
+        Ok(())
     }
 
     /// Takes a blob of another store in as a second name of the same file, so that its bytes lie on the disk once. Says
@@ -157,9 +183,10 @@ impl ContentStore {
     /// [`ContentError::System`] when the system refuses for another reason.
     pub fn link_from(&self, other: &ContentStore, digest: &Digest) -> Result<bool, ContentError> {
         use rustix::io::Errno;
-        let name = digest.hex();
-        match rustix::fs::linkat(&other.blobs, &name, &self.blobs, &name, AtFlags::empty()) {
-            Ok(()) => self.sync_names().map(|()| true),
+        let (name, algorithm) = (digest.hex(), digest.algorithm());
+        let (from, to) = (other.blobs.of(algorithm), self.blobs.of(algorithm));
+        match rustix::fs::linkat(from, &name, to, &name, AtFlags::empty()) {
+            Ok(()) => self.sync_names(algorithm).map(|()| true),
             Err(Errno::EXIST) => Ok(true),
             // Another file system, one without hard links, or a file that has all the names it can have.
             Err(Errno::NOENT | Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => Ok(false),
@@ -169,7 +196,7 @@ impl ContentStore {
 
     /// Removes a blob. Says whether it was here.
     pub fn remove(&self, digest: &Digest) -> Result<bool, ContentError> {
-        match rustix::fs::unlinkat(&self.blobs, digest.hex(), AtFlags::empty()) {
+        match rustix::fs::unlinkat(self.blobs.of(digest.algorithm()), digest.hex(), AtFlags::empty()) {
             Ok(()) => Ok(true),
             Err(rustix::io::Errno::NOENT) => Ok(false),
             Err(error) => Err(system("remove", self.blob_path(digest), error.into())),
@@ -178,18 +205,23 @@ impl ContentStore {
 
     /// All blobs with their sizes in bytes, in the order of their digests.
     pub fn blobs(&self) -> Result<Vec<(Digest, u64)>, ContentError> {
-        let path = || self.path.join("blobs/sha256");
         let mut all = Vec::new();
-        for entry in Dir::read_from(&self.blobs).at("list", path)? {
-            let entry = entry.at("list", path)?;
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            // Whatever else somebody put there is not ours to judge.
-            let Ok(digest) = format!("sha256:{name}").parse::<Digest>() else { continue };
-            match self.size(&digest) {
-                Ok(size) => all.push((digest, size)),
-                // Removed since the directory was read.
-                Err(ContentError::NotFound { .. }) => {}
-                Err(error) => return Err(error),
+        for algorithm in Algorithm::ALL {
+            let path = || self.blobs_path(algorithm);
+            for entry in Dir::read_from(self.blobs.of(algorithm)).at("list", path)? {
+                let entry = entry.at("list", path)?;
+                let Ok(name) = entry.file_name().to_str() else { continue };
+                // Whatever else somebody put there is not ours to judge.
+                let Ok(digest) = Digest::from_hex(name) else { continue };
+                if digest.algorithm() != algorithm {
+                    continue;
+                }
+                match self.size(&digest) {
+                    Ok(size) => all.push((digest, size)),
+                    // Removed since the directory was read.
+                    Err(ContentError::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         all.sort_unstable();
@@ -221,8 +253,12 @@ impl ContentStore {
         Ok(())
     }
 
+    fn blobs_path(&self, algorithm: Algorithm) -> PathBuf {
+        self.path.join("blobs").join(algorithm.as_str())
+    }
+
     fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.path.join("blobs/sha256").join(digest.hex())
+        self.path.join("blobs").join(digest.blob_name())
     }
 
     fn blob_error(&self, call: &'static str, digest: &Digest, error: rustix::io::Errno) -> ContentError {

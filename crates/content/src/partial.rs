@@ -3,12 +3,12 @@
 //! a directory of its owner's until it is whole.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use oci::{Digest, Hasher};
+use oci::{Algorithm, Digest, Hasher};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use crate::error::At as _;
@@ -44,13 +44,14 @@ impl PartialDirectory {
         PartialDirectory { store: store.clone(), directory: directory.into(), path: path.into() }
     }
 
-    /// A new blob, empty. `name` is one path component.
+    /// A new blob, empty. `name` is one path component; `algorithm` is the one that its digest is most likely to have: with
+    /// another the blob is read once more in the end.
     ///
     /// # Errors
     /// [`ContentError::System`], also when there is one of that name.
-    pub fn create(&self, name: &str) -> Result<PartialBlob, ContentError> {
+    pub fn create(&self, name: &str, algorithm: Algorithm) -> Result<PartialBlob, ContentError> {
         let file = self.open(name, OFlags::CREATE | OFlags::EXCL)?;
-        let hasher = HashState(Hasher::new());
+        let hasher = HashState(Hasher::with(algorithm));
         Ok(PartialBlob { owner: self.clone(), name: name.to_owned(), file, hasher, written: 0 })
     }
 
@@ -60,16 +61,7 @@ impl PartialDirectory {
     /// [`ContentError::System`], also when there is none of that name.
     pub fn resume(&self, name: &str) -> Result<PartialBlob, ContentError> {
         let mut file = self.open(name, OFlags::empty())?;
-        let (mut hasher, mut written) = (Hasher::new(), 0);
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            let count = file.read(&mut buffer).at("read", || self.path.join(name))?;
-            if count == 0 {
-                break;
-            }
-            hasher.update(&buffer[..count]);
-            written += count as u64;
-        }
+        let (hasher, written) = hash(&mut file, Algorithm::default()).at("read", || self.path.join(name))?;
         Ok(PartialBlob { owner: self.clone(), name: name.to_owned(), file, hasher: HashState(hasher), written })
     }
 
@@ -78,6 +70,20 @@ impl PartialDirectory {
         rustix::fs::openat(&self.directory, name, flags, Mode::RUSR | Mode::WUSR)
             .map(File::from)
             .at("open", || self.path.join(name))
+    }
+}
+
+/// What `file` holds from its position on, hashed, and its length in bytes.
+fn hash(file: &mut File, algorithm: Algorithm) -> std::io::Result<(Hasher, u64)> {
+    let (mut hasher, mut length) = (Hasher::with(algorithm), 0);
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok((hasher, length));
+        }
+        hasher.update(&buffer[..count]);
+        length += count as u64;
     }
 }
 
@@ -107,10 +113,10 @@ impl PartialBlob {
     /// # Errors
     /// [`ContentError::Digest`] when the content is another: nothing is left then.
     pub fn commit(mut self, expected: Digest) -> Result<u64, ContentError> {
-        let found = std::mem::replace(&mut self.hasher.0, Hasher::new()).finish();
-        if found != expected {
+        let found = self.digest(expected.algorithm())?;
+        if let Err(mismatch) = expected.matches(found) {
             self.discard()?;
-            return Err(ContentError::Digest { expected, found });
+            return Err(ContentError::Digest(mismatch));
         }
         let length = self.file.metadata().at("stat", || self.path())?.len();
         if length != self.written {
@@ -129,6 +135,16 @@ impl PartialBlob {
         Ok(self.written)
     }
 
+    fn digest(&mut self, algorithm: Algorithm) -> Result<Digest, ContentError> {
+        let hasher = std::mem::take(&mut self.hasher.0);
+        if hasher.algorithm() == algorithm {
+            return Ok(hasher.finish());
+        }
+        self.file.seek(SeekFrom::Start(0)).at("seek", || self.path())?;
+        let (hasher, _) = hash(&mut self.file, algorithm).at("read", || self.path())?;
+        Ok(hasher.finish())
+    }
+
     /// Removes what is there.
     pub fn discard(self) -> Result<(), ContentError> {
         match rustix::fs::unlinkat(&self.owner.directory, &self.name, AtFlags::empty()) {
@@ -138,7 +154,6 @@ impl PartialBlob {
     }
 
     fn cut(&mut self) -> std::io::Result<()> {
-        use std::io::{Seek as _, SeekFrom};
         self.file.set_len(self.written)?;
         self.file.seek(SeekFrom::Start(self.written)).map(drop)
     }

@@ -62,7 +62,7 @@ impl ContentStore {
                 Err(error) => return Err(system("stat", path(), error.into())),
             }
         };
-        let (mut hasher, mut written) = (Hasher::new(), 0);
+        let (mut hasher, mut written) = (Hasher::with(expected.algorithm()), 0);
         let mut buffer = vec![0; 256 << 10];
         loop {
             let count = file.read(&mut buffer).at("read", path)?;
@@ -74,7 +74,7 @@ impl ContentStore {
             if written > size {
                 file.set_len(0).at("truncate", path)?;
                 file.seek(SeekFrom::Start(0)).at("seek", path)?;
-                (hasher, written) = (Hasher::new(), 0);
+                (hasher, written) = (Hasher::with(expected.algorithm()), 0);
                 break;
             }
         }

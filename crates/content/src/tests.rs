@@ -200,7 +200,7 @@ fn a_partial_blob_outlives_its_process_and_shows_only_when_whole() {
     std::fs::create_dir(&parts).unwrap();
     let open = || File::open(&parts).unwrap().into();
     let partials = PartialDirectory::new(&store, open(), &parts);
-    let mut first = partials.create("one").unwrap();
+    let mut first = partials.create("one", Algorithm::Sha256).unwrap();
     first.append(b"hel").unwrap();
     drop(first);
     let mut second = PartialDirectory::new(&store, open(), &parts).resume("one").unwrap();
@@ -210,13 +210,58 @@ fn a_partial_blob_outlives_its_process_and_shows_only_when_whole() {
     assert!(!store.contains(&digest));
     assert_eq!(second.commit(digest).unwrap(), 5);
     assert_eq!(store.read_blob(&digest, 5).unwrap(), b"hello");
-    let mut wrong = partials.create("two").unwrap();
+    let mut wrong = partials.create("two", Algorithm::Sha256).unwrap();
     wrong.append(b"hullo").unwrap();
     assert_eq!(wrong.commit(digest).unwrap_err().kind(), Kind::Corrupt);
-    let mut again = partials.create("three").unwrap();
+    let mut again = partials.create("three", Algorithm::Sha256).unwrap();
     again.append(b"hello").unwrap();
     assert_eq!(again.commit(digest).unwrap(), 5);
     assert_eq!(std::fs::read_dir(&parts).unwrap().count(), 0, "nothing is left of any of them");
+}
+
+#[test]
+fn a_blob_lies_below_the_name_of_its_algorithm() {
+    let (dir, store) = store();
+    let (long, short) = (Algorithm::Sha512.digest(b"hello"), store.put(b"hello").unwrap());
+    assert!(!store.contains(&long), "the same bytes under another name are another blob");
+    store.put_as(&long, b"hello").unwrap();
+    let path = store.path().join("blobs/sha512").join(long.hex());
+    assert_eq!(std::fs::read(&path).unwrap(), b"hello");
+    assert_eq!(store.read_blob(&long, 5).unwrap(), b"hello");
+    assert_eq!(store.blobs().unwrap(), [(short, 5), (long, 5)]);
+    let error = store.put_as(&Algorithm::Sha512.digest(b"other"), b"hello").unwrap_err();
+    assert!(matches!(&error, ContentError::Digest(mismatch) if mismatch.found == long), "{error}");
+    let other = ContentStore::open(&dir.path().join("other")).unwrap();
+    assert!(other.link_from(&store, &long).unwrap() && other.contains(&long));
+    // Damaged on the disk.
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "hullo").unwrap();
+    assert!(matches!(store.read_blob(&long, 5), Err(ContentError::Digest(_))));
+    // A name of the other length is not one of these.
+    std::fs::write(store.path().join("blobs/sha512").join(short.hex()), "hello").unwrap();
+    assert_eq!(store.blobs().unwrap().len(), 2);
+    assert!(store.remove(&long).unwrap() && store.contains(&short));
+}
+
+#[test]
+fn what_came_is_hashed_anew_where_its_digest_has_another_algorithm() {
+    let (dir, store) = store();
+    let partials = PartialDirectory::new(&store, File::open(dir.path()).unwrap().into(), dir.path());
+    for (number, begun) in Algorithm::ALL.into_iter().enumerate() {
+        for wanted in Algorithm::ALL {
+            let content = format!("{number}{}", wanted.as_str());
+            let mut blob = partials.create("part", begun).unwrap();
+            blob.append(content.as_bytes()).unwrap();
+            let digest = wanted.digest(&content);
+            assert_eq!(blob.commit(digest).unwrap(), content.len() as u64);
+            assert_eq!(store.read_blob(&digest, 100).unwrap(), content.as_bytes());
+        }
+    }
+    let mut wrong = partials.create("part", Algorithm::Sha256).unwrap();
+    wrong.append(b"hullo").unwrap();
+    let error = wrong.commit(Algorithm::Sha512.digest(b"hello")).unwrap_err();
+    assert!(matches!(error, ContentError::Digest(mismatch) if mismatch.found == Algorithm::Sha512.digest(b"hullo")));
+    assert!(!dir.path().join("part").exists());
 }
 
 #[test]
@@ -236,9 +281,15 @@ fn a_blob_linked_from_another_store_has_its_bytes_once() {
 
 #[test]
 fn an_interrupted_blob_goes_on_where_it_stopped_also_in_a_store_opened_anew() {
-    let dir = tempfile::tempdir().unwrap();
     let content: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let (digest, size) = (Digest::of(&content), content.len() as u64);
+    for algorithm in Algorithm::ALL {
+        interrupted(&content, algorithm.digest(&content));
+    }
+}
+
+fn interrupted(content: &[u8], digest: Digest) {
+    let dir = tempfile::tempdir().unwrap();
+    let size = content.len() as u64;
     let ingest = || std::fs::read_dir(dir.path().join("ingest")).unwrap().count();
     let store = ContentStore::open(dir.path()).unwrap();
     let mut first = store.resume(digest, size).unwrap();
@@ -276,7 +327,7 @@ fn a_partial_blob_that_is_wrong_small_or_old_is_not_kept() {
     let mut wrong = store.resume(digest, size).unwrap();
     assert_eq!(wrong.written(), 1_500_000);
     wrong.append(&content[1_500_000..]).unwrap();
-    assert!(matches!(wrong.commit(), Err(ContentError::Digest { .. })));
+    assert!(matches!(wrong.commit(), Err(ContentError::Digest(_))));
     assert!(!partial.exists());
     // Longer than the blob.
     std::fs::write(&partial, vec![7; 2_500_000]).unwrap();

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use oci::{Digest, Hasher};
+use oci::{Algorithm, Digest, Hasher};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 
 use crate::error::{At as _, system};
@@ -53,7 +53,7 @@ impl BlobWriter {
             store: store.clone(),
             file,
             name,
-            hasher: HashState(Hasher::new()),
+            hasher: HashState(Hasher::with(expected.map(|digest| digest.algorithm()).unwrap_or_default())),
             written: 0,
             expected,
             size,
@@ -132,10 +132,10 @@ impl BlobWriter {
         }
         let found = std::mem::replace(&mut self.hasher.0, Hasher::new()).finish();
         if let Some(expected) = self.expected
-            && found != expected
+            && let Err(mismatch) = expected.matches(found)
         {
             self.forget();
-            return Err(ContentError::Digest { expected, found });
+            return Err(ContentError::Digest(mismatch));
         }
         // Whoever was first made the same bytes durable; dropping ours removes it.
         if !self.store.contains(&found) {
@@ -199,13 +199,15 @@ impl ContentStore {
     ) -> Result<(), ContentError> {
         rustix::fs::fchmod(file, Mode::RUSR | Mode::RGRP | Mode::ROTH).at("protect", || path.to_owned())?;
         file.sync_all().at("sync", || path.to_owned())?;
-        rustix::fs::renameat(directory, name, &self.blobs, digest.hex()).at("name", || self.blob_path(digest))?;
-        self.sync_names()
+        let algorithm = digest.algorithm();
+        rustix::fs::renameat(directory, name, self.blobs.of(algorithm), digest.hex())
+            .at("name", || self.blob_path(digest))?;
+        self.sync_names(algorithm)
     }
 
     /// Makes the names of the blobs durable.
-    pub(crate) fn sync_names(&self) -> Result<(), ContentError> {
-        rustix::fs::fsync(&self.blobs).at("sync", || self.path.join("blobs/sha256"))
+    pub(crate) fn sync_names(&self, algorithm: Algorithm) -> Result<(), ContentError> {
+        rustix::fs::fsync(self.blobs.of(algorithm)).at("sync", || self.blobs_path(algorithm))
     }
 
     /// A new, locked file under `ingest/`.

@@ -111,7 +111,7 @@ fn renew(images: &BTreeSet<String>) -> String {
 impl Inner {
     fn hash(&self, digest: &Digest) -> Result<Digest, ImageError> {
         let mut blob = self.content.open_blob(digest)?;
-        let (mut hasher, mut buffer) = (Hasher::new(), vec![0; BUFFER]);
+        let (mut hasher, mut buffer) = (Hasher::with(digest.algorithm()), vec![0; BUFFER]);
         loop {
             let read = blob.read(&mut buffer).map_err(|source| ImageError::ReadBlob { digest: *digest, source })?;
             if read == 0 {
@@ -138,7 +138,7 @@ impl Inner {
             Ok(true) => {}
             Ok(false) => problems.push("its record names other content than its manifest and configuration".to_owned()),
             // A wrong digest is told of the blob.
-            Err(ImageError::Content(content::ContentError::Digest { .. })) => {}
+            Err(ImageError::Content(content::ContentError::Digest(_))) => {}
             Err(error) => problems.push(errors::chain(&error)),
         }
         problems

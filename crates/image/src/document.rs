@@ -4,7 +4,7 @@
 //! Only the fields that decide something are read; the documents themselves are stored byte for byte.
 
 use oci::image_spec::ImageConfiguration;
-use oci::{Digest, Platform};
+use oci::{Algorithm, Digest, Platform};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ImageError, WrongPlatform};
@@ -132,6 +132,10 @@ pub(crate) fn parse_config(image: &str, text: &[u8]) -> Result<(ImageConfigurati
     }
     let diff_ids: Result<Vec<Digest>, _> = config.rootfs().diff_ids().iter().map(|text| text.parse()).collect();
     let diff_ids = diff_ids.map_err(|_| inconsistent(image, "its configuration has a diff ID that is no digest"))?;
+    // Nobody makes others, and containerd takes none: it hashes what it unpacks by this algorithm, whatever is said.
+    if let Some(other) = diff_ids.iter().find(|diff_id| diff_id.algorithm() != Algorithm::Sha256) {
+        return Err(ImageError::DiffIdAlgorithm { image: image.to_owned(), algorithm: other.algorithm().as_str() });
+    }
     Ok((config, diff_ids))
 }
 
@@ -230,6 +234,9 @@ mod tests {
         {
             assert!(matches!(read(bad.clone()), Err(ImageError::Inconsistent { .. })), "{bad}");
         }
+        let long = Algorithm::Sha512.digest("x").to_string();
+        let other = read(text("amd64", &[&long], "layers")).unwrap_err();
+        assert!(other.kind() == Kind::Unsupported && other.to_string().contains("sha512"), "{other}");
         let other = read(text("arm64", &[&diff_id], "layers")).unwrap_err();
         assert!(matches!(&other, ImageError::Platform(_)) && other.to_string().contains("linux/arm64"), "{other}");
     }

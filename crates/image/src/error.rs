@@ -58,7 +58,7 @@ pub enum ImageError {
     },
     /// The registry.
     #[error(transparent)]
-    Registry(#[from] RegistryError),
+    Registry(Box<RegistryError>),
     /// The content store.
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -227,6 +227,14 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
+    /// A configuration names its layers by another algorithm than the one that all use.
+    #[error("the configuration of {image} names its layers by {algorithm}; only sha256 is supported there")]
+    DiffIdAlgorithm {
+        /// The image's name.
+        image: String,
+        /// The algorithm.
+        algorithm: &'static str,
+    },
     /// An archive of images cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -277,6 +285,12 @@ fn list(platforms: &[Platform]) -> String {
     platforms.iter().map(Platform::to_string).collect::<Vec<_>>().join(", ")
 }
 
+impl From<RegistryError> for ImageError {
+    fn from(source: RegistryError) -> ImageError {
+        ImageError::Registry(Box::new(source))
+    }
+}
+
 impl Classify for ImageError {
     fn kind(&self) -> Kind {
         match self {
@@ -310,6 +324,7 @@ impl Classify for ImageError {
             ImageError::MediaType { .. }
             | ImageError::NotDistributable { .. }
             | ImageError::TooManyLayers { .. }
+            | ImageError::DiffIdAlgorithm { .. }
             | ImageError::Platform(_) => Kind::Unsupported,
             ImageError::InUse { .. }
             | ImageError::SeveralNames { .. }

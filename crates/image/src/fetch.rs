@@ -113,7 +113,7 @@ async fn download(session: &Arc<Session>, wanted: &Wanted<'_>, unpacks: bool) ->
         let resumed = writer.written() > 0;
         match receive(session, wanted, writer, unpacks).await {
             // What was there was damaged; it is gone now.
-            Err(ImageError::Blob { source, .. }) if resumed && matches!(*source, ContentError::Digest { .. }) => {}
+            Err(ImageError::Blob { source, .. }) if resumed && matches!(*source, ContentError::Digest(_)) => {}
             result => return result,
         }
     }
@@ -215,10 +215,7 @@ fn unpack(store: &Inner, image: &str, digest: Digest, diff_id: Digest, blob: imp
             Err(error) => return Err(unreadable(error)),
         }
     }
-    match hasher.finish() {
-        found if found == diff_id => Ok(()),
-        found => Err(failed(SnapshotError::Digest { expected: diff_id, found })),
-    }
+    diff_id.matches(hasher.finish()).map_err(|mismatch| failed(SnapshotError::Digest(mismatch)))
 }
 
 /// A reader that knows whether anything was asked of it.

@@ -83,7 +83,7 @@ async fn pull_into(
     blocking(move || {
         let store = shared.store();
         shared.pin(fetched.digest);
-        store.content.put(&fetched.body)?;
+        store.content.put_as(&fetched.digest, &fetched.body)?;
         let layers = manifest.layers.iter().zip(&diff_ids);
         let layers = layers.map(|(blob, diff_id)| store.layer_record(blob.digest, *diff_id));
         let record = ImageRecord {
@@ -155,14 +155,13 @@ async fn configuration(
     while let Some(piece) = blob.chunk().await? {
         text.extend_from_slice(&piece);
     }
-    let found = Digest::of(&text);
-    if found != digest {
-        let source = Box::new(ContentError::Digest { expected: digest, found });
+    if let Err(mismatch) = digest.matches(digest.algorithm().digest(&text)) {
+        let source = Box::new(ContentError::Digest(mismatch));
         return Err(ImageError::Blob { image: label.to_owned(), digest, source });
     }
     let read = document::config(label, &text, manifest, wanted)?;
     let shared = Arc::clone(session);
-    blocking(move || Ok(shared.store().content.put(&text)?)).await?;
+    blocking(move || Ok(shared.store().content.put_as(&digest, &text)?)).await?;
     Ok(read)
 }
 

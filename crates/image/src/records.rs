@@ -7,7 +7,7 @@ use content::IndexEntry;
 use jiff::Timestamp;
 use metadata::{Durability, Read, Table};
 use oci::image_spec::ImageConfiguration;
-use oci::{Digest, ImageRef};
+use oci::{Algorithm, Digest, ImageRef};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
@@ -103,14 +103,17 @@ pub(crate) fn with_digest(name: &ImageRef, digest: Digest) -> Option<ImageRef> {
 
 /// The hexadecimal digits, if `text` may be an id or the beginning of one.
 fn id_digits(text: &str) -> Option<&str> {
-    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    let digits = match text.split_once(':') {
+        Some((algorithm, digits)) => algorithm.parse::<Algorithm>().ok().map(|_| digits)?,
+        None => text,
+    };
     let is_hex = digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    (is_hex && (1..=64).contains(&digits.len())).then_some(digits)
+    (is_hex && (1..=128).contains(&digits.len())).then_some(digits)
 }
 
 /// Whether `text` can only be an id: no name looks like this.
 fn is_id_only(text: &str) -> bool {
-    id_digits(text).is_some_and(|digits| digits.len() == 64 || digits.len() < text.len())
+    id_digits(text).is_some_and(|digits| digits.len() == 64 || digits.len() == 128 || digits.len() < text.len())
 }
 
 /// All records at one moment.
@@ -130,8 +133,11 @@ impl View {
                 return Ok(Found::Name(name, manifest));
             }
         }
-        let Some(digits) = id_digits(text) else { return Err(not_found()) };
-        let matching = self.images.values().filter(|record| record.id.hex().starts_with(digits));
+        if id_digits(text).is_none() {
+            return Err(not_found());
+        }
+        let is_meant = |id: &Digest| id.to_string().starts_with(text) || id.hex().starts_with(text);
+        let matching = self.images.values().filter(|record| is_meant(&record.id));
         let ids: BTreeSet<Digest> = matching.map(|record| record.id).collect();
         match ids.len() {
             0 => Err(not_found()),

@@ -5,7 +5,7 @@
 //! ```text
 //! oci-layout, index.json        the layout; names as annotations
 //! manifest.json, repositories   the same for readers of the older form
-//! blobs/sha256/<hex>            manifests, configurations and layers as they came
+//! blobs/<algorithm>/<hex>       manifests, configurations and layers as they came
 //! ```
 //!
 //! Nothing is copied on disk: blobs go from the content store into the archive, hashed once more on the way.
@@ -15,7 +15,7 @@ use std::io::{self, Read, Write};
 
 use content::ContentError;
 use layer::{Entry, Kind, Writer};
-use oci::{Digest, Hasher, ImageRef, Platform};
+use oci::{Algorithm, Digest, Hasher, ImageRef, Platform};
 use serde::Serialize;
 
 use crate::error::ImageError;
@@ -128,7 +128,7 @@ fn meant(view: &View, text: &str) -> Result<Vec<(Digest, Option<ImageRef>)>, Ima
 
 /// Where a blob stands in the archive.
 fn path(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
+    format!("blobs/{}", digest.blob_name())
 }
 
 impl Saving {
@@ -147,9 +147,6 @@ impl Saving {
         for (name, text) in &documents {
             archive.file(&file(name, text.len() as u64), text).map_err(ImageError::Output)?;
         }
-        for directory in ["blobs", "blobs/sha256"] {
-            archive.entry(&Entry::new(Kind::Directory, directory, 0o755)).map_err(ImageError::Output)?;
-        }
         let blobs: BTreeSet<Digest> = self
             .images
             .iter()
@@ -157,6 +154,11 @@ impl Saving {
                 [record.manifest, record.id].into_iter().chain(record.layers.iter().map(|l| l.blob))
             })
             .collect();
+        let algorithms: BTreeSet<Algorithm> = blobs.iter().map(Digest::algorithm).collect();
+        let below = algorithms.iter().map(|algorithm| format!("blobs/{}", algorithm.as_str()));
+        for directory in std::iter::once("blobs".to_owned()).chain(below) {
+            archive.entry(&Entry::new(Kind::Directory, directory, 0o755)).map_err(ImageError::Output)?;
+        }
         for digest in &blobs {
             self.blob(&mut archive, digest)?;
         }
@@ -168,7 +170,7 @@ impl Saving {
         let content = &self.session.store().content;
         let mut blob = content.open_blob(digest)?;
         archive.entry(&file(&path(digest), content.size(digest)?)).map_err(ImageError::Output)?;
-        let (mut hasher, mut buffer) = (Hasher::new(), vec![0; BUFFER]);
+        let (mut hasher, mut buffer) = (Hasher::with(digest.algorithm()), vec![0; BUFFER]);
         loop {
             let read = blob.read(&mut buffer).map_err(|source| ImageError::ReadBlob { digest: *digest, source })?;
             if read == 0 {
@@ -177,10 +179,7 @@ impl Saving {
             hasher.update(&buffer[..read]);
             archive.data(&buffer[..read]).map_err(ImageError::Output)?;
         }
-        match hasher.finish() {
-            found if found == *digest => Ok(()),
-            found => Err(ContentError::Digest { expected: *digest, found }.into()),
-        }
+        Ok(digest.matches(hasher.finish()).map_err(ContentError::Digest)?)
     }
 
     /// One entry for each name; one for an image without names.

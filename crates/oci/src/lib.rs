@@ -12,7 +12,7 @@ mod platform;
 mod reference;
 mod repository;
 
-pub use digest::{Digest, DigestError, Hasher};
+pub use digest::{Algorithm, Digest, DigestError, Hasher, Mismatch};
 pub use id::{ContainerId, IdError};
 pub use oci_spec::{OciSpecError, image as image_spec, runtime as runtime_spec};
 pub use platform::{Platform, PlatformError};

@@ -168,16 +168,18 @@ impl Client {
     }
 }
 
-/// The digest of `body`, which must be the one asked for and the one that the registry claims.
+/// The digest of `body`, which must be the one asked for and the one that the registry claims. It is of the algorithm by
+/// which it was asked for, or else of the one that the registry uses.
 fn verified_digest(image: &ImageRef, headers: &HeaderMap, body: &[u8]) -> Result<Digest, RegistryError> {
-    let actual = Digest::of(body);
-    let claimed = headers.get("docker-content-digest").and_then(|value| value.to_str().ok()?.parse().ok());
-    for expected in image.digest().into_iter().chain(claimed) {
-        if expected != actual {
-            return Err(RegistryError::WrongDigest { image: image.to_string(), expected, actual });
-        }
+    let claimed = headers.get("docker-content-digest").and_then(|value| value.to_str().ok()?.parse::<Digest>().ok());
+    let mut named = image.digest().into_iter().chain(claimed).peekable();
+    let digest = named.peek().map_or_else(|| Digest::of(body), |name| name.algorithm().digest(body));
+    // The two may be of different algorithms.
+    for expected in named {
+        let found = expected.matches(expected.algorithm().digest(body));
+        found.map_err(|mismatch| RegistryError::WrongDigest { image: image.to_string(), mismatch })?;
     }
-    Ok(actual)
+    Ok(digest)
 }
 
 /// The media type of `body`.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use errors::{Classify, Kind};
 use http::StatusCode;
-use oci::Digest;
+use oci::{Digest, Mismatch};
 
 use crate::routes::RoutesError;
 use crate::stores::CredentialsError;
@@ -160,14 +160,12 @@ pub enum RegistryError {
         media_type: String,
     },
     /// Content that is not what was asked for.
-    #[error("the manifest of {image} should be {expected} and is {actual}")]
+    #[error("the manifest of {image} should be {} and is {}", .mismatch.expected, .mismatch.found)]
     WrongDigest {
         /// The image's name.
         image: String,
-        /// What was asked for, or what the registry claims to send.
-        expected: Digest,
-        /// What came.
-        actual: Digest,
+        /// What was asked for, or what the registry claims to send, and what came.
+        mismatch: Box<Mismatch>,
     },
     /// A blob longer or shorter than its manifest says.
     #[error("blob {digest} from registry {registry} should have {expected} bytes and has {}", .actual.map_or("more".to_owned(), |actual| actual.to_string()))]
@@ -196,16 +194,14 @@ pub enum RegistryError {
         message: Option<String>,
     },
     /// The registry has stored something else than was pushed.
-    #[error("registry {registry} was sent {sent} of {image} and says that it stored {stored}")]
+    #[error("registry {registry} was sent {} of {image} and says that it stored {}", .mismatch.expected, .mismatch.found)]
     StoredOther {
         /// The registry.
         registry: String,
         /// The image's name.
         image: String,
-        /// What was sent.
-        sent: Digest,
-        /// What the registry claims to have.
-        stored: Digest,
+        /// What was sent, and what the registry claims to have.
+        mismatch: Box<Mismatch>,
     },
     /// The registry accepts an upload and does not say where it goes on.
     #[error("registry {registry} does not say where the upload to {path} goes on")]

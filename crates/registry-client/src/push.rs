@@ -67,7 +67,8 @@ impl Client {
         media_type: &str,
         content: Bytes,
     ) -> Result<Digest, RegistryError> {
-        let digest = Digest::of(&content);
+        let algorithm = image.digest().map(|digest| digest.algorithm()).unwrap_or_default();
+        let digest = algorithm.digest(&content);
         let path = format!("/v2/{}/manifests/{}", image.repository(), image.manifest_reference());
         let ask = Ask::push(image.registry(), image.repository(), &path);
         let payload = Payload::Document(content, media_type.to_owned());
@@ -110,13 +111,11 @@ pub(crate) fn upload_location(ask: Ask<'_>, headers: &HeaderMap) -> Option<Strin
 
 /// What the registry says that it stored must be what was sent.
 pub(crate) fn same_digest(image: &ImageRef, headers: &HeaderMap, sent: Digest) -> Result<(), RegistryError> {
-    let claimed = headers.get("docker-content-digest").and_then(|value| value.to_str().ok()?.parse().ok());
+    let claimed = headers.get("docker-content-digest").and_then(|value| value.to_str().ok()?.parse::<Digest>().ok());
     match claimed {
-        Some(stored) if stored != sent => Err(RegistryError::StoredOther {
-            registry: image.registry().to_owned(),
-            image: image.to_string(),
-            sent,
-            stored,
+        // One of another algorithm says nothing that can be compared.
+        Some(stored) if stored.algorithm() == sent.algorithm() => sent.matches(stored).map_err(|mismatch| {
+            RegistryError::StoredOther { registry: image.registry().to_owned(), image: image.to_string(), mismatch }
         }),
         _ => Ok(()),
     }

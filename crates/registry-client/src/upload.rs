@@ -14,7 +14,7 @@ use std::sync::Arc;
 use http::header::RANGE;
 use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::body::Incoming;
-use oci::{Digest, ImageRef};
+use oci::{Algorithm, Digest, ImageRef};
 
 use crate::ask::{Ask, Outgoing, Payload};
 use crate::body::{Part, Source};
@@ -168,7 +168,12 @@ impl Upload<'_> {
     }
 
     async fn begin(&self) -> Result<Session, RegistryError> {
-        let path = format!("/v2/{}/blobs/uploads/", self.image.repository());
+        // So that the registry can hash what comes as it comes (distribution-spec, "Pushing a blob").
+        let hint = match self.digest.algorithm() {
+            Algorithm::Sha256 => "",
+            Algorithm::Sha512 => "?digest-algorithm=sha512",
+        };
+        let path = format!("/v2/{}/blobs/uploads/{hint}", self.image.repository());
         let ask = self.ask(&path);
         let response = self.client.transport().exchange(ask, &Outgoing::empty(Method::POST)).await?;
         if response.status() != StatusCode::ACCEPTED {

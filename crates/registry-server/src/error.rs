@@ -194,8 +194,8 @@ impl From<UpstreamError> for ApiError {
 impl From<StorageError> for ApiError {
     fn from(error: StorageError) -> ApiError {
         match error {
-            StorageError::Content(content::ContentError::Digest { expected, .. }) => {
-                ApiError::DigestMismatch { expected }
+            StorageError::Content(content::ContentError::Digest(mismatch)) => {
+                ApiError::DigestMismatch { expected: mismatch.expected }
             }
             error => ApiError::Storage(error),
         }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use oci::Digest;
+use oci::{Algorithm, Digest};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
@@ -110,8 +110,8 @@ struct Referrer<'a> {
 }
 
 impl Pushed {
-    /// What `body` says, which was pushed with this `Content-Type`.
-    pub(crate) fn read(content_type: Option<&str>, body: Bytes) -> Result<Pushed, ManifestError> {
+    /// What `body` says, which was pushed with this `Content-Type`. Its digest is to be of `algorithm`.
+    pub(crate) fn read(content_type: Option<&str>, body: Bytes, algorithm: Algorithm) -> Result<Pushed, ManifestError> {
         let header = content_type.map(|value| value.split(';').next().unwrap_or(value).trim());
         let header = header.filter(|value| !matches!(*value, "" | "application/json" | "application/octet-stream"));
         #[derive(Deserialize)]
@@ -138,7 +138,7 @@ impl Pushed {
             None => None,
         };
         Ok(Pushed {
-            digest: Digest::of(&body),
+            digest: algorithm.digest(&body),
             media_type,
             references,
             subject,
@@ -225,7 +225,7 @@ mod tests {
     const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
     fn read(content_type: Option<&str>, body: &str) -> Result<Pushed, ManifestError> {
-        Pushed::read(content_type, Bytes::copy_from_slice(body.as_bytes()))
+        Pushed::read(content_type, Bytes::copy_from_slice(body.as_bytes()), Algorithm::Sha256)
     }
 
     fn image(more: &str) -> String {

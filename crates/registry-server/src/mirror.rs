@@ -110,7 +110,8 @@ impl Mirror {
             Err(RegistryError::ImageNotFound { .. }) => return Ok(None),
             Err(error) => return Err(UpstreamError::Registry(error)),
         };
-        let pushed = Pushed::read(Some(&found.media_type), found.body).map_err(UpstreamError::Manifest)?;
+        let pushed = Pushed::read(Some(&found.media_type), found.body, found.digest.algorithm())
+            .map_err(UpstreamError::Manifest)?;
         let manifest =
             StoredManifest { digest: pushed.digest, media_type: pushed.media_type.clone(), body: pushed.body.clone() };
         let (storage, to, tags) = (Arc::clone(&registry.storage), name.clone(), Vec::from_iter(tag.clone()));

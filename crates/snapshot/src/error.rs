@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use erofs::WriteError;
 use errors::{Classify, Kind, kind_of_io};
 use layer::UnpackError;
-use oci::Digest;
+use oci::{Digest, Mismatch};
 use rustix::io::Errno;
 
 /// A failed operation of a snapshotter.
@@ -34,13 +34,8 @@ pub enum SnapshotError {
         source: UnpackError,
     },
     /// An archive that is not the layer's.
-    #[error("the layer has the diff ID {found}, expected {expected}")]
-    Digest {
-        /// The layer asked for.
-        expected: Digest,
-        /// What the archive is.
-        found: Digest,
-    },
+    #[error("the layer has the diff ID {}, expected {}", .0.found, .0.expected)]
+    Digest(Box<Mismatch>),
     /// A layer that is not here.
     #[error("no layer {diff_id}")]
     NoLayer {
@@ -93,7 +88,7 @@ impl Classify for SnapshotError {
         match self {
             SnapshotError::System { source, .. } => kind_of_io(source),
             SnapshotError::Unpack { source, .. } => source.kind(),
-            SnapshotError::Digest { .. } => Kind::Corrupt,
+            SnapshotError::Digest(_) => Kind::Corrupt,
             SnapshotError::NoLayer { .. } => Kind::NotFound,
             SnapshotError::TooManyLayers { .. } => Kind::Unsupported,
             SnapshotError::WriteIndex { source: WriteError::Io(source), .. } => kind_of_io(source),
@@ -117,7 +112,7 @@ impl Classify for SnapshotError {
             {
                 Some("free some space on that file system, or remove images and containers that are not needed".into())
             }
-            SnapshotError::Digest { .. } => Some("fetch or export the image again; its content was changed".into()),
+            SnapshotError::Digest(_) => Some("fetch or export the image again; its content was changed".into()),
             SnapshotError::NoLayer { .. } => Some("pull or import the image again".into()),
             SnapshotError::Index { .. } => {
                 Some("start the daemon with --snapshotter directories: layers are then unpacked".into())

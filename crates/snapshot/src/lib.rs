@@ -51,9 +51,7 @@ pub struct LayerInfo {
 impl LayerInfo {
     /// What an archive held that is to be the layer `diff_id`.
     fn of(unpacked: &layer::Unpacked, diff_id: &Digest) -> Result<LayerInfo, SnapshotError> {
-        if unpacked.diff_id != *diff_id {
-            return Err(SnapshotError::Digest { expected: *diff_id, found: unpacked.diff_id });
-        }
+        diff_id.matches(unpacked.diff_id).map_err(SnapshotError::Digest)?;
         let (size, archive_size) = (unpacked.bytes, unpacked.archive_bytes);
         let has_implied = !unpacked.implied.is_empty();
         Ok(LayerInfo { size, archive_size, opaque_root: unpacked.opaque_root, has_implied })

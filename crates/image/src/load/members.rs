@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use ::oci::Digest;
+use ::oci::{Algorithm, Digest, DigestError};
 use layer::{Kind, Limits};
 
 use super::error::{LoadError, MemberName};
@@ -20,7 +20,7 @@ const MAX_NAME: usize = 1024;
 const MAX_DOCUMENT: u64 = 8 << 20;
 /// Links that lead to links are followed so often.
 const MAX_LINKS: usize = 8;
-const BLOBS: &[u8] = b"blobs/sha256/";
+const BLOBS: &str = "blobs/";
 /// The documents, by their names in the archive's root.
 const DOCUMENTS: [&str; 4] = ["manifest.json", "index.json", "oci-layout", "repositories"];
 
@@ -62,7 +62,7 @@ impl Members {
 
     /// Whether the blob came with the archive.
     pub(super) fn has_blob(&self, digest: &Digest) -> bool {
-        self.files.contains_key(&[BLOBS, digest.hex().as_bytes()].concat())
+        self.files.contains_key([BLOBS, &digest.blob_name()].concat().as_bytes())
     }
 
     fn contains(&self, name: &[u8]) -> bool {
@@ -141,10 +141,8 @@ fn file(
     name: &[u8],
     size: u64,
 ) -> Result<Stored, ImageError> {
-    let hex = name.strip_prefix(BLOBS).map(String::from_utf8_lossy);
     let refuse = |why| LoadError::Member { member: MemberName::new(name), why };
-    let expected = hex.map(|hex| format!("sha256:{hex}").parse::<Digest>()).transpose();
-    let expected = expected.map_err(|_| refuse("a blob's name must be a digest"))?;
+    let expected = digest_in(name).map_err(|_| refuse("a blob's name must be a digest"))?;
     if let Some(digest) = expected {
         session.pin(digest);
     }
@@ -156,6 +154,17 @@ fn file(
     Ok(Stored { digest, size })
 }
 
+/// The digest that a member's name says it has: `blobs/<algorithm>/<hex>`.
+fn digest_in(name: &[u8]) -> Result<Option<Digest>, DigestError> {
+    let blob = std::str::from_utf8(name).ok().and_then(|name| name.strip_prefix(BLOBS)?.split_once('/'));
+    match blob {
+        Some((algorithm, hex)) if algorithm.parse::<Algorithm>().is_ok() => {
+            format!("{algorithm}:{hex}").parse().map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
 fn parent(name: &[u8]) -> &[u8] {
     name.iter().rposition(|&byte| byte == b'/').map_or(b"", |slash| &name[..slash])
 }
@@ -163,6 +172,23 @@ fn parent(name: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_blobs_name_says_its_digest() {
+        for algorithm in Algorithm::ALL {
+            let digest = algorithm.digest("x");
+            let name = format!("blobs/{}", digest.blob_name());
+            assert_eq!(digest_in(name.as_bytes()), Ok(Some(digest)));
+            assert!(digest_in(&name.as_bytes()[..name.len() - 1]).is_err());
+            let mut members = Members::default();
+            assert!(!members.has_blob(&digest));
+            members.files.insert(name.into_bytes(), Stored { digest, size: 1 });
+            assert!(members.has_blob(&digest));
+        }
+        for other in [&b"blobs/md5/x"[..], b"a/layer.tar", b"blobs/\xff/x"] {
+            assert_eq!(digest_in(other), Ok(None));
+        }
+    }
 
     #[test]
     fn links_to_links_end() {

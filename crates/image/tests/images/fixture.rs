@@ -11,7 +11,7 @@ use std::time::Duration;
 use content::ContentStore;
 use image::{Event, Image, Images, Options, Progress};
 use metadata::Store;
-use oci::{Digest, ImageRef};
+use oci::{Algorithm, Digest, ImageRef};
 use registry_client::CredentialSource;
 use serde_json::{Value, json};
 use snapshot::{Directories, MountOptions, Snapshotter};
@@ -190,6 +190,8 @@ pub(crate) fn architecture() -> &'static str {
 /// An image that does not exist yet, as documents and blobs. Every part can be made wrong before it is used.
 #[derive(Clone)]
 pub(crate) struct Draft {
+    /// By which everything is named but the layers' archives.
+    algorithm: Algorithm,
     pub(crate) config: Value,
     pub(crate) manifest: Value,
     pub(crate) blobs: BTreeMap<Digest, Vec<u8>>,
@@ -198,7 +200,12 @@ pub(crate) struct Draft {
 impl Draft {
     /// An image of these uncompressed layers, each stored compressed in another way.
     pub(crate) fn new(layers: &[Vec<u8>]) -> Draft {
-        let mut draft = Draft { config: Value::Null, manifest: Value::Null, blobs: BTreeMap::new() };
+        Draft::named_by(Algorithm::Sha256, layers)
+    }
+
+    /// The same, with every blob named by this algorithm.
+    pub(crate) fn named_by(algorithm: Algorithm, layers: &[Vec<u8>]) -> Draft {
+        let mut draft = Draft { algorithm, config: Value::Null, manifest: Value::Null, blobs: BTreeMap::new() };
         let mut descriptors = Vec::new();
         for (n, tar) in layers.iter().enumerate() {
             let (blob, suffix) = match n % 3 {
@@ -207,8 +214,8 @@ impl Draft {
                 _ => (tar.clone(), ""),
             };
             let media_type = format!("application/vnd.oci.image.layer.v1.tar{suffix}");
-            descriptors.push(json!({"mediaType": media_type, "digest": Digest::of(&blob), "size": blob.len()}));
-            draft.blobs.insert(Digest::of(&blob), blob);
+            descriptors.push(json!({"mediaType": media_type, "digest": algorithm.digest(&blob), "size": blob.len()}));
+            draft.blobs.insert(algorithm.digest(&blob), blob);
         }
         let diff_ids: Vec<Digest> = layers.iter().map(Digest::of).collect();
         draft.config = json!({
@@ -235,26 +242,26 @@ impl Draft {
         let mut blobs = self.blobs.clone();
         let config = serde_json::to_vec(&self.config).unwrap();
         let mut manifest = self.manifest.clone();
-        manifest["config"]["digest"] = json!(Digest::of(&config));
+        manifest["config"]["digest"] = json!(self.algorithm.digest(&config));
         manifest["config"]["size"] = json!(config.len());
-        blobs.insert(Digest::of(&config), config);
+        blobs.insert(self.algorithm.digest(&config), config);
         (serde_json::to_vec(&manifest).unwrap(), blobs)
     }
 
     /// Writes the image as an OCI layout that other tools can read, under the tag `latest`.
     pub(crate) fn write_layout(&self, dir: &Path) {
         let (manifest, mut blobs) = self.finish();
-        let digest = Digest::of(&manifest);
+        let digest = self.algorithm.digest(&manifest);
         let index = json!({"schemaVersion": 2, "manifests": [{
             "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest, "size": manifest.len(),
             "annotations": {"org.opencontainers.image.ref.name": "latest"},
         }]});
         blobs.insert(digest, manifest);
-        std::fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
+        std::fs::create_dir_all(dir.join("blobs").join(self.algorithm.as_str())).unwrap();
         std::fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
         std::fs::write(dir.join("index.json"), index.to_string()).unwrap();
         for (digest, blob) in blobs {
-            std::fs::write(dir.join("blobs/sha256").join(digest.hex()), blob).unwrap();
+            std::fs::write(dir.join("blobs").join(digest.blob_name()), blob).unwrap();
         }
     }
 }

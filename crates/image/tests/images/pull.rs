@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use errors::{Classify as _, Kind};
 use image::{ImageError, Platform, Quiet, Status};
+use oci::Algorithm;
 use serde_json::json;
 
 use crate::fixture::{Draft, Host, Recorder, architecture, name, noise, tar, three_layers};
@@ -99,6 +100,38 @@ async fn the_build_for_this_host_is_taken_from_an_index() {
     let wanted: Platform = "linux/s390x".parse().unwrap();
     let error = host.images.pull(&image_name, Some(wanted), &Quiet).await.unwrap_err();
     assert!(matches!(error, ImageError::Platform(_)), "{error}");
+}
+
+#[tokio::test]
+async fn an_image_whose_blobs_are_named_by_sha512_is_an_image_like_any_other() {
+    let (host, registry) = (Host::new(), TinyRegistry::start());
+    let draft = Draft::named_by(Algorithm::Sha512, &three_layers());
+    let tagged = registry.push("long", &draft);
+    let manifest = Algorithm::Sha512.digest(draft.finish().0);
+    let pinned = name(&format!("{}@{manifest}", tagged.to_string().replace(":latest", "")));
+    let image = host.images.pull(&pinned, None, &Quiet).await.unwrap();
+    assert_eq!((image.manifest, image.id.algorithm()), (manifest, Algorithm::Sha512));
+    let mut algorithms: Vec<_> = host.blobs().iter().map(oci::Digest::algorithm).collect();
+    algorithms.dedup();
+    assert_eq!((host.blobs().len(), algorithms), (5, vec![Algorithm::Sha512]), "nothing is stored under another name");
+    let hex = image.id.hex();
+    for text in [&pinned.to_string(), &hex, &hex[..12], &format!("sha512:{}", &hex[..20])] {
+        assert_eq!(host.images.resolve(text).unwrap(), image, "{text}");
+    }
+    assert!(host.images.resolve(&format!("sha256:{}", &hex[..20])).is_err());
+    assert_eq!(host.mount(&image).read("etc/keep"), "changed");
+    assert!(host.images.check().unwrap().problems.is_empty());
+    // One byte of one layer is another.
+    let broken = Draft::named_by(Algorithm::Sha512, &[tar(&[("other", "file")])]);
+    let mut wrong = broken.blobs[&broken.layer(0)].clone();
+    *wrong.last_mut().unwrap() ^= 1;
+    let broken_name = registry.push("broken", &broken);
+    registry.put_blob("broken", broken.layer(0), wrong);
+    let error = host.images.pull(&broken_name, None, &Quiet).await.unwrap_err();
+    assert!(matches!(&error, ImageError::Blob { digest, .. } if *digest == broken.layer(0)), "{error}");
+    assert_eq!((host.blobs().len(), host.layers().len()), (5, 3));
+    host.images.remove(&pinned.to_string(), false, &|_| None).unwrap();
+    host.assert_empty();
 }
 
 #[tokio::test]

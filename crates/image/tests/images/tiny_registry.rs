@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use oci::{Digest, ImageRef};
+use oci::{Algorithm, Digest, ImageRef};
 
 use crate::fixture::{Draft, name};
 
@@ -56,7 +56,8 @@ impl TinyRegistry {
     pub(crate) fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, text: &[u8]) {
         let content = (media_type.to_owned(), text.to_vec());
         let mut state = self.state.lock().unwrap();
-        for reference in [tag.to_owned(), Digest::of(text).to_string()] {
+        let digests = Algorithm::ALL.map(|algorithm| algorithm.digest(text).to_string());
+        for reference in std::iter::once(tag.to_owned()).chain(digests) {
             state.content.insert(format!("/v2/{repository}/manifests/{reference}"), content.clone());
         }
     }

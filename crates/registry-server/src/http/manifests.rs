@@ -116,11 +116,17 @@ pub(crate) async fn put(
     let (head, mut body) = request.into_parts();
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let body = read_whole(&mut body, MAX_MANIFEST, registry).await?;
-    let pushed = Pushed::read(content_type, body.ok_or(ApiError::ManifestTooLarge)?).map_err(ApiError::Manifest)?;
-    if let ManifestReference::Digest(expected) = reference
-        && *expected != pushed.digest
+    let body = body.ok_or(ApiError::ManifestTooLarge)?;
+    let expected = match reference {
+        ManifestReference::Digest(digest) => Some(*digest),
+        ManifestReference::Tag(_) => None,
+    };
+    let algorithm = expected.map(|digest| digest.algorithm()).unwrap_or_default();
+    let pushed = Pushed::read(content_type, body, algorithm).map_err(ApiError::Manifest)?;
+    if let Some(expected) = expected
+        && expected != pushed.digest
     {
-        return Err(ApiError::DigestMismatch { expected: *expected });
+        return Err(ApiError::DigestMismatch { expected });
     }
     let (digest, subject) = (pushed.digest, pushed.subject);
     let (storage, name_there, tags_there) = (Arc::clone(&registry.storage), name.clone(), tags.clone());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, LOCATION, RANGE};
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use oci::{Digest, RepositoryName};
+use oci::{Algorithm, Digest, RepositoryName};
 
 use super::body::{Body, next_block};
 use super::query::Query;
@@ -29,11 +29,7 @@ pub(crate) async fn begin(
     query: &Query,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, ApiError> {
-    if let Some(algorithm) = query.get("digest-algorithm")
-        && algorithm != "sha256"
-    {
-        return Err(oci::DigestError::Algorithm(algorithm.chars().take(32).collect()).into());
-    }
+    let announced = query.get("digest-algorithm").map(str::parse::<Algorithm>).transpose()?;
     if let Some(digest) = query.get("mount") {
         let digest: Digest = digest.parse()?;
         if mount(registry, caller, name, &digest, query.get("from")).await? {
@@ -42,7 +38,8 @@ pub(crate) async fn begin(
     }
     let digest = query.get("digest").map(str::parse::<Digest>).transpose()?;
     let (uploads, repository) = (registry.uploads.clone(), name.clone());
-    let mut upload = blocking(move || uploads.begin(&repository)).await?;
+    let algorithm = digest.as_ref().map(Digest::algorithm).or(announced).unwrap_or_default();
+    let mut upload = blocking(move || uploads.begin(&repository, algorithm)).await?;
     let Some(digest) = digest else {
         return Ok(accepted(name, &upload, StatusCode::ACCEPTED));
     };

@@ -56,9 +56,8 @@ impl Storage {
         // No manifest comes while its blobs are judged.
         let _writing = self.lock_of(name).write().unwrap_or_else(PoisonError::into_inner);
         let Some(repository) = self.repositories.below(&encode(name))? else { return Ok(()) };
-        let digests = |names: Vec<String>| -> Vec<Digest> {
-            names.iter().filter_map(|hex| format!("sha256:{hex}").parse().ok()).collect()
-        };
+        let digests =
+            |names: Vec<String>| -> Vec<Digest> { names.iter().filter_map(|hex| Digest::from_hex(hex).ok()).collect() };
         let mut used = HashSet::new();
         if let Some(manifests) = repository.below("manifests")? {
             for manifest in digests(manifests.names()?) {

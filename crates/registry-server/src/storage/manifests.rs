@@ -118,7 +118,7 @@ impl Storage {
     pub(crate) fn referred_size(&self, name: &RepositoryName, digest: &Digest) -> Result<Option<u64>, StorageError> {
         let Some(manifests) = self.repositories.below(&format!("{}/manifests", encode(name)))? else { return Ok(None) };
         for hex in manifests.names()? {
-            let Ok(manifest) = format!("sha256:{hex}").parse() else { continue };
+            let Ok(manifest) = Digest::from_hex(&hex) else { continue };
             let Some(record) = self.record(name, &manifest)? else { continue };
             if let Some((_, size)) = record.references.iter().find(|(found, _)| found == digest) {
                 return Ok(Some(*size));
@@ -138,7 +138,7 @@ impl Storage {
         let digest = pushed.digest;
         let _pin = self.pins.pin(digest);
         self.link_shared(&digest)?;
-        self.content.put(&pushed.body)?;
+        self.content.put_as(&digest, &pushed.body)?;
         if let Some(subject) = &pushed.subject {
             self.write_referrer(name, subject, &digest, &pushed.descriptor())?;
         }

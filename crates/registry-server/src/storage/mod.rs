@@ -5,7 +5,7 @@
 //! lock                                        held by the one process that serves this root
 //! content/                                    every blob and manifest once, by digest (crate `content`)
 //! repositories/<name, with + for />/
-//!   blobs/<hex>                               empty: the repository has this blob
+//!   blobs/<hex>                               empty: the repository has this blob (the length tells the algorithm)
 //!   manifests/<hex>                           media type and references of a manifest that the repository has
 //!   tags/<tag>                                the digest of a manifest
 //!   referrers/<subject's hex>/<hex>           the descriptor of a manifest with that subject

@@ -16,7 +16,7 @@ impl Storage {
         let path = format!("{}/referrers/{}", encode(name), subject.hex());
         let Some(directory) = self.repositories.below(&path)? else { return Ok(Vec::new()) };
         let names = directory.names()?;
-        let mut all: Vec<Digest> = names.iter().filter_map(|hex| format!("sha256:{hex}").parse().ok()).collect();
+        let mut all: Vec<Digest> = names.iter().filter_map(|hex| Digest::from_hex(hex).ok()).collect();
         all.sort();
         Ok(all)
     }

@@ -25,8 +25,8 @@ pub(crate) struct TagTarget {
 
 /// What follows the digest of a tag that came from the registry behind this one.
 const UPSTREAM: &str = " upstream";
-/// A digest is 71 bytes.
-const MAX_TAG_FILE: u64 = 128;
+/// A digest is 135 bytes at most.
+const MAX_TAG_FILE: u64 = 256;
 
 impl Storage {
     /// All tags of the repository, in the order of their bytes; `None` without such a repository.

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::*;
+use oci::Algorithm;
+
 use crate::manifest::Pushed;
 
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -30,7 +32,7 @@ fn name(text: &str) -> RepositoryName {
 
 impl Fixture {
     fn push(&self, repository: &str, content: &[u8]) -> Digest {
-        let mut upload = self.uploads.begin(&name(repository)).unwrap();
+        let mut upload = self.uploads.begin(&name(repository), Algorithm::Sha256).unwrap();
         upload.append(content).unwrap();
         let digest = Digest::of(content);
         assert_eq!(self.storage.finish_upload(upload, digest).unwrap(), content.len() as u64);
@@ -40,7 +42,7 @@ impl Fixture {
     /// A manifest whose configuration is `config`.
     fn manifest(&self, repository: &str, config: &[u8], tag: &str) -> Result<Digest, PutError> {
         let text = format!(r#"{{"config":{{"digest":"{}","size":{}}},"layers":[]}}"#, Digest::of(config), config.len());
-        let pushed = Pushed::read(Some(IMAGE), Bytes::from(text)).unwrap();
+        let pushed = Pushed::read(Some(IMAGE), Bytes::from(text), Algorithm::Sha256).unwrap();
         self.storage.put_manifest(&name(repository), &pushed, &[tag.parse().unwrap()])?;
         Ok(pushed.digest)
     }
@@ -73,7 +75,7 @@ fn a_blob_is_seen_only_where_it_was_pushed_or_mounted() {
 #[test]
 fn an_upload_goes_on_after_a_restart() {
     let Fixture { dir, storage, uploads } = fixture();
-    let mut upload = uploads.begin(&name("a")).unwrap();
+    let mut upload = uploads.begin(&name("a"), Algorithm::Sha256).unwrap();
     upload.append(b"hel").unwrap();
     let id = upload.id();
     assert!(matches!(uploads.take(id, &name("a")), Err(UploadError::Busy)));
@@ -91,7 +93,7 @@ fn an_upload_goes_on_after_a_restart() {
 #[test]
 fn a_wrong_digest_leaves_nothing() {
     let fixture = fixture();
-    let mut upload = fixture.uploads.begin(&name("a")).unwrap();
+    let mut upload = fixture.uploads.begin(&name("a"), Algorithm::Sha256).unwrap();
     upload.append(b"hullo").unwrap();
     let digest = Digest::of(b"hello");
     assert!(fixture.storage.finish_upload(upload, digest).is_err());
@@ -117,7 +119,7 @@ fn a_manifest_needs_its_blobs_in_its_own_repository_and_true_sizes() {
     let digest = fixture.manifest("a", b"config", "v1").unwrap();
     assert_eq!(fixture.resolve("a", "v1"), Some(digest));
     let text = format!(r#"{{"config":{{"digest":"{}","size":7}},"layers":[]}}"#, Digest::of(b"config"));
-    let lying = Pushed::read(Some(IMAGE), Bytes::from(text)).unwrap();
+    let lying = Pushed::read(Some(IMAGE), Bytes::from(text), Algorithm::Sha256).unwrap();
     let refused = fixture.storage.put_manifest(&name("a"), &lying, &[]);
     assert!(matches!(refused, Err(PutError::Size { said: 7, found: 6, .. })));
 }
@@ -148,7 +150,7 @@ fn collection_takes_what_no_manifest_needs_and_nothing_else() {
     let lost = fixture.push("a", b"lost");
     let deleted = fixture.push("b", b"deleted");
     fixture.storage.delete_blob(&name("b"), &deleted).unwrap();
-    let upload = fixture.uploads.begin(&name("a")).unwrap();
+    let upload = fixture.uploads.begin(&name("a"), Algorithm::Sha256).unwrap();
     let young = fixture.storage.collect(Duration::from_secs(3600)).unwrap();
     assert_eq!((young.marks, young.blobs, young.bytes), (0, 1, 7), "only what no repository names");
     assert_eq!(fixture.uploads.remove_abandoned(Duration::ZERO).unwrap(), 0, "somebody writes to it");
@@ -220,7 +222,7 @@ fn a_blob_of_the_shared_store_is_not_stored_again() {
     let digest = engine.put(b"layer").unwrap();
     let (storage, uploads) = Storage::open(&dir.path().join("root"), Some(engine.path())).unwrap();
     assert_eq!(storage.blob_size(&name("a"), &digest).unwrap(), None, "nobody pushed it");
-    let mut upload = uploads.begin(&name("a")).unwrap();
+    let mut upload = uploads.begin(&name("a"), Algorithm::Sha256).unwrap();
     upload.append(b"layer").unwrap();
     storage.finish_upload(upload, digest).unwrap();
     let inode = |root: &str| {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use content::{ContentStore, PartialBlob};
-use oci::{Digest, RepositoryName};
+use oci::{Algorithm, Digest, RepositoryName};
 
 use super::directory::Directory;
 use super::lru::Lru;
@@ -76,15 +76,15 @@ impl Uploads {
         Uploads(Arc::new(Inner { content, directory, scratch, state: Mutex::new(state) }))
     }
 
-    /// Begins an upload to a repository.
-    pub(crate) fn begin(&self, repository: &RepositoryName) -> Result<Upload, UploadError> {
+    /// Begins an upload to a repository, of a blob whose digest is most likely to be of `algorithm`.
+    pub(crate) fn begin(&self, repository: &RepositoryName, algorithm: Algorithm) -> Result<Upload, UploadError> {
         if self.0.directory.names().map_err(UploadError::Storage)?.len() >= MOST {
             return Err(UploadError::TooMany);
         }
         let id = UploadId::random()?;
         let directory = self.0.directory.make(&id.to_string())?;
         directory.replace(&self.0.scratch, "repository", repository.as_str().as_bytes())?;
-        let blob = partials(&self.0.content, &directory)?.create("data").map_err(StorageError::from)?;
+        let blob = partials(&self.0.content, &directory)?.create("data", algorithm).map_err(StorageError::from)?;
         held(&self.0.state).busy.insert(id);
         Ok(Upload { uploads: self.clone(), id, repository: repository.clone(), blob: Some(blob) })
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Pushing (distribution-spec, "Push").
 
-use oci::Digest;
+use oci::{Algorithm, Digest};
 
 use crate::server::{IMAGE, Server, manifest};
 
@@ -68,10 +68,63 @@ fn a_wrong_or_strange_digest_is_refused() {
         let answer = server.ask("POST", &format!("{POST}?digest={digest}"), &[], b"content").is(400);
         assert_eq!(answer.code(), "DIGEST_INVALID", "{digest}");
     }
-    server.ask("POST", &format!("{POST}?digest-algorithm=sha512"), &[], b"").is(400);
+    server.ask("POST", &format!("{POST}?digest-algorithm=md5"), &[], b"").is(400);
     server.get(&format!("/v2/a/b/blobs/{wrong}")).is(404);
     assert_eq!(std::fs::read_dir(server.root().join("registry/uploads")).unwrap().count(), 0);
     assert_eq!(std::fs::read_dir(server.root().join("registry/content/blobs/sha256")).unwrap().count(), 0);
+}
+
+#[test]
+fn content_may_be_named_by_sha512() {
+    let server = Server::start();
+    let long = |content: &[u8]| Algorithm::Sha512.digest(content);
+    // In one request, in two, in two without a word of it before, and across a restart in the middle.
+    server.ask("POST", &format!("{POST}?digest={}", long(b"one")), &[], b"one").is(201);
+    for (content, query) in [(b"two", "?digest-algorithm=sha512"), (b"six", "")] {
+        let location =
+            server.ask("POST", &format!("{POST}{query}"), &[], b"").is(202).header("location").unwrap().to_owned();
+        server.ask("PATCH", &location, &[], &content[..2]).is(202);
+        let done = format!("{location}?digest={}", long(content));
+        server.ask("PUT", &done, &[], &content[2..]).is(201);
+    }
+    let location = server
+        .ask("POST", &format!("{POST}?digest-algorithm=sha512"), &[], b"")
+        .is(202)
+        .header("location")
+        .unwrap()
+        .to_owned();
+    server.ask("PATCH", &location, &[], b"t").is(202);
+    let server = server.restart();
+    server.ask("PUT", &format!("{location}?digest={}", long(b"ten")), &[], b"en").is(201);
+    let answer = server.ask("POST", &format!("{POST}?digest={}", long(b"other")), &[], b"eleven").is(400);
+    assert_eq!(answer.code(), "DIGEST_INVALID");
+    for content in [b"one", b"two", b"six", b"ten"] {
+        let blob = server.get(&format!("/v2/a/b/blobs/{}", long(content))).is(200);
+        assert_eq!(
+            (blob.body.as_slice(), blob.header("docker-content-digest")),
+            (&content[..], Some(long(content).to_string().as_str()))
+        );
+        server.get(&format!("/v2/a/b/blobs/{}", Digest::of(content))).is(404);
+    }
+    let body = manifest(&long(b"one"), 3, "");
+    let path = format!("/v2/a/b/manifests/{}?tag=v1", long(body.as_bytes()));
+    let put = server.ask("PUT", &path, &[("Content-Type", IMAGE)], body.as_bytes()).is(201);
+    assert_eq!(put.header("docker-content-digest"), Some(long(body.as_bytes()).to_string().as_str()));
+    let wrong = format!("/v2/a/b/manifests/{}", long(b"another"));
+    assert_eq!(server.ask("PUT", &wrong, &[("Content-Type", IMAGE)], body.as_bytes()).is(400).code(), "DIGEST_INVALID");
+    // A referrer by SHA-256 of a subject by SHA-512.
+    let more = format!(r#","subject":{{"mediaType":"{IMAGE}","digest":"{}","size":1}}"#, long(body.as_bytes()));
+    let referrer = server.tag("a/b", "signature", b"signature", &more);
+    let server = server.restart();
+    let got = server.get("/v2/a/b/manifests/v1").is(200);
+    assert_eq!(
+        (got.body.as_slice(), got.header("docker-content-digest")),
+        (body.as_bytes(), Some(long(body.as_bytes()).to_string().as_str()))
+    );
+    let referrers = server.get(&format!("/v2/a/b/referrers/{}", long(body.as_bytes()))).is(200).json();
+    assert_eq!(referrers["manifests"][0]["digest"], referrer.to_string());
+    server.ask("DELETE", &format!("/v2/a/b/manifests/{}", long(body.as_bytes())), &[], b"").is(202);
+    server.get("/v2/a/b/manifests/v1").is(404);
 }
 
 #[test]
