@@ -3,7 +3,7 @@
 //! that only the vm lane can run.
 //!
 //! Each starts a daemon or a runtime of its own, and so also proves that nothing is left when that has gone.
-//! `docker_runtime` is no check: it is what the tests of Corten below Docker stand on.
+//! `docker_runtime` and `own_registry` are no checks: other tests stand on them.
 
 pub mod checkpoint;
 pub mod docker_runtime;
@@ -13,6 +13,7 @@ pub mod limits;
 pub mod network;
 pub mod oci;
 pub mod operations;
+pub mod own_registry;
 pub mod podman;
 
 /// A check and its name.

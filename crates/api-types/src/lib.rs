@@ -8,6 +8,7 @@
 //! **Architecture Invariant:** pure. Values and their JSON; no I/O.
 
 mod store;
+mod trust;
 
 use errors::{Kind, Report};
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,7 @@ pub use bollard_stubs::models as docker;
 pub use store::{
     CheckReport, DiskUsage, StoreProblem, StoreUsage, WasteFinding, WasteReport, WastedFile, WastefulLayer,
 };
+pub use trust::{RegistrySignatures, RuleKey, SignatureText, TrustRule, TrustRuleRequest};
 
 /// The newest version of the Docker Engine API that is spoken, as it stands in the path: `/v1.47/…`.
 pub const API_VERSION: &str = "1.47";

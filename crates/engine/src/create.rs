@@ -41,7 +41,7 @@ impl Engine {
     /// Creates a container. Its record is durable when this returns.
     ///
     /// # Errors
-    /// An unknown image, a name in use, a field that cannot be, a full disk. Nothing is left behind then.
+    /// An unknown image, one that may not be trusted, a name in use, a field that cannot be, a full disk. Nothing is left behind then.
     pub async fn create(self: &Arc<Self>, spec: ContainerSpec) -> Result<Created, EngineError> {
         let engine = Arc::clone(self);
         let (container, _turn) = self.blocking("create", move || engine.create_blocking(spec, Keep::Durable)).await?;
@@ -56,6 +56,7 @@ impl Engine {
     ) -> Result<(Arc<Container>, Turn), EngineError> {
         validate(&spec)?;
         let image = self.images.resolve(&spec.image)?;
+        self.images.admit(&spec.image, &image)?;
         let process = merge(&spec, &image)?;
         let mut random = [0; 32];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())

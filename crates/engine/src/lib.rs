@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use cgroup::CgroupPath;
 use content::ContentStore;
-use image::{ImageUser, Images};
+use image::{ImageUser, Images, PolicyFile};
 use metadata::{Store, Table};
 use network::Network;
 use oci::ContainerId;
@@ -90,6 +90,8 @@ pub struct EngineConfig {
     pub network_pool: usize,
     /// How layers are kept; `None` for what the kernel allows.
     pub snapshotter: Option<SnapshotterChoice>,
+    /// The policy about images' signatures; `None` for the host's, if it has one.
+    pub signature_policy: Option<PathBuf>,
 }
 
 /// The engine. Share it in an [`Arc`].
@@ -131,7 +133,7 @@ impl Engine {
         let store = Arc::new(Store::open(&config.data_root.join("metadata.redb"))?);
         let content = Arc::new(ContentStore::open(&config.data_root.join("content"))?);
         let layers = snapshot::open(&config.data_root, config.snapshotter)?;
-        let images = Images::open(content, Arc::clone(&layers), Arc::clone(&store), image::Options::default())?;
+        let images = Images::open(content, Arc::clone(&layers), Arc::clone(&store), image_options(&config))?;
         let network = Network::open(network::Config {
             bridge: config.bridge.clone(),
             table: config.table.clone(),
@@ -295,6 +297,11 @@ impl Engine {
     pub(crate) fn cgroup_path(&self, id: &ContainerId) -> CgroupPath {
         self.config.cgroup_parent.child(id)
     }
+}
+
+fn image_options(config: &EngineConfig) -> image::Options {
+    let policy = config.signature_policy.clone().map(PolicyFile::named).unwrap_or_default();
+    image::Options { policy, ..image::Options::default() }
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<(), EngineError> {

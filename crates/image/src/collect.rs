@@ -7,7 +7,7 @@ use metadata::Durability;
 use oci::Digest;
 
 use crate::error::ImageError;
-use crate::records::IMAGES;
+use crate::records::forget_image;
 use crate::references::Pins;
 use crate::remove::ImageUser;
 use crate::{Images, Inner};
@@ -32,7 +32,7 @@ impl Images {
         if !old.is_empty() {
             inner.metadata.write(Durability::Synced, |tx| {
                 for manifest in &old {
-                    tx.delete(IMAGES, &manifest.to_string())?;
+                    forget_image(tx, &manifest)?;
                 }
                 Ok::<(), ImageError>(())
             })?;

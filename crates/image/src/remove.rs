@@ -8,7 +8,7 @@ use metadata::Durability;
 use oci::{Digest, ImageRef};
 
 use crate::error::ImageError;
-use crate::records::{Found, IMAGES, NAMES, View};
+use crate::records::{Found, NAMES, View, forget_image};
 use crate::{Images, embedded};
 
 /// A container that needs an image.
@@ -60,7 +60,7 @@ impl Images {
                 tx.delete(NAMES, &name.canonical())?;
             }
             for record in &gone {
-                tx.delete(IMAGES, &record.manifest.to_string())?;
+                forget_image(tx, &record.manifest)?;
                 embedded::forget(tx, record.manifest)?;
             }
             Ok::<(), ImageError>(())

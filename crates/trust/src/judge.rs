@@ -83,6 +83,8 @@ pub enum Reason {
     Unsupported(String),
     /// A key that it names cannot be had.
     Key(String),
+    /// It has no name that a signature could be for.
+    Nameless,
     /// There is no signature.
     Unsigned,
     /// There are signatures, and none will do.
@@ -105,6 +107,7 @@ impl fmt::Display for Refusal {
             Reason::Rejected => write!(f, "{by} rejects it"),
             Reason::Unsupported(what) => write!(f, "{by} asks for {what}, which is not supported"),
             Reason::Key(problem) => write!(f, "{by} names a key that cannot be used: {problem}"),
+            Reason::Nameless => write!(f, "{by} wants it signed for its name, and it has none"),
             Reason::Unsigned => write!(f, "{by} wants it signed, and there is no signature"),
             Reason::Unverified(faults) => {
                 write!(f, "{by} wants it signed, and no signature will do: ")?;
@@ -147,6 +150,20 @@ impl Trust {
     /// They are refused whatever is signed.
     pub fn wants_signature(&self, name: &ImageRef) -> Result<bool, Refusal> {
         Ok(self.policy.decide(name).wants_signature()? || self.rules.applying(name).is_some())
+    }
+
+    /// Whether an image without a name is accepted: by the policy's default, as no scope and no rule is about it.
+    ///
+    /// # Errors
+    /// Why the policy refuses.
+    pub fn judge_nameless(&self) -> Result<(), Refusal> {
+        let decision = self.policy.decide_nameless();
+        if decision.wants_signature()? { Err(decision.refusal(Reason::Nameless)) } else { Ok(()) }
+    }
+
+    /// Whether nothing is asked of any image.
+    pub fn accepts_anything(&self) -> bool {
+        self.rules.is_empty() && self.policy == Policy::default()
     }
 
     /// The places of the signatures that count, when the policy and the rules accept the image: none where none is wanted.

@@ -88,6 +88,11 @@ impl Policy {
                 return Decision { scope, requirements };
             }
         }
+        self.decide_nameless()
+    }
+
+    /// What it says about an image without a name.
+    pub(crate) fn decide_nameless(&self) -> Decision<'_> {
         Decision { scope: "default".to_owned(), requirements: &self.default }
     }
 }
@@ -131,7 +136,7 @@ pub(crate) struct Decision<'a> {
 }
 
 impl Decision<'_> {
-    fn refusal(&self, reason: Reason) -> Refusal {
+    pub(crate) fn refusal(&self, reason: Reason) -> Refusal {
         Refusal { by: Authority::Policy { scope: self.scope.clone() }, reason }
     }
 

@@ -94,6 +94,16 @@ impl From<Prefix> for String {
 pub struct Rules(BTreeMap<Prefix, Vec<PublicKey>>);
 
 impl Rules {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them, in the order of their prefixes.
+    pub fn iter(&self) -> impl Iterator<Item = (&Prefix, &[PublicKey])> {
+        self.0.iter().map(|(prefix, keys)| (prefix, keys.as_slice()))
+    }
+
     /// The rule for an image: that of the longest prefix which covers it.
     pub fn applying(&self, name: &ImageRef) -> Option<(&Prefix, &[PublicKey])> {
         let covering = self.0.iter().filter(|(prefix, _)| prefix.covers(name));
