@@ -32,7 +32,7 @@ impl Images {
         if !old.is_empty() {
             inner.metadata.write(Durability::Synced, |tx| {
                 for manifest in &old {
-                    forget_image(tx, &manifest)?;
+                    forget_image(tx, manifest)?;
                 }
                 Ok::<(), ImageError>(())
             })?;

@@ -63,7 +63,7 @@ impl Images {
                 tx.delete(NAMES, &name.canonical())?;
             }
             for manifest in &manifests {
-                forget_image(tx, &manifest)?;
+                forget_image(tx, manifest)?;
                 embedded::forget(tx, *manifest)?;
             }
             Ok::<(), ImageError>(())
