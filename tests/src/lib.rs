@@ -3,7 +3,7 @@
 //! that only the vm lane can run.
 //!
 //! Each starts a daemon or a runtime of its own, and so also proves that nothing is left when that has gone.
-//! `docker_runtime` and `copying` are no checks: they are what the tests of Corten below Docker, and of copies, stand on.
+//! `docker_runtime`, `copying` and `own_registry` are no checks: they are what other tests stand on.
 
 pub mod checkpoint;
 pub mod copying;
@@ -14,6 +14,7 @@ pub mod limits;
 pub mod network;
 pub mod oci;
 pub mod operations;
+pub mod own_registry;
 pub mod podman;
 
 /// A check and its name.

@@ -614,3 +614,50 @@ fn a_large_layer_is_not_held_in_memory() {
         assert!((1..64 << 10).contains(&most), "{pair:?}: {most} KiB");
     }
 }
+
+#[test]
+fn content_named_by_sha512_keeps_its_names_and_is_verified_by_them() {
+    let lab = Lab::default();
+    let registry = lab.registry("registry", &[]);
+    lab.image("plain");
+    // The same image, every blob of it named by the longer digest.
+    let (plain, long) = (lab.path().join("plain"), lab.path().join("long"));
+    let named = |bytes: &[u8]| oci::Algorithm::Sha512.digest(bytes).to_string();
+    let write = |bytes: &[u8]| {
+        let path = long.join("blobs").join(named(bytes).replace(':', "/"));
+        fs::create_dir_all(path.parent().expect("blobs/sha512")).expect("a directory");
+        fs::write(path, bytes).expect("a file");
+    };
+    let mut text = manifest(&plain);
+    let layers = text["layers"].as_array().expect("layers").len();
+    let parts = ["/config".to_owned()].into_iter().chain((0..layers).map(|number| format!("/layers/{number}")));
+    for part in parts {
+        let part = text.pointer_mut(&part).expect("a part");
+        let bytes = fs::read(blob(&plain, part["digest"].as_str().expect("a digest"))).expect("a blob");
+        write(&bytes);
+        part["digest"] = json!(named(&bytes));
+    }
+    let bytes = serde_json::to_vec(&text).expect("JSON");
+    write(&bytes);
+    let entry = json!({ "mediaType": OCI, "digest": named(&bytes), "size": bytes.len() });
+    fs::write(long.join("index.json"), json!({ "schemaVersion": 2, "manifests": [entry] }).to_string())
+        .expect("a file");
+    fs::copy(plain.join("oci-layout"), long.join("oci-layout")).expect("a file");
+
+    let from = format!("oci:{}", lab.at("long"));
+    let archive = format!("oci-archive:{}", lab.at("long.tar"));
+    assert_eq!(lab.copied(&[&from, &archive]), named(&bytes));
+    let by_digest = registry.place(&format!("long@{}", named(&bytes)));
+    assert_eq!(lab.copied(&[&archive, &by_digest]), named(&bytes));
+    assert_eq!(lab.copied(&[&by_digest, &format!("oci:{}", lab.at("back"))]), named(&bytes));
+    let config = text["config"]["digest"].as_str().expect("a digest").replace(':', "/");
+    let config = |layout: &str| lab.path().join(layout).join("blobs").join(&config);
+    assert_eq!(fs::read(config("back")).expect("it came"), fs::read(config("long")).expect("it is there"));
+
+    let mut broken = fs::read(config("long")).expect("it is there");
+    broken[0] ^= 1;
+    fs::write(config("long"), broken).expect("a file");
+    let refused = lab.copy(&[&from, &format!("dir:{}", lab.at("never"))]);
+    refused.fails(125).saying("configuration sha512:").saying("has the digest sha512:");
+    assert!(!lab.path().join("never").exists());
+}

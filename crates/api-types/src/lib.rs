@@ -9,6 +9,7 @@
 
 mod lease;
 mod store;
+mod trust;
 
 use errors::{Kind, Report};
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ pub use lease::{DEFAULT_LEASE, LEASES_ROUTE, Lease, LeaseRequest, LeaseResource}
 pub use store::{
     CheckReport, DiskUsage, StoreProblem, StoreUsage, WasteFinding, WasteReport, WastedFile, WastefulLayer,
 };
+pub use trust::{RegistrySignatures, RuleKey, SignatureText, TrustRule, TrustRuleRequest};
 
 /// The newest version of the Docker Engine API that is spoken, as it stands in the path: `/v1.47/…`.
 pub const API_VERSION: &str = "1.47";

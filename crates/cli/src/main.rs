@@ -12,6 +12,7 @@ mod flags;
 mod hello;
 mod printer;
 mod signals;
+mod signing;
 mod stream;
 mod template;
 mod terminal;

@@ -17,6 +17,7 @@ mod logs;
 mod session;
 mod system;
 mod transport;
+mod trust;
 mod url;
 
 pub use containers::{CommitOptions, ListOptions, LogOptions, RunAnswer, WaitCondition};

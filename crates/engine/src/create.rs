@@ -41,7 +41,7 @@ impl Engine {
     /// Creates a container. Its record is durable when this returns.
     ///
     /// # Errors
-    /// An unknown image, a name in use, a field that cannot be, a full disk. Nothing is left behind then.
+    /// An unknown image, one that may not be trusted, a name in use, a field that cannot be, a full disk. Nothing is left behind then.
     pub async fn create(self: &Arc<Self>, spec: ContainerSpec) -> Result<Created, EngineError> {
         let engine = Arc::clone(self);
         let (container, _turn) = self.blocking("create", move || engine.create_blocking(spec, Keep::Durable)).await?;
@@ -57,6 +57,7 @@ impl Engine {
         validate(&spec)?;
         // The image must not go before the container can be seen to need it.
         let (image, _held) = self.images.hold(&spec.image)?;
+        self.images.admit(&spec.image, &image)?;
         let process = merge(&spec, &image)?;
         let mut random = [0; 32];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())

@@ -43,7 +43,7 @@ use std::time::Duration;
 
 use cgroup::CgroupPath;
 use content::ContentStore;
-use image::{ImageUser, Images};
+use image::{ImageUser, Images, PolicyFile};
 use metadata::{Store, Table};
 use network::Network;
 use oci::ContainerId;
@@ -95,6 +95,8 @@ pub struct EngineConfig {
     pub snapshotter: Option<SnapshotterChoice>,
     /// With how little room on the disk things are removed that nobody needs.
     pub gc_threshold: Threshold,
+    /// The policy about images' signatures; `None` for the host's, if it has one.
+    pub signature_policy: Option<PathBuf>,
 }
 
 /// The engine. Share it in an [`Arc`].
@@ -136,7 +138,7 @@ impl Engine {
         let store = Arc::new(Store::open(&config.data_root.join("metadata.redb"))?);
         let content = Arc::new(ContentStore::open(&config.data_root.join("content"))?);
         let layers = snapshot::open(&config.data_root, config.snapshotter)?;
-        let images = Images::open(content, Arc::clone(&layers), Arc::clone(&store), image::Options::default())?;
+        let images = Images::open(content, Arc::clone(&layers), Arc::clone(&store), image_options(&config))?;
         let network = Network::open(network::Config {
             bridge: config.bridge.clone(),
             table: config.table.clone(),
@@ -301,6 +303,11 @@ impl Engine {
     pub(crate) fn cgroup_path(&self, id: &ContainerId) -> CgroupPath {
         self.config.cgroup_parent.child(id)
     }
+}
+
+fn image_options(config: &EngineConfig) -> image::Options {
+    let policy = config.signature_policy.clone().map(PolicyFile::named).unwrap_or_default();
+    image::Options { policy, ..image::Options::default() }
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<(), EngineError> {

@@ -13,7 +13,7 @@ pub use automatic::{Collected, Gone};
 pub use policy::{Marks, Threshold};
 
 use crate::error::ImageError;
-use crate::records::{IMAGES, ImageRecord};
+use crate::records::{ImageRecord, forget_image};
 use crate::references::Pins;
 use crate::remove::ImageUser;
 use crate::{Images, Inner};
@@ -40,7 +40,7 @@ impl Images {
         if !old.is_empty() {
             inner.metadata.write(Durability::Synced, |tx| {
                 for manifest in &old {
-                    tx.delete(IMAGES, &manifest.to_string())?;
+                    forget_image(tx, manifest)?;
                 }
                 Ok::<(), ImageError>(())
             })?;

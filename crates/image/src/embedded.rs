@@ -23,6 +23,7 @@ use crate::fetch;
 use crate::import::{self, BuiltLayer, Making};
 use crate::records::{ImageRecord, NameRecord};
 use crate::references::Session;
+use crate::trusted::Kept;
 use crate::{Images, records};
 
 /// The name of the embedded image.
@@ -132,7 +133,7 @@ impl Images {
         let (run, created, platform) = (run_config(), CREATED.to_owned(), Platform::host());
         let making = Making { run, created, comment: "embedded", platform: &platform, embedded: true };
         let record = import::assemble(&session, EMBEDDED_NAME, layer, making)?;
-        store.put_image(&record, name, None)?;
+        store.put_image(&record, name, None, Kept::default())?;
         store.metadata.write(Durability::Synced, |tx| {
             Ok::<(), ImageError>(tx.put(ORIGIN, EMBEDDED_NAME, &Origin::of(&attributes, record.manifest))?)
         })

@@ -14,6 +14,7 @@ use snapshot::SnapshotError;
 
 use crate::lease::LeaseId;
 use crate::load::LoadError;
+use crate::trusted;
 
 /// Why an image could not be had, made or removed.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +110,54 @@ pub enum ImageError {
         /// Why.
         #[source]
         source: Box<SnapshotError>,
+    },
+    /// The policy or a rule refuses the image.
+    #[error("{image} is not trusted")]
+    Untrusted {
+        /// The image's name.
+        image: String,
+        /// Who refuses, and why.
+        #[source]
+        source: Box<trust::Refusal>,
+    },
+    /// The policy about signatures cannot be read, so that nothing can be trusted.
+    #[error("cannot read the signature policy {}", path.display())]
+    PolicyUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The policy about signatures is not understood, so that nothing can be trusted.
+    #[error("the signature policy {} is not valid", path.display())]
+    PolicyMalformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: trust::PolicyError,
+    },
+    /// What a registry has as an image's signatures cannot be read, or not be added to.
+    #[error("the signatures of {image} in its registry are not usable")]
+    Signatures {
+        /// The image's name.
+        image: String,
+        /// What is wrong.
+        #[source]
+        source: trust::ManifestError,
+    },
+    /// A payload that was signed for something else, or is none.
+    #[error("what was signed is not the image {image}")]
+    OtherPayload {
+        /// The image's name.
+        image: String,
+    },
+    /// No rule has this prefix.
+    #[error("there is no trust rule for {prefix}")]
+    NoRule {
+        /// The prefix.
+        prefix: trust::Prefix,
     },
     /// A manifest, index or configuration that is not valid JSON of its kind.
     #[error("the {document} of {image} is not valid")]
@@ -300,8 +349,14 @@ impl Classify for ImageError {
             | ImageError::Ambiguous { .. }
             | ImageError::Pattern(_)
             | ImageError::LeaseDuration { .. }
-            | ImageError::Change { .. } => Kind::InvalidArgument,
-            ImageError::NotFound { .. } | ImageError::LayerGone { .. } | ImageError::NoLease { .. } => Kind::NotFound,
+            | ImageError::Change { .. }
+            | ImageError::OtherPayload { .. } => Kind::InvalidArgument,
+            ImageError::Untrusted { source, .. } => source.kind(),
+            ImageError::PolicyUnreadable { .. } | ImageError::PolicyMalformed { .. } => Kind::PermissionDenied,
+            ImageError::NotFound { .. }
+            | ImageError::LayerGone { .. }
+            | ImageError::NoLease { .. }
+            | ImageError::NoRule { .. } => Kind::NotFound,
             ImageError::Registry(source) => source.kind(),
             ImageError::Content(source) => source.kind(),
             ImageError::Blob { source, .. } => source.kind(),
@@ -320,7 +375,9 @@ impl Classify for ImageError {
                 Kind::Internal | Kind::InvalidArgument => Kind::Corrupt,
                 kind => kind,
             },
-            ImageError::Document { .. } | ImageError::Inconsistent { .. } => Kind::Corrupt,
+            ImageError::Document { .. } | ImageError::Inconsistent { .. } | ImageError::Signatures { .. } => {
+                Kind::Corrupt
+            }
             ImageError::MediaType { .. }
             | ImageError::NotDistributable { .. }
             | ImageError::TooManyLayers { .. }
@@ -343,6 +400,11 @@ impl Classify for ImageError {
             ImageError::Ambiguous { .. } => Some("give more digits of the id".to_owned()),
             ImageError::PushDigest { .. } => Some("give the image a tag, and push that".to_owned()),
             ImageError::LayerGone { image, .. } => Some(format!("pull the image again: corten pull {image}")),
+            ImageError::Untrusted { image, source } => trusted::hint(image, source),
+            ImageError::PolicyUnreadable { .. } | ImageError::PolicyMalformed { .. } => Some(
+                "no image is pulled or run before it can be read; containers-policy.json(5) describes it".to_owned(),
+            ),
+            ImageError::NoRule { .. } => Some("`corten trust ls` lists the rules".to_owned()),
             ImageError::DigestName { .. } => Some("give it a tag: NAME:TAG".to_owned()),
             ImageError::Registry(source) => source.hint(),
             ImageError::Content(source) => source.hint(),

@@ -33,6 +33,8 @@ mod records;
 mod references;
 mod remove;
 mod save;
+mod signatures;
+mod trusted;
 mod usage;
 mod waste;
 
@@ -67,6 +69,8 @@ pub use push::{PushOptions, Pushed};
 pub use references::Held;
 pub use remove::{ImageUser, Removed};
 pub use save::Saving;
+pub use signatures::InRegistry;
+pub use trusted::PolicyFile;
 pub use usage::{ImageUsage, Usage};
 pub use waste::{Finding, LayerWaste, Reason, Waste};
 
@@ -85,12 +89,18 @@ pub struct Options {
     pub executable: Option<PathBuf>,
     /// How registries are spoken to.
     pub registry: registry_client::Options,
+    /// The host's policy about signatures. `/etc/containers/policy.json`, where there is one.
+    pub policy: PolicyFile,
 }
 
 impl Default for Options {
     fn default() -> Options {
         // By this name it can be read even after an update has replaced the file.
-        Options { executable: Some(PathBuf::from("/proc/self/exe")), registry: registry_client::Options::default() }
+        Options {
+            executable: Some(PathBuf::from("/proc/self/exe")),
+            registry: registry_client::Options::default(),
+            policy: PolicyFile::default(),
+        }
     }
 }
 
@@ -139,6 +149,7 @@ struct Inner {
     slots: Semaphore,
     uploads: Semaphore,
     embedded: Embedded,
+    policy: PolicyFile,
 }
 
 impl Images {
@@ -164,6 +175,7 @@ impl Images {
                 slots: Semaphore::new(PARALLEL_LAYERS),
                 uploads: Semaphore::new(push::PARALLEL_UPLOADS),
                 embedded: Embedded::new(options.executable),
+                policy: options.policy,
             }),
             registry: Client::new(options.registry),
         };

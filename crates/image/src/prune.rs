@@ -8,7 +8,7 @@ use oci::{Digest, ImageRef};
 
 use crate::error::ImageError;
 use crate::filter::Filters;
-use crate::records::{IMAGES, NAMES};
+use crate::records::{NAMES, forget_image};
 use crate::remove::{ImageUser, Removed};
 use crate::usage::Item;
 use crate::{Image, Images, embedded};
@@ -67,7 +67,7 @@ impl Images {
                 tx.delete(NAMES, &name.canonical())?;
             }
             for manifest in &manifests {
-                tx.delete(IMAGES, &manifest.to_string())?;
+                forget_image(tx, manifest)?;
                 embedded::forget(tx, *manifest)?;
             }
             Ok::<(), ImageError>(())

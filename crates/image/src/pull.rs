@@ -17,6 +17,7 @@ use crate::fetch::{self, Wanted, blocking};
 use crate::progress::Progress;
 use crate::records::{ImageRecord, with_digest};
 use crate::references::Session;
+use crate::trusted::{self, Kept};
 use crate::{Image, Images};
 
 /// An index may hold indexes; deeper than this it is a maze.
@@ -28,7 +29,7 @@ impl Images {
     /// blobs, with which a later pull goes on.
     ///
     /// # Errors
-    /// The registry's; [`ImageError::Platform`] for an image that has no such build; content that is not what was
+    /// [`ImageError::Untrusted`]; the registry's; [`ImageError::Platform`] for an image that has no such build; content that is not what was
     /// promised. After any of them everything is as it was before, save the same.
     pub async fn pull(
         &self,
@@ -71,10 +72,18 @@ async fn pull_into(
     progress: &dyn Progress,
 ) -> Result<Image, ImageError> {
     let label = name.to_string();
+    let shared = Arc::clone(session);
+    let trust = blocking(move || shared.store().trust()).await?;
+    let is_signed = trusted::wants_signature(&trust, &name)?;
     let top = registry.manifest(&name).await?;
     let source = top.digest;
     let fetched = for_platform(registry, &name, &label, top, wanted).await?;
     let manifest = document::manifest(&label, &fetched.body)?;
+    // Before anything else is fetched, and before anything is stored.
+    let signatures = match is_signed {
+        true => trusted::verified(registry, &name, &[fetched.digest, source], trust).await?,
+        false => Kept::default(),
+    };
     let (config, diff_ids) = configuration(session, registry, &name, &label, &manifest, wanted).await?;
     fetch_layers(session, registry, &name, &manifest, &diff_ids, progress).await?;
     // Pulled by digest, it has no tag, whatever stands beside the digest.
@@ -96,7 +105,7 @@ async fn pull_into(
             embedded: false,
             stored: Some(jiff::Timestamp::now()),
         };
-        store.put_image(&record, &stored_name, Some(source))?;
+        store.put_image(&record, &stored_name, Some(source), signatures)?;
         store.image(record.manifest)
     })
     .await

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use content::IndexEntry;
 use jiff::Timestamp;
-use metadata::{Durability, Read, Table};
+use metadata::{Durability, Read, Table, Write};
 use oci::image_spec::ImageConfiguration;
 use oci::{Algorithm, Digest, ImageRef};
 use serde::de::IgnoredAny;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ImageError;
 use crate::lease::Leased;
 use crate::references::Pins;
+use crate::trusted::{Kept, SIGNATURES};
 use crate::{Image, Inner, lease};
 
 /// Canonical name → [`NameRecord`].
@@ -56,6 +57,13 @@ pub(crate) struct LayerRecord {
     pub(crate) diff_id: Digest,
     /// Bytes, unpacked.
     pub(crate) size: u64,
+}
+
+/// Forgets an image, and what is kept only for it.
+pub(crate) fn forget_image(tx: &Write<'_>, manifest: &Digest) -> Result<(), ImageError> {
+    tx.delete(IMAGES, &manifest.to_string())?;
+    tx.delete(SIGNATURES, &manifest.to_string())?;
+    Ok(())
 }
 
 impl ImageRecord {
@@ -246,18 +254,19 @@ impl Inner {
         Ok(images)
     }
 
-    /// Records an image whose content is all here, and gives it `name`. Durable when this returns.
+    /// Records an image whose content is all here, gives it `name`, and keeps its signatures. Durable when this returns.
     pub(crate) fn put_image(
         &self,
         record: &ImageRecord,
         name: &ImageRef,
         source: Option<Digest>,
+        signatures: Kept,
     ) -> Result<(), ImageError> {
         let pins = self.references.lock();
         self.metadata.write(Durability::Synced, |tx| {
             tx.put(IMAGES, &record.manifest.to_string(), record)?;
             tx.put(NAMES, &name.canonical(), &NameRecord { manifest: record.manifest, source })?;
-            Ok::<(), ImageError>(())
+            signatures.keep(tx, record.manifest)
         })?;
         self.write_index(&pins)
     }

@@ -8,7 +8,7 @@ use metadata::Durability;
 use oci::{Digest, ImageRef};
 
 use crate::error::ImageError;
-use crate::records::{Found, IMAGES, NAMES, View};
+use crate::records::{Found, NAMES, View, forget_image};
 use crate::references::Users;
 use crate::{Images, embedded};
 
@@ -64,7 +64,7 @@ impl Images {
                 tx.delete(NAMES, &name.canonical())?;
             }
             for record in &gone {
-                tx.delete(IMAGES, &record.manifest.to_string())?;
+                forget_image(tx, &record.manifest)?;
                 embedded::forget(tx, record.manifest)?;
             }
             Ok::<(), ImageError>(())

@@ -98,6 +98,14 @@ impl Client {
         self.manifest_at(&places.own).await
     }
 
+    /// The same from the registry itself, which is where pushes go: no mirror is asked. For whoever changes what is there.
+    ///
+    /// # Errors
+    /// As of [`Client::manifest`].
+    pub async fn own_manifest(&self, image: &ImageRef) -> Result<Manifest, RegistryError> {
+        self.manifest_at(image).await
+    }
+
     async fn manifest_at(&self, image: &ImageRef) -> Result<Manifest, RegistryError> {
         let path = format!("/v2/{}/manifests/{}", image.repository(), image.manifest_reference());
         let ask = Ask { accept: Some(ACCEPT_MANIFEST), ..Ask::pull(image.registry(), image.repository(), &path) };

@@ -61,7 +61,6 @@ pub(crate) struct Verified {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     hasher: Hasher,
     /// Bytes from the front that were hashed.
@@ -87,7 +86,12 @@ impl Verified {
             size: blob.size,
             stop,
             progress,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                hasher: Hasher::with(blob.digest.algorithm()),
+                hashed: 0,
+                failure: None,
+                is_right: false,
+            }),
         }
     }
 
@@ -121,10 +125,8 @@ impl Verified {
             state.hashed = end;
             if end == self.size && !state.is_right {
                 let found = std::mem::take(&mut state.hasher).finish();
-                if found != self.digest {
-                    let (place, what, expected) = (self.place.clone(), self.what, self.digest);
-                    return Err(TransferError::Digest { place, what, expected, found });
-                }
+                let wrong = |mismatch| TransferError::Digest { place: self.place.clone(), what: self.what, mismatch };
+                self.digest.matches(found).map_err(wrong)?;
                 state.is_right = true;
             }
             drop(state);
@@ -134,7 +136,7 @@ impl Verified {
     }
 
     fn wrong_size(&self, found: u64) -> TransferError {
-        let (place, what, digest, expected) = (self.place.clone(), self.what, self.digest, self.size);
+        let (place, what, digest, expected) = (self.place.clone(), self.what, Box::new(self.digest), self.size);
         TransferError::Size { place, what, digest, expected, found }
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use layer::Compression;
 use oci::media_type::{Format, LayerType};
-use oci::{Digest, Hasher, ImageRef};
+use oci::{Algorithm, Digest, Hasher, ImageRef};
 use serde::{Deserialize, Serialize};
 
 use crate::blob::{PIECE, Reader, Stretch, Verified};
@@ -131,20 +131,21 @@ fn identified(place: &str, stretch: &Stretch, diff_id: Digest) -> Result<(Digest
     if compression == Compression::None {
         return Ok((diff_id, compression));
     }
-    let digest = hashed(|buffer, offset| stretch.read_at(buffer, offset))?;
+    let digest = hashed(Algorithm::Sha256, |buffer, offset| stretch.read_at(buffer, offset))?;
     let content = spool::content(stretch);
     let unreadable = |source| TransferError::Decompress { place: place.to_owned(), layer: digest, source };
     let mut content = layer::decompress(content, compression).map_err(unreadable)?;
-    let found = hashed(|buffer, _| content.read(buffer).map_err(unreadable))?;
-    if found != diff_id {
-        let place = place.to_owned();
-        return Err(TransferError::Digest { place, what: "layer", expected: diff_id, found });
-    }
+    let found = hashed(diff_id.algorithm(), |buffer, _| content.read(buffer).map_err(unreadable))?;
+    let wrong = |mismatch| TransferError::Digest { place: place.to_owned(), what: "layer", mismatch };
+    diff_id.matches(found).map_err(wrong)?;
     Ok((digest, compression))
 }
 
-fn hashed(mut read: impl FnMut(&mut [u8], u64) -> Result<usize, TransferError>) -> Result<Digest, TransferError> {
-    let (mut hasher, mut buffer, mut offset) = (Hasher::new(), vec![0; PIECE], 0);
+fn hashed(
+    algorithm: Algorithm,
+    mut read: impl FnMut(&mut [u8], u64) -> Result<usize, TransferError>,
+) -> Result<Digest, TransferError> {
+    let (mut hasher, mut buffer, mut offset) = (Hasher::with(algorithm), vec![0; PIECE], 0);
     loop {
         match read(&mut buffer, offset)? {
             0 => return Ok(hasher.finish()),

@@ -106,14 +106,18 @@ impl Document {
     }
 
     /// It must be what `entry` says.
-    pub(crate) fn checked(self, place: &str, entry: &Descriptor) -> Result<Document, TransferError> {
+    pub(crate) fn checked(mut self, place: &str, entry: &Descriptor) -> Result<Document, TransferError> {
         let (place, what) = (place.to_owned(), "manifest");
-        if self.digest != entry.digest {
-            return Err(TransferError::Digest { place, what, expected: entry.digest, found: self.digest });
+        if self.digest.algorithm() != entry.digest.algorithm() {
+            self.digest = entry.digest.algorithm().digest(&self.text);
+        }
+        if let Err(mismatch) = entry.digest.matches(self.digest) {
+            return Err(TransferError::Digest { place, what, mismatch });
         }
         let found = self.text.len() as u64;
         if found != entry.size {
-            return Err(TransferError::Size { place, what, digest: entry.digest, expected: entry.size, found });
+            let digest = Box::new(entry.digest);
+            return Err(TransferError::Size { place, what, digest, expected: entry.size, found });
         }
         Ok(self)
     }
@@ -127,7 +131,11 @@ pub(crate) fn choose(place: &str, entries: Vec<Descriptor>, wanted: &Platform) -
     }
     // Attestations stand in an index as manifests for `unknown/unknown`.
     let named = entries.into_iter().filter_map(|entry| entry.platform).filter(|platform| platform.os != "unknown");
-    Err(TransferError::Platform { place: place.to_owned(), wanted: wanted.clone(), available: named.collect() })
+    Err(TransferError::Platform {
+        place: place.to_owned(),
+        wanted: Box::new(wanted.clone()),
+        available: named.collect(),
+    })
 }
 
 pub(crate) fn parse<T: for<'de> Deserialize<'de>>(

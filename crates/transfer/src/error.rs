@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use errors::{Classify, Kind, kind_of_io};
 use layer::UnpackError;
 use oci::manifest::{ConvertError, TypeError};
-use oci::{Digest, Platform};
+use oci::{Digest, Mismatch, Platform};
 use registry_client::RegistryError;
 
 /// Why an image was not copied. Places are written as the user names them.
@@ -86,16 +86,14 @@ pub enum TransferError {
         limit: u64,
     },
     /// Content that is not what its name says.
-    #[error("{what} {expected} of {place} has the digest {found}")]
+    #[error("{what} {} of {place} has the digest {}", .mismatch.expected, .mismatch.found)]
     Digest {
         /// Where.
         place: String,
         /// What it should be.
         what: &'static str,
-        /// The digest by which it is named.
-        expected: Digest,
-        /// The one it has.
-        found: Digest,
+        /// The digest by which it is named, and the one it has.
+        mismatch: Box<Mismatch>,
     },
     /// Content longer or shorter than its manifest says.
     #[error("{what} {digest} of {place} should have {expected} bytes and has {found}")]
@@ -105,7 +103,7 @@ pub enum TransferError {
         /// What it should be.
         what: &'static str,
         /// Its digest.
-        digest: Digest,
+        digest: Box<Digest>,
         /// What the manifest says.
         expected: u64,
         /// What is there.
@@ -158,7 +156,7 @@ pub enum TransferError {
         /// Where.
         place: String,
         /// What was asked for.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What there is.
         available: Vec<Platform>,
     },

@@ -21,7 +21,7 @@ const IMAGE_NAME: &str = "io.containerd.image.name";
 
 /// Where a blob is.
 pub(crate) fn blob(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
+    format!("blobs/{}", digest.blob_name())
 }
 
 /// Whether the text of `oci-layout` is that of a known version.

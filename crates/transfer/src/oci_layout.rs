@@ -68,7 +68,7 @@ pub(crate) fn sized(place: &str, blob: &Descriptor, found: u64) -> Result<(), Tr
     if found == blob.size {
         return Ok(());
     }
-    let (place, digest, expected) = (place.to_owned(), blob.digest, blob.size);
+    let (place, digest, expected) = (place.to_owned(), Box::new(blob.digest), blob.size);
     Err(TransferError::Size { place, what: "blob", digest, expected, found })
 }
 

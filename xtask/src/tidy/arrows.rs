@@ -52,6 +52,7 @@ const ROOMS: &[(&str, Row)] = &[
     ("dockerfile", Pure),
     ("compose-spec", Pure),
     ("oci", Pure),
+    ("trust", Pure),
     ("api-types", Pure),
     ("sys", Base),
     ("errors", Base),

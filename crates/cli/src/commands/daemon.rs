@@ -57,6 +57,9 @@ pub(crate) struct Args {
     /// Where to write the process id [default: corten.pid in the exec root]
     #[arg(short, long, value_name = "FILE")]
     pidfile: Option<PathBuf>,
+    /// The policy about images' signatures [default: /etc/containers/policy.json, where there is one]
+    #[arg(long, value_name = "FILE")]
+    signature_policy: Option<PathBuf>,
     /// How layers are kept [default: tar-index where the kernel can mount it]
     #[arg(long, value_name = "NAME")]
     snapshotter: Option<Snapshotter>,
@@ -171,6 +174,7 @@ async fn serve(args: Args, places: Places, zygote: Zygote) -> Result<(), Failure
     let mut hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
 
     let table = if args.bridge == DEFAULT_BRIDGE { DEFAULT_TABLE.to_owned() } else { args.bridge.clone() };
+    let signature_policy = args.signature_policy.as_deref().map(absolute).transpose()?;
     let engine = Engine::open(
         EngineConfig {
             data_root: places.data_root,
@@ -181,6 +185,7 @@ async fn serve(args: Args, places: Places, zygote: Zygote) -> Result<(), Failure
             network_pool: NETWORK_POOL,
             snapshotter: args.snapshotter.map(SnapshotterChoice::from),
             gc_threshold: args.gc_threshold.unwrap_or_default(),
+            signature_policy,
         },
         zygote,
     )?;

@@ -28,7 +28,9 @@ enum Command {
     #[command(name = "rm", visible_alias = "remove")]
     Remove(commands::rmi::Args),
     Save(commands::save::Args),
+    Sign(commands::image_sign::Args),
     Tag(commands::tag::Args),
+    Verify(commands::image_verify::Args),
     Waste(commands::image_waste::Args),
 }
 
@@ -44,7 +46,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         Command::Push(args) => commands::push::run(args, context).await,
         Command::Remove(args) => commands::rmi::run(args, context).await,
         Command::Save(args) => commands::save::run(args, context).await,
+        Command::Sign(args) => commands::image_sign::run(args, context).await,
         Command::Tag(args) => commands::tag::run(args, context).await,
+        Command::Verify(args) => commands::image_verify::run(args, context).await,
         Command::Waste(args) => commands::image_waste::run(args, context).await,
     }
 }

@@ -11,6 +11,8 @@ pub(crate) mod export;
 pub(crate) mod history;
 pub(crate) mod image;
 pub(crate) mod image_prune;
+pub(crate) mod image_sign;
+pub(crate) mod image_verify;
 pub(crate) mod image_waste;
 pub(crate) mod images;
 pub(crate) mod import;
@@ -36,6 +38,7 @@ pub(crate) mod system_check;
 pub(crate) mod system_df;
 pub(crate) mod system_leases;
 pub(crate) mod tag;
+pub(crate) mod trust;
 pub(crate) mod version;
 pub(crate) mod wait;
 

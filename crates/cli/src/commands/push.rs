@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `corten push`: give an image to its registry.
 
+use std::path::PathBuf;
+
+use api_types::ProgressLine;
 use clap::ValueEnum;
 use errors::Kind;
-use oci::ImageRef;
+use oci::{Digest, ImageRef, ReferenceError};
+use serde_json::Value;
 
 use crate::cli::Context;
 use crate::failure::Failure;
 use crate::printer::progress::Progress;
-use crate::{credentials, printer};
+use crate::{credentials, printer, signing};
 
 /// Upload an image to a registry
 #[derive(Debug, clap::Args)]
@@ -19,9 +23,15 @@ pub(crate) struct Args {
     /// How the layers shall be compressed in the registry [default: as they are here]
     #[arg(long, value_name = "METHOD")]
     compression: Option<Compression>,
+    /// The file with the password of the key to sign by
+    #[arg(long, value_name = "FILE", requires = "sign_by")]
+    password_file: Option<PathBuf>,
     /// Print only the image's name
     #[arg(short, long)]
     quiet: bool,
+    /// Sign what was pushed by the private key in this file
+    #[arg(long, value_name = "FILE")]
+    sign_by: Option<PathBuf>,
     /// The image: [HOST[:PORT]/]NAME[:TAG]
     image: String,
 }
@@ -53,11 +63,29 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     if !args.all_tags {
         name = name.with_default_tag();
     }
+    // A key that cannot be used must not be found out after the push.
+    let key = args.sign_by.map(|file| signing::open(&file, args.password_file.as_deref())).transpose()?;
     let auth = credentials::header(name.registry());
     let compression = args.compression.map(Compression::name);
     let mut progress = Progress::new(args.quiet);
-    let show = |line| progress.show(&line);
+    let mut pushed = Vec::new();
+    let show = |line: ProgressLine| {
+        pushed.extend(line.aux.as_ref().and_then(pushed_tag));
+        progress.show(&line);
+    };
     context.client.push(&name.canonical(), None, compression, auth.as_deref(), show).await?;
+    if let Some(key) = &key {
+        for (tag, digest) in pushed {
+            let name = format!("{}/{}:{tag}", name.registry(), name.repository()).parse();
+            let name = name.map_err(|error: ReferenceError| Failure::new(Kind::Internal, error.to_string()))?;
+            signing::sign(context, &name, Some(digest), key, auth.as_deref()).await?;
+        }
+    }
     printer::line(&name.to_string());
     Ok(0)
+}
+
+/// The tag and the digest that a line of progress tells of.
+fn pushed_tag(aux: &Value) -> Option<(String, Digest)> {
+    Some((aux["Tag"].as_str()?.to_owned(), aux["Digest"].as_str()?.parse().ok()?))
 }

@@ -15,6 +15,7 @@ mod pull;
 mod push;
 mod store;
 mod system;
+mod trust;
 
 use std::sync::Arc;
 
@@ -55,7 +56,8 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/images/prune", post(store::prune_images))
         .route("/system/df", get(store::usage))
         .route("/corten/v1/system/check", get(store::check))
-        .route("/corten/v1/images/{*name}", get(store::about_image))
+        .route("/corten/v1/images/{*name}", get(store::about_image).post(trust::act))
+        .route("/corten/v1/trust", get(trust::rules).post(trust::add_rule).delete(trust::remove_rule))
         .route(api_types::LEASES_ROUTE, get(leases::list).post(leases::create))
         .route("/corten/v1/leases/{id}", delete(leases::remove))
         .route("/corten/v1/leases/{id}/resources", put(leases::add))

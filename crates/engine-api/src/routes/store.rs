@@ -10,7 +10,9 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
 
+use super::auth::RegistryAuth;
 use super::images::blocking;
+use super::trust;
 use crate::convert::{from_image, from_store};
 use crate::error::ApiError;
 use crate::extract::Parameters;
@@ -38,13 +40,16 @@ pub(crate) async fn check(State(engine): State<Arc<Engine>>) -> Result<Json<Chec
     Ok(Json(from_store::checked(engine.check().await?)))
 }
 
-/// `GET /corten/v1/images/NAME/waste`. A name may have slashes.
+/// `GET /corten/v1/images/NAME/waste` and `…/signatures`. A name may have slashes.
 pub(crate) async fn about_image(
     State(engine): State<Arc<Engine>>,
     Path(path): Path<String>,
+    auth: RegistryAuth,
 ) -> Result<Response, ApiError> {
-    let Some((name, "waste")) = path.rsplit_once('/') else {
-        return Err(ApiError::NoRoute(format!("GET /corten/v1/images/{path}")));
+    let name = match path.rsplit_once('/') {
+        Some((name, "waste")) => name,
+        Some((name, "signatures")) => return trust::signatures(&engine, name, auth).await,
+        _ => return Err(ApiError::NoRoute(format!("GET /corten/v1/images/{path}"))),
     };
     let (images, name) = (engine.images().clone(), name.to_owned());
     let waste = blocking("look for waste", move || images.waste(&name)).await?;

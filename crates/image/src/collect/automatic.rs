@@ -12,7 +12,7 @@ use oci::Digest;
 
 use crate::collect::policy::{self, Candidate, Rank};
 use crate::error::ImageError;
-use crate::records::{IMAGES, ImageRecord, View};
+use crate::records::{ImageRecord, View, forget_image};
 use crate::remove::ImageUser;
 use crate::usage::Item;
 use crate::{Images, Inner, embedded};
@@ -195,7 +195,7 @@ impl Inner {
             return Ok(false);
         }
         self.metadata.write(Durability::Synced, |tx| {
-            tx.delete(IMAGES, &record.manifest.to_string())?;
+            forget_image(tx, &record.manifest)?;
             embedded::forget(tx, record.manifest)
         })?;
         Ok(true)

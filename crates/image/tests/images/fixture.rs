@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use content::ContentStore;
-use image::{Event, Image, Images, Options, Progress};
+use image::{Event, Image, Images, Options, PolicyFile, Progress};
 use metadata::Store;
 use oci::{Algorithm, Digest, ImageRef};
 use registry_client::CredentialSource;
@@ -94,7 +94,10 @@ pub(crate) fn open(
         ..registry_client::Options::default()
     };
     let layers: Arc<dyn Snapshotter> = Arc::<Directories>::clone(layers);
-    Images::open(Arc::clone(content), layers, Arc::clone(metadata), Options { executable, registry }).unwrap()
+    // No test depends on what this host trusts.
+    let policy = PolicyFile::named(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/images/policy.json").into());
+    let options = Options { executable, registry, policy };
+    Images::open(Arc::clone(content), layers, Arc::clone(metadata), options).unwrap()
 }
 
 /// A mounted root, read through its descriptor: it is in no mount table.

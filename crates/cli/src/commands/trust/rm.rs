@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `corten trust rm`: images under a prefix need no signature any more.
+
+use crate::cli::Context;
+use crate::commands::for_each;
+use crate::failure::Failure;
+
+/// Forget rules
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The prefixes, as `corten trust ls` shows them
+    #[arg(required = true)]
+    prefix: Vec<String>,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    for_each(&args.prefix, async |prefix| {
+        context.client.remove_trust_rule(prefix).await?;
+        Ok(prefix.to_owned())
+    })
+    .await
+}
