@@ -155,7 +155,7 @@ fn our_engine_pulls_from_it_and_shares_its_blobs() {
 }
 
 #[test]
-fn docker_pushes_and_pulls_with_a_password() {
+fn docker_pushes_with_a_password_and_pulls_without_one() {
     let docker = Docker::start().unwrap();
     let root = docker.path().join("registry-of-corten");
     let users = docker.path().join("users");
@@ -179,9 +179,20 @@ fn docker_pushes_and_pulls_with_a_password() {
     docker.run(&["pull", "127.0.0.1:5000/mine/busybox"]).unwrap();
     let words = docker.run(&["run", "--rm", "127.0.0.1:5000/mine/busybox", "echo", "pulled"]).unwrap();
     assert_eq!(words, "pulled");
-    // Docker gives up without a password wherever one is asked for; skopeo tries.
-    ok(server.skopeo(&["inspect", "--no-creds", "--tls-verify=false", "docker://127.0.0.1:5000/mine/busybox"]));
     assert!(log(&root).contains(r#""user":"tester""#), "{}", log(&root));
+    // Everybody may pull, and only pull.
+    docker.run(&["logout", "127.0.0.1:5000"]).unwrap();
+    docker.run(&["rmi", "127.0.0.1:5000/mine/busybox"]).unwrap();
+    docker.run(&["pull", "127.0.0.1:5000/mine/busybox"]).unwrap();
+    docker.run(&["tag", "127.0.0.1:5000/mine/busybox", "127.0.0.1:5000/mine/other"]).unwrap();
+    assert!(docker.run(&["push", "127.0.0.1:5000/mine/other"]).is_err(), "nobody is logged in any more");
+    let (from, to) = ("docker://127.0.0.1:5000/mine/busybox", "docker://127.0.0.1:5000/mine/copy");
+    ok(server.skopeo(&["inspect", "--no-creds", "--tls-verify=false", from]));
+    let copy = ["copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false", "--src-no-creds"];
+    let with = |more: &[&str]| server.skopeo(&[&copy[..], more, &[from, to]].concat());
+    assert!(!with(&["--dest-no-creds"]).status.success());
+    assert!(!with(&["--dest-creds=tester:wrong"]).status.success());
+    ok(with(&["--dest-creds=tester:secret"]));
 }
 
 #[test]

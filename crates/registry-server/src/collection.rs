@@ -21,8 +21,9 @@ pub(crate) async fn run(registry: Arc<Registry>, collection: Collection) {
         match outcome.await {
             Ok(Ok((uploads, collected))) => {
                 let (marks, blobs, bytes) = (collected.marks, collected.blobs, collected.bytes);
-                if uploads + marks + blobs > 0 {
-                    tracing::info!(uploads, marks, blobs, bytes, "what nobody needs is collected");
+                let repositories = collected.repositories;
+                if uploads + marks + blobs + repositories > 0 {
+                    tracing::info!(uploads, marks, blobs, bytes, repositories, "what nobody needs is collected");
                 }
             }
             Ok(Err(error)) => tracing::error!(error = chain(&error), "a collection failed"),

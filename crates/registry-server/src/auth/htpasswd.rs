@@ -16,6 +16,7 @@ use http::HeaderValue;
 use oci::{Digest, Hasher};
 use tokio::sync::Semaphore;
 
+use super::passes::Passes;
 use crate::storage::{Lru, held};
 
 /// How long a password that was right need not be hashed again.
@@ -78,6 +79,7 @@ pub struct Users {
     key: [u8; 32],
     remembered: Mutex<Lru<Digest, Instant>>,
     turns: Semaphore,
+    pub(super) passes: Passes,
 }
 
 impl Users {
@@ -99,11 +101,9 @@ impl Users {
             hashes.insert(user.to_owned(), Arc::from(hash));
         }
         let anybody = hashes.values().next().cloned().ok_or_else(|| HtpasswdError::Empty { path: path.to_owned() })?;
-        let mut key = [0; 32];
-        rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty())
-            .map_err(|error| HtpasswdError::Random(error.into()))?;
         let remembered = Mutex::new(Lru::new(MOST_REMEMBERED));
-        Ok(Users { hashes, anybody, key, remembered, turns: Semaphore::new(1) })
+        let (key, passes) = (random()?, Passes::new(&random()?));
+        Ok(Users { hashes, anybody, key, remembered, turns: Semaphore::new(1), passes })
     }
 
     /// The user whose name and password these are (RFC 7617), if they are right.
@@ -133,6 +133,14 @@ impl Users {
         hasher.update(password.as_bytes());
         hasher.finish()
     }
+}
+
+fn random() -> Result<[u8; 32], HtpasswdError> {
+    let mut bytes = [0; 32];
+    // The kernel gives up to 256 bytes whole (getrandom(2)).
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| HtpasswdError::Random(error.into()))?;
+    Ok(bytes)
 }
 
 /// Whether neither a name nor a password is given, in so many words.

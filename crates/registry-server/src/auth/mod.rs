@@ -4,6 +4,7 @@
 
 mod der;
 mod htpasswd;
+mod passes;
 mod policy;
 mod token;
 
@@ -15,7 +16,11 @@ pub use htpasswd::{HtpasswdError, Users};
 pub use policy::{Policy, PolicyError};
 pub use token::{TokenError, Tokens};
 
+pub(crate) use passes::GOOD_FOR as PASS_SECONDS;
 use token::Grant;
+
+/// The longest host that a client is sent back to, in bytes (RFC 1035, with a port).
+const MAX_HOST: usize = 261;
 
 /// What somebody may do with a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
@@ -57,6 +62,8 @@ pub(crate) struct Caller<'a> {
     /// The user's name; of a token, its subject.
     pub(crate) name: Option<String>,
     grants: Vec<Grant>,
+    /// Whether they have a pass, be it nobody's.
+    has_pass: bool,
 }
 
 /// Somebody who did not prove who they are, or may not do this.
@@ -82,6 +89,47 @@ pub(crate) enum Wanted<'a> {
     Repository(&'a RepositoryName, Action),
 }
 
+/// How a client came in, as it says: what it is told to ask must be where it can ask it.
+#[derive(Debug)]
+pub(crate) struct Door(Option<String>);
+
+/// What a client is told that shall send a name and a password.
+const BASIC: &str = "Basic realm=\"registry\", charset=\"UTF-8\"";
+
+impl Door {
+    /// The scheme, and the host of the request's `Host`. A proxy in front that speaks TLS says so with
+    /// `X-Forwarded-Proto`; a client that says so itself fools nobody else. Nothing where the host cannot be one.
+    pub(crate) fn of(headers: &HeaderMap, is_tls: bool) -> Door {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let forwarded = text("x-forwarded-proto").is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
+        let scheme = if is_tls || forwarded { "https" } else { "http" };
+        let is_host = |host: &&str| {
+            !host.is_empty()
+                && host.len() <= MAX_HOST
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+        };
+        Door(text("host").filter(is_host).map(|host| format!("{scheme}://{host}")))
+    }
+
+    fn host(&self) -> &str {
+        let origin = self.0.as_deref().unwrap_or_default();
+        origin.split_once("://").map_or(origin, |(_, host)| host)
+    }
+}
+
+impl Wanted<'_> {
+    /// As a token service is asked for it.
+    fn scope(&self) -> Option<String> {
+        match self {
+            Wanted::Entry => None,
+            Wanted::Catalog => Some("registry:catalog:*".to_owned()),
+            // Who may push will also look what is there already.
+            Wanted::Repository(name, Action::Push) => Some(format!("repository:{name}:pull,push")),
+            Wanted::Repository(name, action) => Some(format!("repository:{name}:{}", action.as_str())),
+        }
+    }
+}
+
 impl Action {
     fn as_str(self) -> &'static str {
         match self {
@@ -97,41 +145,67 @@ impl Access {
     ///
     /// # Errors
     /// A password or token that is wrong; the challenge is for `wanted`.
-    pub(crate) async fn identify(&self, headers: &HeaderMap, wanted: Wanted<'_>) -> Result<Caller<'_>, Refused> {
-        let mut caller = Caller { access: self, name: None, grants: Vec::new() };
+    pub(crate) async fn identify(
+        &self,
+        headers: &HeaderMap,
+        door: &Door,
+        wanted: Wanted<'_>,
+    ) -> Result<Caller<'_>, Refused> {
+        let mut caller = Caller { access: self, name: None, grants: Vec::new(), has_pass: false };
         let Some(authorization) = headers.get(AUTHORIZATION) else { return Ok(caller) };
         match self {
             Access::Open => {}
             // Some clients say so that they have nothing to say.
             Access::Passwords { .. } if htpasswd::is_nobody(authorization) => {}
+            Access::Passwords { users, anonymous_pull: true, .. } if bearer(authorization).is_some() => {
+                match bearer(authorization).and_then(|pass| users.passes.holder(pass)) {
+                    Some(holder) => (caller.name, caller.has_pass) = (holder.user, true),
+                    None => return Err(self.challenge(door, wanted, Some("invalid_token"))),
+                }
+            }
             Access::Passwords { users, .. } => match users.check(authorization).await {
                 Some(name) => caller.name = Some(name),
-                None => return Err(self.challenge(wanted, None)),
+                None => return Err(self.challenge(door, wanted, None)),
             },
             Access::Tokens(tokens) => match bearer(authorization).and_then(|token| tokens.check(token)) {
                 Some(claims) => {
                     caller.name = Some(claims.subject);
                     caller.grants = claims.access;
                 }
-                None => return Err(self.challenge(wanted, Some("invalid_token"))),
+                None => return Err(self.challenge(door, wanted, Some("invalid_token"))),
             },
         }
         Ok(caller)
     }
 
-    fn challenge(&self, wanted: Wanted<'_>, error: Option<&str>) -> Refused {
+    /// A pass for whoever sent these headers, and who that is; `None` where there are no passes.
+    ///
+    /// # Errors
+    /// A password that is wrong.
+    pub(crate) async fn pass(&self, headers: &HeaderMap) -> Result<Option<(Option<String>, String)>, Refused> {
+        let Access::Passwords { users, anonymous_pull: true, .. } = self else { return Ok(None) };
+        let user = match headers.get(AUTHORIZATION).filter(|value| !htpasswd::is_nobody(value)) {
+            None => None,
+            Some(authorization) => match users.check(authorization).await {
+                Some(user) => Some(user),
+                None => return Err(Refused::Unauthorized { challenge: BASIC.to_owned() }),
+            },
+        };
+        let pass = users.passes.give(user.as_deref());
+        Ok(Some((user, pass)))
+    }
+
+    fn challenge(&self, door: &Door, wanted: Wanted<'_>, error: Option<&str>) -> Refused {
         let challenge = match self {
-            Access::Tokens(tokens) => {
-                let scope = match wanted {
-                    Wanted::Entry => None,
-                    Wanted::Catalog => Some("registry:catalog:*".to_owned()),
-                    // Who may push will also look what is there already.
-                    Wanted::Repository(name, Action::Push) => Some(format!("repository:{name}:pull,push")),
-                    Wanted::Repository(name, action) => Some(format!("repository:{name}:{}", action.as_str())),
-                };
-                tokens.challenge(scope.as_deref(), error)
-            }
-            _ => "Basic realm=\"registry\", charset=\"UTF-8\"".to_owned(),
+            Access::Tokens(tokens) => tokens.challenge(wanted.scope().as_deref(), error),
+            Access::Passwords { anonymous_pull: true, .. } => match &door.0 {
+                Some(origin) => {
+                    let (realm, service) = (format!("{origin}/v2/_token"), door.host());
+                    token::challenge(&realm, service, wanted.scope().as_deref(), error)
+                }
+                None => BASIC.to_owned(),
+            },
+            _ => BASIC.to_owned(),
         };
         Refused::Unauthorized { challenge }
     }
@@ -139,11 +213,11 @@ impl Access {
 
 impl Caller<'_> {
     /// Whether they may have what they want.
-    pub(crate) fn check(&self, wanted: Wanted<'_>) -> Result<(), Refused> {
+    pub(crate) fn check(&self, door: &Door, wanted: Wanted<'_>) -> Result<(), Refused> {
         let allowed = match (self.access, wanted) {
             (Access::Open, _) => true,
             // Clients ask here whether they should say who they are.
-            (_, Wanted::Entry) => self.name.is_some(),
+            (_, Wanted::Entry) => self.name.is_some() || self.has_pass,
             // Everybody sees the repositories that they may pull.
             (Access::Passwords { anonymous_pull, .. }, Wanted::Catalog) => *anonymous_pull || self.name.is_some(),
             (Access::Tokens(_), Wanted::Catalog) => self.grants.iter().any(Grant::is_for_catalog),
@@ -151,8 +225,11 @@ impl Caller<'_> {
         };
         match (allowed, self.access, &self.name) {
             (true, ..) => Ok(()),
-            (false, Access::Tokens(_), Some(_)) => Err(self.access.challenge(wanted, Some("insufficient_scope"))),
-            (false, _, None) => Err(self.access.challenge(wanted, None)),
+            (false, Access::Tokens(_), Some(_)) => Err(self.access.challenge(door, wanted, Some("insufficient_scope"))),
+            (false, _, None) => {
+                let error = self.has_pass.then_some("insufficient_scope");
+                Err(self.access.challenge(door, wanted, error))
+            }
             (false, ..) => Err(Refused::Denied),
         }
     }

@@ -156,14 +156,19 @@ impl Tokens {
 
     /// The value of `WWW-Authenticate` that sends a client to the service.
     pub(super) fn challenge(&self, scope: Option<&str>, error: Option<&str>) -> String {
-        let mut text = format!("Bearer realm=\"{}\",service=\"{}\"", self.realm, self.service);
-        for (name, value) in [("scope", scope), ("error", error)] {
-            if let Some(value) = value {
-                text.push_str(&format!(",{name}=\"{value}\""));
-            }
-        }
-        text
+        challenge(&self.realm, &self.service, scope, error)
     }
+}
+
+/// The value of `WWW-Authenticate` that sends a client to `realm` (RFC 6750, section 3).
+pub(super) fn challenge(realm: &str, service: &str, scope: Option<&str>, error: Option<&str>) -> String {
+    let mut text = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
+    for (name, value) in [("scope", scope), ("error", error)] {
+        if let Some(value) = value {
+            text.push_str(&format!(",{name}=\"{value}\""));
+        }
+    }
+    text
 }
 
 /// For whom a token is: one name or several (RFC 7519, section 4.1.3).

@@ -9,6 +9,7 @@ mod exchange;
 mod idle;
 mod lists;
 mod manifests;
+mod pass;
 mod query;
 mod range;
 mod route;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 
+use crate::auth::Door;
 use crate::error::ApiError;
 use crate::metrics::Stored;
 use crate::registry::Registry;
@@ -51,10 +53,15 @@ async fn dispatch(
 ) -> Result<Response<Body>, ApiError> {
     let route = Route::of(request.uri().path())?;
     exchange.route = route.name();
+    if route == Route::Pass && request.method() == Method::GET {
+        // Whoever comes for a pass has none yet.
+        return pass::give(registry, &request, exchange).await;
+    }
     let wanted = route.wanted(request.method());
-    let caller = registry.options.access.identify(request.headers(), wanted).await?;
+    let door = Door::of(request.headers(), registry.options.tls.is_some());
+    let caller = registry.options.access.identify(request.headers(), &door, wanted).await?;
     exchange.user.clone_from(&caller.name);
-    caller.check(wanted)?;
+    caller.check(&door, wanted)?;
     let method = request.method().clone();
     if registry.options.read_only && !matches!(method, Method::GET | Method::HEAD) {
         return Err(ApiError::ReadOnly);

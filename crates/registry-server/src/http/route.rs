@@ -27,6 +27,8 @@ pub(crate) enum Route {
     Base,
     /// `/metrics`, which is no part of the protocol.
     Metrics,
+    /// `/v2/_token`: passes, where there are some.
+    Pass,
     /// `/v2/_catalog`
     Catalog,
     /// `/v2/<name>/tags/list`
@@ -56,6 +58,8 @@ impl Route {
         match rest {
             "" => return Ok(Route::Base),
             "_catalog" => return Ok(Route::Catalog),
+            // No repository's name begins with an underscore.
+            "_token" => return Ok(Route::Pass),
             _ => {}
         }
         if let Some(name) = rest.strip_suffix("/tags/list") {
@@ -85,7 +89,7 @@ impl Route {
     /// What one must be allowed to do for a request with this method.
     pub(crate) fn wanted(&self, method: &Method) -> Wanted<'_> {
         match self {
-            Route::Base | Route::Metrics => Wanted::Entry,
+            Route::Base | Route::Metrics | Route::Pass => Wanted::Entry,
             Route::Catalog => Wanted::Catalog,
             Route::Tags(name) | Route::Referrers(name, _) => Wanted::Repository(name, Action::Pull),
             // Even to ask how far it is: the upload is its pusher's.
@@ -107,6 +111,7 @@ impl Route {
             Route::Base => "base",
             Route::Metrics => "metrics",
             Route::Catalog => "catalog",
+            Route::Pass => "token",
             Route::Tags(_) => "tags",
             Route::Referrers(..) => "referrers",
             Route::Manifest(..) => "manifest",
@@ -120,7 +125,7 @@ impl Route {
     pub(crate) fn methods(&self) -> &'static str {
         match self {
             Route::Base => "GET, HEAD",
-            Route::Metrics | Route::Catalog | Route::Tags(_) | Route::Referrers(..) => "GET",
+            Route::Metrics | Route::Pass | Route::Catalog | Route::Tags(_) | Route::Referrers(..) => "GET",
             Route::Manifest(..) => "GET, HEAD, PUT, DELETE",
             Route::Blob(..) => "GET, HEAD, DELETE",
             Route::Uploads(_) => "POST",

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Garbage collection, while the registry serves: blobs that no manifest refers to go, after a time of grace in which
-//! their manifest may still come; then the content that no repository names. Manifests go only when somebody deletes them.
+//! their manifest may still come; then repositories with nothing in them, and the content that no repository names.
+//! Manifests go only when somebody deletes them.
 
 use std::collections::HashSet;
 use std::sync::PoisonError;
@@ -8,7 +9,11 @@ use std::time::{Duration, SystemTime};
 
 use oci::{Digest, RepositoryName};
 
+use super::directory::Directory;
 use super::{Storage, StorageError, encode};
+
+/// What a repository's directory holds.
+const KINDS: [&str; 4] = ["blobs", "manifests", "referrers", "tags"];
 
 /// What a collection took away.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +24,25 @@ pub(crate) struct Collected {
     pub(crate) blobs: usize,
     /// Their bytes.
     pub(crate) bytes: u64,
+    /// Repositories in which nothing was left.
+    pub(crate) repositories: usize,
+}
+
+/// Whether a repository has neither a manifest nor a tag nor a blob. Whatever else somebody put there keeps it.
+fn is_empty(repository: &Directory) -> Result<bool, StorageError> {
+    for kind in repository.names()? {
+        if !KINDS.contains(&kind.as_str()) {
+            return Ok(false);
+        }
+        // Entries of referrers stand for nothing without their manifests.
+        if kind != "referrers"
+            && let Some(directory) = repository.below(&kind)?
+            && !directory.names()?.is_empty()
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 impl Storage {
@@ -66,17 +90,36 @@ impl Storage {
                 named.insert(manifest);
             }
         }
-        let Some(blobs) = repository.below("blobs")? else { return Ok(()) };
         let now = SystemTime::now();
-        for blob in digests(blobs.names()?) {
-            let Some(marked) = blobs.modified(&blob.hex())? else { continue };
-            let is_young = now.duration_since(marked).map_or(true, |age| age < grace);
-            if used.contains(&blob) || is_young {
-                named.insert(blob);
-            } else if blobs.remove(&blob.hex())? {
-                collected.marks += 1;
+        if let Some(blobs) = repository.below("blobs")? {
+            for blob in digests(blobs.names()?) {
+                let Some(marked) = blobs.modified(&blob.hex())? else { continue };
+                let is_young = now.duration_since(marked).map_or(true, |age| age < grace);
+                if used.contains(&blob) || is_young {
+                    named.insert(blob);
+                } else if blobs.remove(&blob.hex())? {
+                    collected.marks += 1;
+                }
             }
         }
+        if is_empty(&repository)? {
+            self.remove_repository(name, &repository)?;
+            collected.repositories += 1;
+        }
         Ok(())
+    }
+
+    /// Removes a repository that has nothing: it is in no list any more. The caller holds its lock.
+    fn remove_repository(&self, name: &RepositoryName, repository: &Directory) -> Result<(), StorageError> {
+        if let Some(referrers) = repository.below("referrers")? {
+            // Entries that a crash left: their manifests never came.
+            for subject in referrers.names()? {
+                referrers.remove_directory(&subject)?;
+            }
+        }
+        for kind in repository.names()? {
+            repository.remove_directory(&kind)?;
+        }
+        self.repositories.remove_directory(&encode(name))
     }
 }

@@ -165,6 +165,31 @@ fn collection_takes_what_no_manifest_needs_and_nothing_else() {
 }
 
 #[test]
+fn a_repository_in_which_nothing_is_left_goes_with_a_collection() {
+    let fixture = fixture();
+    fixture.push("a", b"1");
+    let manifest = fixture.manifest("a", b"1", "v1").unwrap();
+    fixture.push("b", b"2");
+    fixture.push("c", b"3");
+    // An entry whose manifest never came, and what somebody else put there.
+    let root = fixture.dir.path().join("root/repositories");
+    std::fs::create_dir_all(root.join("a/referrers").join(Digest::of("s").hex())).unwrap();
+    std::fs::write(root.join("a/referrers").join(Digest::of("s").hex()).join(Digest::of("r").hex()), "{}").unwrap();
+    std::fs::write(root.join("c/note"), "mine").unwrap();
+    let names = |fixture: &Fixture| fixture.storage.repositories().unwrap();
+    fixture.storage.delete_manifest(&name("a"), &manifest).unwrap();
+    let young = fixture.storage.collect(Duration::from_secs(3600)).unwrap();
+    assert_eq!((young.repositories, names(&fixture).len()), (0, 3), "its blobs may still be wanted");
+    let old = fixture.storage.collect(Duration::ZERO).unwrap();
+    assert_eq!((old.marks, old.repositories, names(&fixture)), (3, 2, vec![name("c")]));
+    assert_eq!(fixture.storage.tags(&name("a")).unwrap(), None);
+    fixture.push("a", b"1");
+    fixture.manifest("a", b"1", "v1").unwrap();
+    assert_eq!(fixture.storage.collect(Duration::ZERO).unwrap().repositories, 0);
+    assert_eq!(names(&fixture), [name("a"), name("c")], "it can be made again");
+}
+
+#[test]
 fn collecting_and_pushing_at_once_leaves_every_manifest_whole() {
     let fixture = fixture();
     let stop = std::sync::atomic::AtomicBool::new(false);

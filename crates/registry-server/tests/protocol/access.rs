@@ -86,6 +86,40 @@ fn everybody_may_pull_where_that_is_allowed() {
     server.ask("DELETE", &format!("/v2/a/blobs/{}", &PUSH[22..]), &[], b"").is(401);
 }
 
+#[test]
+fn who_pulls_as_nobody_and_who_pushes_both_get_a_pass() {
+    let server = with_passwords(true);
+    let challenge = |answer: &Answer| answer.header("www-authenticate").unwrap().to_owned();
+    let host = [("Host", "registry.example:5000"), ("X-Forwarded-Proto", "https")];
+    let refused = challenge(&server.ask("GET", "/v2/", &host, b"").is(401));
+    assert_eq!(refused, r#"Bearer realm="https://registry.example:5000/v2/_token",service="registry.example:5000""#);
+    let refused = challenge(&server.ask("GET", "/v2/", &[("Host", "a\"b")], b"").is(401));
+    assert!(refused.starts_with("Basic "), "a host that is none is not told to anybody: {refused}");
+    as_user(&server, "alice", "wonder", "POST", &format!("/v2/a/{PUSH}"), b"x").is(201);
+    let blob = format!("/v2/a/blobs/{}", &PUSH[22..]);
+    let pass = |answer: Answer| format!("Bearer {}", answer.is(200).json()["token"].as_str().unwrap());
+    let (nobody, alice) = (
+        pass(server.get("/v2/_token?service=x&scope=repository:a:pull")),
+        pass(as_user(&server, "alice", "wonder", "GET", "/v2/_token", b"")),
+    );
+    let ask = |pass: &str, method, path: &str| server.ask(method, path, &[("Authorization", pass)], b"x");
+    for pass in [&nobody, &alice] {
+        ask(pass, "GET", "/v2/").is(200);
+        ask(pass, "GET", &blob).is(200);
+    }
+    let refused = ask(&nobody, "POST", &format!("/v2/a/{PUSH}")).is(401);
+    assert!(challenge(&refused).ends_with(r#"scope="repository:a:pull,push",error="insufficient_scope""#));
+    ask(&alice, "POST", &format!("/v2/b/{PUSH}")).is(201);
+    let robot = pass(as_user(&server, "ci", "robot", "GET", "/v2/_token", b""));
+    ask(&robot, "POST", &format!("/v2/other/{PUSH}")).is(403);
+    let wrong = as_user(&server, "alice", "wrong", "GET", "/v2/_token", b"").is(401);
+    assert!(challenge(&wrong).starts_with("Basic "));
+    let forged = format!("{}x", &alice[..alice.len() - 1]);
+    assert!(challenge(&ask(&forged, "GET", &blob).is(401)).ends_with(r#"error="invalid_token""#));
+    ask(&alice, "POST", "/v2/_token").is(405);
+    assert_eq!(with_passwords(false).get("/v2/_token").is(404).code(), "UNSUPPORTED");
+}
+
 /// A token service's hand.
 struct Service(EcdsaKeyPair);
 

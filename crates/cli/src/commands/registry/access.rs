@@ -16,7 +16,7 @@ pub(super) struct Args {
     /// A JSON file of what users may do: {"USER or *": {"PATTERN": ["pull", "push", "delete"]}} [default: everything]
     #[arg(long, value_name = "FILE", requires = "htpasswd")]
     policy: Option<PathBuf>,
-    /// Let everybody pull; only who pushes or deletes needs a password. Docker asks for one all the same
+    /// Let everybody pull; only who pushes or deletes needs a password
     #[arg(long, requires = "htpasswd")]
     anonymous_pull: bool,
     /// The address of a token service, to which clients are sent
