@@ -12,7 +12,7 @@ use std::process::Output;
 use end_to_end::own_registry::OwnRegistry;
 use serde_json::{Value, json};
 use testkit::Daemon;
-use testkit::fixtures::registry::Registry;
+use testkit::fixtures::registry::{PASSWORD, Registry, USER};
 use testkit::process::command;
 
 /// A daemon that accepts anything, whatever the host's policy says.
@@ -183,6 +183,32 @@ fn keys_that_openssl_makes_sign_and_keys_of_cortens_are_read_by_openssl() {
     let (_, public) = keys(&daemon, "own");
     let shown = openssl(&["pkey", "-pubin", "-in", &public, "-noout", "-text"]);
     assert!(String::from_utf8_lossy(&shown.stdout).contains("prime256v1"), "{shown:?}");
+}
+
+#[test]
+fn signing_takes_the_login_of_whoever_signs() {
+    let (daemon, _policy) = daemon();
+    let registry = Registry::with_login(&daemon);
+    let (name, server) = (registry.name("private:1"), registry.name("").trim_end_matches('/').to_owned());
+    let (private, public) = keys(&daemon, "own");
+    let archive = daemon.path().join("busybox.tar");
+    testkit::fixtures::busybox::write(&archive);
+    daemon.ok(&["import", &archive.to_string_lossy(), &name]);
+    let home = daemon.path().join("home");
+    fs::create_dir_all(&home).expect("a directory");
+    let as_user = |arguments: &[&str], input: &str| {
+        let home = home.to_str().expect("a path in UTF-8");
+        let variables = [("HOME", home), ("XDG_CONFIG_HOME", ""), ("COSIGN_PASSWORD", "secret")];
+        daemon.spawn_with(arguments, input.as_bytes(), &variables).wait()
+    };
+    as_user(&["image", "sign", "--key", &private, &name], "").fails(1).saying("corten login");
+    as_user(&["login", "-u", USER, "--password-stdin", &server], PASSWORD).ok();
+    as_user(&["push", "-q", "--sign-by", &private, &name], "").ok();
+    as_user(&["image", "verify", "--key", &public, &name], "").ok();
+    daemon.ok(&["trust", "add", &server, "--key", &public]);
+    daemon.ok(&["rmi", &name]);
+    as_user(&["pull", "-q", &name], "").ok();
+    daemon.ok(&["run", "--rm", &name, "true"]);
 }
 
 /// Every policy is asked about every name, of skopeo and of Corten; both must accept, or both refuse.

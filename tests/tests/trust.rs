@@ -248,6 +248,34 @@ fn keys_are_made_once_and_bad_ones_are_named_before_anything_happens() {
     daemon.fails(&["push", "--sign-by", "/nonexistent", "x"], 1).saying("/nonexistent");
 }
 
+#[test]
+fn the_password_of_a_new_key_is_asked_for_twice_and_not_shown() {
+    let (daemon, _policy) = daemon();
+    let prefix = daemon.path().join("typed").to_string_lossy().into_owned();
+    let generate = |second: &str| {
+        let mut terminal = daemon.terminal(&["trust", "key", "generate", "-o", &prefix], 24, 80);
+        terminal.expect("Password of the new key: ");
+        assert!(!terminal.echoes());
+        terminal.send("secret\n");
+        terminal.expect("The same again: ");
+        terminal.send(second);
+        let code = terminal.wait();
+        assert!(!terminal.shown().contains("secret"), "{}", terminal.shown());
+        (code, terminal.shown())
+    };
+    let (code, shown) = generate("another\n");
+    assert!(code == 1 && shown.contains("the two passwords differ"), "{shown}");
+    assert_eq!(generate("secret\n").0, 0);
+    let key = format!("{prefix}.key");
+    let sign = ["image", "sign", "--key", &key, "127.0.0.1:1/x"];
+    daemon.spawn_with(&sign, b"", &[("COSIGN_PASSWORD", "secret")]).wait().fails(1).saying("cannot reach registry");
+    let mut terminal = daemon.terminal(&sign, 24, 80);
+    terminal.expect(&format!("Password of {key}: "));
+    terminal.send("wrong\n");
+    terminal.expect("password does not open it");
+    assert_eq!(terminal.wait(), 1);
+}
+
 /// The manifest of an image's signatures, made of these layers.
 fn signatures(registry: &OwnRegistry<'_>, layers: &[Value]) -> Value {
     let config = br#"{"architecture":"","os":"","rootfs":{"type":"layers","diff_ids":[]}}"#;

@@ -54,10 +54,16 @@ fn if_any(asked: Result<Manifest, RegistryError>) -> Result<Option<Manifest>, Im
 
 /// The signatures that the registry has over the manifest `digest` of `image`.
 pub(crate) async fn fetch(registry: &Client, image: &ImageRef, digest: Digest) -> Result<Vec<Signature>, ImageError> {
-    let place = place(image, digest)?;
-    let Some(found) = if_any(registry.manifest(&place).await)? else { return Ok(Vec::new()) };
+    match if_any(registry.manifest(&place(image, digest)?).await)? {
+        Some(found) => payloads(registry, image, &found).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The signatures that a manifest lists, with their payloads.
+async fn payloads(registry: &Client, image: &ImageRef, found: &Manifest) -> Result<Vec<Signature>, ImageError> {
     let mut signatures = Vec::new();
-    for listed in read(image, &found)?.signatures {
+    for listed in read(image, found)?.signatures {
         let payload = small_blob(registry, image, listed.digest, listed.size).await?;
         signatures.push(Signature { payload, signature: listed.signature });
     }
@@ -81,14 +87,18 @@ async fn small_blob(registry: &Client, image: &ImageRef, digest: Digest, size: u
 }
 
 impl Images {
-    /// What the registry has under `name`, and the signatures of it.
+    /// What the registry has under `name`, and the signatures of it. No mirror is asked: whoever signs the answer must not be
+    /// told by somebody else what it is, and signatures go to the registry.
     ///
     /// # Errors
     /// The registry's; signatures that are not what they must be.
     pub async fn in_registry(&self, name: &ImageRef) -> Result<InRegistry, ImageError> {
         let name = name.clone().with_default_tag();
-        let digest = self.registry.manifest(&name).await?.digest;
-        let signatures = fetch(&self.registry, &name, digest).await?;
+        let digest = self.registry.own_manifest(&name).await?.digest;
+        let signatures = match if_any(self.registry.own_manifest(&place(&name, digest)?).await)? {
+            Some(found) => payloads(&self.registry, &name, &found).await?,
+            None => Vec::new(),
+        };
         Ok(InRegistry { name, digest, signatures })
     }
 
