@@ -9,7 +9,7 @@ use errors::{Classify, Kind, kind_of_io};
 use layer::{PackError, UnpackError};
 use metadata::MetadataError;
 use oci::{Digest, Platform, ReferenceError};
-use registry_client::RegistryError;
+use registry_client::{DownloadError, RegistryError};
 use snapshot::SnapshotError;
 
 use crate::load::LoadError;
@@ -55,6 +55,9 @@ pub enum ImageError {
         /// How many images it could mean.
         count: usize,
     },
+    /// An archive at a URL.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
     /// The registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -257,6 +260,7 @@ impl Classify for ImageError {
             | ImageError::Pattern(_)
             | ImageError::Change { .. } => Kind::InvalidArgument,
             ImageError::NotFound { .. } | ImageError::LayerGone { .. } => Kind::NotFound,
+            ImageError::Download(source) => source.kind(),
             ImageError::Registry(source) => source.kind(),
             ImageError::Content(source) => source.kind(),
             ImageError::Blob { source, .. } => source.kind(),
@@ -293,6 +297,7 @@ impl Classify for ImageError {
             ImageError::PushDigest { .. } => Some("give the image a tag, and push that".to_owned()),
             ImageError::LayerGone { image, .. } => Some(format!("pull the image again: corten pull {image}")),
             ImageError::DigestName { .. } => Some("give it a tag: NAME:TAG".to_owned()),
+            ImageError::Download(source) => source.hint(),
             ImageError::Registry(source) => source.hint(),
             ImageError::Content(source) => source.hint(),
             ImageError::Blob { source, .. } if source.kind() == Kind::Corrupt => {
