@@ -2,6 +2,8 @@
 //! Containers as archives and as images: export, import and commit.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -93,6 +95,67 @@ fn a_container_is_exported_whole_running_or_not() {
     daemon.ok(&["start", "changed"]);
     daemon.ok(&["wait", "changed"]);
     daemon.ok(&["rm", "changed", "new"]);
+    daemon.assert_no_container_left();
+}
+
+/// A web server in the daemon's network: these files, `/moved` to the first of them, one that breaks off, and nothing else.
+fn web(daemon: &Daemon, files: Vec<(&'static str, Vec<u8>)>) -> String {
+    daemon.sandbox().run(move || {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.expect("a client");
+                let mut request = BufReader::new(stream.try_clone().expect("a descriptor")).lines();
+                let first = request.next().and_then(Result::ok).unwrap_or_default();
+                let path = first.split(' ').nth(1).unwrap_or_default();
+                let head = |status: &str, length: usize| {
+                    format!(
+                        "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\nLocation: {}\r\n\r\n",
+                        files[0].0
+                    )
+                };
+                let answer = match files.iter().find(|(name, _)| *name == path) {
+                    Some((_, bytes)) => [head("200 OK", bytes.len()).as_bytes(), bytes].concat(),
+                    None if path == "/moved" => head("302 Found", 0).into_bytes(),
+                    None if path == "/cut" => {
+                        let bytes = &files[0].1;
+                        [head("200 OK", bytes.len()).as_bytes(), &bytes[..bytes.len() / 2]].concat()
+                    }
+                    None => head("404 Not Found", 0).into_bytes(),
+                };
+                // A client that goes away is its own affair.
+                let _ = stream.write_all(&answer);
+            }
+        });
+        format!("http://{address}")
+    })
+}
+
+#[test]
+fn an_archive_is_imported_from_where_it_is_on_the_web() {
+    let daemon = Daemon::builder().start();
+    let busybox = testkit::fixtures::busybox::bytes();
+    let packed = zstd::encode_all(&busybox[..], 1).unwrap();
+    let url = web(
+        &daemon,
+        vec![("/root.tar", busybox), ("/root.tar.zst?token=secret", packed), ("/text", b"text".repeat(999))],
+    );
+    let imported = daemon.corten(&["import", "-c", "CMD echo there", &format!("{url}/moved"), "web:1"]).ok();
+    assert!(imported.stderr.contains(&format!("Downloading from {url}/root.tar")), "{imported}");
+    assert!(imported.stderr.contains("moved: Importing"), "{imported}");
+    assert_eq!(daemon.ok(&["images", "-q", "--no-trunc", "web:1"]), imported.text());
+    assert_eq!(daemon.ok(&["run", "--rm", "web:1"]), "there");
+    let hidden = daemon.corten(&["image", "import", &format!("{url}/root.tar.zst?token=secret"), "web:2"]).ok();
+    assert!(!hidden.stderr.contains("secret"), "{hidden}");
+    daemon.fails(&["import", &format!("{url}/missing"), "web:3"], 1).saying("404");
+    daemon.fails(&["import", &format!("{url}/cut"), "web:3"], 1).saying("broke off");
+    daemon.fails(&["import", &format!("{url}/text"), "web:3"], 1).saying("archive");
+    daemon.fails(&["import", "http://127.0.0.1:1/x", "web:3"], 1).saying("cannot reach http://127.0.0.1:1/x");
+    assert_eq!(daemon.ok(&["images", "-q", "-f", "dangling=true"]), "");
+    let images = daemon.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    assert_eq!(images, "web:1\nweb:2");
+    daemon.ok(&["system", "check"]);
     daemon.assert_no_container_left();
 }
 

@@ -103,13 +103,23 @@ impl Client {
         import: &Import,
         progress: impl FnMut(ProgressLine),
     ) -> Result<(), ClientError> {
-        let mut path = Path::new("/images/create").with("fromSrc", "-").with_some("repo", import.name.as_ref());
-        path = path.with_some("message", import.message.as_ref()).with_some("platform", import.platform.as_ref());
-        for change in &import.changes {
-            path = path.with("changes", change);
-        }
-        let path = path.into_string();
+        let path = import.path("-");
         let response = self.send(Method::POST, &path, RequestBody::reader(archive)).await?;
+        follow(&path, response, progress).await
+    }
+
+    /// The same of an archive at `url`, which the daemon fetches; `progress` sees how far it is, and last the image's id.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses; the archive cannot be had, is truncated or hostile.
+    pub async fn import_from(
+        &self,
+        url: &str,
+        import: &Import,
+        progress: impl FnMut(ProgressLine),
+    ) -> Result<(), ClientError> {
+        let path = import.path(url);
+        let response = self.send(Method::POST, &path, RequestBody::Empty).await?;
         follow(&path, response, progress).await
     }
 
@@ -219,6 +229,18 @@ pub struct Import {
     pub message: Option<String>,
     /// What it is made for, `OS/ARCHITECTURE`; the daemon's host where nothing is said.
     pub platform: Option<String>,
+}
+
+impl Import {
+    /// The request for it, of an archive from `source`: `-` for the request's body.
+    fn path(&self, source: &str) -> String {
+        let mut path = Path::new("/images/create").with("fromSrc", source).with_some("repo", self.name.as_ref());
+        path = path.with_some("message", self.message.as_ref()).with_some("platform", self.platform.as_ref());
+        for change in &self.changes {
+            path = path.with("changes", change);
+        }
+        path.into_string()
+    }
 }
 
 /// One filter of a listing: its name and the value it must have.

@@ -13,7 +13,7 @@ use crate::error::ApiError;
 use crate::routes::images::blocking;
 
 /// Pieces of the network's size between the connection and the thread.
-const QUEUE: usize = 4;
+pub(crate) const QUEUE: usize = 4;
 /// How long the rest of a refused archive is read and thrown away, so that its sender can read the answer.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -24,7 +24,7 @@ pub(crate) async fn receive<T: Send + 'static>(
     work: impl FnOnce(Upload) -> Result<T, ImageError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let (pieces, received) = mpsc::channel(QUEUE);
-    let work = blocking(what, move || work(Upload { received, piece: Bytes::new() }));
+    let work = blocking(what, move || work(Upload::new(received)));
     let mut body = body.into_data_stream();
     let (result, ()) = tokio::join!(work, forward(&mut body, pieces));
     if result.is_err() {
@@ -49,6 +49,13 @@ async fn forward(body: &mut BodyDataStream, pieces: mpsc::Sender<io::Result<Byte
 pub(crate) struct Upload {
     received: mpsc::Receiver<io::Result<Bytes>>,
     piece: Bytes,
+}
+
+impl Upload {
+    /// What comes through `received`, whose end is the archive's.
+    pub(crate) fn new(received: mpsc::Receiver<io::Result<Bytes>>) -> Upload {
+        Upload { received, piece: Bytes::new() }
+    }
 }
 
 impl Read for Upload {

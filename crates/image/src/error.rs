@@ -9,7 +9,7 @@ use errors::{Classify, Kind, kind_of_io};
 use layer::{PackError, UnpackError};
 use metadata::MetadataError;
 use oci::{Digest, Platform, ReferenceError};
-use registry_client::RegistryError;
+use registry_client::{DownloadError, RegistryError};
 use snapshot::SnapshotError;
 
 use crate::lease::LeaseId;
@@ -57,6 +57,9 @@ pub enum ImageError {
         /// How many images it could mean.
         count: usize,
     },
+    /// An archive at a URL.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
     /// The registry.
     #[error(transparent)]
     Registry(Box<RegistryError>),
@@ -357,6 +360,7 @@ impl Classify for ImageError {
             | ImageError::LayerGone { .. }
             | ImageError::NoLease { .. }
             | ImageError::NoRule { .. } => Kind::NotFound,
+            ImageError::Download(source) => source.kind(),
             ImageError::Registry(source) => source.kind(),
             ImageError::Content(source) => source.kind(),
             ImageError::Blob { source, .. } => source.kind(),
@@ -406,6 +410,7 @@ impl Classify for ImageError {
             ),
             ImageError::NoRule { .. } => Some("`corten trust ls` lists the rules".to_owned()),
             ImageError::DigestName { .. } => Some("give it a tag: NAME:TAG".to_owned()),
+            ImageError::Download(source) => source.hint(),
             ImageError::Registry(source) => source.hint(),
             ImageError::Content(source) => source.hint(),
             ImageError::Blob { source, .. } if source.kind() == Kind::Corrupt => {

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 
 use content::BlobWriter;
 use oci::{Digest, ImageRef, Platform};
+use registry_client::Download;
 use serde::Serialize;
 
 use crate::changes::{self, RunConfig};
@@ -73,6 +74,14 @@ impl Images {
     /// or is hostile. Nothing is kept then.
     pub fn import(&self, reader: impl Read, name: &ImageRef, changes: &[String]) -> Result<Image, ImageError> {
         self.import_as(reader, &Import { name: Some(name.clone()), changes: changes.to_vec(), ..Import::default() })
+    }
+
+    /// The archive at `url`, to be imported.
+    ///
+    /// # Errors
+    /// [`ImageError::Download`].
+    pub async fn archive_at(&self, url: &str) -> Result<Download, ImageError> {
+        Ok(self.registry.download(url).await?)
     }
 
     /// The same, with all that can be said about the image.

@@ -1,23 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Making images: a pull from a registry, or an import of an archive in the request's body.
+//! Making images: a pull from a registry, or an import of an archive in the request's body or at a URL.
 
+use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use api_types::ProgressLine;
-use axum::body::Body as HttpBody;
+use api_types::{ProgressDetail, ProgressLine};
+use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
 use engine::Engine;
 use futures_util::stream;
-use image::Import;
+use image::{ImageError, Import};
 use oci::ImageRef;
-use registry_client::RateLimit;
+use registry_client::{Download, RateLimit};
+use tokio::sync::mpsc;
 
 use super::auth::RegistryAuth;
+use super::images::blocking;
 use super::progress::{self, Kinds, answer};
 use crate::error::ApiError;
 use crate::extract::Parameters;
-use crate::upload;
+use crate::upload::{self, Upload};
+
+/// The shortest time between two lines about one download.
+const TELL_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) async fn create(
     State(engine): State<Arc<Engine>>,
@@ -28,7 +35,7 @@ pub(crate) async fn create(
     match (parameters.get("fromImage"), parameters.get("fromSrc")) {
         (Some(name), None) => pull(engine, name, &parameters, auth).await,
         (None, Some("-")) => import(engine, &parameters, request.into_body()).await,
-        (None, Some(_)) => Err(ApiError::Unsupported("importing from a URL".into())),
+        (None, Some(url)) => import_from(engine, url, &parameters).await,
         _ => Err(ApiError::invalid("fromImage", "say either fromImage or fromSrc")),
     }
 }
@@ -74,17 +81,71 @@ fn few_left(registry: &str, limit: RateLimit) -> String {
     )
 }
 
-async fn import(engine: Arc<Engine>, parameters: &Parameters, body: HttpBody) -> Result<Response, ApiError> {
-    let import = Import {
+/// What is said of an image that is imported.
+fn wanted(parameters: &Parameters) -> Result<Import, ApiError> {
+    Ok(Import {
         name: parameters.get("repo").map(|name| reference(name, parameters.get("tag"))).transpose()?,
         changes: parameters.all("changes").map(str::to_owned).collect(),
         comment: parameters.get("message").map(str::to_owned),
         platform: super::archives::platform(parameters)?,
-    };
+    })
+}
+
+async fn import(engine: Arc<Engine>, parameters: &Parameters, body: HttpBody) -> Result<Response, ApiError> {
+    let import = wanted(parameters)?;
     let images = engine.images().clone();
     let imported = upload::receive(body, "an import", move |archive| images.import_as(archive, &import)).await;
     let line = ProgressLine { status: Some(imported?.id.to_string()), ..ProgressLine::default() };
     Ok(answer(stream::iter([line])))
+}
+
+/// Imports what the daemon fetches itself.
+async fn import_from(engine: Arc<Engine>, url: &str, parameters: &Parameters) -> Result<Response, ApiError> {
+    let import = wanted(parameters)?;
+    let images = engine.images().clone();
+    // As Docker reads it.
+    let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    progress::stream("an import", Kinds::Pull, move |lines| async move {
+        let download = images.archive_at(&url).await?;
+        lines.say(progress::status(format!("Downloading from {}", download.url()))).await;
+        let (pieces, received) = mpsc::channel(upload::QUEUE);
+        let work = blocking("an import", move || images.import_as(Upload::new(received), &import));
+        let (imported, broken) = tokio::join!(work, forward(download, pieces, &lines));
+        // That the archive is cut off is not the archive's fault then.
+        broken?;
+        Ok(vec![progress::status(imported?.id.to_string())])
+    })
+    .await
+}
+
+/// Hands a download on until it ends or nobody reads it any more.
+async fn forward(
+    mut download: Download,
+    pieces: mpsc::Sender<io::Result<Bytes>>,
+    lines: &progress::Lines,
+) -> Result<(), ImageError> {
+    let (mut done, mut told) = (0, None::<Instant>);
+    loop {
+        let piece = match download.chunk().await {
+            Ok(Some(piece)) => piece,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                // The reader may have given up already.
+                let _ = pieces.send(Err(io::ErrorKind::ConnectionAborted.into())).await;
+                return Err(error.into());
+            }
+        };
+        done += piece.len() as u64;
+        if pieces.send(Ok(piece)).await.is_err() {
+            return Ok(());
+        }
+        if told.is_none_or(|at| at.elapsed() >= TELL_EVERY) {
+            told = Some(Instant::now());
+            let detail = ProgressDetail { current: Some(done), total: download.length() };
+            let line = ProgressLine { progress_detail: Some(detail), ..progress::status("Importing") };
+            lines.say(line).await;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod download;
 mod mirrors;
 mod push;
 mod server;
