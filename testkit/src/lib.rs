@@ -13,6 +13,7 @@ pub mod process;
 pub mod sandbox;
 pub mod terminal;
 pub mod trace;
+pub mod tree;
 
 pub use corten::{Finished, Running};
 pub use daemon::Daemon;

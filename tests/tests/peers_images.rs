@@ -6,37 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use testkit::Daemon;
-use testkit::fixtures::cached;
 use testkit::fixtures::debian::{self, Form};
 use testkit::fixtures::hostile::{self, BAIT};
 use testkit::fixtures::image::{Image, Layer};
 use testkit::fixtures::registry::Registry;
-
-/// Debian, with three layers on top that replace, hide, hide everything, and add. Made once.
-fn debian_image() -> PathBuf {
-    cached("debian-image", |partial| {
-        let root = fs::read(debian::root(Form::Plain)).expect("the root was just made");
-        let first = Layer::default()
-            .directory("opt")
-            .file("opt/one", "1\n")
-            .file("opt/two", "2\n")
-            .directory("srv/full")
-            .file("srv/full/old", "old\n");
-        let second = Layer::default()
-            .without("opt/one")
-            .without("etc/debian_version")
-            .opaque("srv/full")
-            .file("srv/full/new", "new\n");
-        let third = Layer::default().file("opt/two", "changed\n").link("opt/link", "two");
-        Image::default()
-            .layer(root, Form::Gzip)
-            .layer(first.tar(), Form::Gzip)
-            .layer(second.tar(), Form::Zstd)
-            .layer(third.tar(), Form::Plain)
-            .config(json!({"Cmd": ["cat", "/opt/two"], "Env": ["FROM_IMAGE=yes", "PATH=/usr/bin:/bin"], "WorkingDir": "/opt"}))
-            .write(partial);
-    })
-}
 
 /// A small image on busybox: a layer of its own on a layer shared with every other image this makes.
 fn small_image(directory: &Path, words: &str) -> PathBuf {
@@ -104,7 +77,7 @@ fn a_debian_root_is_imported_plain_and_compressed_and_kept_once() {
 fn layers_are_pulled_verified_and_stacked_with_their_whiteouts() {
     let daemon = Daemon::builder().start();
     let registry = Registry::start(&daemon);
-    let name = registry.push(&debian_image(), "debian");
+    let name = registry.push(&debian::layered(), "debian");
     daemon.ok(&["pull", &name]);
     assert_eq!(daemon.ok(&["run", "--rm", &name]), "changed", "the image's own command, and the upper layer's file");
     assert_eq!(daemon.ok(&["run", "--rm", &name, "sh", "-c", "echo $FROM_IMAGE $PWD"]), "yes /opt");
@@ -116,7 +89,7 @@ fn layers_are_pulled_verified_and_stacked_with_their_whiteouts() {
     assert_eq!(layers(&daemon), 4);
     let again = daemon.corten(&["pull", &name]).ok();
     assert!(again.took.as_secs() < 5, "nothing had to be fetched\n{again}");
-    let (digest, _) = manifest(&debian_image());
+    let (digest, _) = manifest(&debian::layered());
     daemon.ok(&["pull", &format!("{name}@{digest}")]);
 }
 

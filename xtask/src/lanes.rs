@@ -3,7 +3,7 @@
 //!
 //! - **pure**: unit tests; no root, seconds.
 //! - **host**: real namespaces, cgroups, overlay and nf_tables on this machine, and the end-to-end tests.
-//! - **peers**: end-to-end tests against real programs of the distribution: skopeo, docker-registry, apt, runc, umoci.
+//! - **peers**: end-to-end tests against real programs of the distribution: skopeo, docker-registry, apt, runc, umoci, buildah.
 //! - **vm**: the release binary in QEMU with a pure cgroup v2 hierarchy.
 //!
 //! A lane that cannot run fails; none is skipped. Everything is compiled in release mode, so that dependencies are

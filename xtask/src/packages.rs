@@ -32,6 +32,8 @@ const PACKAGES: &[Package] = &[
     package("conmon", "/usr/bin/conmon"),
     package("crun", "/usr/bin/crun"),
     package("umoci", "/usr/bin/umoci"),
+    package("buildah", "/usr/bin/buildah"),
+    package("libcap2-bin", "/usr/sbin/setcap"),
     package("mmdebstrap", "/usr/bin/mmdebstrap"),
     package("qemu-system-x86", "/usr/bin/qemu-system-x86_64"),
     package("busybox-static", "/bin/busybox"),
