@@ -18,12 +18,15 @@ use testkit::{Daemon, Finished};
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Within this a registry that says something wrong is given up: three repetitions, each after a short pause.
 const SOON: Duration = Duration::from_secs(30);
-/// Within this one is that says nothing: the same, each after half a minute of silence.
-const LATER: Duration = Duration::from_secs(180);
+/// Within this one is that says nothing: the same, each after less than a minute of silence.
+const LATER: Duration = Duration::from_secs(240);
 
 /// Everything of the store that a client or a later pull could come to see.
 fn store(daemon: &Daemon) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::from([("images".to_owned(), daemon.ok(&["images", "-a", "--digests", "--no-trunc"]))]);
+    let mut found = BTreeMap::from([(
+        "images".to_owned(),
+        daemon.ok(&["images", "-a", "--no-trunc", "--format", "{{.Repository}}:{{.Tag}} {{.Digest}} {{.ID}}"]),
+    )]);
     for below in ["content", "layers"] {
         walk(&daemon.path().join("data").join(below), &mut found);
     }
@@ -165,8 +168,8 @@ fn wrong_manifests(good: &Offer) -> Vec<Case> {
         of("an artifact that is no image", "application/x.chart", artifact),
         of("a layer of an unknown type", "application/x-cpio", cpio),
         of("another size of the configuration", "7", other_size),
-        but("a manifest without an end", "larger", good, "/manifests/", huge),
-        but("no manifest", "no image", good, "/manifests/", Reply::status(404)),
+        but("a manifest without an end", "more than 4194304 bytes", good, "/manifests/", huge),
+        but("no manifest", "was not found", good, "/manifests/", Reply::status(404)),
     ]
 }
 
@@ -218,14 +221,14 @@ fn wrong_registries(good: &Offer) -> Vec<Case> {
         }
     };
     vec![
-        always("429 for ever", "429", Reply::status(429)),
+        always("429 for ever", "no more requests", Reply::status(429)),
         always("500 for ever", "500", Reply::status(500)),
         but("500 for every blob", "500", good, "/blobs/", Reply::status(500)),
-        but("429 for every layer", "429", good, &good.layer(), Reply::status(429)),
+        but("429 for every layer", "no more requests", good, &good.layer(), Reply::status(429)),
         always("it hangs up", "127.0.0.1", Reply::raw("")),
         always("no HTTP", "127.0.0.1", Reply::raw("220 mail.example ESMTP\r\n")),
-        always("forbidden", "denied", Reply::status(403)),
-        Case { name: "no token", says: "token", answer: Box::new(challenge) },
+        always("forbidden", "denies access", Reply::status(403)),
+        Case { name: "no token", says: "without credentials", answer: Box::new(challenge) },
         Case { name: "a token that opens nothing", says: "login", answer: Box::new(never_enough) },
         always("a redirect in a circle", "redirect", Reply::status(307).header("location", "/v2/again")),
     ]
@@ -327,18 +330,22 @@ fn whatever_a_registry_says_wrong_a_push_ends_soon_and_the_store_is_as_it_was() 
     let daemon = Daemon::with_busybox();
     let current: Arc<Mutex<Reply>> = Arc::new(Mutex::new(Reply::status(404)));
     let answer = Arc::clone(&current);
-    let registry = Faulty::start(daemon.sandbox(), move |_| answer.lock().expect("no panic").clone());
+    // It has nothing yet, whoever asks.
+    let registry = Faulty::start(daemon.sandbox(), move |asked| match asked.method.as_str() {
+        "HEAD" => Reply::status(404),
+        _ => answer.lock().expect("no panic").clone(),
+    });
     let name = registry.name("given");
     daemon.ok(&["tag", "busybox", &name]);
     let before = store(&daemon);
     let nowhere = Reply::status(202);
     for (case, says, reply) in [
-        ("429 for ever", "429", Reply::status(429)),
+        ("429 for ever", "no more requests", Reply::status(429)),
         ("500 for ever", "500", Reply::status(500)),
-        ("forbidden", "denied", Reply::status(403)),
+        ("forbidden", "denies access", Reply::status(403)),
         ("read-only", "405", Reply::status(405)),
         ("it hangs up", "127.0.0.1", Reply::raw("")),
-        ("an upload that goes on nowhere", "202", nowhere),
+        ("an upload that goes on nowhere", "does not say where", nowhere),
     ] {
         *current.lock().expect("no panic") = reply;
         within(daemon.corten(&["push", &name]), case, SOON).saying(says);
