@@ -102,7 +102,7 @@ impl Users {
         }
         let anybody = hashes.values().next().cloned().ok_or_else(|| HtpasswdError::Empty { path: path.to_owned() })?;
         let remembered = Mutex::new(Lru::new(MOST_REMEMBERED));
-        let (key, passes) = (random()?, Passes::new(&random()?));
+        let (key, passes) = (random()?, Passes::new(random()?));
         Ok(Users { hashes, anybody, key, remembered, turns: Semaphore::new(1), passes })
     }
 

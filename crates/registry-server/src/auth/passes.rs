@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const GOOD_FOR: u64 = 300;
 
 /// Makes passes and knows them again. A registry that starts anew knows none of those before.
-pub(super) struct Passes(hmac::Key);
+pub(super) struct Passes([u8; 32]);
 
 /// Whose a pass is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +30,8 @@ pub(super) struct Holder {
 
 impl Passes {
     /// Those made with `key`, which nobody else may know.
-    pub(super) fn new(key: &[u8; 32]) -> Passes {
-        Passes(hmac::Key::new(hmac::HMAC_SHA256, key))
+    pub(super) fn new(key: [u8; 32]) -> Passes {
+        Passes(key)
     }
 
     /// A pass for `user`, from now on.
@@ -44,17 +44,21 @@ impl Passes {
         self.holder_at(pass, now())
     }
 
+    fn key(&self) -> hmac::Key {
+        hmac::Key::new(hmac::HMAC_SHA256, &self.0)
+    }
+
     fn give_at(&self, user: Option<&str>, now: u64) -> String {
         let holder = Holder { user: user.map(str::to_owned), until: now.saturating_add(GOOD_FOR) };
         // A structure of a string and a number is always JSON.
         let said = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&holder).unwrap_or_default());
-        let seal = URL_SAFE_NO_PAD.encode(hmac::sign(&self.0, said.as_bytes()));
+        let seal = URL_SAFE_NO_PAD.encode(hmac::sign(&self.key(), said.as_bytes()));
         format!("{said}.{seal}")
     }
 
     fn holder_at(&self, pass: &str, now: u64) -> Option<Holder> {
         let (said, seal) = pass.split_once('.')?;
-        hmac::verify(&self.0, said.as_bytes(), &URL_SAFE_NO_PAD.decode(seal).ok()?).ok()?;
+        hmac::verify(&self.key(), said.as_bytes(), &URL_SAFE_NO_PAD.decode(seal).ok()?).ok()?;
         let holder: Holder = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(said).ok()?).ok()?;
         (now < holder.until).then_some(holder)
     }
@@ -78,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_pass_is_known_until_its_time_is_over_and_only_where_it_was_given() {
-        let (here, elsewhere) = (Passes::new(&[1; 32]), Passes::new(&[2; 32]));
+        let (here, elsewhere) = (Passes::new([1; 32]), Passes::new([2; 32]));
         for user in [None, Some("alice")] {
             let pass = here.give_at(user, 1000);
             assert_eq!(here.holder_at(&pass, 1000 + GOOD_FOR - 1).unwrap().user.as_deref(), user);
@@ -93,7 +97,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_is_a_pass(text in "[A-Za-z0-9_.-]{0,200}") {
-            prop_assert_eq!(Passes::new(&[1; 32]).holder_at(&text, 0), None);
+            prop_assert_eq!(Passes::new([1; 32]).holder_at(&text, 0), None);
         }
     }
 }
