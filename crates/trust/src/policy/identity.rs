@@ -90,6 +90,7 @@ mod tests {
             (&Identity::Exact, "a.example/x:1", "a.example/x:2", false),
             (&Identity::Exact, "a.example/x:1", "a.example/x", false),
             (&Identity::Exact, "a.example/x@DIGEST", "a.example/x:1", false),
+            (&Identity::Exact, "a.example/x", "a.example/x", false),
             (&Identity::RepoDigestOrExact, "a.example/x:1", "a.example/x:1", true),
             (&Identity::RepoDigestOrExact, "a.example/x:1", "a.example/x:2", false),
             (&Identity::RepoDigestOrExact, "a.example/x:1", "a.example/x", false),

@@ -32,6 +32,7 @@ fn the_most_specific_scope_decides() {
         ("*.example", ACCEPT),
         ("*.b.example", ACCEPT),
         ("docker.io/library/debian", ACCEPT),
+        ("Capital.Test/team", ACCEPT),
     ];
     let policy = Policy::parse(docker(&all).as_bytes()).unwrap();
     for (name, scope) in [
@@ -47,6 +48,7 @@ fn the_most_specific_scope_decides() {
         ("b.example/app", "*.example"),
         ("example/app", "all registries"),
         ("debian:12", "docker.io/library/debian"),
+        ("capital.test/team/app", "Capital.Test/team"),
         ("other.test/app", "all registries"),
     ] {
         assert_eq!(deciding(&policy, name), scope, "{name}");
