@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_limit_is_told_in_words() {
-        let limit = RateLimit { limit: 100, remaining: 3, window: Some(std::time::Duration::from_secs(21600)) };
+        let limit = RateLimit { limit: 100, remaining: 3, window: Some(Duration::from_secs(21600)) };
         let text = few_left("docker.io", limit);
         assert_eq!(text, "docker.io allows 3 more pulls, of 100 in 6 hours: a login may allow more");
     }
