@@ -59,7 +59,8 @@ async fn a_slow_connection_gets_company_and_nothing_is_fetched_twice() {
     assert!(asked.iter().all(|(from, last)| last.is_some_and(|last| last - from < 4 << 20)), "{asked:?}");
     let mut ends: Vec<usize> = asked.iter().map(|(_, last)| last.unwrap() + 1).collect();
     let mut sorted: Vec<usize> = starts.into_iter().collect();
-    (ends.sort_unstable(), sorted.sort_unstable());
+    ends.sort_unstable();
+    sorted.sort_unstable();
     assert_eq!(ends[..ends.len() - 1], sorted[1..], "one begins where another ends");
     assert_eq!(ends.last(), Some(&SIZE));
 }
