@@ -23,12 +23,14 @@ pub(crate) struct Ask<'a> {
     pub(crate) accept: Option<&'static str>,
     /// The first byte wanted of it.
     pub(crate) from: u64,
+    /// The byte behind the last one that is wanted; all without it.
+    pub(crate) end: Option<u64>,
 }
 
 impl<'a> Ask<'a> {
     /// Asks for something to read.
     pub(crate) fn pull(registry: &'a str, repository: &'a str, path: &'a str) -> Ask<'a> {
-        Ask { registry, repository, access: Access::Pull, path, accept: None, from: 0 }
+        Ask { registry, repository, access: Access::Pull, path, accept: None, from: 0, end: None }
     }
 
     /// Asks for something of a repository that is written to.

@@ -2,6 +2,7 @@
 //! A blob on its way: a stream of bytes that survives a broken connection.
 
 use std::fmt;
+use std::time::Instant;
 
 use bytes::{Buf as _, Bytes};
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
@@ -12,6 +13,7 @@ use oci::{Digest, ImageRef};
 use crate::ask::Ask;
 use crate::client::Client;
 use crate::error::RegistryError;
+use crate::ranges::{Ahead, Pace, Wanted};
 
 /// As much must come between two failures for the first to be forgiven. Bounds how long a dying connection is nursed.
 const PROGRESS: u64 = 256 << 10;
@@ -20,7 +22,8 @@ const PROGRESS: u64 = 256 << 10;
 ///
 /// Gives exactly as many bytes as the manifest promises, or an error. Whether they hash to the digest is for the
 /// receiver to find out: it has to read them anyway. A stream that breaks goes on from where it broke (a `Range`
-/// request; servers that ignore it send what is already here again, and it is skipped).
+/// request; servers that ignore it send what is already here again, and it is skipped). Where one connection is slow,
+/// further ones fetch ranges ahead (`ranges.rs`).
 pub struct Blob {
     client: Client,
     image: ImageRef,
@@ -34,6 +37,10 @@ pub struct Blob {
     /// Failures since `forgiven_at`.
     failures: u32,
     forgiven_at: u64,
+    pace: Pace,
+    ahead: Ahead,
+    /// Whether the registry is known to ignore ranges.
+    whole_only: bool,
 }
 
 impl fmt::Debug for Blob {
@@ -50,8 +57,20 @@ impl Blob {
         size: u64,
         from: u64,
     ) -> Result<Blob, RegistryError> {
-        let mut blob =
-            Blob { client, image, digest, size, given: from, skip: 0, body: None, failures: 0, forgiven_at: from };
+        let mut blob = Blob {
+            client,
+            image,
+            digest,
+            size,
+            given: from,
+            skip: 0,
+            body: None,
+            failures: 0,
+            forgiven_at: from,
+            pace: Pace::default(),
+            ahead: Ahead::default(),
+            whole_only: false,
+        };
         // Nobody needs to be asked for nothing.
         if from < size {
             blob.connect().await?;
@@ -89,16 +108,40 @@ impl Blob {
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, RegistryError> {
+        while self.ahead.start().is_some_and(|start| self.given >= start) {
+            if !self.ahead.is_usable().await {
+                // The first connection goes on as if nothing had been.
+                self.whole_only = true;
+                break;
+            }
+            self.body = None;
+            // A registry that refuses ranges for good is not asked for more of them.
+            match self.ahead.chunk(self.given).await.inspect_err(|_| self.whole_only = true)? {
+                Some(chunk) => {
+                    self.given += chunk.len() as u64;
+                    return Ok(Some(chunk));
+                }
+                None => self.ahead.fill(&self.wanted(), self.given),
+            }
+        }
+        self.next_of_first().await
+    }
+
+    /// The next bytes of the first connection, which ends where ranges begin.
+    async fn next_of_first(&mut self) -> Result<Option<Bytes>, RegistryError> {
         if self.body.is_none() && self.given < self.size {
             self.connect().await?;
+            self.pace = Pace::default();
         }
         let path = self.path();
         loop {
             let Some(body) = &mut self.body else { return Ok(None) };
             let ask = ask(&self.image, &path, self.given);
+            let begun = Instant::now();
             let Some(mut chunk) = self.client.transport().next_chunk(ask, body).await? else {
                 return if self.given == self.size { Ok(None) } else { Err(self.wrong_size(Some(self.given))) };
             };
+            self.pace.note(chunk.len() as u64, begun.elapsed());
             let skipped = self.skip.min(chunk.len() as u64);
             // Not longer than the chunk, so it fits.
             chunk.advance(skipped as usize);
@@ -109,9 +152,19 @@ impl Blob {
             if chunk.len() as u64 > self.size - self.given {
                 return Err(self.wrong_size(None));
             }
+            let room = self.ahead.start().map_or(u64::MAX, |start| start - self.given);
+            // What does not fit is longer than the chunk.
+            chunk.truncate(usize::try_from(room).unwrap_or(usize::MAX));
             self.given += chunk.len() as u64;
+            if !self.whole_only && self.ahead.start().is_none() && self.pace.is_slow() {
+                self.ahead.fill(&self.wanted(), self.given);
+            }
             return Ok(Some(chunk));
         }
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted { client: self.client.clone(), image: self.image.clone(), digest: self.digest, size: self.size }
     }
 
     /// Asks for what is still missing.
@@ -165,6 +218,6 @@ fn length(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Where the content of a 206 begins: `bytes 100-199/200` (RFC 9110, section 14.4).
-fn range_start(headers: &HeaderMap) -> Option<u64> {
+pub(crate) fn range_start(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_RANGE)?.to_str().ok()?.trim().strip_prefix("bytes ")?.split('-').next()?.parse().ok()
 }

@@ -33,6 +33,7 @@ mod mirrors;
 mod options;
 mod proxy;
 mod push;
+mod ranges;
 mod routes;
 mod scheme;
 mod stores;

@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::{Client as HttpClient, ResponseFuture};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
+use tokio::sync::Semaphore;
 
 use crate::ask::{Ask, Outgoing, Payload};
 use crate::auth::Tokens;
@@ -24,6 +25,7 @@ use crate::limits::{self, Limits};
 use crate::location;
 use crate::mirrors::Down;
 use crate::options::Options;
+use crate::ranges;
 use crate::scheme::{self, Schemes};
 use crate::stores::CredentialSource;
 
@@ -51,6 +53,8 @@ pub(crate) struct Transport {
     pub(crate) tokens: Tokens,
     pub(crate) down: Arc<Down>,
     pub(crate) limits: Limits,
+    /// Ranges of blobs that may be in memory ahead of their readers.
+    pub(crate) ahead: Arc<Semaphore>,
 }
 
 impl Transport {
@@ -67,6 +71,7 @@ impl Transport {
             tokens: Tokens::default(),
             down: Arc::default(),
             limits: Limits::default(),
+            ahead: Arc::new(Semaphore::new(ranges::AT_ONCE)),
         }
     }
 
@@ -80,6 +85,7 @@ impl Transport {
             down: Arc::clone(&self.down),
             // Limits are counted for each user.
             limits: Limits::default(),
+            ahead: Arc::clone(&self.ahead),
         }
     }
 
@@ -212,8 +218,10 @@ impl Transport {
         if let Some(accept) = ask.accept {
             request = request.header(ACCEPT, accept);
         }
-        if ask.from > 0 {
-            request = request.header(RANGE, format!("bytes={}-", ask.from));
+        match ask.end {
+            Some(end) => request = request.header(RANGE, format!("bytes={}-{}", ask.from, end.saturating_sub(1))),
+            None if ask.from > 0 => request = request.header(RANGE, format!("bytes={}-", ask.from)),
+            None => {}
         }
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);

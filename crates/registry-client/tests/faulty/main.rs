@@ -6,6 +6,7 @@
 mod download;
 mod mirrors;
 mod push;
+mod ranges;
 mod server;
 mod shelf;
 mod trust;

@@ -58,6 +58,7 @@ enum Manner {
     Chunked,
     BreaksAfter(usize),
     StallsAfter(usize),
+    Throttled,
     Never,
 }
 
@@ -95,6 +96,11 @@ impl Reply {
         Reply { manner: Manner::StallsAfter(bytes), ..self }
     }
 
+    /// Slowly: some five megabytes a second, whoever else is served.
+    pub(crate) fn throttled(self) -> Reply {
+        Reply { manner: Manner::Throttled, ..self }
+    }
+
     async fn send(self) -> Response<BoxBody<Bytes, io::Error>> {
         let mut response = Response::builder().status(self.status);
         for (name, value) in &self.headers {
@@ -122,6 +128,15 @@ impl Reply {
             Manner::StallsAfter(bytes) => {
                 response = response.header("content-length", self.body.len());
                 BodyExt::boxed(StreamBody::new(stream::iter([frame(&self.body[..bytes])]).chain(stream::pending())))
+            }
+            Manner::Throttled => {
+                response = response.header("content-length", self.body.len());
+                let frames: Vec<_> = self.body.chunks(64 << 10).map(frame).collect();
+                let frames = stream::iter(frames).then(async |frame| {
+                    tokio::time::sleep(std::time::Duration::from_millis(12)).await;
+                    frame
+                });
+                BodyExt::boxed(StreamBody::new(frames))
             }
             Manner::Never => std::future::pending().await,
         };
