@@ -15,3 +15,4 @@ mod pull;
 mod push;
 mod remove;
 mod tiny_registry;
+mod waste;
