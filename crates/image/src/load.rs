@@ -131,6 +131,7 @@ fn unpack(
         layers,
         embedded: false,
         stored: Some(jiff::Timestamp::now()),
+        was_named: false,
     })
 }
 
