@@ -206,6 +206,7 @@ fn assemble(
         layers,
         embedded: false,
         stored: Some(jiff::Timestamp::now()),
+        was_named: false,
     })
 }
 

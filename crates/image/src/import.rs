@@ -179,6 +179,7 @@ pub(crate) fn assemble(
         layers: vec![store.layer_record(blob, layer.diff_id)?],
         embedded: making.embedded,
         stored: Some(jiff::Timestamp::now()),
+        was_named: false,
     })
 }
 

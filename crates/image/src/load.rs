@@ -130,6 +130,7 @@ fn unpack(
         layers,
         embedded: false,
         stored: Some(jiff::Timestamp::now()),
+        was_named: false,
     })
 }
 

@@ -104,6 +104,7 @@ async fn pull_into(
             layers: layers.collect::<Result<_, _>>()?,
             embedded: false,
             stored: Some(jiff::Timestamp::now()),
+            was_named: false,
         };
         store.put_image(&record, &stored_name, Some(source), signatures)?;
         store.image(record.manifest)

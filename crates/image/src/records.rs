@@ -48,6 +48,9 @@ pub(crate) struct ImageRecord {
     /// When it came here. `None` for what earlier versions have recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) stored: Option<Timestamp>,
+    /// Whether it has ever had a name: what never had one may be about to get it.
+    #[serde(default)]
+    pub(crate) was_named: bool,
 }
 
 /// One layer.
@@ -264,7 +267,7 @@ impl Inner {
     ) -> Result<(), ImageError> {
         let pins = self.references.lock();
         self.metadata.write(Durability::Synced, |tx| {
-            tx.put(IMAGES, &record.manifest.to_string(), record)?;
+            tx.put(IMAGES, &record.manifest.to_string(), &ImageRecord { was_named: true, ..record.clone() })?;
             tx.put(NAMES, &name.canonical(), &NameRecord { manifest: record.manifest, source })?;
             signatures.keep(tx, record.manifest)
         })?;
@@ -278,9 +281,10 @@ impl Inner {
         self.metadata.write(Durability::Synced, |tx| {
             for (record, names) in images {
                 // One that is known keeps what only its record knows.
-                if tx.get::<ImageRecord>(IMAGES, &record.manifest.to_string())?.is_none() {
-                    tx.put(IMAGES, &record.manifest.to_string(), record)?;
-                }
+                let known = tx.get::<ImageRecord>(IMAGES, &record.manifest.to_string())?;
+                let kept = known.unwrap_or_else(|| record.clone());
+                let was_named = kept.was_named || !names.is_empty();
+                tx.put(IMAGES, &record.manifest.to_string(), &ImageRecord { was_named, ..kept })?;
                 for name in names {
                     tx.put(NAMES, &name.canonical(), &NameRecord { manifest: record.manifest, source: None })?;
                 }
@@ -295,8 +299,11 @@ impl Inner {
         let pins = self.references.lock();
         self.metadata.write(Durability::Synced, |tx| {
             // It may have been removed since it was looked up.
-            if tx.get::<ImageRecord>(IMAGES, &manifest.to_string())?.is_none() {
+            let Some(record) = tx.get::<ImageRecord>(IMAGES, &manifest.to_string())? else {
                 return Err(ImageError::NotFound { name: manifest.to_string() });
+            };
+            if !record.was_named {
+                tx.put(IMAGES, &manifest.to_string(), &ImageRecord { was_named: true, ..record })?;
             }
             Ok(tx.put(NAMES, &name.canonical(), &NameRecord { manifest, source })?)
         })?;

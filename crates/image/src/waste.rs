@@ -124,7 +124,7 @@ impl Images {
             let (path, kind, size) = (entry.name.clone(), entry.kind, entry.size);
             let content = match kind {
                 Kind::Directory => Content::Directory,
-                Kind::HardLink => Content::HardLink(entry.link.clone()),
+                Kind::HardLink => Content::HardLink(members.hard_link_target().map_err(ImageError::Archive)?),
                 Kind::File => Content::File { size, hash: hash(&mut members)? },
                 _ => Content::Other,
             };

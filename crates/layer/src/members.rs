@@ -39,6 +39,17 @@ impl<'l, R: Read> Members<'l, R> {
         Ok(Some(&self.entry))
     }
 
+    /// Which member of the archive the current one, a hard link, is a further name of: in the form that names have here.
+    ///
+    /// # Errors
+    /// As [`Members::advance`], of a target.
+    pub fn hard_link_target(&self) -> Result<Vec<u8>, UnpackError> {
+        let mut target = Vec::new();
+        name::normalise(&self.entry.link, &mut target, self.limits)
+            .map_err(|refusal| UnpackError::refused(&self.entry.name, refusal))?;
+        Ok(target)
+    }
+
     /// Whether the current member is a file with holes: then its data is only what is between them.
     pub fn has_holes(&self) -> bool {
         self.entry.sparse.is_some()

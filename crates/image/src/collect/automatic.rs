@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use content::Interrupted;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use metadata::Durability;
 use oci::Digest;
 
@@ -16,6 +16,10 @@ use crate::records::{ImageRecord, View, forget_image};
 use crate::remove::ImageUser;
 use crate::usage::Item;
 use crate::{Images, Inner, embedded};
+
+/// How long an image that has never had a name is left alone: whoever loads, imports or commits one without a name has
+/// its id, and wants to do something with it.
+const GRACE: SignedDuration = SignedDuration::from_hours(1);
 
 /// Something that was removed to make room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +58,7 @@ enum Part {
 impl Images {
     /// Removes what nobody needs until `free` gives `goal` bytes, or nothing is left that may go: interrupted downloads, then
     /// content without references, then images without a name, those first that came first. Images with a name, those
-    /// that `in_use` (asked by image id) knows a container of, and what a lease or an operation under way needs all
+    /// that came less than an hour ago and never had one, those that `in_use` (asked by image id) knows a container of, and what a lease or an operation under way needs all
     /// stay. Each removal is `told` at once; the sum of bytes is returned.
     ///
     /// # Errors
@@ -202,8 +206,43 @@ impl Inner {
     }
 }
 
-/// Whether neither a name nor a lease keeps the image.
+/// Whether neither a name nor a lease keeps the image, and none is to be expected.
 fn is_dangling(view: &View, record: &ImageRecord) -> bool {
-    !view.names.iter().any(|(_, named)| named.manifest == record.manifest)
+    !awaits_name(record, Timestamp::now())
+        && !view.names.iter().any(|(_, named)| named.manifest == record.manifest)
         && !view.leased.images.contains(&record.manifest)
+}
+
+fn awaits_name(record: &ImageRecord, now: Timestamp) -> bool {
+    !record.was_named && record.stored.is_some_and(|stored| now.duration_since(stored) < GRACE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_young_and_never_had_a_name_may_get_one() {
+        let digest = Digest::of("x");
+        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        let awaits = |was_named, stored: Option<&str>| {
+            let stored = stored.map(|text| text.parse().unwrap());
+            let record = ImageRecord {
+                manifest: digest,
+                media_type: String::new(),
+                manifest_size: 0,
+                id: digest,
+                config: oci::image_spec::ImageConfiguration::default(),
+                layers: Vec::new(),
+                embedded: false,
+                stored,
+                was_named,
+            };
+            awaits_name(&record, now)
+        };
+        assert!(awaits(false, Some("2026-01-01T11:30:00Z")));
+        assert!(!awaits(true, Some("2026-01-01T11:30:00Z")));
+        assert!(!awaits(false, Some("2026-01-01T10:59:00Z")));
+        assert!(!awaits(false, None));
+    }
 }

@@ -145,6 +145,18 @@ fn a_held_image_stays_until_its_container_can_be_seen() {
 }
 
 #[test]
+fn a_new_image_that_never_had_a_name_is_left_to_who_brought_it() {
+    let host = Host::new();
+    let archive = tar(&[("file", "x")]);
+    let image = host.images.import_as(&archive[..], &image::Import::default()).unwrap();
+    assert_eq!(make_room(&host, u64::MAX, &unused), []);
+    host.images.tag(&image.id.to_string(), &name("a:1")).unwrap();
+    import(&host, 1);
+    host.images.tag("untagged:1", &name("a:1")).unwrap();
+    assert_eq!(make_room(&host, u64::MAX, &unused), [Gone::Image(image.id)], "it had its name");
+}
+
+#[test]
 fn a_lease_keeps_an_image_without_names() {
     let host = Host::new();
     let image = import(&host, 1);

@@ -16,3 +16,4 @@ mod push;
 mod remove;
 mod tiny_registry;
 mod trusted;
+mod waste;
