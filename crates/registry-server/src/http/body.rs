@@ -234,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_is_sent_whole_in_memory_that_is_used_again() {
         let mut file = tempfile::tempfile().unwrap();
-        let content: Vec<u8> = (0..5 * READ + 77).map(|at| (at * at >> 7) as u8).collect();
+        let content: Vec<u8> = (0..5 * READ + 77).map(|at| ((at * at) >> 7) as u8).collect();
         file.write_all(&content).unwrap();
         let part = 13..content.len() as u64 - 5;
         let mut body = FileBody::new(file, part.clone());
