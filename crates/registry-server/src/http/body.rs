@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -18,9 +19,12 @@ use tokio::time::Instant;
 
 use crate::error::ApiError;
 use crate::registry::Registry;
+use crate::storage::held;
 
-/// Bytes read of a file at once, and gathered of a request before they are written.
+/// Bytes gathered of a request before they are written.
 pub(crate) const BLOCK: usize = 256 << 10;
+/// Bytes read of a file at once. Each costs a thread's turn; two or three are in memory for each download.
+const READ: usize = 1 << 20;
 
 /// What is sent.
 #[derive(Debug)]
@@ -41,19 +45,52 @@ pub(crate) enum Body {
 /// A part of a file on its way: the next block is read while the last is sent.
 #[derive(Debug)]
 pub(crate) struct FileBody {
-    file: std::sync::Arc<File>,
+    file: Arc<File>,
     left: Range<u64>,
     /// The block being read.
     reading: Option<JoinHandle<io::Result<Bytes>>>,
     /// Bytes not yet handed out.
     owed: u64,
+    blocks: Blocks,
+}
+
+/// The memory that a body is read into, block after block. New memory costs more than reading does: the kernel clears it
+/// page by page.
+#[derive(Debug, Clone, Default)]
+struct Blocks(Arc<Mutex<Vec<Vec<u8>>>>);
+
+/// A block on its way. Dropped when the connection has taken it, and then free for the next.
+struct Lent {
+    block: Vec<u8>,
+    blocks: Blocks,
+}
+
+impl Blocks {
+    /// `count` bytes, whatever is in them.
+    fn lend(&self, count: usize) -> Lent {
+        let mut block = held(&self.0).pop().unwrap_or_default();
+        block.resize(count, 0);
+        Lent { block, blocks: self.clone() }
+    }
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.block
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        held(&self.blocks.0).push(std::mem::take(&mut self.block));
+    }
 }
 
 impl FileBody {
     /// The bytes `part` of `file`.
     pub(crate) fn new(file: File, part: Range<u64>) -> FileBody {
         let owed = part.end - part.start;
-        FileBody { file: file.into(), left: part, reading: None, owed }
+        FileBody { file: file.into(), left: part, reading: None, owed, blocks: Blocks::default() }
     }
 
     /// Begins to read the next block, unless one is being read or there is none.
@@ -63,13 +100,13 @@ impl FileBody {
         }
         let start = self.left.start;
         // At most a block, which fits.
-        let count = (self.left.end - start).min(BLOCK as u64) as usize;
+        let count = (self.left.end - start).min(READ as u64) as usize;
         self.left.start += count as u64;
-        let file = std::sync::Arc::clone(&self.file);
+        let (file, blocks) = (Arc::clone(&self.file), self.blocks.clone());
         self.reading = Some(tokio::task::spawn_blocking(move || {
-            let mut block = vec![0; count];
-            file.read_exact_at(&mut block, start)?;
-            Ok(block.into())
+            let mut lent = blocks.lend(count);
+            file.read_exact_at(&mut lent.block, start)?;
+            Ok(Bytes::from_owner(lent))
         }));
     }
 
@@ -185,5 +222,30 @@ async fn next_frame(body: &mut Incoming, registry: &Registry, deadline: Instant)
                 _ => {}
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_sent_whole_in_memory_that_is_used_again() {
+        let mut file = tempfile::tempfile().unwrap();
+        let content: Vec<u8> = (0..5 * READ + 77).map(|at| ((at * at) >> 7) as u8).collect();
+        file.write_all(&content).unwrap();
+        let part = 13..content.len() as u64 - 5;
+        let mut body = FileBody::new(file, part.clone());
+        let blocks = body.blocks.clone();
+        let mut sent = Vec::new();
+        while let Some(block) = std::future::poll_fn(|cx| body.poll_block(cx)).await {
+            sent.extend_from_slice(&block.unwrap());
+        }
+        assert!(sent == content[13..part.end as usize]);
+        assert_eq!(body.owed, 0);
+        let kept = held(&blocks.0).len();
+        assert!((1..=3).contains(&kept), "six blocks were sent from {kept}");
     }
 }
