@@ -73,7 +73,7 @@ impl Connector {
             let io: Box<dyn Io> = if is_tls { Box::new(self.tls.wrap(&uri, tcp).await?) } else { Box::new(tcp) };
             return Ok(Stream { io, is_proxied: false });
         };
-        let io = self.to_proxy(&proxy).await?;
+        let io = self.reach(&proxy).await?;
         if !is_tls {
             return Ok(Stream { io, is_proxied: true });
         }
@@ -88,7 +88,7 @@ impl Connector {
     }
 
     /// A connection to the proxy itself, which may want TLS as a registry may.
-    async fn to_proxy(&mut self, proxy: &Proxy) -> Result<Box<dyn Io>, ConnectError> {
+    async fn reach(&mut self, proxy: &Proxy) -> Result<Box<dyn Io>, ConnectError> {
         let address = &proxy.address;
         match address.scheme_str() {
             Some("http") => Ok(Box::new(self.tcp(address.clone()).await?)),
