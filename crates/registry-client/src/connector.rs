@@ -14,13 +14,12 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::InvalidDnsNameError;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
 use crate::certificates::CertificateError;
 use crate::error::Cause;
 use crate::options::Options;
-use crate::proxy::Proxies;
+use crate::proxy::{Proxies, Proxy};
 use crate::tls::Tls;
 use crate::tunnel;
 
@@ -42,8 +41,10 @@ pub(crate) enum ConnectError {
     Setup(#[source] rustls::Error),
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    #[error("the proxy {0} is not an http:// address, and no other is supported")]
+    #[error("the proxy {0} is neither an http:// nor an https:// address, and no other is supported")]
     ProxyScheme(String),
+    #[error("no secure connection to the proxy {0}")]
+    ProxyTls(String, #[source] Box<ConnectError>),
     #[error("the proxy {0} makes no connection")]
     Tunnel(String, #[source] io::Error),
 }
@@ -67,25 +68,36 @@ impl Connector {
 
     async fn connect(mut self, uri: Uri) -> Result<Stream, ConnectError> {
         let is_tls = uri.scheme_str() == Some("https");
-        let proxy = self.proxies.find(&uri).cloned();
-        let first = match &proxy {
-            Some(proxy) if proxy.address.scheme_str() != Some("http") => {
-                return Err(ConnectError::ProxyScheme(proxy.address.to_string()));
-            }
-            Some(proxy) => proxy.address.clone(),
-            None => uri.clone(),
+        let Some(proxy) = self.proxies.find(&uri).cloned() else {
+            let tcp = self.tcp(uri.clone()).await?;
+            let io: Box<dyn Io> = if is_tls { Box::new(self.tls.wrap(&uri, tcp).await?) } else { Box::new(tcp) };
+            return Ok(Stream { io, is_proxied: false });
         };
-        let tcp = self.tcp.call(first).await.map_err(|error| ConnectError::Tcp(error.into()))?.into_inner();
-        match (is_tls, proxy) {
-            (false, proxy) => Ok(Stream::Plain { tcp, is_proxied: proxy.is_some() }),
-            (true, None) => Ok(Stream::Tls(Box::new(self.tls.wrap(&uri, tcp).await?))),
-            (true, Some(proxy)) => {
-                let limit = self.tls.timeout;
-                let tunnel = tokio::time::timeout(limit, tunnel::open(tcp, &uri, &proxy)).await;
-                let tcp = tunnel.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
-                let tcp = tcp.map_err(|error| ConnectError::Tunnel(proxy.address.to_string(), error))?;
-                Ok(Stream::Tls(Box::new(self.tls.wrap(&uri, tcp).await?)))
+        let io = self.reach(&proxy).await?;
+        if !is_tls {
+            return Ok(Stream { io, is_proxied: true });
+        }
+        let tunnel = tokio::time::timeout(self.tls.timeout, tunnel::open(io, &uri, &proxy)).await;
+        let io = tunnel.unwrap_or(Err(io::ErrorKind::TimedOut.into()));
+        let io = io.map_err(|error| ConnectError::Tunnel(proxy.address.to_string(), error))?;
+        Ok(Stream { io: Box::new(self.tls.wrap(&uri, io).await?), is_proxied: false })
+    }
+
+    async fn tcp(&mut self, uri: Uri) -> Result<TcpStream, ConnectError> {
+        Ok(self.tcp.call(uri).await.map_err(|error| ConnectError::Tcp(error.into()))?.into_inner())
+    }
+
+    /// A connection to the proxy itself, which may want TLS as a registry may.
+    async fn reach(&mut self, proxy: &Proxy) -> Result<Box<dyn Io>, ConnectError> {
+        let address = &proxy.address;
+        match address.scheme_str() {
+            Some("http") => Ok(Box::new(self.tcp(address.clone()).await?)),
+            Some("https") => {
+                let tcp = self.tcp(address.clone()).await?;
+                let tls = self.tls.wrap(address, tcp).await;
+                Ok(Box::new(tls.map_err(|error| ConnectError::ProxyTls(address.to_string(), Box::new(error)))?))
             }
+            _ => Err(ConnectError::ProxyScheme(address.to_string())),
         }
     }
 }
@@ -105,50 +117,40 @@ impl Service<Uri> for Connector {
     }
 }
 
+/// What bytes go over: TCP, TLS over it, or TLS in the TLS of a proxy.
+pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
 /// A connection to a registry.
-pub(crate) enum Stream {
-    Plain {
-        tcp: TcpStream,
-        /// A proxy answers, and must be told the whole address.
-        is_proxied: bool,
-    },
-    Tls(Box<TlsStream<TcpStream>>),
+pub(crate) struct Stream {
+    io: Box<dyn Io>,
+    /// A proxy answers, and must be told the whole address.
+    is_proxied: bool,
 }
 
 impl Connection for Stream {
     fn connected(&self) -> Connected {
-        Connected::new().proxy(matches!(self, Stream::Plain { is_proxied: true, .. }))
+        Connected::new().proxy(self.is_proxied)
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain { tcp: stream, .. } => Pin::new(stream).poll_read(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Plain { tcp: stream, .. } => Pin::new(stream).poll_write(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain { tcp: stream, .. } => Pin::new(stream).poll_flush(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Plain { tcp: stream, .. } => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }

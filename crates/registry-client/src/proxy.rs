@@ -32,7 +32,7 @@ impl std::fmt::Debug for Proxies {
     }
 }
 
-/// One proxy. Only those that speak plain HTTP are supported; another is an error when it is needed.
+/// One proxy. Those that speak HTTP are supported, with and without TLS; another is an error when it is needed.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Proxy {
     /// Its address, without user and password.

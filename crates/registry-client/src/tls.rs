@@ -10,13 +10,12 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::certificates::{self, Certificates};
-use crate::connector::ConnectError;
+use crate::connector::{ConnectError, Io};
 use crate::options::Options;
 
 pub(crate) struct Tls {
@@ -42,7 +41,7 @@ impl Tls {
         }
     }
 
-    pub(crate) async fn wrap(&self, uri: &Uri, stream: TcpStream) -> Result<TlsStream<TcpStream>, ConnectError> {
+    pub(crate) async fn wrap<S: Io>(&self, uri: &Uri, stream: S) -> Result<TlsStream<S>, ConnectError> {
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']').to_owned();
         let connector = self.connector(uri).await?;
         let name = ServerName::try_from(host.clone()).map_err(|source| ConnectError::Name(host, source))?;

@@ -289,9 +289,12 @@ impl Transport {
     fn classify(&self, ask: Ask<'_>, error: hyper_util::client::legacy::Error) -> RegistryError {
         let registry = ask.registry.to_owned();
         match error.source().and_then(|cause| cause.downcast_ref::<ConnectError>()) {
-            Some(ConnectError::Tcp(_) | ConnectError::ProxyScheme(_) | ConnectError::Tunnel(..)) => {
-                RegistryError::Unreachable { registry, source: error.into() }
-            }
+            Some(
+                ConnectError::Tcp(_)
+                | ConnectError::ProxyScheme(_)
+                | ConnectError::ProxyTls(..)
+                | ConnectError::Tunnel(..),
+            ) => RegistryError::Unreachable { registry, source: error.into() },
             Some(_) => RegistryError::Tls { registry, source: error.into() },
             None => broken(ask, error),
         }

@@ -5,15 +5,15 @@ use std::io;
 
 use http::Uri;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
+use crate::connector::Io;
 use crate::proxy::Proxy;
 
 /// The longest head of a proxy's answer, in bytes.
 const MAX_HEAD: usize = 16 << 10;
 
 /// Has the proxy at the other end of `stream` make a connection to `target`.
-pub(crate) async fn open(mut stream: TcpStream, target: &Uri, proxy: &Proxy) -> io::Result<TcpStream> {
+pub(crate) async fn open<S: Io>(mut stream: S, target: &Uri, proxy: &Proxy) -> io::Result<S> {
     let (host, port) = (target.host().unwrap_or_default(), target.port_u16().unwrap_or(443));
     let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n").into_bytes();
     if let Some(authorization) = &proxy.authorization {

@@ -7,8 +7,11 @@ use std::sync::{Arc, Mutex};
 use errors::{Classify as _, Kind, chain};
 use oci::Digest;
 use registry_client::{Client, Options, Proxies, RegistryError};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::server::{Identity, Registry, Reply};
 use crate::{MANIFEST, manifest_reply, options};
@@ -140,6 +143,54 @@ async fn a_proxy_hands_on_what_is_encrypted_and_asks_for_the_rest() {
     );
 }
 
+/// Takes TLS off, and hands on what was in it.
+async fn behind_tls((certificate, key): Identity, target: &str) -> String {
+    let certificate = CertificateDer::from_pem_slice(certificate).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(key).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, target) = (listener.local_addr().unwrap().to_string(), target.to_owned());
+    tokio::spawn(async move {
+        loop {
+            let (client, _) = listener.accept().await.unwrap();
+            let (acceptor, target) = (acceptor.clone(), target.clone());
+            tokio::spawn(async move {
+                // A client that does not trust the certificate hangs up.
+                let mut client = acceptor.accept(client).await.ok()?;
+                let mut server = TcpStream::connect(&target).await.unwrap();
+                tokio::io::copy_bidirectional(&mut client, &mut server).await.ok()
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_proxy_may_want_tls_itself() {
+    let registry = Registry::start_tls_as(OTHER, None, |_| manifest_reply()).await;
+    let seen = Arc::default();
+    let plain = proxy(registry.authority(), &seen).await;
+    let proxy = behind_tls(OTHER, &plain).await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("registry.example")).unwrap();
+    std::fs::write(dir.path().join("registry.example/ca.crt"), AUTHORITY).unwrap();
+    let client = Client::new(through(&format!("https://me:secret@{proxy}"), dir.path()));
+    let error = client.manifest(&"registry.example/a".parse().unwrap()).await.unwrap_err();
+    assert!(chain(&error).contains("no secure connection to the proxy"), "{}", chain(&error));
+    assert!(matches!(error, RegistryError::Unreachable { .. }) && !chain(&error).contains("secret"), "{error}");
+    assert!(seen.lock().unwrap().is_empty());
+    std::fs::create_dir(dir.path().join(&proxy)).unwrap();
+    std::fs::write(dir.path().join(&proxy).join("ca.crt"), AUTHORITY).unwrap();
+    client.manifest(&"registry.example/a".parse().unwrap()).await.unwrap();
+    client.manifest(&"plain.example/a".parse().unwrap()).await.unwrap();
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen[0], "CONNECT registry.example:443 HTTP/1.1");
+    assert_eq!(seen.last().unwrap(), "GET http://plain.example/v2/a/manifests/latest HTTP/1.1");
+}
+
 #[tokio::test]
 async fn a_proxy_that_is_of_no_use_is_the_error() {
     let seen = Arc::default();
@@ -147,7 +198,7 @@ async fn a_proxy_that_is_of_no_use_is_the_error() {
     let dir = tempfile::tempdir().unwrap();
     for (address, words) in [
         (format!("http://{proxy}"), "user name and a password"),
-        ("https://proxy.example:1".to_owned(), "no other is supported"),
+        ("socks5://127.0.0.1:1".to_owned(), "no other is supported"),
         ("http://127.0.0.1:1".to_owned(), "onnect"),
     ] {
         let client = Client::new(through(&address, dir.path()));
