@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::ask::Ask;
 use crate::error::RegistryError;
-use crate::transport::{Transport, broken};
+use crate::transport::{Transport, broken, silent};
 
 /// The part of an error's body that is read for the registry's own words.
 const MAX_ERROR_BODY: u64 = 16 << 10;
@@ -31,7 +31,7 @@ impl Transport {
     pub(crate) async fn next_chunk(&self, ask: Ask<'_>, body: &mut Incoming) -> Result<Option<Bytes>, RegistryError> {
         loop {
             let frame = match tokio::time::timeout(self.options.idle_timeout, body.frame()).await {
-                Err(_) => return Err(self.silent(ask)),
+                Err(_) => return Err(silent(ask, self.options.idle_timeout)),
                 Ok(None) => return Ok(None),
                 Ok(Some(Err(error))) => return Err(broken(ask, error)),
                 Ok(Some(Ok(frame))) => frame,

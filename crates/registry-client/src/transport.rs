@@ -117,7 +117,10 @@ impl Transport {
     /// # Errors
     /// `error` itself, when it is better not repeated.
     pub(crate) async fn pause_after(&self, error: RegistryError, failures: u32) -> Result<(), RegistryError> {
-        if !error.is_passing() || failures >= self.options.retries {
+        // Silence has taken long enough the second time.
+        let silent = matches!(error, RegistryError::Silent { .. });
+        let retries = if silent { self.options.retries.min(1) } else { self.options.retries };
+        if !error.is_passing() || failures >= retries {
             return Err(error);
         }
         let pause = match error {
@@ -272,18 +275,13 @@ impl Transport {
                 Ok(Ok(response)) => return Ok(response),
                 Ok(Err(error)) => return Err(self.classify(ask, error)),
                 Err(_) if position() != seen => (seen, since) = (position(), Instant::now()),
-                Err(_) if since.elapsed() >= limit => return Err(self.silent(ask)),
+                Err(_) if since.elapsed() >= limit => return Err(silent(ask, limit)),
                 Err(_) => continue,
             }
             if let Some(progress) = progress {
                 progress(seen);
             }
         }
-    }
-
-    pub(crate) fn silent(&self, ask: Ask<'_>) -> RegistryError {
-        let (registry, path) = (ask.registry.to_owned(), ask.path.to_owned());
-        RegistryError::Silent { registry, path, after: self.options.idle_timeout }
     }
 
     fn classify(&self, ask: Ask<'_>, error: hyper_util::client::legacy::Error) -> RegistryError {
@@ -307,4 +305,9 @@ pub(crate) fn broken(ask: Ask<'_>, error: impl Into<crate::error::Cause>) -> Reg
 
 fn refused_redirect(ask: Ask<'_>, location: String, why: &'static str) -> RegistryError {
     RegistryError::Redirect { registry: ask.registry.to_owned(), path: ask.path.to_owned(), location, why }
+}
+
+/// Nothing came for this long.
+pub(crate) fn silent(ask: Ask<'_>, after: Duration) -> RegistryError {
+    RegistryError::Silent { registry: ask.registry.to_owned(), path: ask.path.to_owned(), after }
 }
