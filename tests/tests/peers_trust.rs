@@ -2,17 +2,18 @@
 //! Signatures with other people's programs. Debian's skopeo finds what Corten signs where it looks for signatures, and copies it so
 //! that Corten accepts it; OpenSSL verifies it, and makes keys that Corten signs with; skopeo and Corten read a policy alike.
 //!
-//! Debian builds skopeo, podman and buildah without the verification itself ("Debian-local change: sigstore disabled"), so
-//! OpenSSL has that part.
+//! Debian 12 builds skopeo, podman and buildah without the verification itself ("Debian-local change: sigstore disabled"), so
+//! OpenSSL has that part, and the skopeo of Debian 13.
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use end_to_end::own_registry::OwnRegistry;
 use serde_json::{Value, json};
 use testkit::Daemon;
 use testkit::fixtures::registry::{PASSWORD, Registry, USER};
+use testkit::fixtures::skopeo::with_sigstore;
 use testkit::process::command;
 
 /// A daemon that accepts anything, whatever the host's policy says.
@@ -45,10 +46,14 @@ fn sign(daemon: &Daemon, key: &str, name: &str) {
 
 /// skopeo, which looks for signatures in registries.
 fn skopeo(daemon: &Daemon, policy: Option<&Path>, arguments: &[&str]) -> Output {
+    run_skopeo(daemon, command("skopeo"), policy, arguments)
+}
+
+/// The same by a given program.
+fn run_skopeo(daemon: &Daemon, mut skopeo: Command, policy: Option<&Path>, arguments: &[&str]) -> Output {
     let registries = daemon.path().join("registries.d");
     fs::create_dir_all(&registries).expect("a directory");
     fs::write(registries.join("default.yaml"), "default-docker:\n  use-sigstore-attachments: true\n").expect("a file");
-    let mut skopeo = command("skopeo");
     skopeo.arg("--registries.d").arg(registries);
     match policy {
         Some(file) => skopeo.arg("--policy").arg(file),
@@ -155,6 +160,52 @@ fn corten_accepts_what_skopeo_put_into_a_registry_and_adds_to_it() {
     let signatures = found(&daemon, &copy);
     assert_eq!(signatures.len(), 2);
     assert!(verified(&public, &signatures[0]) && verified(&own_public, &signatures[1]));
+}
+
+#[test]
+fn debians_skopeo_with_a_policy_accepts_what_corten_signs_and_corten_what_that_signs() {
+    let (daemon, policy) = daemon();
+    let registry = OwnRegistry::start(&daemon);
+    let (name, unsigned, theirs) =
+        (registry.name("team/app:1"), registry.name("team/other:1"), registry.name("team/skopeo:1"));
+    let ((private, public), (other, other_public)) = (keys(&daemon, "own"), keys(&daemon, "other"));
+    push(&daemon, &name);
+    push(&daemon, &unsigned);
+    sign(&daemon, &private, &name);
+    let wants = |key: &str| {
+        let file = daemon.path().join("skopeos-policy.json");
+        let scopes = json!({"127.0.0.1:5000/team": [{"type": "sigstoreSigned", "keyPath": key}]});
+        let text = json!({"default": [{"type": "reject"}], "transports": {"docker": scopes}});
+        fs::write(&file, text.to_string()).expect("a file");
+        file
+    };
+    let copies = |key: &str, name: &str| {
+        let target = tempfile::tempdir().expect("a directory");
+        let (source, place) = (format!("docker://{name}"), format!("dir:{}", target.path().join("copy").display()));
+        let arguments = ["copy", "--quiet", "--src-tls-verify=false", &source, &place];
+        let output = run_skopeo(&daemon, with_sigstore(), Some(&wants(key)), &arguments);
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    assert_eq!(copies(&public, &name), (true, String::new()));
+    let (accepted, why) = copies(&other_public, &name);
+    assert!(!accepted && why.contains("invalid signature"), "{why}");
+    let (accepted, why) = copies(&public, &unsigned);
+    assert!(!accepted && why.contains("no signature exists"), "{why}");
+
+    // The other way: by a key of Corten's making, sealed as cosign seals it.
+    let password = daemon.path().join("password");
+    fs::write(&password, "secret").expect("a file");
+    let (source, target, password) =
+        (format!("docker://{unsigned}"), format!("docker://{theirs}"), password.to_string_lossy());
+    let flags = ["copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false"];
+    let by = ["--sign-by-sigstore-private-key", &other, "--sign-passphrase-file", &password, &source, &target];
+    let output = run_skopeo(&daemon, with_sigstore(), None, &[&flags[..], &by].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let write = |key: &str| fs::copy(wants(key), policy.path().join("policy.json")).expect("a file");
+    write(&public);
+    daemon.fails(&["pull", &theirs], 1).saying("is not trusted");
+    write(&other_public);
+    assert_eq!(daemon.ok(&["run", "--rm", &theirs]), "trusted");
 }
 
 #[test]
