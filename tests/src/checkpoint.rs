@@ -254,7 +254,9 @@ pub fn a_container_left_running_runs_on_and_is_saved_all_the_same() {
 
 /// Memory that has not changed since `--pre-dump` is in the parent's images.
 pub fn a_pre_dump_is_the_parent_of_a_dump() {
-    let container = Container::counting();
+    // A mebibyte that stays as it is, beside what counting changes.
+    let idle = "b=x; i=0; while [ $i -lt 20 ]; do b=$b$b; i=$((i+1)); done;";
+    let container = Container::running(&["sh", "-c", &format!("{idle} {COUNT}")], false);
     container.start();
     container.counts_beyond(3);
     container.oci(&["checkpoint", "--pre-dump", "--image-path", "images/first", container.id()]).ok();
@@ -269,7 +271,7 @@ pub fn a_pre_dump_is_the_parent_of_a_dump() {
             .filter(|entry| entry.file_name().to_string_lossy().starts_with("pages-"));
         pages.map(|entry| entry.metadata().expect("a file").len()).sum::<u64>()
     };
-    assert!(pages("last") < pages("first"), "all memory was saved again: {} {}", pages("last"), pages("first"));
+    assert!(pages("last") < pages("first") / 2, "all memory was saved again: {} {}", pages("last"), pages("first"));
     let saved = container.count();
     container.restore("images/last");
     container.counts_beyond(saved);

@@ -97,6 +97,8 @@ pub struct EngineConfig {
     pub gc_threshold: Threshold,
     /// The policy about images' signatures; `None` for the host's, if it has one.
     pub signature_policy: Option<PathBuf>,
+    /// How long a registry may say nothing; `None` for the usual 30 s.
+    pub registry_timeout: Option<Duration>,
 }
 
 /// The engine. Share it in an [`Arc`].
@@ -307,7 +309,13 @@ impl Engine {
 
 fn image_options(config: &EngineConfig) -> image::Options {
     let policy = config.signature_policy.clone().map(PolicyFile::named).unwrap_or_default();
-    image::Options { policy, ..image::Options::default() }
+    let mut options = image::Options { policy, ..image::Options::default() };
+    if let Some(timeout) = config.registry_timeout {
+        let registry = &mut options.registry;
+        // To connect takes less than an answer.
+        (registry.idle_timeout, registry.connect_timeout) = (timeout, registry.connect_timeout.min(timeout));
+    }
+    options
 }
 
 fn make_dir(path: &Path, mode: u32) -> Result<(), EngineError> {

@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cgroup::CgroupPath;
 use clap::ValueEnum;
@@ -57,6 +58,9 @@ pub(crate) struct Args {
     /// Where to write the process id [default: corten.pid in the exec root]
     #[arg(short, long, value_name = "FILE")]
     pidfile: Option<PathBuf>,
+    /// How many seconds a registry may say nothing before it is asked once more, and then given up [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u16).range(1..))]
+    registry_timeout: Option<u16>,
     /// The policy about images' signatures [default: /etc/containers/policy.json, where there is one]
     #[arg(long, value_name = "FILE")]
     signature_policy: Option<PathBuf>,
@@ -186,6 +190,7 @@ async fn serve(args: Args, places: Places, zygote: Zygote) -> Result<(), Failure
             snapshotter: args.snapshotter.map(SnapshotterChoice::from),
             gc_threshold: args.gc_threshold.unwrap_or_default(),
             signature_policy,
+            registry_timeout: args.registry_timeout.map(|seconds| Duration::from_secs(seconds.into())),
         },
         zygote,
     )?;
@@ -260,6 +265,7 @@ mod tests {
             ["--log-level", "chatty"],
             ["--snapshotter", "btrfs"],
             ["--nonsense", "x"],
+            ["--registry-timeout", "0"],
         ] {
             assert!(Line::try_parse_from(["daemon", flags[0], flags[1]]).is_err(), "{flags:?}");
         }
