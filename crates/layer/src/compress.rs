@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Compressing a layer with several processors at once.
 
+mod gzip;
+
 use std::io::{self, Read, Write};
 use std::num::NonZero;
 use std::ops::RangeInclusive;
 
-use flate2::write::GzEncoder;
+pub use gzip::Gzip;
 
 use crate::Compression;
 
-/// The uncompressed bytes of one gzip member. Every reader of RFC 1952 takes several for one stream; at this size they
-/// cost less than a thousandth.
-const MEMBER: usize = 1 << 20;
 /// zstd's own default.
 const ZSTD_LEVEL: i32 = 3;
 
@@ -54,9 +53,9 @@ pub fn compress_at(
     match compression {
         Compression::None => io::copy(&mut source, target).map(drop),
         Compression::Gzip => {
-            // It is one of nine.
-            let level = level.and_then(|level| u32::try_from(level).ok()).map(flate2::Compression::new);
-            gzip(source, target, level.unwrap_or_default(), threads.get())
+            let mut gzip = Gzip::new(target, level, threads);
+            gzip.read_from(source)?;
+            gzip.finish().map(drop)
         }
         Compression::Zstd => {
             let mut encoder = zstd::stream::write::Encoder::new(target, level.unwrap_or(ZSTD_LEVEL))?;
@@ -68,50 +67,9 @@ pub fn compress_at(
     }
 }
 
-/// As many members at once as there are threads.
-fn gzip(mut source: impl Read, target: &mut dyn Write, level: flate2::Compression, threads: usize) -> io::Result<()> {
-    let mut is_first = true;
-    loop {
-        let mut blocks = Vec::with_capacity(threads);
-        while blocks.len() < threads {
-            let mut block = Vec::new();
-            source.by_ref().take(MEMBER as u64).read_to_end(&mut block)?;
-            let is_last = block.len() < MEMBER;
-            // An empty source is one empty member; a source that ends with a block needs no other.
-            if !block.is_empty() || (is_first && blocks.is_empty()) {
-                blocks.push(block);
-            }
-            if is_last {
-                break;
-            }
-        }
-        let ends = blocks.last().is_none_or(|block| block.len() < MEMBER);
-        for member in members(&blocks, level)? {
-            target.write_all(&member)?;
-        }
-        is_first = false;
-        if ends {
-            return Ok(());
-        }
-    }
-}
-
-fn members(blocks: &[Vec<u8>], level: flate2::Compression) -> io::Result<Vec<Vec<u8>>> {
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = blocks.iter().map(|block| scope.spawn(move || member(block, level))).collect();
-        let joined = threads.into_iter().map(|thread| thread.join());
-        joined.map(|joined| joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-    })
-}
-
-fn member(block: &[u8], level: flate2::Compression) -> io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(block.len() / 2), level);
-    encoder.write_all(block)?;
-    encoder.finish()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::gzip::MEMBER;
     use super::*;
     use crate::{decompress, detect};
 
@@ -138,8 +96,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_in_pieces_makes_the_same_stream() {
+        let text: Vec<u8> = (0..700_000_u32).flat_map(|n| (n / 3).to_le_bytes()).collect();
+        for size in [999, 64 << 10, MEMBER, 3 * MEMBER] {
+            let mut gzip = Gzip::new(Vec::new(), None, NonZero::new(2).unwrap());
+            for piece in text.chunks(size) {
+                gzip.write_all(piece).unwrap();
+                gzip.flush().unwrap();
+            }
+            assert!(gzip.finish().unwrap() == packed(&text, Compression::Gzip, 2), "{size}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_target_passes() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let text = vec![7; 9 * MEMBER];
+        for compression in [Compression::Gzip, Compression::Zstd] {
+            let error = compress(&text[..], &mut Full, compression, NonZero::new(4).unwrap()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        }
+    }
+
+    #[test]
     fn a_higher_level_is_smaller_and_one_that_is_none_the_nearest() {
-        let text: Vec<u8> = (0..200_000_u32).flat_map(|n| (n % 1013 * n).to_le_bytes()).collect();
+        // Lines that resemble others somewhere before: the longer one looks, the better the match.
+        let line = |n: u32| format!("{:x} {} of {}\n", n.wrapping_mul(2_654_435_761) >> 22, n % 37, n / 7 % 501);
+        let text: Vec<u8> = (0..40_000).flat_map(|n| line(n).into_bytes()).collect();
         for compression in [Compression::Gzip, Compression::Zstd] {
             let length = |level| {
                 let mut out = Vec::new();

@@ -39,7 +39,7 @@ use std::os::fd::BorrowedFd;
 
 use oci::Digest;
 
-pub use compress::{compress, compress_at, levels};
+pub use compress::{Gzip, compress, compress_at, levels};
 pub use compression::{Decoder, decompress, decompressed, detect};
 pub use error::{EntryName, FormatError, Refusal, UnpackError};
 pub use index::{Indexed, Node, NodeId, NodeKind, Nodes, Obstacle, Xattrs, index};
