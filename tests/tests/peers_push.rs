@@ -34,7 +34,9 @@ fn an_image_is_pushed_and_pulled_back_and_pushed_again_for_nothing() {
     let pushed = daemon.corten(&["push", &name]).ok();
     assert_eq!(pushed.text(), name);
     assert!(pushed.stderr.contains(": Pushed") && pushed.stderr.contains("v1: digest: sha256:"), "{pushed}");
-    assert_eq!(registry.manifest(&name)["config"]["digest"], id.as_str());
+    let manifest = registry.manifest(&name);
+    assert_eq!(manifest["config"]["digest"], id.as_str());
+    assert_eq!(manifest["layers"][0]["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip");
     let again = daemon.corten(&["push", &name]).ok();
     assert!(again.stderr.contains("Layer already exists") && !again.stderr.contains(": Pushed"), "{again}");
     assert_eq!(daemon.corten(&["push", "-q", &name]).ok().stderr, "");
@@ -82,14 +84,15 @@ fn what_cannot_be_pushed_says_why() {
     import(&daemon, name);
     daemon.fails(&["push", name], 1).saying("cannot reach registry 127.0.0.1:5000");
     let registry = Registry::start(&daemon);
+    let push = ["push", "--compression", "keep", name];
     let layer = {
-        daemon.ok(&["push", name]);
+        daemon.ok(&push);
         registry.manifest(name)["layers"][0]["digest"].as_str().unwrap().to_owned()
     };
     fs::remove_file(daemon.path().join("data/content/blobs").join(layer.replace(':', "/"))).unwrap();
-    daemon.ok(&["push", name]);
+    daemon.ok(&push);
     fs::remove_file(registry.blob(&layer)).unwrap();
-    daemon.fails(&["push", name], 1).saying(&format!("blob {layer}")).saying("not on this host");
+    daemon.fails(&push, 1).saying(&format!("blob {layer}")).saying("not on this host");
 }
 
 /// `corten` of a user whose home is in the daemon's directory.

@@ -65,7 +65,8 @@ impl Client {
     }
 
     /// Give an image to its registry, or with no `tag` all tags of its repository; `progress` sees each step.
-    /// `compression` (`gzip` or `zstd`) is what its layers shall have there. `auth` is the value of an
+    /// `compression` (`gzip`, `zstd` or `keep`) is what its layers shall have there; by default those that have none get
+    /// gzip, unless the image came from a registry. `auth` is the value of an
     /// `X-Registry-Auth` header.
     ///
     /// # Errors

@@ -2,11 +2,11 @@
 //! Committing: what a container changed, as one more layer on the image that it was made from.
 
 use std::io::{self, Write};
+use std::num::NonZero;
 use std::os::fd::BorrowedFd;
 
 use content::BlobWriter;
-use flate2::write::GzEncoder;
-use layer::{Form, PackError, Writer};
+use layer::{Form, Gzip, PackError, Writer};
 use oci::{Digest, Hasher, ImageRef};
 use serde_json::{Map, Value, json};
 
@@ -90,7 +90,7 @@ impl Images {
 /// Hashes what passes on to the encoder.
 struct Hashed {
     hasher: Hasher,
-    out: GzEncoder<BlobWriter>,
+    out: Gzip<BlobWriter>,
 }
 
 impl Write for Hashed {
@@ -112,7 +112,8 @@ fn store_layer(
     is_docker: bool,
 ) -> Result<BuiltLayer, ImageError> {
     let writer = session.store().content.writer(None, None)?;
-    let out = Hashed { hasher: Hasher::new(), out: GzEncoder::new(writer, flate2::Compression::default()) };
+    let threads = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let out = Hashed { hasher: Hasher::new(), out: Gzip::new(writer, None, threads) };
     let mut archive = Writer::new(io::BufWriter::with_capacity(BUFFER, out));
     let mount_points: Vec<&str> = commit.mount_points.iter().map(String::as_str).collect();
     if let Some(changed) = changed {
@@ -207,6 +208,7 @@ fn assemble(
         embedded: false,
         stored: Some(jiff::Timestamp::now()),
         was_named: false,
+        unpublished: true,
     })
 }
 

@@ -180,6 +180,7 @@ pub(crate) fn assemble(
         embedded: making.embedded,
         stored: Some(jiff::Timestamp::now()),
         was_named: false,
+        unpublished: true,
     })
 }
 

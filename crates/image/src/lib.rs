@@ -65,7 +65,7 @@ pub use lease::{Lease, LeaseId, LeaseIdError, Resource};
 pub use load::{LoadError, Loaded};
 pub use progress::{Event, Progress, Quiet, Status};
 pub use prune::Pruned;
-pub use push::{PushOptions, Pushed};
+pub use push::{Packing, PushOptions, Pushed};
 pub use references::Held;
 pub use remove::{ImageUser, Removed};
 pub use save::Saving;

@@ -131,6 +131,7 @@ fn unpack(
         embedded: false,
         stored: Some(jiff::Timestamp::now()),
         was_named: false,
+        unpublished: true,
     })
 }
 

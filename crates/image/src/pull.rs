@@ -105,6 +105,7 @@ async fn pull_into(
             embedded: false,
             stored: Some(jiff::Timestamp::now()),
             was_named: false,
+            unpublished: false,
         };
         store.put_image(&record, &stored_name, Some(source), signatures)?;
         store.image(record.manifest)

@@ -9,6 +9,7 @@ use content::ContentError;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use layer::Compression;
 use oci::manifest::NewLayer;
+use oci::media_type::LayerType;
 use oci::{Digest, ImageRef};
 use registry_client::Client;
 use tokio::sync::Semaphore;
@@ -32,8 +33,21 @@ const MAX_MANIFEST: u64 = 4 << 20;
 /// How an image is pushed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PushOptions {
-    /// How its layers shall be compressed in the registry. As they are here.
-    pub compression: Option<Compression>,
+    /// How its layers shall be compressed in the registry.
+    pub packing: Packing,
+}
+
+/// How layers shall be compressed in a registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Packing {
+    /// With gzip those that are not compressed, unless the image came from a registry: what others know by its digest
+    /// keeps it.
+    #[default]
+    Usual,
+    /// As they are here, byte for byte.
+    Keep,
+    /// All of them so.
+    As(Compression),
 }
 
 /// What a registry has now.
@@ -66,8 +80,13 @@ impl Images {
         let (images, shared, wanted) = (self.clone(), Arc::clone(&session), name.clone());
         let local = blocking(move || Local::of(&images, &shared, wanted)).await?;
         let registry = self.registry.clone();
-        let push = Push { session, registry, name, local, progress, one_at_a_time: Semaphore::new(1) };
-        push.run(options.compression).await
+        let target = match options.packing {
+            Packing::As(compression) => Target::All(compression),
+            Packing::Usual if local.record.unpublished => Target::Uncompressed,
+            Packing::Usual | Packing::Keep => Target::None,
+        };
+        let push = Push { session, registry, name, local, target, progress, one_at_a_time: Semaphore::new(1) };
+        push.run().await
     }
 
     /// The tags that images here have in the repository of `name`, sorted.
@@ -98,7 +117,11 @@ struct Local {
     manifest: Manifest,
     /// Blob → other repositories of the registry that have it, as far as is known.
     elsewhere: BTreeMap<Digest, BTreeSet<String>>,
+    packed: Packed,
 }
+
+/// Blob → as what it was given to registries before, compressed anew.
+type Packed = BTreeMap<Digest, BTreeSet<NewLayer>>;
 
 impl Local {
     fn of(images: &Images, session: &Session, name: ImageRef) -> Result<Local, ImageError> {
@@ -111,25 +134,62 @@ impl Local {
         record.content().for_each(|digest| session.pin(digest));
         let text = images.inner.content.read_blob(&record.manifest, MAX_MANIFEST)?;
         let manifest = document::manifest(&label, &text)?;
-        let elsewhere = elsewhere(&view, &name, &manifest);
-        Ok(Local { record: record.clone(), text, manifest, elsewhere })
+        let packed = packed(&view, &manifest);
+        let elsewhere = elsewhere(&view, &name, &manifest, &packed);
+        Ok(Local { record: record.clone(), text, manifest, elsewhere, packed })
     }
 }
 
 /// Where else in the registry each blob is: in every repository that one of its images was pulled from or pushed to.
-fn elsewhere(view: &View, name: &ImageRef, manifest: &Manifest) -> BTreeMap<Digest, BTreeSet<String>> {
+fn elsewhere(view: &View, name: &ImageRef, manifest: &Manifest, packed: &Packed) -> BTreeMap<Digest, BTreeSet<String>> {
+    let packed = packed.values().flatten().map(|packed| packed.digest);
+    let wanted: BTreeSet<Digest> = manifest.layers.iter().map(|layer| layer.digest).chain(packed).collect();
     let mut found: BTreeMap<Digest, BTreeSet<String>> = BTreeMap::new();
     for (other, named) in &view.names {
         if other.registry() != name.registry() || same_repository(other, name) || named.source.is_none() {
             continue;
         }
         let Some(record) = view.images.get(&named.manifest) else { continue };
-        let has: BTreeSet<Digest> = record.content().collect();
-        for blob in manifest.layers.iter().map(|layer| layer.digest).filter(|digest| has.contains(digest)) {
+        let layers = record.layers.iter();
+        let blobs = layers.flat_map(|layer| layer.packed.iter().map(|packed| packed.digest).chain([layer.blob]));
+        for blob in blobs.filter(|blob| wanted.contains(blob)) {
             found.entry(blob).or_default().insert(other.repository().to_owned());
         }
     }
     found
+}
+
+/// As what the layers of `manifest` were compressed anew, for pushes of this image or of others that have them.
+fn packed(view: &View, manifest: &Manifest) -> Packed {
+    let wanted: BTreeSet<Digest> = manifest.layers.iter().map(|layer| layer.digest).collect();
+    let mut found = Packed::new();
+    for layer in view.images.values().flat_map(|record| &record.layers) {
+        if wanted.contains(&layer.blob) && !layer.packed.is_empty() {
+            found.entry(layer.blob).or_default().extend(&layer.packed);
+        }
+    }
+    found
+}
+
+/// Which layers are compressed anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    None,
+    /// Those that are not compressed, with gzip.
+    Uncompressed,
+    /// Those that are not compressed so.
+    All(Compression),
+}
+
+impl Target {
+    /// How a layer is to be compressed that is compressed as `found`; `None` when it stays.
+    pub(crate) fn of(self, found: Compression) -> Option<Compression> {
+        match self {
+            Target::Uncompressed if found == Compression::None => Some(Compression::Gzip),
+            Target::All(wanted) if found != wanted => Some(wanted),
+            _ => None,
+        }
+    }
 }
 
 struct Push<'a> {
@@ -137,19 +197,20 @@ struct Push<'a> {
     registry: Client,
     name: ImageRef,
     local: Local,
+    target: Target,
     progress: &'a dyn Progress,
     /// Compressing takes all processors as it is.
     one_at_a_time: Semaphore,
 }
 
 impl Push<'_> {
-    async fn run(self, compression: Option<Compression>) -> Result<Pushed, ImageError> {
+    async fn run(self) -> Result<Pushed, ImageError> {
         let manifest = &self.local.manifest;
         let distinct: BTreeMap<Digest, &Descriptor> =
             manifest.layers.iter().map(|layer| (layer.digest, layer)).collect();
         let mut layers: Vec<&Descriptor> = distinct.into_values().collect();
         layers.sort_by_key(|layer| std::cmp::Reverse(layer.size));
-        let mut pushes: FuturesUnordered<_> = layers.into_iter().map(|layer| self.layer(layer, compression)).collect();
+        let mut pushes: FuturesUnordered<_> = layers.into_iter().map(|layer| self.layer(layer)).collect();
         let mut changed = BTreeMap::new();
         while let Some(result) = pushes.next().await {
             // Dropping the others ends them: the registry forgets half an upload by itself.
@@ -167,17 +228,17 @@ impl Push<'_> {
     }
 
     /// Sees to it that the registry has the layer; if compressed anew, says as what.
-    async fn layer(
-        &self,
-        layer: &Descriptor,
-        compression: Option<Compression>,
-    ) -> Result<(Digest, Option<NewLayer>), ImageError> {
+    async fn layer(&self, layer: &Descriptor) -> Result<(Digest, Option<NewLayer>), ImageError> {
         self.report(layer, Status::Waiting);
         // The semaphores are never closed, so this never fails.
         let _slot = self.session.store().uploads.acquire().await.ok();
-        let recompressed = match compression {
-            Some(wanted) => self.recompress(layer, wanted).await?,
-            None => None,
+        if let Some((packed, status)) = self.packed_before(layer).await? {
+            self.report(layer, status);
+            return Ok((layer.digest, Some(packed)));
+        }
+        let recompressed = match self.target {
+            Target::None => None,
+            target => self.recompress(layer, target).await?,
         };
         let (digest, size) = recompressed.as_ref().map_or((layer.digest, layer.size), |new| (new.digest, new.size));
         let uploading = |done| self.report(layer, Status::Uploading { done, total: size });
@@ -186,11 +247,40 @@ impl Push<'_> {
         Ok((layer.digest, recompressed))
     }
 
-    async fn recompress(&self, layer: &Descriptor, wanted: Compression) -> Result<Option<NewLayer>, ImageError> {
+    /// What the registry has of the layer, compressed as it shall be, from an earlier push.
+    async fn packed_before(&self, layer: &Descriptor) -> Result<Option<(NewLayer, Status)>, ImageError> {
+        for packed in self.local.packed.get(&layer.digest).into_iter().flatten() {
+            let here = LayerType::parse(&layer.media_type).map(|layer| layer.compression);
+            let is_wanted = here.and_then(|here| self.target.of(here)) == Some(packed.compression);
+            if is_wanted && let Some(status) = self.there_already(packed.digest).await? {
+                return Ok(Some((*packed, status)));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn recompress(&self, layer: &Descriptor, target: Target) -> Result<Option<NewLayer>, ImageError> {
+        let (shared, label, digest) = (Arc::clone(&self.session), self.name.to_string(), layer.digest);
+        let found = blocking(move || recompress::compression(shared.store(), &label, digest)).await?;
+        let Some(wanted) = target.of(found) else { return Ok(None) };
         let _turn = self.one_at_a_time.acquire().await.ok();
-        let (shared, label, layer_digest) = (Arc::clone(&self.session), self.name.to_string(), layer.digest);
         self.report(layer, Status::Compressing);
-        blocking(move || recompress::layer(&shared, &label, layer_digest, wanted)).await
+        let (shared, label) = (Arc::clone(&self.session), self.name.to_string());
+        blocking(move || recompress::layer(&shared, &label, digest, wanted)).await.map(Some)
+    }
+
+    /// Whether the registry has the blob, or takes it from another repository of its own.
+    async fn there_already(&self, digest: Digest) -> Result<Option<Status>, ImageError> {
+        if self.registry.blob_exists(&self.name, digest).await? {
+            return Ok(Some(Status::Exists));
+        }
+        let known = self.local.elsewhere.get(&digest).into_iter().flatten();
+        for repository in known.take(MOUNT_ATTEMPTS) {
+            if self.registry.mount_blob(&self.name, digest, repository).await? {
+                return Ok(Some(Status::Mounted));
+            }
+        }
+        Ok(None)
     }
 
     /// Sees to it that the registry has the blob.
@@ -200,14 +290,8 @@ impl Push<'_> {
         size: u64,
         progress: &(dyn Fn(u64) + Send + Sync),
     ) -> Result<Status, ImageError> {
-        if self.registry.blob_exists(&self.name, digest).await? {
-            return Ok(Status::Exists);
-        }
-        let known = self.local.elsewhere.get(&digest).into_iter().flatten();
-        for repository in known.take(MOUNT_ATTEMPTS) {
-            if self.registry.mount_blob(&self.name, digest, repository).await? {
-                return Ok(Status::Mounted);
-            }
+        if let Some(status) = self.there_already(digest).await? {
+            return Ok(status);
         }
         let (shared, label) = (Arc::clone(&self.session), self.name.to_string());
         let file = blocking(move || open(shared.store(), &label, digest)).await?;
@@ -226,7 +310,8 @@ impl Push<'_> {
         let size = text.len() as u64;
         let digest = self.registry.push_manifest(&self.name, &media_type, text.into()).await?;
         let (shared, name, manifest) = (Arc::clone(&self.session), self.name.clone(), record.manifest);
-        blocking(move || shared.store().set_source(&name, manifest, digest)).await?;
+        let changed = changed.clone();
+        blocking(move || shared.store().set_pushed(&name, manifest, digest, &changed)).await?;
         Ok(Pushed { digest, size })
     }
 }

@@ -11,32 +11,30 @@ use oci::Digest;
 use oci::manifest::{self, ConvertError, NewLayer};
 use oci::media_type::{Format, OCI_MANIFEST};
 
+use crate::Inner;
 use crate::document;
 use crate::error::ImageError;
 use crate::import::commit_pinned;
 use crate::push;
 use crate::references::Session;
 
-/// Compresses a layer's blob as `wanted`, unless it is so already. The new blob stays here until the session ends. Blocks.
-pub(crate) fn layer(
-    session: &Session,
-    image: &str,
-    blob: Digest,
-    wanted: Compression,
-) -> Result<Option<NewLayer>, ImageError> {
-    let unreadable = |source| ImageError::Decompress { image: image.to_owned(), layer: blob, source };
-    let mut file = push::open(session.store(), image, blob)?;
+/// How a layer's blob is compressed: by its first bytes, whatever its manifest says. Blocks.
+pub(crate) fn compression(store: &Inner, image: &str, blob: Digest) -> Result<Compression, ImageError> {
     let mut start = Vec::with_capacity(4);
-    file.by_ref().take(4).read_to_end(&mut start).map_err(unreadable)?;
-    if layer::detect(&start) == wanted {
-        return Ok(None);
-    }
-    let tar = layer::decompressed(start.chain(file)).map_err(unreadable)?;
+    let file = push::open(store, image, blob)?;
+    file.take(4).read_to_end(&mut start).map_err(|source| ImageError::ReadBlob { digest: blob, source })?;
+    Ok(layer::detect(&start))
+}
+
+/// Compresses a layer's blob as `wanted`. The new blob stays here until the session ends. Blocks.
+pub(crate) fn layer(session: &Session, image: &str, blob: Digest, wanted: Compression) -> Result<NewLayer, ImageError> {
+    let unreadable = |source| ImageError::Decompress { image: image.to_owned(), layer: blob, source };
+    let tar = layer::decompressed(push::open(session.store(), image, blob)?).map_err(unreadable)?;
     let mut writer = session.store().content.writer(None, None)?;
     let threads = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     layer::compress(tar, &mut writer, wanted, threads).map_err(unreadable)?;
     let (digest, size) = commit_pinned(session, writer)?;
-    Ok(Some(NewLayer { digest, size, compression: wanted }))
+    Ok(NewLayer { digest, size, compression: wanted })
 }
 
 /// The manifest `text` with other layers, and its type: the OCI one, because Docker's knows no zstd. Annotations and all else

@@ -7,6 +7,7 @@ use content::IndexEntry;
 use jiff::Timestamp;
 use metadata::{Durability, Read, Table, Write};
 use oci::image_spec::ImageConfiguration;
+use oci::manifest::NewLayer;
 use oci::{Algorithm, Digest, ImageRef};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
@@ -51,6 +52,9 @@ pub(crate) struct ImageRecord {
     /// Whether it has ever had a name: what never had one may be about to get it.
     #[serde(default)]
     pub(crate) was_named: bool,
+    /// Whether it came by another way than from a registry: then none is known that has it under its digest.
+    #[serde(default)]
+    pub(crate) unpublished: bool,
 }
 
 /// One layer.
@@ -60,6 +64,9 @@ pub(crate) struct LayerRecord {
     pub(crate) diff_id: Digest,
     /// Bytes, unpacked.
     pub(crate) size: u64,
+    /// As what registries were given it, compressed anew: asked for first, a push need not compress it again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) packed: Vec<NewLayer>,
 }
 
 /// Forgets an image, and what is kept only for it.
@@ -70,6 +77,20 @@ pub(crate) fn forget_image(tx: &Write<'_>, manifest: &Digest) -> Result<(), Imag
 }
 
 impl ImageRecord {
+    /// Notes as what layers were compressed anew; whether that was new.
+    fn note_packed(&mut self, changed: &BTreeMap<Digest, NewLayer>) -> bool {
+        let mut is_new = false;
+        for layer in &mut self.layers {
+            if let Some(new) = changed.get(&layer.blob).filter(|new| !layer.packed.contains(new)) {
+                // One of each kind: another version of this program may have made other bytes.
+                layer.packed.retain(|old| old.compression != new.compression);
+                layer.packed.push(*new);
+                is_new = true;
+            }
+        }
+        is_new
+    }
+
     /// Everything that must stay as long as this record does.
     pub(crate) fn content(&self) -> impl Iterator<Item = Digest> + '_ {
         let layers = self.layers.iter().flat_map(|layer| [layer.blob, layer.diff_id]);
@@ -213,7 +234,7 @@ impl Inner {
     /// The record of a layer that is here, as a blob and unpacked.
     pub(crate) fn layer_record(&self, blob: Digest, diff_id: Digest) -> Result<LayerRecord, ImageError> {
         let info = self.layers.layer(&diff_id).map_err(|source| ImageError::Layers(Box::new(source)))?;
-        Ok(LayerRecord { blob, diff_id, size: info.size })
+        Ok(LayerRecord { blob, diff_id, size: info.size, packed: Vec::new() })
     }
 
     pub(crate) fn find(&self, text: &str) -> Result<Image, ImageError> {
@@ -310,14 +331,27 @@ impl Inner {
         self.write_index(&pins)
     }
 
-    /// Notes what the registry in an image's name has under that name, unless the name means another image by now.
-    pub(crate) fn set_source(&self, name: &ImageRef, manifest: Digest, source: Digest) -> Result<(), ImageError> {
+    /// Notes what the registry in an image's name was given under that name, unless the name means another image by
+    /// now, and as what it was given layers that were compressed anew.
+    pub(crate) fn set_pushed(
+        &self,
+        name: &ImageRef,
+        manifest: Digest,
+        source: Digest,
+        changed: &BTreeMap<Digest, NewLayer>,
+    ) -> Result<(), ImageError> {
         let _pins = self.references.lock();
-        self.metadata.write(Durability::Synced, |tx| match tx.get::<NameRecord>(NAMES, &name.canonical())? {
-            Some(named) if named.manifest == manifest => {
-                Ok(tx.put(NAMES, &name.canonical(), &NameRecord { manifest, source: Some(source) })?)
+        self.metadata.write(Durability::Synced, |tx| {
+            let named = tx.get::<NameRecord>(NAMES, &name.canonical())?;
+            if named.is_some_and(|named| named.manifest == manifest) {
+                tx.put(NAMES, &name.canonical(), &NameRecord { manifest, source: Some(source) })?;
             }
-            _ => Ok::<(), ImageError>(()),
+            if let Some(mut record) = tx.get::<ImageRecord>(IMAGES, &manifest.to_string())?
+                && record.note_packed(changed)
+            {
+                tx.put(IMAGES, &manifest.to_string(), &record)?;
+            }
+            Ok::<(), ImageError>(())
         })
     }
 

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::digest::Digest;
@@ -96,7 +96,7 @@ pub fn type_of(text: &[u8], declared: Option<&str>) -> Result<String, TypeError>
 }
 
 /// A layer that takes another's place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NewLayer {
     /// Its blob.
     pub digest: Digest,

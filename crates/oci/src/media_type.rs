@@ -2,6 +2,8 @@
 //! Media types of images: those of the OCI image-spec ("Media Types"), and Docker's ("Image Manifest V 2, Schema 2"), which
 //! say the same of the same documents.
 
+use serde::{Deserialize, Serialize};
+
 /// An OCI image manifest.
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// An OCI image index: one image for several platforms.
@@ -65,7 +67,8 @@ pub fn is_index(media_type: &str) -> bool {
 }
 
 /// How a layer is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Compression {
     /// Not at all: a tar archive.
     None,

@@ -27,12 +27,11 @@ pub(super) fn measure() -> Result<Vec<Row>> {
     let layout = image::four_layers();
     let mut rows = Vec::new();
     let name = pair.pull(&layout, &mut rows)?;
-    rows.push(pair.push("`push` of what was pulled, to an empty registry", &[], &name)?);
+    rows.push(pair.push("`push` of what was pulled, to an empty registry", &name)?);
     let archive = pair.save(&name, &mut rows)?;
     rows.push(pair.load(&name, &archive)?);
-    // What came uncompressed Corten pushes so unless it is told otherwise; Docker compresses everything.
-    let job = "`push --compression gzip` of what was loaded, beside `push`";
-    rows.push(pair.push(job, &["--compression", "gzip"], &name)?);
+    // It came uncompressed, and neither leaves it so.
+    rows.push(pair.push("`push` of what was loaded, to an empty registry", &name)?);
     Ok(rows)
 }
 
@@ -65,12 +64,12 @@ impl Pair {
         Ok(name)
     }
 
-    /// To a registry that has nothing; `flags` are for Corten alone.
-    fn push(&self, job: &str, flags: &[&str], name: &str) -> Result<Row> {
+    /// To a registry that has nothing.
+    fn push(&self, job: &str, name: &str) -> Result<Row> {
         let (mut ours, mut theirs) = (Samples::default(), Samples::default());
         for round in 0..ROUNDS {
             let _registries = self.registries(&format!("empty-{}-{round}", job.len()));
-            ours.push(self.corten_takes(&[&["push", "-q"], flags, &[name]].concat())?);
+            ours.push(self.corten_takes(&["push", "-q", name])?);
             theirs.push(self.docker_takes(&["push", "-q", name])?);
         }
         Ok(row(job, ours, theirs, 0.5))

@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// All tags of the repository
     #[arg(short, long)]
     all_tags: bool,
-    /// How the layers shall be compressed in the registry [default: as they are here]
+    /// How the layers shall be compressed in the registry [default: gzip, for those that are not compressed]
     #[arg(long, value_name = "METHOD")]
     compression: Option<Compression>,
     /// The file with the password of the key to sign by
@@ -42,6 +42,8 @@ enum Compression {
     Gzip,
     /// Smaller, and faster to unpack.
     Zstd,
+    /// As they are here, byte for byte, which is the default for what came from a registry.
+    Keep,
 }
 
 impl Compression {
@@ -49,6 +51,7 @@ impl Compression {
         match self {
             Compression::Gzip => "gzip",
             Compression::Zstd => "zstd",
+            Compression::Keep => "keep",
         }
     }
 }

@@ -4,7 +4,7 @@
 use api_types::ProgressLine;
 use axum::response::Response;
 use engine::Engine;
-use image::{Compression, Images, PushOptions};
+use image::{Compression, Images, Packing, PushOptions};
 use oci::ImageRef;
 use serde_json::json;
 
@@ -24,13 +24,14 @@ pub(super) async fn push(
         Some(tag) => format!("{name}:{tag}").parse()?,
         None => name.parse()?,
     };
-    let compression = match parameters.get("compression") {
-        None => None,
-        Some("gzip") => Some(Compression::Gzip),
-        Some("zstd") => Some(Compression::Zstd),
-        Some(other) => return Err(ApiError::invalid("compression", format!("{other:?} is neither gzip nor zstd"))),
+    let packing = match parameters.get("compression") {
+        None => Packing::Usual,
+        Some("keep") => Packing::Keep,
+        Some("gzip") => Packing::As(Compression::Gzip),
+        Some("zstd") => Packing::As(Compression::Zstd),
+        Some(other) => return Err(ApiError::invalid("compression", format!("{other:?} is not gzip, zstd or keep"))),
     };
-    let options = PushOptions { compression };
+    let options = PushOptions { packing };
     let images = match credentials {
         Some(credentials) => engine.images().acting_as(name.registry(), credentials),
         None => engine.images().clone(),

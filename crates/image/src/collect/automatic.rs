@@ -237,6 +237,7 @@ mod tests {
                 embedded: false,
                 stored,
                 was_named,
+                unpublished: true,
             };
             awaits_name(&record, now)
         };

@@ -2,7 +2,7 @@
 //! Pushing to Debian's registry, and reading there with skopeo what was pushed.
 
 use errors::{Classify as _, Kind};
-use image::{Compression, ImageError, PushOptions, Quiet, Status};
+use image::{Compression, ImageError, Packing, PushOptions, Quiet, Status};
 use oci::{Digest, ImageRef};
 use serde_json::Value;
 
@@ -69,7 +69,7 @@ async fn another_compression_makes_other_blobs_of_the_same_image() {
     ] {
         let target = registry.image(&format!("packed:{compression:?}").to_lowercase());
         host.images.tag(&pulled.to_string(), &target).unwrap();
-        let options = PushOptions { compression: Some(compression) };
+        let options = PushOptions { packing: Packing::As(compression) };
         let pushed = host.images.push(&target, options, &Quiet).await.unwrap();
         let manifest = raw(&target);
         for layer in manifest["layers"].as_array().unwrap() {
@@ -90,6 +90,47 @@ async fn another_compression_makes_other_blobs_of_the_same_image() {
         assert_eq!((found.id, found.manifest), (image.id, pushed.digest));
         assert_eq!(elsewhere.mount(&found).read("big"), noise(3_000_000, 1));
     }
+}
+
+#[tokio::test]
+async fn what_never_was_in_a_registry_is_compressed_and_only_once() {
+    let (host, registry) = (Host::new(), Registry::start());
+    let target = registry.image("made:v1");
+    let text = "the same line again and again\n".repeat(200_000);
+    let image = host.images.import(&tar(&[("text", &text)])[..], &target, &[]).unwrap();
+    let blobs = host.blobs();
+    let push = async |target: &ImageRef, packing| {
+        let recorder = Recorder::default();
+        let pushed = host.images.push(target, PushOptions { packing }, &recorder).await.unwrap();
+        let counts = [Status::Compressing, Status::Done, Status::Exists, Status::Mounted];
+        (pushed, counts.map(|status| recorder.count(status)))
+    };
+    let (pushed, counts) = push(&target, Packing::Usual).await;
+    assert_eq!(counts, [1, 1, 0, 0]);
+    let layer = raw(&target)["layers"][0].clone();
+    assert_eq!(layer["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip");
+    assert!(layer["size"].as_u64().unwrap() < text.len() as u64 / 20, "{layer}");
+    assert_eq!(host.blobs(), blobs, "what was made for the push is gone");
+    // Known by now: not compressed again, neither for this name nor for another in the registry.
+    assert_eq!(push(&target, Packing::Usual).await, (pushed, [0, 0, 1, 0]));
+    let other = registry.image("other/name:v2");
+    host.images.tag(&target.to_string(), &other).unwrap();
+    assert_eq!(push(&other, Packing::Usual).await, (pushed, [0, 0, 0, 1]));
+    // A registry that does not have it makes it be compressed again, to the same bytes.
+    let second = Registry::start();
+    let elsewhere = second.image("made:v1");
+    host.images.tag(&target.to_string(), &elsewhere).unwrap();
+    assert_eq!(push(&elsewhere, Packing::Usual).await, (pushed, [1, 1, 0, 0]));
+    // Another compression than what is known is made.
+    let (zstd, counts) = push(&target, Packing::As(Compression::Zstd)).await;
+    assert_eq!((counts, zstd == pushed), ([1, 1, 0, 0], false));
+    assert_eq!(push(&target, Packing::As(Compression::Zstd)).await, (zstd, [0, 0, 1, 0]));
+    let (kept, counts) = push(&target, Packing::Keep).await;
+    assert_eq!((kept.digest, counts), (image.manifest, [0, 1, 0, 0]));
+    let puller = Host::new();
+    let found = puller.images.pull(&other, None, &Quiet).await.unwrap();
+    assert_eq!((found.id, found.manifest), (image.id, pushed.digest));
+    assert_eq!(puller.mount(&found).read("text"), text);
 }
 
 #[tokio::test]
