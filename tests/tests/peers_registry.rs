@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The registry server with other people's clients: skopeo, Docker, and our own engine.
+//! The registry server with other people's clients: skopeo, Docker, podman, and our own engine.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -20,6 +20,8 @@ use testkit::process::command;
 use testkit::sandbox::Sandbox;
 
 const PORT: u16 = 5000;
+/// `htpasswd -nbBC 4 tester secret`, which is not installed everywhere.
+const TESTER: &str = "tester:$2b$04$Jij5gj.Iu/t4xozEjO8eVOIGBJAQ7Tkp6PIi41VVQteDZt/JeYAci\n";
 
 /// `corten registry serve` in a sandbox; ended, and seen to end in order, when it is dropped.
 struct Server<'a> {
@@ -159,8 +161,7 @@ fn docker_pushes_with_a_password_and_pulls_without_one() {
     let docker = Docker::start().unwrap();
     let root = docker.path().join("registry-of-corten");
     let users = docker.path().join("users");
-    // `htpasswd -nbBC 4 tester secret`, which is not installed everywhere.
-    fs::write(&users, "tester:$2b$04$Jij5gj.Iu/t4xozEjO8eVOIGBJAQ7Tkp6PIi41VVQteDZt/JeYAci\n").unwrap();
+    fs::write(&users, TESTER).unwrap();
     let policy = docker.path().join("policy");
     fs::write(&policy, r#"{"tester": {"mine/*": ["pull", "push"]}}"#).unwrap();
     let flags = ["--htpasswd", &users.to_string_lossy(), "--policy", &policy.to_string_lossy(), "--anonymous-pull"];
@@ -303,6 +304,41 @@ fn docker_pulls_through_it_from_another_registry() {
     docker.run(&["tag", &through, "127.0.0.1:5001/own"]).unwrap();
     docker.run(&["push", "127.0.0.1:5001/own"]).unwrap();
     ok(server.skopeo(&["inspect", "--tls-verify=false", "docker://127.0.0.1:5001/own"]));
+}
+
+#[test]
+fn podman_logs_in_pushes_and_pulls() {
+    let directory = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::new();
+    let users = directory.path().join("users");
+    fs::write(&users, TESTER).unwrap();
+    let flags = ["--htpasswd", &users.to_string_lossy()];
+    let _server = Server::start(&sandbox, &directory.path().join("registry"), &flags);
+    let auth = directory.path().join("auth.json");
+    fs::write(&auth, "{}").unwrap();
+    let podman = |arguments: &[&str]| {
+        let mut podman = command("podman");
+        for (flag, name) in [("--root", "storage"), ("--runroot", "run"), ("--tmpdir", "tmp")] {
+            podman.arg(flag).arg(directory.path().join(name));
+        }
+        // Images alone: this host's cgroups are none that podman would run a container in.
+        podman.args(["--storage-driver", "vfs"]).args(arguments).env("HOME", directory.path()).stdin(Stdio::null());
+        podman.env("REGISTRY_AUTH_FILE", &auth);
+        sandbox.run(move || podman.output()).unwrap()
+    };
+    let tar = directory.path().join("busybox.tar");
+    fs::write(&tar, testkit::fixtures::busybox::bytes()).unwrap();
+    let there = "127.0.0.1:5000/team/app:v1";
+    ok(podman(&["import", "-q", &tar.to_string_lossy(), there]));
+    let id = ok(podman(&["images", "-q", "--no-trunc", there]));
+    let push = ["push", "-q", "--tls-verify=false", there];
+    let refused = podman(&push);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("authentication required"), "{refused:?}");
+    ok(podman(&["login", "--tls-verify=false", "-u", "tester", "-p", "secret", "127.0.0.1:5000"]));
+    ok(podman(&push));
+    ok(podman(&["rmi", "--all", "--force"]));
+    ok(podman(&["pull", "-q", "--tls-verify=false", there]));
+    assert_eq!(ok(podman(&["images", "-q", "--no-trunc", there])), id);
 }
 
 #[test]
