@@ -207,11 +207,12 @@ impl Images {
         self.registry.rate_limit(registry)
     }
 
-    /// Whether `registry` (a host and perhaps a port) answers, and accepts whom it is asked as.
+    /// Whether `registry` (a host and perhaps a port) answers, and accepts whom it is asked as. The answer is the identity
+    /// token that it gives for the password, if it does.
     ///
     /// # Errors
     /// The registry's.
-    pub async fn check_login(&self, registry: &str) -> Result<(), ImageError> {
+    pub async fn check_login(&self, registry: &str) -> Result<Option<String>, ImageError> {
         Ok(self.registry.check(registry).await?)
     }
 

@@ -48,6 +48,8 @@ pub(crate) enum Access<'a> {
     Push,
     /// It is written, with blobs of this other repository, which is read.
     Mount(&'a str),
+    /// Nothing yet: it is only found out whether the registry knows who asks.
+    Login,
 }
 
 impl Access<'_> {
@@ -60,6 +62,7 @@ impl Access<'_> {
         match self {
             Access::Pull => vec![scope(repository, "pull")],
             Access::Push => vec![scope(repository, "pull,push")],
+            Access::Login => Vec::new(),
             Access::Mount(from) => vec![scope(repository, "pull,push"), scope(from, "pull")],
         }
     }

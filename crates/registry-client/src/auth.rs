@@ -10,7 +10,7 @@ use http::{Method, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use serde::Deserialize;
 
-use crate::ask::{Ask, Outgoing, Payload};
+use crate::ask::{Access, Ask, Outgoing, Payload};
 use crate::challenge::{self, Challenge};
 use crate::credentials::{Credentials, Secret};
 use crate::error::RegistryError;
@@ -23,15 +23,28 @@ const MAX_TOKEN_ANSWER: u64 = 1 << 20;
 /// The `Authorization` headers that registries have accepted, by registry and what may be done with them. One that has
 /// expired is replaced when the registry says so.
 #[derive(Default)]
-pub(crate) struct Tokens(Mutex<HashMap<(String, Vec<String>), HeaderValue>>);
+pub(crate) struct Tokens {
+    headers: Mutex<HashMap<(String, Vec<String>), HeaderValue>>,
+    /// Identity tokens that logins got, by registry.
+    identities: Mutex<HashMap<String, String>>,
+}
 
 impl Tokens {
     pub(crate) fn get(&self, ask: Ask<'_>) -> Option<HeaderValue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&Tokens::key(ask)).cloned()
+        self.headers.lock().unwrap_or_else(PoisonError::into_inner).get(&Tokens::key(ask)).cloned()
     }
 
     fn put(&self, ask: Ask<'_>, header: HeaderValue) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Tokens::key(ask), header);
+        self.headers.lock().unwrap_or_else(PoisonError::into_inner).insert(Tokens::key(ask), header);
+    }
+
+    /// The identity token that a login at `registry` got, if any.
+    pub(crate) fn identity(&self, registry: &str) -> Option<String> {
+        self.identities.lock().unwrap_or_else(PoisonError::into_inner).get(registry).cloned()
+    }
+
+    fn put_identity(&self, registry: &str, token: String) {
+        self.identities.lock().unwrap_or_else(PoisonError::into_inner).insert(registry.to_owned(), token);
     }
 
     fn key(ask: Ask<'_>) -> (String, Vec<String>) {
@@ -111,6 +124,10 @@ impl Transport {
         }
         let mut query: Vec<String> = base.query().map(str::to_owned).into_iter().collect();
         query.extend(service.map(|service| format!("service={}", location::query_escape(service))));
+        if ask.access == Access::Login {
+            // "Token Authentication Specification", offline_token: an identity token is wanted as well.
+            query.extend(["client_id=corten".to_owned(), "offline_token=true".to_owned()]);
+        }
         query.extend(scopes.iter().map(|scope| format!("scope={}", location::query_escape(scope))));
         let path = format!("{}?{}", base.path(), query.join("&"));
         let uri =
@@ -131,6 +148,8 @@ impl Transport {
             token: Option<String>,
             #[serde(default)]
             access_token: Option<String>,
+            #[serde(default)]
+            refresh_token: Option<String>,
         }
         let had_credentials = credentials.is_some();
         let basic = credentials.and_then(|credentials| credentials.basic()).map(HeaderValue::try_from).transpose();
@@ -158,6 +177,12 @@ impl Transport {
             what: "token",
             source,
         })?;
+        if ask.access == Access::Login
+            && had_credentials
+            && let Some(identity) = answer.refresh_token.filter(|token| !token.is_empty())
+        {
+            self.tokens.put_identity(ask.registry, identity);
+        }
         let token = answer.token.filter(|token| !token.is_empty()).or(answer.access_token);
         match token {
             Some(token) => Ok(format!("Bearer {token}")),

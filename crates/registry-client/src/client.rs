@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use oci::manifest::{self, TypeError};
 use oci::{Digest, ImageRef};
 
-use crate::ask::Ask;
+use crate::ask::{Access, Ask};
 use crate::blob::Blob;
 use crate::credentials::Credentials;
 use crate::error::RegistryError;
@@ -63,15 +63,16 @@ impl Client {
     }
 
     /// Whether `registry` (a host and perhaps a port) answers as a registry does (distribution-spec,
-    /// "Determining Support"), and accepts the credentials stored for it.
+    /// "Determining Support"), and accepts the credentials stored for it. Where its token service gives one, the answer is
+    /// an identity token, which can be kept in place of the password.
     ///
     /// # Errors
     /// It cannot be reached, is no registry, or wants other credentials.
-    pub async fn check(&self, registry: &str) -> Result<(), RegistryError> {
-        let ask = Ask::pull(registry, "", "/v2/");
+    pub async fn check(&self, registry: &str) -> Result<Option<String>, RegistryError> {
+        let ask = Ask { access: Access::Login, ..Ask::pull(registry, "", "/v2/") };
         let response = self.transport.get(ask).await?;
         if response.status().is_success() {
-            return Ok(());
+            return Ok(self.transport.tokens.identity(registry));
         }
         Err(self.refused(ask, registry, response).await)
     }

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read};
 
 use api_types::docker::AuthConfig;
 use errors::{Kind, kind_of_io};
-use registry_client::{Credentials, Keeper};
+use registry_client::{Credentials, Keeper, Secret};
 
 use crate::cli::Context;
 use crate::failure::Failure;
@@ -50,11 +50,16 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         password: Some(password.clone()),
         serveraddress: Some(registry.clone()),
     };
-    context.client.check_auth(&tried).await?;
-    match credentials::stores().store(&registry, &Credentials::password(username, password))? {
-        keeper @ Keeper::Helper(_) => printer::note(&format!("The password is kept by {keeper}.")),
+    let answer = context.client.check_auth(&tried).await?;
+    let (what, login) = match answer.identity_token.filter(|token| !token.is_empty()) {
+        // What the registry gives to be kept in place of the password can be taken back there.
+        Some(token) => ("A token of the registry's", Credentials { username, secret: Secret::Identity(token) }),
+        None => ("The password", Credentials::password(username, password)),
+    };
+    match credentials::stores().store(&registry, &login)? {
+        keeper @ Keeper::Helper(_) => printer::note(&format!("{what} is kept by {keeper}.")),
         keeper @ Keeper::Own(_) => printer::note(&format!(
-            "The password is in {keeper}, sealed with the key beside it: root, and whatever runs as you, can read both.\n\
+            "{what} is in {keeper}, sealed with the key beside it: root, and whatever runs as you, can read both.\n\
              A credential helper (credsStore in ~/.docker/config.json) keeps it in a key ring instead."
         )),
     }

@@ -41,6 +41,6 @@ pub(crate) async fn check(State(engine): State<Arc<Engine>>, body: Bytes) -> Res
     let credentials = Credentials::from_json(&body).map_err(|error| wrong(&error.to_string()))?;
     let credentials = credentials.ok_or_else(|| wrong("it has no user name and no token"))?;
     let registry = oci::registry_of(&server.serveraddress)?;
-    engine.images().acting_as(&registry, credentials).check_login(&registry).await?;
-    Ok(Json(AuthResponse { status: "Login Succeeded".to_owned(), identity_token: None }))
+    let identity_token = engine.images().acting_as(&registry, credentials).check_login(&registry).await?;
+    Ok(Json(AuthResponse { status: "Login Succeeded".to_owned(), identity_token }))
 }

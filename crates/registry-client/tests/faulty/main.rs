@@ -361,6 +361,33 @@ async fn an_identity_token_is_traded_for_a_token_and_a_registry_token_used_as_it
 }
 
 #[tokio::test]
+async fn a_login_gets_the_identity_token_that_is_kept_in_place_of_the_password() {
+    let registry = Registry::start(|request| match (request.path.as_str(), request.header("authorization")) {
+        ("/token?service=s&client_id=corten&offline_token=true", Some(_)) => {
+            Reply::ok(r#"{"token":"t","refresh_token":"kept"}"#)
+        }
+        // A pull asks for no such token, and gets none by accident.
+        ("/token?service=s&scope=repository:a:pull", Some(_)) => {
+            Reply::ok(r#"{"token":"t","refresh_token":"not asked for"}"#)
+        }
+        ("/token?service=s&client_id=corten&offline_token=true", None) => {
+            Reply::ok(r#"{"token":"t","refresh_token":"of nobody"}"#)
+        }
+        ("/v2/", Some("Bearer t")) => Reply::status(200),
+        (_, Some("Bearer t")) => manifest_reply(),
+        _ => {
+            let host = request.header("host").unwrap();
+            Reply::status(401).header("www-authenticate", &format!("Bearer realm=\"http://{host}/token\",service=s"))
+        }
+    })
+    .await;
+    let client = with_password();
+    client.manifest(&registry.image("a")).await.unwrap();
+    assert_eq!(client.check(registry.authority()).await.unwrap().as_deref(), Some("kept"));
+    assert_eq!(self::client().check(registry.authority()).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_password_is_not_sent_to_an_unsafe_token_service() {
     let registry = Registry::start(|request| {
         let realm = match request.path.split('/').nth(2).unwrap() {
