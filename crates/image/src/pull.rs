@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use content::ContentError;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use oci::document::{Descriptor, Manifest};
 use oci::image_spec::ImageConfiguration;
 use oci::{Digest, ImageRef, Platform};
 use registry_client::{Client, Manifest as Fetched, media_type};
 use tokio::sync::oneshot;
 
-use crate::document::{self, Descriptor, Manifest};
+use crate::document;
 use crate::error::ImageError;
 use crate::fetch::{self, Wanted, blocking};
 use crate::progress::Progress;
