@@ -203,17 +203,7 @@ fn assemble(
     document::manifest(label, &text)?;
     let mut layers = base.layers.clone();
     layers.push(store.layer_record(blob, layer.diff_id)?);
-    Ok(ImageRecord {
-        manifest: digest,
-        media_type: media_type.to_owned(),
-        manifest_size: text.len() as u64,
-        id,
-        config,
-        layers,
-        embedded: false,
-        stored: Some(jiff::Timestamp::now()),
-        was_named: false,
-    })
+    Ok(ImageRecord::new(Descriptor::new(media_type, digest, text.len() as u64), id, config, layers))
 }
 
 #[cfg(test)]

@@ -170,17 +170,9 @@ pub(crate) fn assemble(
     session.pin(digest);
     store.content.put(&manifest)?;
     let (config, _) = document::parse_config(label, &config)?;
-    Ok(ImageRecord {
-        manifest: digest,
-        media_type: MANIFEST_TYPE.to_owned(),
-        manifest_size: manifest.len() as u64,
-        id,
-        config,
-        layers: vec![store.layer_record(blob, layer.diff_id)?],
-        embedded: making.embedded,
-        stored: Some(jiff::Timestamp::now()),
-        was_named: false,
-    })
+    let layers = vec![store.layer_record(blob, layer.diff_id)?];
+    let described = Descriptor::new(MANIFEST_TYPE, digest, manifest.len() as u64);
+    Ok(ImageRecord { embedded: making.embedded, ..ImageRecord::new(described, id, config, layers) })
 }
 
 /// A reader whose bytes are stored as they are read.

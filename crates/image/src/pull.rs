@@ -96,17 +96,9 @@ async fn pull_into(
         store.content.put_as(&fetched.digest, &fetched.body)?;
         let layers = manifest.layers.iter().zip(&diff_ids);
         let layers = layers.map(|(blob, diff_id)| store.layer_record(blob.digest, *diff_id));
-        let record = ImageRecord {
-            manifest: fetched.digest,
-            media_type: fetched.media_type,
-            manifest_size: fetched.body.len() as u64,
-            id: manifest.config.digest,
-            config,
-            layers: layers.collect::<Result<_, _>>()?,
-            embedded: false,
-            stored: Some(jiff::Timestamp::now()),
-            was_named: false,
-        };
+        let layers = layers.collect::<Result<_, _>>()?;
+        let described = Descriptor::new(fetched.media_type, fetched.digest, fetched.body.len() as u64);
+        let record = ImageRecord::new(described, manifest.config.digest, config, layers);
         store.put_image(&record, &stored_name, Some(source), signatures)?;
         store.image(record.manifest)
     })
