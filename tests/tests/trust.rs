@@ -60,7 +60,9 @@ fn what_is_under_a_rule_is_neither_pulled_nor_run_before_it_is_signed() {
     daemon.ok(&["rmi", &name]);
     daemon.ok(&["trust", "add", &rule, "--key", &public]);
 
-    daemon.fails(&["pull", &name], 1).saying(&format!("the trust rule for {rule}")).saying("there is no signature");
+    let refused =
+        daemon.fails(&["pull", &name], 1).saying(&format!("the trust rule for {rule}")).saying("there is no signature");
+    assert!(!refused.stderr.contains("corten pull"), "it is being pulled: {refused}");
     daemon.fails(&["run", "--rm", &name], 125).saying("is not trusted").saying("corten image sign");
     assert_eq!((daemon.ok(&["images", "-q"]).as_str(), blobs(&daemon)), ("", 0), "nothing was stored");
 
@@ -96,6 +98,9 @@ fn what_is_under_a_rule_is_neither_pulled_nor_run_before_it_is_signed() {
     assert_eq!(daemon.ok(&["trust", "rm", &both[0], &both[1]]), both.join("\n"));
     assert_eq!(daemon.ok(&["run", "--rm", &name]), "trusted");
     daemon.fails(&["trust", "rm", &rule], 1).saying("there is no trust rule");
+    let refused = daemon.fails(&["trust", "rm", "nothing"], 1).saying("HOST[:PORT]/PATH").saying("docker.io/library/");
+    let text = "\"nothing\" is no prefix of images' names";
+    assert!(refused.stderr.contains(text) && !refused.stderr.contains("prefix:"), "{refused}");
 }
 
 #[test]

@@ -118,16 +118,28 @@ fn judged(name: &ImageRef) -> ImageRef {
     name.digest().and_then(|digest| with_digest(name, digest)).unwrap_or_else(|| name.clone().with_default_tag())
 }
 
-fn untrusted(image: &str) -> impl FnOnce(Refusal) -> ImageError {
+/// What a registry has is refused.
+fn not_pulled(image: &ImageRef) -> impl FnOnce(Refusal) -> ImageError {
+    let image = image.to_string();
+    move |refusal| ImageError::Untrusted { image, at_pull: true, source: Box::new(refusal) }
+}
+
+/// What is here is refused.
+fn not_run(image: &str) -> impl FnOnce(Refusal) -> ImageError {
     let image = image.to_owned();
-    move |refusal| ImageError::Untrusted { image, source: Box::new(refusal) }
+    move |refusal| ImageError::Untrusted { image, at_pull: false, source: Box::new(refusal) }
 }
 
 /// What to do about a refusal.
-pub(crate) fn hint(image: &str, refusal: &Refusal) -> Option<String> {
+pub(crate) fn hint(image: &str, at_pull: bool, refusal: &Refusal) -> Option<String> {
     match refusal.reason {
+        // The registry was asked for its signatures just now.
+        Reason::Unsigned | Reason::Unverified(_) if at_pull => {
+            Some(format!("whoever has the key signs it: corten image sign --key FILE {image}"))
+        }
         Reason::Unsigned | Reason::Unverified(_) => Some(format!(
-            "`corten pull {image}` fetches its signatures; whoever has the key signs it: corten image sign --key FILE {image}"
+            "if it is signed by now, `corten pull {image}` fetches its signatures; if not, whoever has the key signs it: \
+             corten image sign --key FILE {image}"
         )),
         Reason::Nameless => Some("give it a name: corten tag".to_owned()),
         _ => Some("the policy is /etc/containers/policy.json, or the daemon's --signature-policy".to_owned()),
@@ -136,7 +148,7 @@ pub(crate) fn hint(image: &str, refusal: &Refusal) -> Option<String> {
 
 /// Whether the image needs a signature.
 pub(crate) fn wants_signature(trust: &Trust, name: &ImageRef) -> Result<bool, ImageError> {
-    trust.wants_signature(&judged(name)).map_err(untrusted(&name.to_string()))
+    trust.wants_signature(&judged(name)).map_err(not_pulled(name))
 }
 
 /// The signatures in the registry that make an image acceptable. Of the digests the first is its manifest's, the second that of
@@ -155,7 +167,7 @@ pub(crate) async fn verified(
     let (name, digests) = (name.clone(), *digests);
     blocking(move || {
         let subject = Subject { name: &judged(&name), digests: &digests };
-        let counting = trust.judge(subject, &found, &read_file).map_err(untrusted(&name.to_string()))?;
+        let counting = trust.judge(subject, &found, &read_file).map_err(not_pulled(&name))?;
         let counting: BTreeSet<usize> = counting.into_iter().collect();
         let kept = found.into_iter().enumerate().filter(|(place, _)| counting.contains(place));
         Ok(Kept::new(digests[1], kept.map(|(_, signature)| signature)))
@@ -205,7 +217,7 @@ impl Images {
         let signatures: Vec<Signature> = kept.signatures.into_iter().map(signature).collect();
         let names = match found_by(text, image) {
             Some(name) => vec![name],
-            None if image.names.is_empty() => return trust.judge_nameless().map_err(untrusted(text)),
+            None if image.names.is_empty() => return trust.judge_nameless().map_err(not_run(text)),
             None => image.names.clone(),
         };
         for name in names {
@@ -213,7 +225,7 @@ impl Images {
                 continue;
             }
             let subject = Subject { name: &judged(&name), digests: &digests };
-            trust.judge(subject, &signatures, &read_file).map_err(untrusted(&name.to_string()))?;
+            trust.judge(subject, &signatures, &read_file).map_err(not_run(&name.to_string()))?;
         }
         Ok(())
     }
