@@ -151,6 +151,16 @@ fn start_runs_it_again_with_the_files_it_had() {
     assert_eq!(daemon.ok(&["logs", "again"]), "x\nx\nx");
 }
 
+/// Who had attached stayed in the way of the next who did, for ever.
+#[test]
+fn a_start_that_failed_early_left_its_client_waiting() {
+    let daemon = Daemon::with_busybox();
+    daemon.ok(&["create", "--name", "nobody", "-u", "no-such-user", "busybox", "true"]);
+    for _ in 0..2 {
+        daemon.fails(&["start", "-a", "nobody"], 1).saying("no-such-user");
+    }
+}
+
 /// The shim of the last run takes down what the next one uses: its directory and its cgroup.
 #[test]
 fn what_has_just_ended_can_be_started_at_once() {

@@ -11,14 +11,10 @@ use testkit::fixtures::hostile::{self, BAIT};
 use testkit::fixtures::image::{Image, Layer};
 use testkit::fixtures::registry::Registry;
 
-/// A small image on busybox: a layer of its own on a layer shared with every other image this makes.
+/// A small image, as a layout.
 fn small_image(directory: &Path, words: &str) -> PathBuf {
     let layout = directory.join(format!("layout-{words}"));
-    Image::default()
-        .layer(testkit::fixtures::busybox::bytes(), Form::Gzip)
-        .layer(Layer::default().file("words", words).tar(), Form::Gzip)
-        .config(json!({"Cmd": ["cat", "/words"]}))
-        .write(&layout);
+    Image::saying(words).write(&layout);
     layout
 }
 

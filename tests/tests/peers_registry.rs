@@ -14,8 +14,7 @@ use serde_json::{Value, json};
 use testkit::Daemon;
 use testkit::corten::binary;
 use testkit::docker::Docker;
-use testkit::fixtures::debian::Form;
-use testkit::fixtures::image::{Image, Layer};
+use testkit::fixtures::image::Image;
 use testkit::process::command;
 use testkit::sandbox::Sandbox;
 
@@ -85,11 +84,7 @@ fn ok(output: Output) -> String {
 
 fn image(directory: &Path, words: &str) -> PathBuf {
     let layout = directory.join(format!("layout-{words}"));
-    Image::default()
-        .layer(testkit::fixtures::busybox::bytes(), Form::Gzip)
-        .layer(Layer::default().file("words", words).tar(), Form::Gzip)
-        .config(json!({"Cmd": ["cat", "/words"]}))
-        .write(&layout);
+    Image::saying(words).write(&layout);
     layout
 }
 

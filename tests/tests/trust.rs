@@ -60,7 +60,9 @@ fn what_is_under_a_rule_is_neither_pulled_nor_run_before_it_is_signed() {
     daemon.ok(&["rmi", &name]);
     daemon.ok(&["trust", "add", &rule, "--key", &public]);
 
-    daemon.fails(&["pull", &name], 1).saying(&format!("the trust rule for {rule}")).saying("there is no signature");
+    let refused =
+        daemon.fails(&["pull", &name], 1).saying(&format!("the trust rule for {rule}")).saying("there is no signature");
+    assert!(!refused.stderr.contains("corten pull"), "it is being pulled: {refused}");
     daemon.fails(&["run", "--rm", &name], 125).saying("is not trusted").saying("corten image sign");
     assert_eq!((daemon.ok(&["images", "-q"]).as_str(), blobs(&daemon)), ("", 0), "nothing was stored");
 
@@ -96,6 +98,49 @@ fn what_is_under_a_rule_is_neither_pulled_nor_run_before_it_is_signed() {
     assert_eq!(daemon.ok(&["trust", "rm", &both[0], &both[1]]), both.join("\n"));
     assert_eq!(daemon.ok(&["run", "--rm", &name]), "trusted");
     daemon.fails(&["trust", "rm", &rule], 1).saying("there is no trust rule");
+    let refused = daemon.fails(&["trust", "rm", "nothing"], 1).saying("HOST[:PORT]/PATH").saying("docker.io/library/");
+    let text = "\"nothing\" is no prefix of images' names";
+    assert!(refused.stderr.contains(text) && !refused.stderr.contains("prefix:"), "{refused}");
+}
+
+#[test]
+fn a_container_is_judged_again_when_it_is_started() {
+    let (daemon, _policy) = daemon();
+    daemon.import_busybox();
+    let (_, public) = keys(&daemon, "own");
+    daemon.ok(&["tag", "busybox", "127.0.0.1:5000/team/app"]);
+    let create = |name: &str, command: &str| {
+        daemon.ok(&["create", "--name", name, "127.0.0.1:5000/team/app", "sh", "-c", command]);
+    };
+    create("new", "echo started");
+    create("old", "echo again");
+    create("up", "sleep 600");
+    daemon.ok(&["start", "-a", "old"]);
+    daemon.ok(&["start", "up"]);
+    let started = |name: &str| daemon.inspect(name)["State"]["StartedAt"].clone();
+    let before = started("old");
+    daemon.ok(&["trust", "add", "127.0.0.1:5000/team", "--key", &public]);
+
+    for start in [&["start", "new"][..], &["start", "-a", "new"], &["start", "old"], &["start", "-a", "old"]] {
+        daemon.fails(start, 1).saying("127.0.0.1:5000/team/app").saying("is not trusted").saying("no signature");
+    }
+    // They stay what they were, and nothing waits for them.
+    assert_eq!(daemon.inspect("new")["State"]["Status"], "created");
+    assert_eq!((&daemon.inspect("old")["State"]["Status"], started("old")), (&json!("exited"), before));
+    assert_eq!(daemon.ok(&["wait", "old"]), "0");
+    // What runs goes on, also under the next daemon, until it has ended.
+    daemon.kill();
+    daemon.start();
+    daemon.ok(&["start", "up"]);
+    assert_eq!(daemon.ok(&["exec", "up", "echo", "here"]), "here");
+    daemon.ok(&["kill", "up"]);
+    daemon.ok(&["wait", "up"]);
+    daemon.fails(&["start", "up"], 1).saying("is not trusted");
+
+    daemon.ok(&["trust", "rm", "127.0.0.1:5000/team"]);
+    assert_eq!(daemon.ok(&["start", "-a", "new"]), "started");
+    assert_eq!(daemon.ok(&["start", "-a", "old"]), "again");
+    daemon.ok(&["rm", "new", "old", "up"]);
 }
 
 #[test]

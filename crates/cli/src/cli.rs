@@ -10,7 +10,7 @@ use client::{Client, Endpoint};
 use errors::{Kind, Report};
 
 use crate::failure::Failure;
-use crate::{commands, printer};
+use crate::{commands, printer, process};
 
 /// Build, ship and run containers with one program.
 #[derive(Debug, Parser)]
@@ -97,10 +97,7 @@ fn execute(line: Line, start_ns: u64) -> Result<u8, Failure> {
     let endpoint = Endpoint::resolve(line.host.as_deref(), |name| std::env::var(name).ok());
     let is_run = matches!(line.command, Command::Run(_) | Command::Create(_) | Command::Exec(_));
     let outcome = endpoint.map_err(Failure::from).and_then(|endpoint| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::new(Kind::Internal, format!("cannot make the event loop: {error}")))?;
+        let runtime = process::small_event_loop()?;
         let context = Context { client: Client::new(endpoint), start_ns };
         let outcome = runtime.block_on(dispatch(line.command, &context));
         // A thread may still wait for a key: it must not be waited for.

@@ -11,6 +11,7 @@ mod failure;
 mod flags;
 mod hello;
 mod printer;
+mod process;
 mod signals;
 mod signing;
 mod stream;

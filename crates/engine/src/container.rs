@@ -242,6 +242,13 @@ impl Container {
         self.changed.send_replace(phase);
     }
 
+    /// No start comes of the one that was asked for: who has attached for it is let go, and who waits is told again where
+    /// the container stands.
+    pub(crate) fn call_off_start(&self) {
+        drop(self.take_offered());
+        self.announce(self.with_record(|record| phase_of(&record.state)));
+    }
+
     /// Where it stands, and changes to come.
     pub fn watch(&self) -> watch::Receiver<Phase> {
         self.changed.subscribe()

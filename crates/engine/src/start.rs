@@ -90,10 +90,12 @@ impl Steps {
 }
 
 impl Engine {
-    /// Starts a created or exited container, detached. Returns when its command has been executed.
+    /// Starts a created or exited container, detached. Returns when its command has been executed. Its image is judged
+    /// again, as the rules and the policy are now; a container that runs already is not asked about.
     ///
     /// # Errors
-    /// Whatever keeps the command from being executed: the container is then `exited`, with that reason in its record.
+    /// An image that may not be trusted any more: the container stays what it was. Whatever keeps the command from being
+    /// executed: the container is then `exited`, with that reason in its record.
     pub async fn start(self: &Arc<Self>, name: &str) -> Result<StartOutcome, EngineError> {
         let container = self.container(name)?;
         let _turn = container.lifecycle.lock().await;
@@ -102,6 +104,11 @@ impl Engine {
         }
         // Between the lookup and the turn, a removal may have come first.
         self.container(container.id.as_str())?;
+        // Before anything is tried: a refusal leaves the container as it was.
+        let (images, (image, id)) =
+            (self.images.clone(), container.with_record(|record| (record.spec.image.clone(), record.image_id)));
+        let admitted = self.blocking("judge", move || Ok(images.admit_again(&image, id)?)).await;
+        admitted.inspect_err(|_| container.call_off_start())?;
         let (engine, target) = (Arc::clone(self), Arc::clone(&container));
         let launching = self
             .blocking("start", move || engine.launch(&target, false, Steps { wanted: false, taken: Vec::new() }))
@@ -305,7 +312,8 @@ impl Engine {
             self.forget(container, None);
             return;
         }
-        container.announce(Phase::Exited(code));
+        // Who has attached for this start still waits where no shim was reached.
+        container.call_off_start();
         self.remember_later(container);
     }
 

@@ -7,11 +7,12 @@ use std::os::fd::BorrowedFd;
 
 use content::BlobWriter;
 use layer::{Form, Gzip, PackError, Writer};
+use oci::document::{Descriptor, Manifest};
 use oci::{Digest, Hasher, ImageRef};
 use serde_json::{Map, Value, json};
 
 use crate::changes::{self, Overrides};
-use crate::document::{self, Descriptor, MANIFEST_TYPE, MAX_CONFIG, Manifest};
+use crate::document::{self, MANIFEST_TYPE, MAX_CONFIG};
 use crate::error::ImageError;
 use crate::fetch;
 use crate::import::{BuiltLayer, commit_pinned};
@@ -125,7 +126,7 @@ fn store_layer(
     session.pin(diff_id);
     let (digest, size) = commit_pinned(session, hashed.out.finish().map_err(output)?)?;
     let media_type = if is_docker { DOCKER_GZIP_LAYER } else { GZIP_LAYER }.to_owned();
-    Ok(BuiltLayer { blob: Descriptor { media_type, digest, size, platform: None }, diff_id })
+    Ok(BuiltLayer { blob: Descriptor::new(media_type, digest, size), diff_id })
 }
 
 /// The base's configuration with what is new. `below` is how many layers the base has.
@@ -186,6 +187,11 @@ fn assemble(
     let blob = layer.blob.digest;
     manifest.config = Descriptor { digest: id, size: config.len() as u64, ..manifest.config };
     manifest.layers.push(layer.blob);
+    // What the base's makers say of its parts is not said of this image.
+    for part in manifest.layers.iter_mut().chain([&mut manifest.config]) {
+        part.annotations.clear();
+        part.urls.clear();
+    }
     let is_docker = manifest.config.media_type != document::CONFIG_TYPE;
     let media_type = if is_docker { registry_client::media_type::DOCKER_MANIFEST } else { MANIFEST_TYPE };
     manifest.media_type = Some(media_type.to_owned());
@@ -198,18 +204,7 @@ fn assemble(
     document::manifest(label, &text)?;
     let mut layers = base.layers.clone();
     layers.push(store.layer_record(blob, layer.diff_id)?);
-    Ok(ImageRecord {
-        manifest: digest,
-        media_type: media_type.to_owned(),
-        manifest_size: text.len() as u64,
-        id,
-        config,
-        layers,
-        embedded: false,
-        stored: Some(jiff::Timestamp::now()),
-        was_named: false,
-        unpublished: true,
-    })
+    Ok(ImageRecord::new(Descriptor::new(media_type, digest, text.len() as u64), id, config, layers))
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //!
 //! Only the fields that decide something are read; the documents themselves are stored byte for byte.
 
+use oci::document::{Descriptor, Index, Manifest, OtherPlatforms};
 use oci::image_spec::ImageConfiguration;
 use oci::{Algorithm, Digest, Platform};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::error::{ImageError, WrongPlatform};
 
@@ -19,44 +20,11 @@ pub(crate) const MAX_CONFIG: u64 = 8 << 20;
 /// The most layers that overlayfs stacks (`OVL_MAX_STACK`).
 const MAX_LAYERS: usize = 500;
 
-/// A reference to other content (image-spec, `descriptor.md`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Descriptor {
-    pub(crate) media_type: String,
-    pub(crate) digest: Digest,
-    pub(crate) size: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) platform: Option<Platform>,
-}
-
-/// An image's manifest (image-spec, `manifest.md`).
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Manifest {
-    pub(crate) schema_version: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) media_type: Option<String>,
-    pub(crate) config: Descriptor,
-    pub(crate) layers: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    manifests: Vec<Descriptor>,
-}
-
 /// The one of an index's manifests that is for `wanted`.
 pub(crate) fn choose(image: &str, index: &[u8], wanted: &Platform) -> Result<Descriptor, ImageError> {
     let index: Index = parse(image, "index", index)?;
-    // The first match wins, as in containerd: makers put what they prefer first.
-    let serves = |entry: &&Descriptor| entry.platform.as_ref().is_some_and(|platform| platform.serves(wanted));
-    if let Some(entry) = index.manifests.iter().find(serves) {
-        return Ok(entry.clone());
-    }
-    // Attestations stand in an index as manifests for `unknown/unknown`.
-    let named = index.manifests.into_iter().filter_map(|entry| entry.platform).filter(|p| p.os != "unknown");
-    Err(wrong_platform(image, wanted, named.collect()))
+    let other = |other: OtherPlatforms| wrong_platform(image, wanted, other.available);
+    oci::document::choose(&index.manifests, wanted).cloned().map_err(other)
 }
 
 fn wrong_platform(image: &str, wanted: &Platform, available: Vec<Platform>) -> ImageError {
@@ -179,16 +147,6 @@ mod tests {
     fn manifest_text(config: &str, layers: &[&str]) -> Vec<u8> {
         let layers: Vec<_> = layers.iter().map(|layer| descriptor(layer)).collect();
         serde_json::to_vec(&json!({"schemaVersion": 2, "config": descriptor(config), "layers": layers})).unwrap()
-    }
-
-    #[test]
-    fn the_right_platform_is_chosen() {
-        let text = index(&["unknown/unknown", "linux/arm/v6", "linux/arm64/v8", "linux/amd64", "linux/amd64/v3"]);
-        for (wanted, found) in
-            [("linux/amd64", "linux/amd64"), ("linux/arm64", "linux/arm64/v8"), ("linux/amd64/v3", "linux/amd64/v3")]
-        {
-            assert_eq!(choose("a", &text, &wanted.parse().unwrap()).unwrap().digest, Digest::of(found), "{wanted}");
-        }
     }
 
     #[test]

@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use metadata::{Durability, Table, Write};
+use oci::document::Descriptor;
 use oci::{Digest, ImageRef, Platform};
 use serde::{Deserialize, Serialize};
 use tar::{Builder, EntryType, Header};
 
 use crate::changes::{Empty, RunConfig};
-use crate::document::Descriptor;
 use crate::error::ImageError;
 use crate::fetch;
 use crate::import::{self, BuiltLayer, Making};
@@ -128,8 +128,8 @@ impl Images {
         let writer = writer.into_inner().map_err(|error| unreadable(error.into_error()))?;
         let (digest, size) = import::commit_pinned(&session, writer)?;
         fetch::unpack_stored(store, EMBEDDED_NAME, digest, digest)?;
-        let media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();
-        let layer = BuiltLayer { blob: Descriptor { media_type, digest, size, platform: None }, diff_id: digest };
+        let media_type = "application/vnd.oci.image.layer.v1.tar";
+        let layer = BuiltLayer { blob: Descriptor::new(media_type, digest, size), diff_id: digest };
         let (run, created, platform) = (run_config(), CREATED.to_owned(), Platform::host());
         let making = Making { run, created, comment: "embedded", platform: &platform, embedded: true };
         let record = import::assemble(&session, EMBEDDED_NAME, layer, making)?;

@@ -119,6 +119,8 @@ pub enum ImageError {
     Untrusted {
         /// The image's name.
         image: String,
+        /// Whether it is about what a registry has, at a pull, and not about what is here.
+        at_pull: bool,
         /// Who refuses, and why.
         #[source]
         source: Box<trust::Refusal>,
@@ -404,7 +406,7 @@ impl Classify for ImageError {
             ImageError::Ambiguous { .. } => Some("give more digits of the id".to_owned()),
             ImageError::PushDigest { .. } => Some("give the image a tag, and push that".to_owned()),
             ImageError::LayerGone { image, .. } => Some(format!("pull the image again: corten pull {image}")),
-            ImageError::Untrusted { image, source } => trusted::hint(image, source),
+            ImageError::Untrusted { image, at_pull, source } => trusted::hint(image, *at_pull, source),
             ImageError::PolicyUnreadable { .. } | ImageError::PolicyMalformed { .. } => Some(
                 "no image is pulled or run before it can be read; containers-policy.json(5) describes it".to_owned(),
             ),

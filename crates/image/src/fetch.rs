@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use bytes::{Buf as _, Bytes};
 use content::{BlobWriter, ContentError};
 use errors::{Classify as _, Kind};
+use oci::document::Descriptor;
 use oci::{Digest, Hasher, ImageRef};
 use registry_client::Client;
 use snapshot::SnapshotError;
 use tokio::sync::mpsc::{self, Receiver};
 
 use crate::Inner;
-use crate::document::Descriptor;
 use crate::error::ImageError;
 use crate::progress::{Event, Progress, Status};
 use crate::references::Session;

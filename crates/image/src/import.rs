@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use content::BlobWriter;
+use oci::document::{Descriptor, Manifest};
 use oci::{Digest, ImageRef, Platform};
 use registry_client::Download;
 use serde::Serialize;
 
 use crate::changes::{self, RunConfig};
-use crate::document::{self, CONFIG_TYPE, Descriptor, MANIFEST_TYPE, Manifest};
+use crate::document::{self, CONFIG_TYPE, MANIFEST_TYPE};
 use crate::error::ImageError;
 use crate::fetch;
 use crate::records::{self, ImageRecord};
@@ -124,7 +125,7 @@ fn store_archive(session: &Session, reader: impl Read) -> Result<BuiltLayer, Ima
     };
     session.pin(inspected.diff_id);
     let (digest, size) = commit_pinned(session, tee.writer)?;
-    let blob = Descriptor { media_type: media_type.to_owned(), digest, size, platform: None };
+    let blob = Descriptor::new(media_type, digest, size);
     Ok(BuiltLayer { blob, diff_id: inspected.diff_id })
 }
 
@@ -156,8 +157,7 @@ pub(crate) fn assemble(
     let id = Digest::of(&config);
     session.pin(id);
     store.content.put(&config)?;
-    let descriptor =
-        Descriptor { media_type: CONFIG_TYPE.to_owned(), digest: id, size: config.len() as u64, platform: None };
+    let descriptor = Descriptor::new(CONFIG_TYPE, id, config.len() as u64);
     let blob = layer.blob.digest;
     let manifest = serde_json::to_vec(&Manifest {
         schema_version: 2,
@@ -170,18 +170,9 @@ pub(crate) fn assemble(
     session.pin(digest);
     store.content.put(&manifest)?;
     let (config, _) = document::parse_config(label, &config)?;
-    Ok(ImageRecord {
-        manifest: digest,
-        media_type: MANIFEST_TYPE.to_owned(),
-        manifest_size: manifest.len() as u64,
-        id,
-        config,
-        layers: vec![store.layer_record(blob, layer.diff_id)?],
-        embedded: making.embedded,
-        stored: Some(jiff::Timestamp::now()),
-        was_named: false,
-        unpublished: true,
-    })
+    let layers = vec![store.layer_record(blob, layer.diff_id)?];
+    let described = Descriptor::new(MANIFEST_TYPE, digest, manifest.len() as u64);
+    Ok(ImageRecord { embedded: making.embedded, ..ImageRecord::new(described, id, config, layers) })
 }
 
 /// A reader whose bytes are stored as they are read.

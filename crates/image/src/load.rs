@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
+use oci::document::Descriptor;
 use oci::{Digest, ImageRef, Platform};
 
 use crate::document::{self, MAX_CONFIG};
@@ -121,18 +122,8 @@ fn unpack(
     let layers = manifest.layers.iter().zip(&diff_ids);
     let layers = layers.map(|(layer, diff_id)| store.layer_record(layer.digest, *diff_id));
     let layers = layers.collect::<Result<_, _>>()?;
-    Ok(ImageRecord {
-        manifest: image.manifest,
-        media_type: image.media_type.clone(),
-        manifest_size: text.len() as u64,
-        id,
-        config,
-        layers,
-        embedded: false,
-        stored: Some(jiff::Timestamp::now()),
-        was_named: false,
-        unpublished: true,
-    })
+    let described = Descriptor::new(&image.media_type, image.manifest, text.len() as u64);
+    Ok(ImageRecord::new(described, id, config, layers))
 }
 
 /// Unpacks blobs as the layers that they are claimed to be, several at a time.

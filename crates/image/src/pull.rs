@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use content::ContentError;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use oci::document::{Descriptor, Manifest};
 use oci::image_spec::ImageConfiguration;
 use oci::{Digest, ImageRef, Platform};
 use registry_client::{Client, Manifest as Fetched, media_type};
 use tokio::sync::oneshot;
 
-use crate::document::{self, Descriptor, Manifest};
+use crate::document;
 use crate::error::ImageError;
 use crate::fetch::{self, Wanted, blocking};
 use crate::progress::Progress;
@@ -95,18 +96,10 @@ async fn pull_into(
         store.content.put_as(&fetched.digest, &fetched.body)?;
         let layers = manifest.layers.iter().zip(&diff_ids);
         let layers = layers.map(|(blob, diff_id)| store.layer_record(blob.digest, *diff_id));
-        let record = ImageRecord {
-            manifest: fetched.digest,
-            media_type: fetched.media_type,
-            manifest_size: fetched.body.len() as u64,
-            id: manifest.config.digest,
-            config,
-            layers: layers.collect::<Result<_, _>>()?,
-            embedded: false,
-            stored: Some(jiff::Timestamp::now()),
-            was_named: false,
-            unpublished: false,
-        };
+        let layers = layers.collect::<Result<_, _>>()?;
+        let described = Descriptor::new(fetched.media_type, fetched.digest, fetched.body.len() as u64);
+        let record = ImageRecord::new(described, manifest.config.digest, config, layers);
+        let record = ImageRecord { unpublished: false, ..record };
         store.put_image(&record, &stored_name, Some(source), signatures)?;
         store.image(record.manifest)
     })

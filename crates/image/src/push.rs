@@ -8,13 +8,14 @@ use std::sync::Arc;
 use content::ContentError;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use layer::Compression;
+use oci::document::{Descriptor, Manifest};
 use oci::manifest::NewLayer;
 use oci::media_type::LayerType;
 use oci::{Digest, ImageRef};
 use registry_client::Client;
 use tokio::sync::Semaphore;
 
-use crate::document::{self, Descriptor, Manifest};
+use crate::document;
 use crate::error::ImageError;
 use crate::fetch::blocking;
 use crate::progress::{Event, Progress, Status};

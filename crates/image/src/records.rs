@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use content::IndexEntry;
 use jiff::Timestamp;
 use metadata::{Durability, Read, Table, Write};
+use oci::document::Descriptor;
 use oci::image_spec::ImageConfiguration;
 use oci::manifest::NewLayer;
 use oci::{Algorithm, Digest, ImageRef};
@@ -77,6 +78,25 @@ pub(crate) fn forget_image(tx: &Write<'_>, manifest: &Digest) -> Result<(), Imag
 }
 
 impl ImageRecord {
+    /// An image that has come here just now, whole: its manifest, the digest of its configuration and what that says, and
+    /// its layers, bottom first. It gets its names when it is put.
+    pub(crate) fn new(manifest: Descriptor, id: Digest, config: ImageConfiguration, layers: Vec<LayerRecord>) -> Self {
+        let Descriptor { media_type, digest: manifest, size: manifest_size, .. } = manifest;
+        let stored = Some(Timestamp::now());
+        ImageRecord {
+            manifest,
+            media_type,
+            manifest_size,
+            id,
+            config,
+            layers,
+            embedded: false,
+            stored,
+            was_named: false,
+            unpublished: true,
+        }
+    }
+
     /// Notes as what layers were compressed anew; whether that was new.
     fn note_packed(&mut self, changed: &BTreeMap<Digest, NewLayer>) -> bool {
         let mut is_new = false;

@@ -17,7 +17,7 @@ use trust::{Policy, Prefix, PublicKey, Reason, Refusal, Rules, Signature, Subjec
 
 use crate::error::ImageError;
 use crate::fetch::blocking;
-use crate::records::with_digest;
+use crate::records::{IMAGES, ImageRecord, with_digest};
 use crate::{Image, Images, Inner, embedded, signatures};
 
 /// Manifest digest → [`Kept`].
@@ -118,16 +118,28 @@ fn judged(name: &ImageRef) -> ImageRef {
     name.digest().and_then(|digest| with_digest(name, digest)).unwrap_or_else(|| name.clone().with_default_tag())
 }
 
-fn untrusted(image: &str) -> impl FnOnce(Refusal) -> ImageError {
+/// What a registry has is refused.
+fn not_pulled(image: &ImageRef) -> impl FnOnce(Refusal) -> ImageError {
+    let image = image.to_string();
+    move |refusal| ImageError::Untrusted { image, at_pull: true, source: Box::new(refusal) }
+}
+
+/// What is here is refused.
+fn not_run(image: &str) -> impl FnOnce(Refusal) -> ImageError {
     let image = image.to_owned();
-    move |refusal| ImageError::Untrusted { image, source: Box::new(refusal) }
+    move |refusal| ImageError::Untrusted { image, at_pull: false, source: Box::new(refusal) }
 }
 
 /// What to do about a refusal.
-pub(crate) fn hint(image: &str, refusal: &Refusal) -> Option<String> {
+pub(crate) fn hint(image: &str, at_pull: bool, refusal: &Refusal) -> Option<String> {
     match refusal.reason {
+        // The registry was asked for its signatures just now.
+        Reason::Unsigned | Reason::Unverified(_) if at_pull => {
+            Some(format!("whoever has the key signs it: corten image sign --key FILE {image}"))
+        }
         Reason::Unsigned | Reason::Unverified(_) => Some(format!(
-            "`corten pull {image}` fetches its signatures; whoever has the key signs it: corten image sign --key FILE {image}"
+            "if it is signed by now, `corten pull {image}` fetches its signatures; if not, whoever has the key signs it: \
+             corten image sign --key FILE {image}"
         )),
         Reason::Nameless => Some("give it a name: corten tag".to_owned()),
         _ => Some("the policy is /etc/containers/policy.json, or the daemon's --signature-policy".to_owned()),
@@ -136,7 +148,7 @@ pub(crate) fn hint(image: &str, refusal: &Refusal) -> Option<String> {
 
 /// Whether the image needs a signature.
 pub(crate) fn wants_signature(trust: &Trust, name: &ImageRef) -> Result<bool, ImageError> {
-    trust.wants_signature(&judged(name)).map_err(untrusted(&name.to_string()))
+    trust.wants_signature(&judged(name)).map_err(not_pulled(name))
 }
 
 /// The signatures in the registry that make an image acceptable. Of the digests the first is its manifest's, the second that of
@@ -155,7 +167,7 @@ pub(crate) async fn verified(
     let (name, digests) = (name.clone(), *digests);
     blocking(move || {
         let subject = Subject { name: &judged(&name), digests: &digests };
-        let counting = trust.judge(subject, &found, &read_file).map_err(untrusted(&name.to_string()))?;
+        let counting = trust.judge(subject, &found, &read_file).map_err(not_pulled(&name))?;
         let counting: BTreeSet<usize> = counting.into_iter().collect();
         let kept = found.into_iter().enumerate().filter(|(place, _)| counting.contains(place));
         Ok(Kept::new(digests[1], kept.map(|(_, signature)| signature)))
@@ -163,7 +175,51 @@ pub(crate) async fn verified(
     .await
 }
 
+/// What is known here about an image's signatures.
+struct Evidence {
+    /// The digests that stand for it.
+    digests: Vec<Digest>,
+    signatures: Vec<Signature>,
+    /// Whether it was made from an executable of this program.
+    is_embedded: bool,
+}
+
+impl Evidence {
+    /// Whether the image may be run under all of `names`; `text` is what it was asked for as, should there be none.
+    fn judge(&self, trust: &Trust, text: &str, names: &[ImageRef]) -> Result<(), ImageError> {
+        if names.is_empty() {
+            return trust.judge_nameless().map_err(not_run(text));
+        }
+        for name in names {
+            if self.is_embedded && embedded::is_embedded(&name.to_string()) {
+                continue;
+            }
+            let subject = Subject { name: &judged(name), digests: &self.digests };
+            trust.judge(subject, &self.signatures, &read_file).map_err(not_run(&name.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
 impl Inner {
+    /// What is known about an image that has these manifests: each of them names the same configuration, and so the
+    /// same content, so that a signature over one is a signature over all.
+    fn evidence(&self, manifests: &[Digest]) -> Result<Evidence, ImageError> {
+        let mut all = Evidence { digests: manifests.to_vec(), signatures: Vec::new(), is_embedded: false };
+        self.metadata.read(|tx| {
+            for key in manifests.iter().map(Digest::to_string) {
+                all.is_embedded |= tx.get::<ImageRecord>(IMAGES, &key)?.is_some_and(|record| record.embedded);
+                let kept = tx.get::<Kept>(SIGNATURES, &key)?.unwrap_or_default();
+                all.digests.extend(kept.sources);
+                let signature =
+                    |kept: KeptSignature| Signature { payload: kept.payload.into_bytes(), signature: kept.signature };
+                all.signatures.extend(kept.signatures.into_iter().map(signature));
+            }
+            Ok::<_, ImageError>(())
+        })?;
+        Ok(all)
+    }
+
     /// The policy and the rules as they are now.
     pub(crate) fn trust(&self) -> Result<Trust, ImageError> {
         Ok(Trust { policy: self.policy.read()?, rules: self.trust_rules()? })
@@ -193,29 +249,27 @@ impl Images {
         if trust.accepts_anything() {
             return Ok(());
         }
-        let (kept, is_embedded) = self.inner.metadata.read(|tx| {
-            let key = image.manifest.to_string();
-            let record = tx.get::<crate::records::ImageRecord>(crate::records::IMAGES, &key)?;
-            let kept = tx.get::<Kept>(SIGNATURES, &key)?.unwrap_or_default();
-            Ok::<_, ImageError>((kept, record.is_some_and(|record| record.embedded)))
-        })?;
-        let digests: Vec<Digest> = kept.sources.iter().copied().chain([image.manifest]).collect();
-        let signature =
-            |kept: KeptSignature| Signature { payload: kept.payload.into_bytes(), signature: kept.signature };
-        let signatures: Vec<Signature> = kept.signatures.into_iter().map(signature).collect();
-        let names = match found_by(text, image) {
-            Some(name) => vec![name],
-            None if image.names.is_empty() => return trust.judge_nameless().map_err(untrusted(text)),
-            None => image.names.clone(),
-        };
-        for name in names {
-            if is_embedded && embedded::is_embedded(&name.to_string()) {
-                continue;
-            }
-            let subject = Subject { name: &judged(&name), digests: &digests };
-            trust.judge(subject, &signatures, &read_file).map_err(untrusted(&name.to_string()))?;
+        let names = found_by(text, image).map_or_else(|| image.names.clone(), |name| vec![name]);
+        self.inner.evidence(&[image.manifest])?.judge(&trust, text, &names)
+    }
+
+    /// Whether a container may be started today that was made of the image `id` when `text` led to it: by the name that it
+    /// was made by, whatever that name means by now; or by all names that the image has now, where it was made by id.
+    /// Otherwise as [`Images::admit`].
+    ///
+    /// # Errors
+    /// [`ImageError::Untrusted`]; the policy cannot be read.
+    pub fn admit_again(&self, text: &str, id: Digest) -> Result<(), ImageError> {
+        let trust = self.inner.trust()?;
+        if trust.accepts_anything() {
+            return Ok(());
         }
-        Ok(())
+        let view = self.inner.view()?;
+        let manifests = view.manifests_of(id);
+        let names = view.names.into_iter().filter(|(_, record)| manifests.contains(&record.manifest));
+        let names: Vec<ImageRef> = names.map(|(name, _)| name).collect();
+        let names = made_by(text, id, &names).map_or(names, |name| vec![name]);
+        self.inner.evidence(&manifests)?.judge(&trust, text, &names)
     }
 
     /// The rules of `corten trust`.
@@ -250,6 +304,14 @@ impl Images {
             false => Err(ImageError::NoRule { prefix: prefix.clone() }),
         })
     }
+}
+
+/// The name by which `text` has led to the image `id`, which has `names` by now; `None` where it was its id or the
+/// beginning of that.
+fn made_by(text: &str, id: Digest, names: &[ImageRef]) -> Option<ImageRef> {
+    let name = text.parse::<ImageRef>().ok()?.with_default_tag();
+    let reads_as_its_id = id.to_string().starts_with(text) || id.hex().starts_with(text);
+    (!reads_as_its_id || names.contains(&name)).then_some(name)
 }
 
 /// The name by which `text` found the image; `None` where it was an id or the beginning of one.

@@ -5,6 +5,7 @@
 //! **Architecture Invariant:** pure. Text and bytes in, values out; no I/O.
 
 mod digest;
+pub mod document;
 mod id;
 pub mod manifest;
 pub mod media_type;

@@ -8,9 +8,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use oci::document::Descriptor;
 use oci::{Digest, Hasher};
 
-use crate::document::Descriptor;
 use crate::error::{TransferError, system};
 use crate::progress::{Event, Progress, Status};
 use crate::stop::Stop;

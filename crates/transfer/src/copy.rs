@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use layer::Compression;
+use oci::document::{Descriptor, Manifest};
 use oci::manifest::{ConvertError, NewEntry, NewLayer, converted, converted_index};
 use oci::media_type::{Format, LayerType};
 use oci::{Digest, Platform};
@@ -14,7 +15,7 @@ use crate::blob::{Expected, Reader, Verified};
 use crate::destination::{Destination, Layers, Role};
 use crate::directory::{DirectoryDestination, DirectorySource};
 use crate::docker_archive::{DockerArchiveDestination, DockerArchiveSource};
-use crate::document::{self, Descriptor, Document, Manifest, inconsistent};
+use crate::document::{self, Document, inconsistent};
 use crate::error::TransferError;
 use crate::name::Place;
 use crate::oci_archive::{OciArchiveDestination, OciArchiveSource};
@@ -130,7 +131,7 @@ fn selected(source: &dyn Source, place: &str, options: &Options) -> Result<Docum
         if !found.is_index() {
             return Ok(found);
         }
-        let entry = document::choose(place, found.entries(place)?, &wanted)?;
+        let entry = document::choose(place, &found.entries(place)?, &wanted)?;
         found = source.manifest(&entry)?.checked(place, &entry)?;
     }
     Err(inconsistent(place, "its index leads to further indexes without end"))

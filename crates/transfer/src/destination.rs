@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use oci::ImageRef;
+use oci::document::Descriptor;
 use oci::media_type::Format;
 
 use crate::blob::Verified;
-use crate::document::{Descriptor, Document};
+use crate::document::Document;
 use crate::error::TransferError;
 
 /// What a blob is for.

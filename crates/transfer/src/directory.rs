@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use oci::Digest;
+use oci::document::Descriptor;
 
 use crate::blob::{Reader, Verified};
 use crate::destination::{Destination, Role};
-use crate::document::{Descriptor, Document, MAX_MANIFEST};
+use crate::document::{Document, MAX_MANIFEST};
 use crate::error::TransferError;
 use crate::oci_layout::{missing, sized};
 use crate::source::Source;

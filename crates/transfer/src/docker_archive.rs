@@ -9,13 +9,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use layer::Compression;
+use oci::document::{Descriptor, Manifest};
 use oci::media_type::{Format, LayerType};
 use oci::{Algorithm, Digest, Hasher, ImageRef};
 use serde::{Deserialize, Serialize};
 
 use crate::blob::{PIECE, Reader, Stretch, Verified};
 use crate::destination::{Destination, Layers, Role};
-use crate::document::{Descriptor, Document, MAX_CONFIG, MAX_MANIFEST, Manifest, encode, inconsistent, parse};
+use crate::document::{Document, MAX_CONFIG, MAX_MANIFEST, encode, inconsistent, parse};
 use crate::error::TransferError;
 use crate::name::Choice;
 use crate::oci_layout::missing;

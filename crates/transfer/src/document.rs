@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Manifests and indexes as they are copied: byte for byte, with those of their fields that decide something.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
+use oci::document::{Descriptor, Index, Manifest};
 use oci::manifest::type_of;
 use oci::media_type::is_index;
 use oci::{Digest, Platform};
@@ -26,44 +25,6 @@ pub(crate) struct Document {
     pub(crate) media_type: String,
     pub(crate) digest: Digest,
     pub(crate) text: Bytes,
-}
-
-/// A reference to other content (image-spec, `descriptor.md`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Descriptor {
-    pub(crate) media_type: String,
-    pub(crate) digest: Digest,
-    pub(crate) size: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) platform: Option<Platform>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) urls: Vec<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) annotations: BTreeMap<String, String>,
-}
-
-impl Descriptor {
-    pub(crate) fn new(media_type: impl Into<String>, digest: Digest, size: u64) -> Descriptor {
-        let media_type = media_type.into();
-        Descriptor { media_type, digest, size, platform: None, urls: Vec::new(), annotations: BTreeMap::new() }
-    }
-}
-
-/// An image's manifest (image-spec, `manifest.md`).
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Manifest {
-    pub(crate) schema_version: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) media_type: Option<String>,
-    pub(crate) config: Descriptor,
-    pub(crate) layers: Vec<Descriptor>,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    manifests: Vec<Descriptor>,
 }
 
 impl Document {
@@ -123,18 +84,12 @@ impl Document {
     }
 }
 
-/// The one of an index's entries that is for `wanted`: the first, because makers put first what they prefer.
-pub(crate) fn choose(place: &str, entries: Vec<Descriptor>, wanted: &Platform) -> Result<Descriptor, TransferError> {
-    let serves = |entry: &&Descriptor| entry.platform.as_ref().is_some_and(|platform| platform.serves(wanted));
-    if let Some(entry) = entries.iter().find(serves) {
-        return Ok(entry.clone());
-    }
-    // Attestations stand in an index as manifests for `unknown/unknown`.
-    let named = entries.into_iter().filter_map(|entry| entry.platform).filter(|platform| platform.os != "unknown");
-    Err(TransferError::Platform {
+/// The one of an index's entries that is for `wanted`.
+pub(crate) fn choose(place: &str, entries: &[Descriptor], wanted: &Platform) -> Result<Descriptor, TransferError> {
+    oci::document::choose(entries, wanted).cloned().map_err(|other| TransferError::Platform {
         place: place.to_owned(),
         wanted: Box::new(wanted.clone()),
-        available: named.collect(),
+        available: other.available,
     })
 }
 

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use oci::Digest;
+use oci::document::{Descriptor, Index};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::document::{Descriptor, Document, encode, inconsistent, parse};
+use crate::document::{Document, encode, inconsistent, parse};
 use crate::error::TransferError;
 
 pub(crate) const LAYOUT: &str = "oci-layout";
@@ -40,11 +41,6 @@ pub(crate) fn check(place: &str, text: Option<&[u8]>) -> Result<(), TransferErro
 
 /// The entry of `index.json` that `reference` means; without one, the only one.
 pub(crate) fn find(place: &str, index: &[u8], reference: Option<&str>) -> Result<Descriptor, TransferError> {
-    #[derive(Deserialize)]
-    struct Index {
-        #[serde(default)]
-        manifests: Vec<Descriptor>,
-    }
     let mut entries = parse::<Index>(place, INDEX, index)?.manifests;
     let available = |entries: &[Descriptor]| entries.iter().filter_map(name_of).map(str::to_owned).collect();
     let place = || place.to_owned();

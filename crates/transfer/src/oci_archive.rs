@@ -4,11 +4,12 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use oci::document::Descriptor;
 use oci::media_type::Format;
 
 use crate::blob::{Reader, Verified};
 use crate::destination::{Destination, Layers, Role};
-use crate::document::{Descriptor, Document, MAX_MANIFEST};
+use crate::document::{Document, MAX_MANIFEST};
 use crate::error::TransferError;
 use crate::layout::{self, INDEX, LAYOUT};
 use crate::oci_layout::{missing, sized};

@@ -5,13 +5,14 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf as _, Bytes};
+use oci::document::Descriptor;
 use oci::{Digest, ImageRef};
 use registry_client::{Blob, Client, RegistryError};
 use tokio::runtime::Handle;
 
 use crate::blob::{Reader, Verified};
 use crate::destination::{Destination, Layers, Role};
-use crate::document::{Descriptor, Document};
+use crate::document::Document;
 use crate::error::TransferError;
 use crate::source::Source;
 use crate::stop::Stop;

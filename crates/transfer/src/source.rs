@@ -2,9 +2,10 @@
 //! A place that an image is read from.
 
 use oci::ImageRef;
+use oci::document::Descriptor;
 
 use crate::blob::Reader;
-use crate::document::{Descriptor, Document};
+use crate::document::Document;
 use crate::error::TransferError;
 
 /// A place that an image is read from. All methods block, and may be called from several threads.

@@ -19,7 +19,7 @@ use transfer::{Copied, Event, Options, Place, Registries, Status, Stop, Transfer
 
 use crate::failure::Failure;
 use crate::printer::progress::Progress;
-use crate::{printer, terminal};
+use crate::{printer, process, terminal};
 
 /// The longest password, in bytes: some are tokens of a few kilobytes.
 const LONGEST: u64 = 64 << 10;
@@ -128,10 +128,7 @@ pub(crate) fn run(args: Args) -> Result<u8, Failure> {
     let options = args.options()?;
     let source = registry_options(args.src_creds.as_deref(), args.src_tls_verify, "source")?;
     let destination = registry_options(args.dest_creds.as_deref(), args.dest_tls_verify, "destination")?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Kind::Internal, format!("cannot make the event loop: {error}")))?;
+    let runtime = process::event_loop()?;
     let registries = Registries {
         source: Client::new(source),
         destination: Client::new(destination),

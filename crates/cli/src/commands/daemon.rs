@@ -5,7 +5,6 @@
 //! root for itself before the socket appears; whoever can connect is served.
 
 use std::fs;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
 use crate::flags::size;
+use crate::process;
 
 /// The bridge that a daemon makes unless it is told otherwise.
 const DEFAULT_BRIDGE: &str = "corten0";
@@ -110,22 +110,14 @@ pub(crate) fn run(args: Args, host: Option<String>) -> Result<u8, Failure> {
     }
     // What the daemon makes is meant for root unless it says otherwise.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .with_max_level(match args.log_level {
-            LogLevel::Debug => tracing::Level::DEBUG,
-            LogLevel::Info => tracing::Level::INFO,
-            LogLevel::Warn => tracing::Level::WARN,
-            LogLevel::Error => tracing::Level::ERROR,
-        })
-        .init();
+    process::log_to_stderr(match args.log_level {
+        LogLevel::Debug => tracing::Level::DEBUG,
+        LogLevel::Info => tracing::Level::INFO,
+        LogLevel::Warn => tracing::Level::WARN,
+        LogLevel::Error => tracing::Level::ERROR,
+    });
     let zygote = Zygote::start()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Kind::Internal, format!("cannot make the event loop: {error}")))?;
+    let runtime = process::event_loop()?;
     runtime.block_on(serve(args, places, zygote))?;
     Ok(0)
 }

@@ -219,6 +219,9 @@ fn awaits_name(record: &ImageRecord, now: Timestamp) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use oci::document::Descriptor;
+    use oci::image_spec::ImageConfiguration;
+
     use super::*;
 
     #[test]
@@ -227,18 +230,9 @@ mod tests {
         let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
         let awaits = |was_named, stored: Option<&str>| {
             let stored = stored.map(|text| text.parse().unwrap());
-            let record = ImageRecord {
-                manifest: digest,
-                media_type: String::new(),
-                manifest_size: 0,
-                id: digest,
-                config: oci::image_spec::ImageConfiguration::default(),
-                layers: Vec::new(),
-                embedded: false,
-                stored,
-                was_named,
-                unpublished: true,
-            };
+            let record =
+                ImageRecord::new(Descriptor::new("", digest, 0), digest, ImageConfiguration::default(), Vec::new());
+            let record = ImageRecord { stored, was_named, ..record };
             awaits_name(&record, now)
         };
         assert!(awaits(false, Some("2026-01-01T11:30:00Z")));

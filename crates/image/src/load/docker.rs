@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use ::oci::Digest;
+use ::oci::document::{Descriptor, Manifest};
 use serde::Deserialize;
 
 use super::error::LoadError;
 use super::members::{Members, Stored};
 use super::{Archived, Found, blob, bounded, name};
-use crate::document::{CONFIG_TYPE, Descriptor, MANIFEST_TYPE, MAX_CONFIG, Manifest};
+use crate::document::{CONFIG_TYPE, MANIFEST_TYPE, MAX_CONFIG};
 use crate::error::ImageError;
 use crate::references::Session;
 
@@ -94,5 +95,5 @@ fn manifest(session: &Session, members: &Members, item: &Item, config: Stored) -
 }
 
 fn descriptor(media_type: &str, stored: Stored) -> Descriptor {
-    Descriptor { media_type: media_type.to_owned(), digest: stored.digest, size: stored.size, platform: None }
+    Descriptor::new(media_type, stored.digest, stored.size)
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use ::oci::document::{self, Descriptor, Index};
 use ::oci::{Digest, ImageRef, Platform};
 use registry_client::media_type;
 use serde::Deserialize;
@@ -10,7 +11,7 @@ use serde::Deserialize;
 use super::error::LoadError;
 use super::members::Members;
 use super::{Archived, Found, blob, bounded, name};
-use crate::document::{Descriptor, MAX_CONFIG};
+use crate::document::MAX_CONFIG;
 use crate::error::ImageError;
 use crate::references::Session;
 use crate::save::{IMAGE_NAME, REF_NAME};
@@ -22,20 +23,6 @@ const MAX_NESTING: usize = 3;
 struct Layout {
     #[serde(rename = "imageLayoutVersion")]
     version: String,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    #[serde(default)]
-    manifests: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    #[serde(flatten)]
-    descriptor: Descriptor,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
 }
 
 /// The images that `index.json` names; none where the archive is no image layout.
@@ -56,7 +43,7 @@ pub(super) fn images(
     bounded(entries.len())?;
     for entry in entries {
         let names = named(&entry.annotations)?;
-        let found = manifest_for(session, members, entry.descriptor, platform)?;
+        let found = manifest_for(session, members, entry, platform)?;
         let image = images.entry(found.digest).or_insert_with(|| Found {
             manifest: found.digest,
             media_type: found.media_type,
@@ -99,25 +86,21 @@ fn manifest_for(
         if !matches!(found.media_type.as_str(), media_type::OCI_INDEX | media_type::DOCKER_LIST) {
             return Ok(found);
         }
-        let all = parse::<Index>("an index", &text)?.manifests.into_iter().map(|entry| entry.descriptor);
+        let all = parse::<Index>("an index", &text)?.manifests.into_iter();
         let here: Vec<Descriptor> = all.filter(|entry| members.has_blob(&entry.digest)).collect();
-        found = choose(here, platform, found.digest)?;
+        found = choose(&here, platform, found.digest)?;
     }
     Err(LoadError::Missing { what: "manifest at the end of its indexes,", name: found.digest.to_string() }.into())
 }
 
-fn choose(here: Vec<Descriptor>, platform: Option<&Platform>, index: Digest) -> Result<Descriptor, LoadError> {
-    let for_platform = |wanted: &Platform| {
-        here.iter().find(|entry| entry.platform.as_ref().is_some_and(|own| own.serves(wanted))).cloned()
-    };
+fn choose(here: &[Descriptor], platform: Option<&Platform>, index: Digest) -> Result<Descriptor, LoadError> {
+    let for_platform = |wanted: &Platform| document::choose(here, wanted).ok();
+    let is_image = |entry: &&Descriptor| entry.platform.as_ref().is_none_or(document::is_of_images);
     let found = match platform {
         Some(wanted) => for_platform(wanted),
-        // Attestations stand in an index as manifests for `unknown/unknown`.
-        None => for_platform(&Platform::host()).or_else(|| {
-            here.iter().find(|entry| entry.platform.as_ref().is_none_or(|own| own.os != "unknown")).cloned()
-        }),
+        None => for_platform(&Platform::host()).or_else(|| here.iter().find(is_image)),
     };
-    found.ok_or_else(|| LoadError::Missing {
+    found.cloned().ok_or_else(|| LoadError::Missing {
         what: "manifest for the platform in question, in its index",
         name: index.to_string(),
     })
@@ -143,17 +126,15 @@ mod tests {
 
     #[test]
     fn the_hosts_platform_is_preferred_and_attestations_are_no_images() {
-        let entry = |platform: &str| Descriptor {
-            media_type: media_type::OCI_MANIFEST.to_owned(),
-            digest: Digest::of(platform),
-            size: 1,
-            platform: platform.parse().ok(),
+        let entry = |platform: &str| {
+            let descriptor = Descriptor::new(media_type::OCI_MANIFEST, Digest::of(platform), 1);
+            Descriptor { platform: platform.parse().ok(), ..descriptor }
         };
         let host = Platform::host().to_string();
         let all = ["unknown/unknown", "linux/s390x", &host].map(entry);
         let digest = |wanted: Option<&str>, count: usize| {
             let wanted = wanted.map(|text| text.parse().unwrap());
-            choose(all[..count].to_vec(), wanted.as_ref(), all[0].digest).map(|entry| entry.digest).ok()
+            choose(&all[..count], wanted.as_ref(), all[0].digest).map(|entry| entry.digest).ok()
         };
         assert_eq!(digest(None, 3), Some(Digest::of(&host)));
         assert_eq!(digest(None, 2), Some(Digest::of("linux/s390x")));

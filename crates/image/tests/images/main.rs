@@ -7,6 +7,7 @@
 mod archives;
 mod bad_input;
 mod collect;
+mod commit;
 mod embedded;
 mod fixture;
 mod import;

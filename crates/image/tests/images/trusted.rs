@@ -6,7 +6,7 @@ use image::{Image, ImageError, Images, Quiet};
 use oci::{Digest, ImageRef};
 use trust::{Payload, Prefix, PrivateKey, PublicKey, SignatureManifest, Written, tag_of};
 
-use crate::fixture::{Draft, Host, three_layers};
+use crate::fixture::{Draft, Host, tar, three_layers};
 use crate::tiny_registry::TinyRegistry;
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -64,7 +64,10 @@ async fn an_unsigned_image_is_refused_before_a_single_blob_is_asked_for() {
     let scene = Scene::new();
     let error = scene.refused().await;
     assert_eq!((error.kind(), scene.registry.blob_requests()), (Kind::PermissionDenied, 0), "{}", chain(&error));
-    assert!(matches!(error, ImageError::Untrusted { .. }) && error.hint().unwrap().contains("corten image sign"));
+    assert!(matches!(error, ImageError::Untrusted { .. }));
+    // Who pulls is not told to pull.
+    let hint = error.hint().unwrap();
+    assert!(hint.contains("corten image sign") && !hint.contains("corten pull"), "{hint}");
 }
 
 #[tokio::test]
@@ -120,5 +123,39 @@ async fn a_refused_pull_leaves_the_image_that_is_here() {
     scene.host.images.add_trust_rule(&prefix, keys[0].clone()).unwrap();
     assert!(scene.pull().await.is_err());
     assert_eq!(scene.host.images.list().unwrap(), [image]);
-    assert!(matches!(admitted(&scene.host.images, &scene.name.to_string()), Err(ImageError::Untrusted { .. })));
+    let error = admitted(&scene.host.images, &scene.name.to_string()).unwrap_err();
+    assert!(matches!(error, ImageError::Untrusted { .. }) && error.hint().unwrap().contains("corten pull"));
+}
+
+#[tokio::test]
+async fn a_container_is_judged_again_by_the_name_that_it_was_made_by() {
+    let scene = Scene::new();
+    let (payload, written) = scene.signed();
+    scene.put_signatures(OCI_MANIFEST, &written.manifest);
+    scene.registry.put_blob("app", Digest::of(&payload), payload);
+    let (images, image) = (&scene.host.images, scene.pull().await.unwrap());
+    let (name, id) = (scene.name.to_string(), image.id.to_string());
+    let is_refused = |text: &str| match images.admit_again(text, image.id) {
+        Ok(()) => false,
+        Err(ImageError::Untrusted { at_pull: false, .. }) => true,
+        Err(other) => panic!("{other}"),
+    };
+    for text in [name.as_str(), &id, &id[7..19]] {
+        assert!(!is_refused(text), "{text}");
+    }
+    // By another repository's name it was never signed, and by its id it has both.
+    let other = format!("{}/other:1", scene.name.registry());
+    images.tag(&name, &other.parse().unwrap()).unwrap();
+    assert_eq!([is_refused(&name), is_refused(&other), is_refused(&id)], [false, true, true]);
+    // The name means another image by now, or none: the container is of the one that was signed.
+    images.remove(&other, false, &|_| None).unwrap();
+    images.import(&tar(&[("x", "y")])[..], &scene.name, &[]).unwrap();
+    assert_eq!([is_refused(&name), is_refused(&other), is_refused(&id)], [false, true, false]);
+    assert!(matches!(admitted(images, &name), Err(ImageError::Untrusted { .. })), "the new one is not");
+    // Another key than the one that signed it.
+    let prefix: Prefix = scene.name.registry().parse().unwrap();
+    images.remove_trust_rule(&prefix).unwrap();
+    let another = PrivateKey::generate(b"").unwrap();
+    images.add_trust_rule(&prefix, PublicKey::from_pem(&another.public).unwrap()).unwrap();
+    assert!(is_refused(&name));
 }

@@ -189,7 +189,7 @@ fn a_failure_of_taking_back_is_told_beside_the_first() {
         // One directory stayed, with those above it; not those of the other hierarchies.
         let left: Vec<_> = case.left_groups();
         assert_eq!(left.len(), 1, "{left:?} after {kept:?} failed");
-        // The next start replaces it.
+        // It is empty: the next start uses it as it is, and it goes with that container.
         assert_eq!(case.run(&[]).code, Some(0));
         case.clean();
         case.bundle.left_nothing();

@@ -79,7 +79,7 @@ fn a_frozen_cgroup_that_was_there_before_was_taken() {
     fs::write(freezer.join(file), frozen).unwrap();
     bundle.run().fails(1, "container's cgroup unexpectedly frozen");
     assert_eq!(bundle.cgroups(), std::slice::from_ref(&freezer));
-    // One that is not is replaced.
+    // One that is not, and is empty, is used as it is, and goes with the container.
     fs::write(freezer.join(file), thawed).unwrap();
     bundle.run().ok();
     bundle.left_nothing();

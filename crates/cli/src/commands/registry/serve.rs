@@ -2,7 +2,6 @@
 //! `corten registry serve`: the registry server, in the foreground, until SIGTERM or SIGINT.
 
 use std::fs::File;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::access;
 use crate::failure::Failure;
 use crate::flags::duration;
-use crate::printer;
+use crate::{printer, process};
 
 /// Run a registry: the OCI distribution protocol over HTTP
 #[derive(Debug, clap::Args)]
@@ -56,16 +55,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<u8, Failure> {
     // What the registry keeps is for nobody else on this machine.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .with_max_level(tracing::Level::INFO)
-        .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Kind::Internal, format!("cannot make the event loop: {error}")))?;
+    process::log_to_stderr(tracing::Level::INFO);
+    let runtime = process::event_loop()?;
     runtime.block_on(serve(args))?;
     Ok(0)
 }

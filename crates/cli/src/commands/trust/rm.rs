@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `corten trust rm`: images under a prefix need no signature any more.
 
+use trust::Prefix;
+
 use crate::cli::Context;
 use crate::commands::for_each;
 use crate::failure::Failure;
@@ -15,7 +17,9 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     for_each(&args.prefix, async |prefix| {
-        context.client.remove_trust_rule(prefix).await?;
+        // As at `add`, with the words about how a prefix is written.
+        let rule: Prefix = prefix.parse()?;
+        context.client.remove_trust_rule(&rule.to_string()).await?;
         Ok(prefix.to_owned())
     })
     .await

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a process of this executable sets up once: its log, and the event loop that its commands run on.
+
+use std::io::{self, IsTerminal as _};
+
+use errors::Kind;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::failure::Failure;
+
+/// Logs to stderr from now on what is of this level or above, in colour where it is a terminal. Called once.
+pub(crate) fn log_to_stderr(level: tracing::Level) {
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .with_max_level(level)
+        .init();
+}
+
+/// An event loop of as many threads as there are processors: for servers and copies.
+pub(crate) fn event_loop() -> Result<Runtime, Failure> {
+    made(Builder::new_multi_thread().enable_all().build())
+}
+
+/// An event loop of the calling thread alone: for a command that asks the daemon, and waits.
+pub(crate) fn small_event_loop() -> Result<Runtime, Failure> {
+    made(Builder::new_current_thread().enable_all().build())
+}
+
+fn made(result: io::Result<Runtime>) -> Result<Runtime, Failure> {
+    result.map_err(|error| Failure::new(Kind::Internal, format!("cannot make the event loop: {error}")))
+}
