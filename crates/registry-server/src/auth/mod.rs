@@ -62,7 +62,7 @@ pub(crate) struct Caller<'a> {
     /// The user's name; of a token, its subject.
     pub(crate) name: Option<String>,
     grants: Vec<Grant>,
-    /// Whether they have a pass, be it nobody's.
+    /// Whether they have a pass or a token, be it nobody's.
     has_pass: bool,
 }
 
@@ -83,15 +83,22 @@ pub(crate) enum Refused {
 pub(crate) enum Wanted<'a> {
     /// To know whether one may come in at all.
     Entry,
+    /// What is counted.
+    Metrics,
     /// The list of repositories.
     Catalog,
     /// To do this with a repository.
     Repository(&'a RepositoryName, Action),
 }
 
-/// How a client came in, as it says: what it is told to ask must be where it can ask it.
+/// How a client came in.
 #[derive(Debug)]
-pub(crate) struct Door(Option<String>);
+pub(crate) struct Door {
+    /// Scheme and host, as it says: what it is told to ask must be where it can ask it.
+    origin: Option<String>,
+    /// Where it came from.
+    client: IpAddr,
+}
 
 /// What a client is told that shall send a name and a password.
 const BASIC: &str = "Basic realm=\"registry\", charset=\"UTF-8\"";
@@ -182,11 +189,15 @@ impl Access {
     ///
     /// # Errors
     /// A password that is wrong.
-    pub(crate) async fn pass(&self, headers: &HeaderMap) -> Result<Option<(Option<String>, String)>, Refused> {
+    pub(crate) async fn pass(
+        &self,
+        headers: &HeaderMap,
+        door: &Door,
+    ) -> Result<Option<(Option<String>, String)>, Refused> {
         let Access::Passwords { users, anonymous_pull: true, .. } = self else { return Ok(None) };
         let user = match headers.get(AUTHORIZATION).filter(|value| !htpasswd::is_nobody(value)) {
             None => None,
-            Some(authorization) => match users.check(authorization).await {
+            Some(authorization) => match users.check(authorization, door.client).await {
                 Some(user) => Some(user),
                 None => return Err(Refused::Unauthorized { challenge: BASIC.to_owned() }),
             },
@@ -218,6 +229,8 @@ impl Caller<'_> {
             (Access::Open, _) => true,
             // Clients ask here whether they should say who they are.
             (_, Wanted::Entry) => self.name.is_some() || self.has_pass,
+            // Nobody's pass is everybody's.
+            (_, Wanted::Metrics) => self.name.is_some(),
             // Everybody sees the repositories that they may pull.
             (Access::Passwords { anonymous_pull, .. }, Wanted::Catalog) => *anonymous_pull || self.name.is_some(),
             (Access::Tokens(_), Wanted::Catalog) => self.grants.iter().any(Grant::is_for_catalog),
