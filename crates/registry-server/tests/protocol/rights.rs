@@ -2,7 +2,8 @@
 //! Ways around what somebody may do: every kind of address, other spellings of it, and sessions of other repositories.
 
 use oci::Digest;
-use serde_json::json;
+use registry_server::AccessLog;
+use serde_json::{Value, json};
 
 use crate::access::{PUSH, Service, as_user, with_passwords};
 use crate::server::{IMAGE, Server, manifest};
@@ -158,4 +159,26 @@ fn what_is_counted_is_not_for_everybody_who_may_pull() {
     server.ask("GET", "/v2/", &[("Authorization", &nobody)], b"").is(200);
     server.ask("GET", "/metrics", &[("Authorization", &nobody)], b"").is(401);
     server.ask("GET", "/metrics", &[("Authorization", &service.token(&json!([])))], b"").is(200);
+}
+
+#[test]
+fn a_line_of_the_log_is_one_line_and_not_long_whatever_a_client_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    let log = AccessLog::new(std::fs::File::create(&path).unwrap()).unwrap();
+    let server = Server::start_with(|options| options.access_log = Some(log));
+    server.ask(&"B".repeat(100_000), "/v2/", &[], b"");
+    server.get(&format!("/v2/{}", "x".repeat(50_000)));
+    server.ask("GET", "/v2/", &[("User-Agent", &"y".repeat(100_000))], b"");
+    // The end of a line, and what moves a terminal's cursor: in bytes of their own, and escaped.
+    server.say("GET /v2/\u{9b}2J\u{202e}x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".as_bytes());
+    server.get("/v2/%0a%1b[2J");
+    drop(server);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!((4..=5).contains(&text.lines().count()), "{text}");
+    for line in text.lines() {
+        serde_json::from_str::<Value>(line).unwrap();
+        assert!(line.len() < 2500, "{} bytes: {}", line.len(), &line[..200]);
+        assert!(line.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{line:?}");
+    }
 }
