@@ -7,6 +7,9 @@ mod htpasswd;
 mod passes;
 mod policy;
 mod token;
+mod turns;
+
+use std::net::IpAddr;
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderValue};
@@ -106,7 +109,7 @@ const BASIC: &str = "Basic realm=\"registry\", charset=\"UTF-8\"";
 impl Door {
     /// The scheme, and the host of the request's `Host`. A proxy in front that speaks TLS says so with
     /// `X-Forwarded-Proto`; a client that says so itself fools nobody else. Nothing where the host cannot be one.
-    pub(crate) fn of(headers: &HeaderMap, is_tls: bool) -> Door {
+    pub(crate) fn of(headers: &HeaderMap, is_tls: bool, client: IpAddr) -> Door {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let forwarded = text("x-forwarded-proto").is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
         let scheme = if is_tls || forwarded { "https" } else { "http" };
@@ -115,11 +118,11 @@ impl Door {
                 && host.len() <= MAX_HOST
                 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
         };
-        Door(text("host").filter(is_host).map(|host| format!("{scheme}://{host}")))
+        Door { origin: text("host").filter(is_host).map(|host| format!("{scheme}://{host}")), client }
     }
 
     fn host(&self) -> &str {
-        let origin = self.0.as_deref().unwrap_or_default();
+        let origin = self.origin.as_deref().unwrap_or_default();
         origin.split_once("://").map_or(origin, |(_, host)| host)
     }
 }
@@ -128,7 +131,7 @@ impl Wanted<'_> {
     /// As a token service is asked for it.
     fn scope(&self) -> Option<String> {
         match self {
-            Wanted::Entry => None,
+            Wanted::Entry | Wanted::Metrics => None,
             Wanted::Catalog => Some("registry:catalog:*".to_owned()),
             // Who may push will also look what is there already.
             Wanted::Repository(name, Action::Push) => Some(format!("repository:{name}:pull,push")),
@@ -170,13 +173,15 @@ impl Access {
                     None => return Err(self.challenge(door, wanted, Some("invalid_token"))),
                 }
             }
-            Access::Passwords { users, .. } => match users.check(authorization).await {
+            Access::Passwords { users, .. } => match users.check(authorization, door.client).await {
                 Some(name) => caller.name = Some(name),
                 None => return Err(self.challenge(door, wanted, None)),
             },
             Access::Tokens(tokens) => match bearer(authorization).and_then(|token| tokens.check(token)) {
                 Some(claims) => {
-                    caller.name = Some(claims.subject);
+                    // A service may give tokens to those of whom it knows nothing: they have no subject.
+                    caller.name = Some(claims.subject).filter(|subject| !subject.is_empty());
+                    caller.has_pass = true;
                     caller.grants = claims.access;
                 }
                 None => return Err(self.challenge(door, wanted, Some("invalid_token"))),
@@ -209,7 +214,7 @@ impl Access {
     fn challenge(&self, door: &Door, wanted: Wanted<'_>, error: Option<&str>) -> Refused {
         let challenge = match self {
             Access::Tokens(tokens) => tokens.challenge(wanted.scope().as_deref(), error),
-            Access::Passwords { anonymous_pull: true, .. } => match &door.0 {
+            Access::Passwords { anonymous_pull: true, .. } => match &door.origin {
                 Some(origin) => {
                     let (realm, service) = (format!("{origin}/v2/_token"), door.host());
                     token::challenge(&realm, service, wanted.scope().as_deref(), error)

@@ -43,7 +43,6 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn begin(registry: &Arc<Registry>, client: SocketAddr, request: &Request<Incoming>) -> Exchange {
-        let logged = |text: &str| text.chars().take(MOST_LOGGED).collect::<String>();
         let is_logged = registry.options.access_log.is_some();
         let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
         Exchange {
