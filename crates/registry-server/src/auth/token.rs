@@ -12,6 +12,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, Unpar
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::der;
 
@@ -124,6 +125,8 @@ impl Tokens {
         #[derive(Deserialize)]
         struct Header {
             alg: String,
+            /// What who checks it must understand (RFC 7515, section 4.1.11).
+            crit: Option<IgnoredAny>,
         }
         #[derive(Deserialize)]
         struct Body {
@@ -144,7 +147,7 @@ impl Tokens {
         let (header, body) = signed.split_once('.')?;
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
         let header: Header = serde_json::from_slice(&decode(header)?).ok()?;
-        if header.alg != self.algorithm {
+        if header.alg != self.algorithm || header.crit.is_some() {
             return None;
         }
         self.key.verify(signed.as_bytes(), &decode(signature)?).ok()?;
@@ -298,6 +301,19 @@ mod tests {
         }
         for algorithm in ["none", "HS256", "RS256", ""] {
             assert!(tokens.check_at(&service.sign(&json!({"alg": algorithm}), &good()), NOW).is_none(), "{algorithm}");
+        }
+        let critical = json!({"alg": "ES256", "crit": ["x"], "x": 1});
+        assert!(tokens.check_at(&service.sign(&critical, &good()), NOW).is_none(), "what is not understood");
+        // Sealed with what everybody knows, or with nothing.
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        for (algorithm, sealed) in
+            [("HS256", true), ("none", false), ("None", false), ("ES256", true), ("ES256", false)]
+        {
+            let signed = format!("{}.{}", encode(&json!({"alg": algorithm})), encode(&good()));
+            let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, service.0.public_key().as_ref());
+            let seal =
+                if sealed { URL_SAFE_NO_PAD.encode(ring::hmac::sign(&key, signed.as_bytes())) } else { String::new() };
+            assert!(tokens.check_at(&format!("{signed}.{seal}"), NOW).is_none(), "{algorithm}");
         }
         let (other, _) = Service::new();
         assert!(tokens.check_at(&other.sign(&header, &good()), NOW).is_none());
