@@ -3,6 +3,7 @@
 
 mod answer;
 mod blobs;
+mod blocks;
 mod body;
 mod connection;
 mod exchange;
@@ -28,6 +29,7 @@ use crate::registry::Registry;
 use crate::storage::StorageError;
 
 pub(crate) use answer::received;
+pub(crate) use blocks::Blocks;
 pub(crate) use body::Body;
 pub(crate) use connection::serve;
 
