@@ -2,7 +2,6 @@
 //! Who asks, and what they may do. One of three ways for a whole registry: everybody may do everything; users with
 //! passwords and a policy; tokens that a service of somebody else's gives out.
 
-mod der;
 mod htpasswd;
 mod passes;
 mod policy;
