@@ -10,6 +10,7 @@ use tokio::net::TcpListener;
 
 use crate::access_log::AccessLog;
 use crate::auth::Access;
+use crate::http::Blocks;
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::storage::{Storage, StorageError, Uploads};
@@ -104,6 +105,7 @@ pub struct Registry {
     pub(crate) storage: Arc<Storage>,
     pub(crate) uploads: Uploads,
     pub(crate) metrics: Metrics,
+    pub(crate) blocks: Blocks,
 }
 
 impl Registry {
@@ -113,7 +115,13 @@ impl Registry {
     /// The root is another process's, or cannot be used.
     pub fn open(options: Options) -> Result<Registry, StorageError> {
         let (storage, uploads) = Storage::open(&options.root, options.share_with.as_deref())?;
-        Ok(Registry { options, storage: storage.into(), uploads, metrics: Metrics::default() })
+        Ok(Registry {
+            options,
+            storage: storage.into(),
+            uploads,
+            metrics: Metrics::default(),
+            blocks: Blocks::default(),
+        })
     }
 
     /// Serves it on `listener` until `shutdown` is ready; requests under way then have ten seconds to end.

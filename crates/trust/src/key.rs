@@ -17,27 +17,15 @@ use ring::signature::{
     VerificationAlgorithm,
 };
 use serde::{Deserialize, Serialize};
+use spki::id::{EC, EDWARDS, NULL, P256, P384, RSA};
 
 pub use private::{Generated, PrivateKey};
 
-use crate::{der, pem};
+use crate::pem;
 
 const PUBLIC_LABEL: &str = "PUBLIC KEY";
 /// The smallest RSA modulus that is believed, in bits.
 const SMALLEST_RSA: usize = 2048;
-
-/// id-ecPublicKey, 1.2.840.10045.2.1.
-const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-/// secp256r1, 1.2.840.10045.3.1.7, with its tag and length.
-const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-/// secp384r1, 1.3.132.0.34, with its tag and length.
-const P384: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
-/// rsaEncryption, 1.2.840.113549.1.1.1.
-const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-/// NULL.
-const NULL: &[u8] = &[0x05, 0x00];
-/// id-Ed25519, 1.3.101.112.
-const EDWARDS: &[u8] = &[0x2b, 0x65, 0x70];
 
 /// Why a text is no key that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -138,7 +126,7 @@ impl PublicKey {
 
     fn from_spki(spki: Vec<u8>) -> Result<PublicKey, KeyError> {
         let malformed = || KeyError::Malformed { wanted: "public" };
-        let envelope = der::open(&spki).ok_or_else(malformed)?;
+        let envelope = spki::open(&spki).ok_or_else(malformed)?;
         let (algorithm, whole) = match (envelope.algorithm, envelope.parameters) {
             (EC, P256) => (Algorithm::P256, envelope.key.len() == 65 && envelope.key.first() == Some(&4)),
             (EC, P384) => (Algorithm::P384, envelope.key.len() == 97 && envelope.key.first() == Some(&4)),
@@ -173,7 +161,7 @@ impl PublicKey {
 
     /// Whether this key made `signature` (in base64) over `message`.
     pub fn verifies(&self, message: &[u8], signature: &str) -> bool {
-        let (Ok(signature), Some(envelope)) = (BASE64_STANDARD.decode(signature.trim()), der::open(&self.spki)) else {
+        let (Ok(signature), Some(envelope)) = (BASE64_STANDARD.decode(signature.trim()), spki::open(&self.spki)) else {
             return false;
         };
         UnparsedPublicKey::new(self.algorithm.verification(), envelope.key).verify(message, &signature).is_ok()
@@ -182,9 +170,9 @@ impl PublicKey {
 
 /// The length of the modulus in an `RSAPublicKey` (RFC 8017, section A.1.1).
 fn rsa_bits(key: &[u8]) -> Option<usize> {
-    let (numbers, rest) = der::element(key, der::SEQUENCE)?;
-    let (modulus, exponent) = der::element(numbers, der::INTEGER)?;
-    let (_, nothing) = der::element(exponent, der::INTEGER)?;
+    let (numbers, rest) = spki::element(key, spki::SEQUENCE)?;
+    let (modulus, exponent) = spki::element(numbers, spki::INTEGER)?;
+    let (_, nothing) = spki::element(exponent, spki::INTEGER)?;
     let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
     let first = modulus.get(zeros)?;
     let bits = (modulus.len() - zeros) * 8 - first.leading_zeros() as usize;

@@ -8,7 +8,6 @@
 //! **Architecture Invariant:** pure. Text and bytes in, values out; whoever calls reads the files and asks the
 //! registries. What is not understood is never taken for a yes.
 
-mod der;
 mod judge;
 mod key;
 mod manifest;

@@ -53,6 +53,7 @@ const ROOMS: &[(&str, Row)] = &[
     ("compose-spec", Pure),
     ("oci", Pure),
     ("trust", Pure),
+    ("spki", Pure),
     ("api-types", Pure),
     ("sys", Base),
     ("errors", Base),

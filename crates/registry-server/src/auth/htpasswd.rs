@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Users with passwords: a file of `user:hash` lines as `htpasswd -B` writes it. Only bcrypt hashes are accepted.
 //!
-//! bcrypt is slow on purpose, so a password that was right is remembered for some minutes, as a keyed hash; wrong ones
-//! are checked one after the other, however many guess at once.
+//! bcrypt is slow on purpose, so a password that was right is remembered while it is in use, as a keyed hash; others are
+//! checked one after the other, however many guess at once (see [`super::turns`]).
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,12 +15,13 @@ use base64::engine::general_purpose::STANDARD;
 use errors::{Classify, Kind, kind_of_io};
 use http::HeaderValue;
 use oci::{Digest, Hasher};
-use tokio::sync::Semaphore;
 
 use super::passes::Passes;
+use super::turns::Turns;
 use crate::storage::{Lru, held};
 
-/// How long a password that was right need not be hashed again.
+/// How long after it was used last a password that was right need not be hashed again. Who is at work must not have to
+/// wait behind those who guess.
 const REMEMBERED: Duration = Duration::from_secs(300);
 /// Passwords remembered.
 const MOST_REMEMBERED: usize = 1024;
@@ -49,6 +51,14 @@ pub enum HtpasswdError {
         /// Counted from one.
         line: usize,
     },
+    /// A user has two passwords, of which one would not count.
+    #[error("{path:?}, line {line}: this user has a line already; remove one of the two")]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// Counted from one: the second.
+        line: usize,
+    },
     /// Nobody could ever come in.
     #[error("{path:?} has no users")]
     Empty {
@@ -64,7 +74,9 @@ impl Classify for HtpasswdError {
     fn kind(&self) -> Kind {
         match self {
             HtpasswdError::Read { source, .. } | HtpasswdError::Random(source) => kind_of_io(source),
-            HtpasswdError::Line { .. } | HtpasswdError::Empty { .. } => Kind::InvalidArgument,
+            HtpasswdError::Line { .. } | HtpasswdError::Twice { .. } | HtpasswdError::Empty { .. } => {
+                Kind::InvalidArgument
+            }
         }
     }
 }
@@ -73,12 +85,12 @@ impl Classify for HtpasswdError {
 #[derive(Debug)]
 pub struct Users {
     hashes: HashMap<String, Arc<str>>,
-    /// What an unknown user's password is compared with, so that it takes as long.
-    anybody: Arc<str>,
+    /// What unknown users' passwords are compared with, so that it takes as long.
+    decoys: Vec<Arc<str>>,
     /// Makes what is remembered useless elsewhere.
     key: [u8; 32],
     remembered: Mutex<Lru<Digest, Instant>>,
-    turns: Semaphore,
+    turns: Turns,
     pub(super) passes: Passes,
 }
 
@@ -98,31 +110,47 @@ impl Users {
             }
             let user = line.split_once(':').filter(|(user, hash)| !user.is_empty() && is_bcrypt(hash));
             let (user, hash) = user.ok_or_else(|| HtpasswdError::Line { path: path.to_owned(), line: number + 1 })?;
-            hashes.insert(user.to_owned(), Arc::from(hash));
+            if hashes.insert(user.to_owned(), Arc::from(hash)).is_some() {
+                return Err(HtpasswdError::Twice { path: path.to_owned(), line: number + 1 });
+            }
         }
-        let anybody = hashes.values().next().cloned().ok_or_else(|| HtpasswdError::Empty { path: path.to_owned() })?;
+        let decoys: Vec<Arc<str>> = hashes.values().cloned().collect();
+        if decoys.is_empty() {
+            return Err(HtpasswdError::Empty { path: path.to_owned() });
+        }
         let remembered = Mutex::new(Lru::new(MOST_REMEMBERED));
         let (key, passes) = (random()?, Passes::new(random()?));
-        Ok(Users { hashes, anybody, key, remembered, turns: Semaphore::new(1), passes })
+        Ok(Users { hashes, decoys, key, remembered, turns: Turns::new(), passes })
     }
 
-    /// The user whose name and password these are (RFC 7617), if they are right.
-    pub(crate) async fn check(&self, authorization: &HeaderValue) -> Option<String> {
+    /// The user whose name and password these are (RFC 7617), if they are right. `client` is where they come from.
+    pub(crate) async fn check(&self, authorization: &HeaderValue, client: IpAddr) -> Option<String> {
         let (user, password) = basic(authorization)?;
         let proof = self.proof(&user, &password);
         let since = held(&self.remembered).get(&proof);
-        if since.is_some_and(|since| since.elapsed() < REMEMBERED) {
-            return Some(user);
-        }
-        let known = self.hashes.get(&user);
-        let hash = Arc::clone(known.unwrap_or(&self.anybody));
-        let _turn = self.turns.acquire().await.ok()?;
-        let matches = tokio::task::spawn_blocking(move || bcrypt::verify(password, &hash).unwrap_or(false));
-        if !matches.await.unwrap_or(false) || known.is_none() {
-            return None;
+        if since.is_none_or(|since| since.elapsed() >= REMEMBERED) {
+            let known = self.hashes.get(&user);
+            let hash = Arc::clone(known.unwrap_or_else(|| self.decoy(&user)));
+            let turn = self.turns.take(client).await?;
+            let matches = tokio::task::spawn_blocking(move || {
+                let _turn = turn;
+                bcrypt::verify(password, &hash).unwrap_or(false)
+            });
+            if !matches.await.unwrap_or(false) || known.is_none() {
+                return None;
+            }
         }
         held(&self.remembered).insert(proof, Instant::now(), 1);
         Some(user)
+    }
+
+    /// Some user's hash, always the same for one name: where hashes cost differently, an unknown user's takes as long as
+    /// somebody's.
+    fn decoy(&self, user: &str) -> &Arc<str> {
+        let number =
+            self.proof(user, "").as_bytes().iter().fold(0_usize, |number, byte| number << 8 | usize::from(*byte));
+        // There is one at least: the file is refused otherwise.
+        &self.decoys[number % self.decoys.len()]
     }
 
     fn proof(&self, user: &str, password: &str) -> Digest {
@@ -161,17 +189,22 @@ fn basic(value: &HeaderValue) -> Option<(String, String)> {
 
 /// `$2<letter>$<two digits of cost>$<53 characters>`
 fn is_bcrypt(hash: &str) -> bool {
-    let mut parts = hash.split('$').skip(1);
+    let mut parts = hash.split('$');
+    let begin = parts.next() == Some("");
     let version = parts.next().is_some_and(|version| matches!(version, "2a" | "2b" | "2x" | "2y"));
     let cost =
         parts.next().and_then(|cost| cost.parse::<u32>().ok()).is_some_and(|cost| (4..=MAX_COST).contains(&cost));
-    let rest = parts.next().is_some_and(|rest| rest.len() == 53 && rest.is_ascii());
-    version && cost && rest && parts.next().is_none()
+    // Its own base 64.
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/');
+    let rest = parts.next().is_some_and(|rest| rest.len() == 53 && rest.bytes().all(is_digit));
+    begin && version && cost && rest && parts.next().is_none()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     /// Users written as `htpasswd -B` does, with the least cost.
     fn file(users: &[(&str, &str)]) -> tempfile::NamedTempFile {
@@ -190,15 +223,46 @@ mod tests {
     async fn only_the_right_password_proves_a_user() {
         let users = Users::read(file(&[("alice", "secret"), ("bob", "a:b")]).path()).unwrap();
         for _ in 0..2 {
-            assert_eq!(users.check(&header("alice", "secret")).await.as_deref(), Some("alice"));
-            assert_eq!(users.check(&header("bob", "a:b")).await.as_deref(), Some("bob"));
+            assert_eq!(users.check(&header("alice", "secret"), HERE).await.as_deref(), Some("alice"));
+            assert_eq!(users.check(&header("bob", "a:b"), HERE).await.as_deref(), Some("bob"));
             for (user, password) in [("alice", "a:b"), ("alice", ""), ("nobody", "secret"), ("bob", "secret")] {
-                assert_eq!(users.check(&header(user, password)).await, None, "{user} {password}");
+                assert_eq!(users.check(&header(user, password), HERE).await, None, "{user} {password}");
             }
         }
         for nonsense in ["Basic", "Basic !!!", "Bearer abc", "Basic YWxpY2U="] {
-            assert_eq!(users.check(&nonsense.parse().unwrap()).await, None, "{nonsense}");
+            assert_eq!(users.check(&nonsense.parse().unwrap(), HERE).await, None, "{nonsense}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_leaves_while_a_password_is_hashed_does_not_let_the_next_one_begin() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, format!("alice:{}\n", bcrypt::hash("secret", 12).unwrap())).unwrap();
+        let users = Arc::new(Users::read(file.path()).unwrap());
+        let users_there = Arc::clone(&users);
+        let guess = tokio::spawn(async move { users_there.check(&header("alice", "guess"), HERE).await });
+        while !users.turns.is_taken() {
+            tokio::task::yield_now().await;
+        }
+        guess.abort();
+        assert!(guess.await.unwrap_err().is_cancelled());
+        // The work goes on for some tenths of a second, and so does its turn.
+        assert!(users.turns.is_taken());
+        assert_eq!(users.check(&header("alice", "secret"), HERE).await.as_deref(), Some("alice"));
+        assert!(!users.turns.is_taken());
+    }
+
+    #[tokio::test]
+    async fn an_unknown_user_is_always_compared_with_the_same_hash() {
+        let users = Users::read(file(&[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")]).path()).unwrap();
+        let decoys = |name: &str| [users.decoy(name), users.decoy(name)].map(Arc::clone);
+        let mut different = std::collections::HashSet::new();
+        for number in 0..100 {
+            let [one, again] = decoys(&format!("nobody{number}"));
+            assert_eq!(one, again);
+            different.insert(one);
+        }
+        assert_eq!(different.len(), 4, "and each is somebody's");
     }
 
     #[test]
@@ -209,6 +273,14 @@ mod tests {
             let error = Users::read(file.path()).unwrap_err();
             assert!(matches!(error, HtpasswdError::Line { line: 1, .. }), "{line}");
         }
+        let hash = bcrypt::hash("x", 4).unwrap();
+        for line in [format!("alice:x{hash}"), format!("alice:{}é", &hash[..58]), format!("alice:{}!", &hash[..59])] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(&file, &line).unwrap();
+            assert!(matches!(Users::read(file.path()), Err(HtpasswdError::Line { .. })), "{line}");
+        }
+        let twice = file(&[("alice", "1"), ("bob", "2"), ("alice", "3")]);
+        assert!(matches!(Users::read(twice.path()), Err(HtpasswdError::Twice { line: 5, .. })));
         let empty = tempfile::NamedTempFile::new().unwrap();
         assert!(matches!(Users::read(empty.path()), Err(HtpasswdError::Empty { .. })));
     }

@@ -2,11 +2,13 @@
 //! Who asks, and what they may do. One of three ways for a whole registry: everybody may do everything; users with
 //! passwords and a policy; tokens that a service of somebody else's gives out.
 
-mod der;
 mod htpasswd;
 mod passes;
 mod policy;
 mod token;
+mod turns;
+
+use std::net::IpAddr;
 
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderValue};
@@ -62,7 +64,7 @@ pub(crate) struct Caller<'a> {
     /// The user's name; of a token, its subject.
     pub(crate) name: Option<String>,
     grants: Vec<Grant>,
-    /// Whether they have a pass, be it nobody's.
+    /// Whether they have a pass or a token, be it nobody's.
     has_pass: bool,
 }
 
@@ -83,15 +85,22 @@ pub(crate) enum Refused {
 pub(crate) enum Wanted<'a> {
     /// To know whether one may come in at all.
     Entry,
+    /// What is counted.
+    Metrics,
     /// The list of repositories.
     Catalog,
     /// To do this with a repository.
     Repository(&'a RepositoryName, Action),
 }
 
-/// How a client came in, as it says: what it is told to ask must be where it can ask it.
+/// How a client came in.
 #[derive(Debug)]
-pub(crate) struct Door(Option<String>);
+pub(crate) struct Door {
+    /// Scheme and host, as it says: what it is told to ask must be where it can ask it.
+    origin: Option<String>,
+    /// Where it came from.
+    client: IpAddr,
+}
 
 /// What a client is told that shall send a name and a password.
 const BASIC: &str = "Basic realm=\"registry\", charset=\"UTF-8\"";
@@ -99,7 +108,7 @@ const BASIC: &str = "Basic realm=\"registry\", charset=\"UTF-8\"";
 impl Door {
     /// The scheme, and the host of the request's `Host`. A proxy in front that speaks TLS says so with
     /// `X-Forwarded-Proto`; a client that says so itself fools nobody else. Nothing where the host cannot be one.
-    pub(crate) fn of(headers: &HeaderMap, is_tls: bool) -> Door {
+    pub(crate) fn of(headers: &HeaderMap, is_tls: bool, client: IpAddr) -> Door {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let forwarded = text("x-forwarded-proto").is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
         let scheme = if is_tls || forwarded { "https" } else { "http" };
@@ -108,11 +117,11 @@ impl Door {
                 && host.len() <= MAX_HOST
                 && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
         };
-        Door(text("host").filter(is_host).map(|host| format!("{scheme}://{host}")))
+        Door { origin: text("host").filter(is_host).map(|host| format!("{scheme}://{host}")), client }
     }
 
     fn host(&self) -> &str {
-        let origin = self.0.as_deref().unwrap_or_default();
+        let origin = self.origin.as_deref().unwrap_or_default();
         origin.split_once("://").map_or(origin, |(_, host)| host)
     }
 }
@@ -121,7 +130,7 @@ impl Wanted<'_> {
     /// As a token service is asked for it.
     fn scope(&self) -> Option<String> {
         match self {
-            Wanted::Entry => None,
+            Wanted::Entry | Wanted::Metrics => None,
             Wanted::Catalog => Some("registry:catalog:*".to_owned()),
             // Who may push will also look what is there already.
             Wanted::Repository(name, Action::Push) => Some(format!("repository:{name}:pull,push")),
@@ -163,13 +172,15 @@ impl Access {
                     None => return Err(self.challenge(door, wanted, Some("invalid_token"))),
                 }
             }
-            Access::Passwords { users, .. } => match users.check(authorization).await {
+            Access::Passwords { users, .. } => match users.check(authorization, door.client).await {
                 Some(name) => caller.name = Some(name),
                 None => return Err(self.challenge(door, wanted, None)),
             },
             Access::Tokens(tokens) => match bearer(authorization).and_then(|token| tokens.check(token)) {
                 Some(claims) => {
-                    caller.name = Some(claims.subject);
+                    // A service may give tokens to those of whom it knows nothing: they have no subject.
+                    caller.name = Some(claims.subject).filter(|subject| !subject.is_empty());
+                    caller.has_pass = true;
                     caller.grants = claims.access;
                 }
                 None => return Err(self.challenge(door, wanted, Some("invalid_token"))),
@@ -182,11 +193,15 @@ impl Access {
     ///
     /// # Errors
     /// A password that is wrong.
-    pub(crate) async fn pass(&self, headers: &HeaderMap) -> Result<Option<(Option<String>, String)>, Refused> {
+    pub(crate) async fn pass(
+        &self,
+        headers: &HeaderMap,
+        door: &Door,
+    ) -> Result<Option<(Option<String>, String)>, Refused> {
         let Access::Passwords { users, anonymous_pull: true, .. } = self else { return Ok(None) };
         let user = match headers.get(AUTHORIZATION).filter(|value| !htpasswd::is_nobody(value)) {
             None => None,
-            Some(authorization) => match users.check(authorization).await {
+            Some(authorization) => match users.check(authorization, door.client).await {
                 Some(user) => Some(user),
                 None => return Err(Refused::Unauthorized { challenge: BASIC.to_owned() }),
             },
@@ -198,7 +213,7 @@ impl Access {
     fn challenge(&self, door: &Door, wanted: Wanted<'_>, error: Option<&str>) -> Refused {
         let challenge = match self {
             Access::Tokens(tokens) => tokens.challenge(wanted.scope().as_deref(), error),
-            Access::Passwords { anonymous_pull: true, .. } => match &door.0 {
+            Access::Passwords { anonymous_pull: true, .. } => match &door.origin {
                 Some(origin) => {
                     let (realm, service) = (format!("{origin}/v2/_token"), door.host());
                     token::challenge(&realm, service, wanted.scope().as_deref(), error)
@@ -218,6 +233,8 @@ impl Caller<'_> {
             (Access::Open, _) => true,
             // Clients ask here whether they should say who they are.
             (_, Wanted::Entry) => self.name.is_some() || self.has_pass,
+            // Nobody's pass is everybody's.
+            (_, Wanted::Metrics) => self.name.is_some(),
             // Everybody sees the repositories that they may pull.
             (Access::Passwords { anonymous_pull, .. }, Wanted::Catalog) => *anonymous_pull || self.name.is_some(),
             (Access::Tokens(_), Wanted::Catalog) => self.grants.iter().any(Grant::is_for_catalog),

@@ -12,17 +12,14 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, Unpar
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
-
-use super::der;
+use serde::de::IgnoredAny;
+use spki::Envelope;
+use spki::id::{EC, NULL, P256, RSA};
 
 /// How far two clocks may differ, in seconds.
 const LEEWAY: u64 = 60;
 /// The longest token that is looked at, in bytes.
 const MAX_TOKEN: usize = 64 << 10;
-/// `rsaEncryption` (RFC 8017) and `id-ecPublicKey` with `secp256r1` (RFC 5480), as encoded.
-const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
-const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
-const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 
 /// A token service that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -100,9 +97,10 @@ impl Tokens {
         let pem = std::fs::read(key).map_err(|source| TokenError::Read { path: key.to_owned(), source })?;
         let unusable = || TokenError::Key { path: key.to_owned() };
         let spki = SubjectPublicKeyInfoDer::from_pem_slice(&pem).map_err(|_| unusable())?;
-        let (algorithm, check, bytes): (_, &dyn VerificationAlgorithm, _) = match der::public_key(&spki) {
-            Some((RSA, _, bytes)) => ("RS256", &RSA_PKCS1_2048_8192_SHA256, bytes),
-            Some((EC, P256, bytes)) => ("ES256", &ECDSA_P256_SHA256_FIXED, bytes),
+        let Envelope { algorithm, parameters, key: bytes } = spki::open(&spki).ok_or_else(unusable)?;
+        let (algorithm, check): (_, &dyn VerificationAlgorithm) = match (algorithm, parameters) {
+            (RSA, NULL) => ("RS256", &RSA_PKCS1_2048_8192_SHA256),
+            (EC, P256) => ("ES256", &ECDSA_P256_SHA256_FIXED),
             _ => return Err(unusable()),
         };
         Ok(Tokens {
@@ -124,6 +122,8 @@ impl Tokens {
         #[derive(Deserialize)]
         struct Header {
             alg: String,
+            /// What who checks it must understand (RFC 7515, section 4.1.11).
+            crit: Option<IgnoredAny>,
         }
         #[derive(Deserialize)]
         struct Body {
@@ -144,7 +144,7 @@ impl Tokens {
         let (header, body) = signed.split_once('.')?;
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
         let header: Header = serde_json::from_slice(&decode(header)?).ok()?;
-        if header.alg != self.algorithm {
+        if header.alg != self.algorithm || header.crit.is_some() {
             return None;
         }
         self.key.verify(signed.as_bytes(), &decode(signature)?).ok()?;
@@ -221,10 +221,7 @@ mod tests {
             let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
             let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
             let pair = EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random).unwrap();
-            // SEQUENCE { SEQUENCE { id-ecPublicKey, secp256r1 }, BIT STRING }
-            let algorithm = [&[0x30, 19, 0x06, 7][..], EC, P256].concat();
-            let point = pair.public_key().as_ref();
-            let spki = [&[0x30, 89][..], &algorithm, &[0x03, 66, 0], point].concat();
+            let spki = spki::close(&Envelope { algorithm: EC, parameters: P256, key: pair.public_key().as_ref() });
             let file = tempfile::NamedTempFile::new().unwrap();
             let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(spki));
             std::fs::write(&file, pem).unwrap();
@@ -298,6 +295,19 @@ mod tests {
         }
         for algorithm in ["none", "HS256", "RS256", ""] {
             assert!(tokens.check_at(&service.sign(&json!({"alg": algorithm}), &good()), NOW).is_none(), "{algorithm}");
+        }
+        let critical = json!({"alg": "ES256", "crit": ["x"], "x": 1});
+        assert!(tokens.check_at(&service.sign(&critical, &good()), NOW).is_none(), "what is not understood");
+        // Sealed with what everybody knows, or with nothing.
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        for (algorithm, sealed) in
+            [("HS256", true), ("none", false), ("None", false), ("ES256", true), ("ES256", false)]
+        {
+            let signed = format!("{}.{}", encode(&json!({"alg": algorithm})), encode(&good()));
+            let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, service.0.public_key().as_ref());
+            let seal =
+                if sealed { URL_SAFE_NO_PAD.encode(ring::hmac::sign(&key, signed.as_bytes())) } else { String::new() };
+            assert!(tokens.check_at(&format!("{signed}.{seal}"), NOW).is_none(), "{algorithm}");
         }
         let (other, _) = Service::new();
         assert!(tokens.check_at(&other.sign(&header, &good()), NOW).is_none());

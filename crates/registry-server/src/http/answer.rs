@@ -2,7 +2,7 @@
 //! What all answers have in common.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE};
 use http::{HeaderMap, Response, StatusCode};
 use oci::Digest;
 
@@ -66,6 +66,12 @@ pub(crate) fn is_known(headers: &HeaderMap, digest: &Digest) -> bool {
     tags.flat_map(|value| value.split(','))
         .map(str::trim)
         .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"') == text)
+}
+
+/// Whether what the client has a part of is this: a part is added to no other content (RFC 9110, section 13.1.5). It has
+/// no date to be told by.
+pub(crate) fn is_same(headers: &HeaderMap, digest: &Digest) -> bool {
+    headers.get(IF_RANGE).is_none_or(|tag| tag.as_bytes() == format!("\"{digest}\"").as_bytes())
 }
 
 /// What has come of an upload, as its `Range` header says it. Of nothing that form cannot speak: `0-0` is the custom.

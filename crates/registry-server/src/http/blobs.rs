@@ -39,11 +39,12 @@ pub(crate) async fn get(
         return Ok(response);
     }
     // Only GET has ranges (RFC 9110, section 14.2).
-    let part = if is_head { None } else { range::wanted(request.headers(), size)? };
+    let has_part = !is_head && answer::is_same(request.headers(), digest);
+    let part = if has_part { range::wanted(request.headers(), size)? } else { None };
     let bytes = part.clone().unwrap_or(0..size);
     let length = bytes.end - bytes.start;
     let mut response = match file {
-        Some(file) => Response::new(Body::File(FileBody::new(file, bytes.clone()))),
+        Some(file) => Response::new(Body::File(FileBody::new(file, bytes.clone(), &registry.blocks))),
         None => Response::new(Body::empty()),
     };
     if part.is_some() {

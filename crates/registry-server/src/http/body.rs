@@ -6,8 +6,8 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -17,14 +17,12 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::blocks::Blocks;
 use crate::error::ApiError;
 use crate::registry::Registry;
-use crate::storage::held;
 
 /// Bytes gathered of a request before they are written.
 pub(crate) const BLOCK: usize = 256 << 10;
-/// Bytes read of a file at once. Each costs a thread's turn; two or three are in memory for each download.
-const READ: usize = 1 << 20;
 
 /// What is sent.
 #[derive(Debug)]
@@ -54,43 +52,11 @@ pub(crate) struct FileBody {
     blocks: Blocks,
 }
 
-/// The memory that a body is read into, block after block. New memory costs more than reading does: the kernel clears it
-/// page by page.
-#[derive(Debug, Clone, Default)]
-struct Blocks(Arc<Mutex<Vec<Vec<u8>>>>);
-
-/// A block on its way. Dropped when the connection has taken it, and then free for the next.
-struct Lent {
-    block: Vec<u8>,
-    blocks: Blocks,
-}
-
-impl Blocks {
-    /// `count` bytes, whatever is in them.
-    fn lend(&self, count: usize) -> Lent {
-        let mut block = held(&self.0).pop().unwrap_or_default();
-        block.resize(count, 0);
-        Lent { block, blocks: self.clone() }
-    }
-}
-
-impl AsRef<[u8]> for Lent {
-    fn as_ref(&self) -> &[u8] {
-        &self.block
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        held(&self.blocks.0).push(std::mem::take(&mut self.block));
-    }
-}
-
 impl FileBody {
-    /// The bytes `part` of `file`.
-    pub(crate) fn new(file: File, part: Range<u64>) -> FileBody {
+    /// The bytes `part` of `file`, read into some of `blocks`.
+    pub(crate) fn new(file: File, part: Range<u64>, blocks: &Blocks) -> FileBody {
         let owed = part.end - part.start;
-        FileBody { file: file.into(), left: part, reading: None, owed, blocks: Blocks::default() }
+        FileBody { file: file.into(), left: part, reading: None, owed, blocks: blocks.clone() }
     }
 
     /// Begins to read the next block, unless one is being read or there is none.
@@ -99,13 +65,11 @@ impl FileBody {
             return;
         }
         let start = self.left.start;
-        // At most a block, which fits.
-        let count = (self.left.end - start).min(READ as u64) as usize;
-        self.left.start += count as u64;
-        let (file, blocks) = (Arc::clone(&self.file), self.blocks.clone());
+        let mut lent = self.blocks.lend(self.left.end - start);
+        self.left.start += lent.size() as u64;
+        let file = Arc::clone(&self.file);
         self.reading = Some(tokio::task::spawn_blocking(move || {
-            let mut lent = blocks.lend(count);
-            file.read_exact_at(&mut lent.block, start)?;
+            file.read_exact_at(lent.bytes(), start)?;
             Ok(Bytes::from_owner(lent))
         }));
     }
@@ -181,6 +145,10 @@ pub(crate) async fn next_block(body: &mut Incoming, registry: &Registry) -> Resu
         if gathered.is_empty() && frame.len() >= BLOCK {
             return Ok(Some(frame));
         }
+        if gathered.capacity() == 0 {
+            // At once, rather than moved again and again while it grows.
+            gathered.reserve(BLOCK + frame.len());
+        }
         gathered.extend_from_slice(&frame);
     }
     Ok((!gathered.is_empty()).then(|| gathered.freeze()))
@@ -229,23 +197,49 @@ async fn next_frame(body: &mut Incoming, registry: &Registry, deadline: Instant)
 mod tests {
     use std::io::Write as _;
 
+    use super::super::blocks::LARGE;
     use super::*;
 
     #[tokio::test]
-    async fn a_file_is_sent_whole_in_memory_that_is_used_again() {
+    async fn files_are_sent_whole_in_memory_that_is_used_again() {
         let mut file = tempfile::tempfile().unwrap();
-        let content: Vec<u8> = (0..5 * READ + 77).map(|at| ((at * at) >> 7) as u8).collect();
+        let content: Vec<u8> = (0..5 * LARGE + 77).map(|at| ((at * at) >> 7) as u8).collect();
         file.write_all(&content).unwrap();
         let part = 13..content.len() as u64 - 5;
-        let mut body = FileBody::new(file, part.clone());
-        let blocks = body.blocks.clone();
-        let mut sent = Vec::new();
-        while let Some(block) = std::future::poll_fn(|cx| body.poll_block(cx)).await {
-            sent.extend_from_slice(&block.unwrap());
+        let blocks = Blocks::default();
+        for _ in 0..10 {
+            let mut body = FileBody::new(file.try_clone().unwrap(), part.clone(), &blocks);
+            let mut sent = Vec::new();
+            while let Some(block) = std::future::poll_fn(|cx| body.poll_block(cx)).await {
+                sent.extend_from_slice(&block.unwrap());
+            }
+            assert!(sent == content[13..part.end as usize]);
+            assert_eq!(body.owed, 0);
         }
-        assert!(sent == content[13..part.end as usize]);
-        assert_eq!(body.owed, 0);
-        let kept = held(&blocks.0).len();
-        assert!((1..=3).contains(&kept), "six blocks were sent from {kept}");
+        assert!((1..=3).contains(&blocks.kept()), "sixty blocks were sent from {}", blocks.kept());
+    }
+
+    #[tokio::test]
+    async fn many_files_are_sent_at_once() {
+        let mut file = tempfile::tempfile().unwrap();
+        let content: Vec<u8> = (0..2 * LARGE + 9).map(|at| (at >> 9) as u8).collect();
+        file.write_all(&content).unwrap();
+        let blocks = Blocks::default();
+        let mut bodies: Vec<(FileBody, Vec<Bytes>)> = (0..100)
+            .map(|_| (FileBody::new(file.try_clone().unwrap(), 0..content.len() as u64, &blocks), Vec::new()))
+            .collect();
+        let mut left = bodies.len();
+        while left > 0 {
+            left = 0;
+            for (body, sent) in &mut bodies {
+                if let Some(block) = std::future::poll_fn(|cx| body.poll_block(cx)).await {
+                    sent.push(block.unwrap());
+                    left += 1;
+                }
+            }
+        }
+        for (_, sent) in bodies {
+            assert!(sent.concat() == content);
+        }
     }
 }

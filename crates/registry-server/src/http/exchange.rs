@@ -14,12 +14,13 @@ use http::header::USER_AGENT;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use jiff::Timestamp;
+use percent_encoding::{CONTROLS, utf8_percent_encode};
 
 use super::body::Body;
 use crate::access_log::Line;
 use crate::registry::Registry;
 
-/// The longest path and agent that are logged, in characters.
+/// The longest method, path, user and agent that are logged, in characters.
 const MOST_LOGGED: usize = 512;
 
 /// What is known of a request from its head.
@@ -27,7 +28,8 @@ pub(crate) struct Exchange {
     registry: Arc<Registry>,
     begun: Instant,
     time: Timestamp,
-    client: SocketAddr,
+    /// Who asks.
+    pub(crate) client: SocketAddr,
     method: Method,
     path: String,
     agent: Option<String>,
@@ -41,7 +43,6 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn begin(registry: &Arc<Registry>, client: SocketAddr, request: &Request<Incoming>) -> Exchange {
-        let logged = |text: &str| text.chars().take(MOST_LOGGED).collect::<String>();
         let is_logged = registry.options.access_log.is_some();
         let agent = request.headers().get(USER_AGENT).and_then(|agent| agent.to_str().ok());
         Exchange {
@@ -74,8 +75,8 @@ impl Drop for Exchange {
             log.write(&Line {
                 time: self.time.to_string(),
                 client: self.client.to_string(),
-                user: self.user.as_deref(),
-                method: self.method.as_str(),
+                user: self.user.as_deref().map(logged).as_deref(),
+                method: &logged(self.method.as_str()),
                 path: &self.path,
                 status: self.status.as_u16(),
                 sent: self.sent,
@@ -84,6 +85,13 @@ impl Drop for Exchange {
             });
         }
     }
+}
+
+/// What a client says, as it is logged: no longer than it may be, and without characters that move a terminal's cursor
+/// or turn its writing around. They are written as an address has them: byte by byte, in hexadecimal.
+fn logged(text: &str) -> String {
+    let end = text.char_indices().nth(MOST_LOGGED).map_or(text.len(), |(end, _)| end);
+    utf8_percent_encode(&text[..end], CONTROLS).to_string()
 }
 
 /// An answer's body that is watched.

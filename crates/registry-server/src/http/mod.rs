@@ -3,6 +3,7 @@
 
 mod answer;
 mod blobs;
+mod blocks;
 mod body;
 mod connection;
 mod exchange;
@@ -28,6 +29,7 @@ use crate::registry::Registry;
 use crate::storage::StorageError;
 
 pub(crate) use answer::received;
+pub(crate) use blocks::Blocks;
 pub(crate) use body::Body;
 pub(crate) use connection::serve;
 
@@ -53,12 +55,12 @@ async fn dispatch(
 ) -> Result<Response<Body>, ApiError> {
     let route = Route::of(request.uri().path())?;
     exchange.route = route.name();
+    let door = Door::of(request.headers(), registry.options.tls.is_some(), exchange.client.ip());
     if route == Route::Pass && request.method() == Method::GET {
         // Whoever comes for a pass has none yet.
-        return pass::give(registry, &request, exchange).await;
+        return pass::give(registry, &request, &door, exchange).await;
     }
     let wanted = route.wanted(request.method());
-    let door = Door::of(request.headers(), registry.options.tls.is_some());
     let caller = registry.options.access.identify(request.headers(), &door, wanted).await?;
     exchange.user.clone_from(&caller.name);
     caller.check(&door, wanted)?;

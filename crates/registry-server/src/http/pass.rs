@@ -12,7 +12,7 @@ use serde_json::json;
 use super::answer;
 use super::body::Body;
 use super::exchange::Exchange;
-use crate::auth::PASS_SECONDS;
+use crate::auth::{Door, PASS_SECONDS};
 use crate::error::ApiError;
 use crate::registry::Registry;
 
@@ -21,9 +21,10 @@ use crate::registry::Registry;
 pub(crate) async fn give(
     registry: &Arc<Registry>,
     request: &Request<Incoming>,
+    door: &Door,
     exchange: &mut Exchange,
 ) -> Result<Response<Body>, ApiError> {
-    let (user, pass) = registry.options.access.pass(request.headers()).await?.ok_or(ApiError::NoRoute)?;
+    let (user, pass) = registry.options.access.pass(request.headers(), door).await?.ok_or(ApiError::NoRoute)?;
     exchange.user = user;
     // Some clients know the one name, some the other.
     let body = json!({

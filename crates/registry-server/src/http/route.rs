@@ -89,7 +89,8 @@ impl Route {
     /// What one must be allowed to do for a request with this method.
     pub(crate) fn wanted(&self, method: &Method) -> Wanted<'_> {
         match self {
-            Route::Base | Route::Metrics | Route::Pass => Wanted::Entry,
+            Route::Base | Route::Pass => Wanted::Entry,
+            Route::Metrics => Wanted::Metrics,
             Route::Catalog => Wanted::Catalog,
             Route::Tags(name) | Route::Referrers(name, _) => Wanted::Repository(name, Action::Pull),
             // Even to ask how far it is: the upload is its pusher's.

@@ -19,7 +19,7 @@ fn write(directory: &Path, name: &str, content: &str) -> std::path::PathBuf {
 }
 
 /// A registry of alice, who may do everything, and ci, who may push to `team`.
-fn with_passwords(anonymous_pull: bool) -> Server {
+pub(crate) fn with_passwords(anonymous_pull: bool) -> Server {
     let directory = tempfile::tempdir().unwrap();
     let hash = |password: &str| bcrypt::hash(password, 4).unwrap();
     let users = format!("alice:{}\nci:{}\n", hash("wonder"), hash("robot"));
@@ -31,12 +31,13 @@ fn with_passwords(anonymous_pull: bool) -> Server {
     })
 }
 
-fn as_user(server: &Server, user: &str, password: &str, method: &str, path: &str, body: &[u8]) -> Answer {
+pub(crate) fn as_user(server: &Server, user: &str, password: &str, method: &str, path: &str, body: &[u8]) -> Answer {
     let value = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
     server.ask(method, path, &[("Authorization", &value)], body)
 }
 
-const PUSH: &str = "blobs/uploads/?digest=sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
+pub(crate) const PUSH: &str =
+    "blobs/uploads/?digest=sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881";
 
 #[test]
 fn a_password_opens_what_the_policy_allows() {
@@ -121,10 +122,10 @@ fn who_pulls_as_nobody_and_who_pushes_both_get_a_pass() {
 }
 
 /// A token service's hand.
-struct Service(EcdsaKeyPair);
+pub(crate) struct Service(EcdsaKeyPair);
 
 impl Service {
-    fn start() -> (Service, Server) {
+    pub(crate) fn start() -> (Service, Server) {
         let random = SystemRandom::new();
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
@@ -139,9 +140,12 @@ impl Service {
         (Service(pair), Server::start_with(|options| options.access = Access::Tokens(tokens)))
     }
 
-    fn token(&self, access: &Value) -> String {
-        let body =
-            json!({"iss": "example", "aud": "corten", "sub": "alice", "exp": 9_999_999_999_u64, "access": access});
+    pub(crate) fn token(&self, access: &Value) -> String {
+        self.token_of("alice", access)
+    }
+
+    pub(crate) fn token_of(&self, user: &str, access: &Value) -> String {
+        let body = json!({"iss": "example", "aud": "corten", "sub": user, "exp": 9_999_999_999_u64, "access": access});
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", encode(&json!({"typ": "JWT", "alg": "ES256"})), encode(&body));
         let signature = self.0.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();

@@ -9,4 +9,6 @@ mod hostile;
 mod mirror;
 mod pull;
 mod push;
+mod rights;
 mod server;
+mod smuggling;

@@ -45,6 +45,15 @@ fn parts_of_a_large_blob_are_given() {
     for nonsense in ["bytes=9-1", "lines=1-2", "bytes=0-1,5-6", "bytes=x"] {
         assert_eq!(server.ask("GET", &path, &[("Range", nonsense)], b"").is(200).body.len(), 4_000_000, "{nonsense}");
     }
+    // A part goes with a part of the same only.
+    for (condition, status) in [
+        (format!("\"{digest}\""), 206),
+        (format!("W/\"{digest}\""), 200),
+        ("\"other\"".to_owned(), 200),
+        ("Thu, 26 Nov 2026 11:00:00 GMT".to_owned(), 200),
+    ] {
+        server.ask("GET", &path, &[("Range", "bytes=0-0"), ("If-Range", &condition)], b"").is(status);
+    }
 }
 
 #[test]

@@ -121,6 +121,16 @@ impl Server {
         read(&mut BufReader::new(stream), method == "HEAD")
     }
 
+    /// All that comes back for these very bytes, until the connection ends.
+    pub(crate) fn say(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect();
+        // The server may have refused already, and may break the connection after its answer.
+        let _: std::io::Result<()> = stream.write_all(bytes);
+        let mut all = Vec::new();
+        let _: std::io::Result<usize> = stream.read_to_end(&mut all);
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
     pub(crate) fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, &[], b"")
     }

@@ -10,9 +10,10 @@ use ring::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
     RSA_PKCS1_SHA256, RsaKeyPair,
 };
+use spki::Envelope;
+use spki::id::{EC, EDWARDS, NULL, P256, RSA};
 
-use super::{EC, EDWARDS, KeyError, NULL, P256, PublicKey, RSA, sealed};
-use crate::der::{self, Envelope};
+use super::{KeyError, PublicKey, sealed};
 use crate::pem;
 
 const PLAIN_LABEL: &str = "PRIVATE KEY";
@@ -98,13 +99,13 @@ impl PrivateKey {
     pub fn public(&self) -> Result<PublicKey, KeyError> {
         PublicKey::from_spki(match &self.0 {
             Pair::P256(pair) => {
-                der::close(&Envelope { algorithm: EC, parameters: P256, key: pair.public_key().as_ref() })
+                spki::close(&Envelope { algorithm: EC, parameters: P256, key: pair.public_key().as_ref() })
             }
             Pair::Ed25519(pair) => {
-                der::close(&Envelope { algorithm: EDWARDS, parameters: &[], key: pair.public_key().as_ref() })
+                spki::close(&Envelope { algorithm: EDWARDS, parameters: &[], key: pair.public_key().as_ref() })
             }
             Pair::Rsa(pair) => {
-                der::close(&Envelope { algorithm: RSA, parameters: NULL, key: pair.public_key().as_ref() })
+                spki::close(&Envelope { algorithm: RSA, parameters: NULL, key: pair.public_key().as_ref() })
             }
         })
     }

@@ -1,24 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
-//! As much of DER (X.690) as it takes to open and to close the envelope of a public key, a `SubjectPublicKeyInfo`
-//! (RFC 5280, section 4.1).
+//! Public keys in their envelope, a `SubjectPublicKeyInfo` (RFC 5280, section 4.1), and as much of DER (X.690) as it takes
+//! to open and to close one.
+//!
+//! **Architecture Invariant:** bytes in, bytes out: no keys are checked or used here, and nothing is read or written.
 
-pub(crate) const INTEGER: u8 = 0x02;
-pub(crate) const BIT_STRING: u8 = 0x03;
-pub(crate) const OBJECT_ID: u8 = 0x06;
-pub(crate) const SEQUENCE: u8 = 0x30;
+pub mod id;
+
+/// The tag of an `INTEGER`.
+pub const INTEGER: u8 = 0x02;
+/// The tag of a `SEQUENCE`.
+pub const SEQUENCE: u8 = 0x30;
+const BIT_STRING: u8 = 0x03;
+const OBJECT_ID: u8 = 0x06;
 
 /// What is in the envelope; all as it is encoded.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Envelope<'a> {
-    /// The algorithm's object identifier.
-    pub(crate) algorithm: &'a [u8],
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    /// The algorithm's object identifier, without its tag and length. Those of [`id`] are so.
+    pub algorithm: &'a [u8],
     /// The algorithm's parameters, with their tag and length.
-    pub(crate) parameters: &'a [u8],
-    pub(crate) key: &'a [u8],
+    pub parameters: &'a [u8],
+    /// The key, as its algorithm has it.
+    pub key: &'a [u8],
 }
 
 /// Opens a `SubjectPublicKeyInfo`; `None` when it is none.
-pub(crate) fn open(spki: &[u8]) -> Option<Envelope<'_>> {
+pub fn open(spki: &[u8]) -> Option<Envelope<'_>> {
     let (outer, rest) = element(spki, SEQUENCE)?;
     let (identifier, bits) = element(outer, SEQUENCE)?;
     let (algorithm, parameters) = element(identifier, OBJECT_ID)?;
@@ -29,14 +36,14 @@ pub(crate) fn open(spki: &[u8]) -> Option<Envelope<'_>> {
 }
 
 /// Makes a `SubjectPublicKeyInfo`.
-pub(crate) fn close(envelope: &Envelope<'_>) -> Vec<u8> {
+pub fn close(envelope: &Envelope<'_>) -> Vec<u8> {
     let identifier = [written(OBJECT_ID, envelope.algorithm), envelope.parameters.to_vec()].concat();
     let bits = [&[0], envelope.key].concat();
     written(SEQUENCE, &[written(SEQUENCE, &identifier), written(BIT_STRING, &bits)].concat())
 }
 
 /// The content of the element at the front, which must have this tag, and what follows it.
-pub(crate) fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+pub fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (&found, rest) = bytes.split_first()?;
     let (&short, rest) = rest.split_first()?;
     let (length, rest) = match short {
@@ -51,7 +58,7 @@ pub(crate) fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
 }
 
 /// An element of this tag.
-pub(crate) fn written(tag: u8, content: &[u8]) -> Vec<u8> {
+fn written(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut bytes = vec![tag];
     let length = content.len().to_be_bytes();
     let significant = &length[length.iter().take_while(|byte| **byte == 0).count()..];
