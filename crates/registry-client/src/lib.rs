@@ -36,6 +36,7 @@ mod push;
 mod ranges;
 mod routes;
 mod scheme;
+mod socks5;
 mod stores;
 mod tls;
 mod transport;

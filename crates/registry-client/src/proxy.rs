@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Proxies, as the environment names them: `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`, in either case.
+//! Proxies, as the environment names them: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` for what the first two do not name, and
+//! `NO_PROXY`, in either case.
 //!
-//! Addresses of this machine are never asked for through a proxy.
+//! `http://` (also where nothing is said) and `https://` are proxies that speak HTTP, over TLS or not; `socks5://` and
+//! `socks5h://` speak SOCKS5, and names are looked up here for the first and by the proxy for the second. The ports are 80,
+//! 443 and 1080 where none is said. Addresses of this machine are never asked for through a proxy.
 
 use std::net::IpAddr;
 
@@ -11,6 +14,7 @@ use http::Uri;
 use http::header::HeaderValue;
 
 use crate::location;
+use crate::socks5::{self, Login};
 
 /// Which proxy to use for which address.
 #[derive(Clone, Default)]
@@ -32,13 +36,15 @@ impl std::fmt::Debug for Proxies {
     }
 }
 
-/// One proxy. Those that speak HTTP are supported, with and without TLS; another is an error when it is needed.
+/// One proxy. Those that speak HTTP, with and without TLS, and SOCKS5 are supported; another is an error when it is needed.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Proxy {
     /// Its address, without user and password.
     pub(crate) address: Uri,
-    /// What it is told about who asks.
+    /// What one that speaks HTTP is told about who asks.
     pub(crate) authorization: Option<HeaderValue>,
+    /// What one that speaks SOCKS5 is told about it. Such a one hands on all bytes, and is sent no headers of its own.
+    pub(crate) login: Option<Login>,
 }
 
 /// What is asked for without a proxy.
@@ -58,9 +64,10 @@ impl Proxies {
             |name: &str| variable(name).or_else(|| variable(&name.to_ascii_lowercase())).filter(|v| !v.is_empty());
         // In a CGI program `HTTP_PROXY` is what the client sent as `Proxy:` ("httpoxy").
         let http = if variable("REQUEST_METHOD").is_some() { variable("http_proxy") } else { value("HTTP_PROXY") };
+        let all = || value("ALL_PROXY");
         Proxies {
-            http: http.as_deref().and_then(parse_proxy),
-            https: value("HTTPS_PROXY").as_deref().and_then(parse_proxy),
+            http: http.or_else(all).as_deref().and_then(parse_proxy),
+            https: value("HTTPS_PROXY").or_else(all).as_deref().and_then(parse_proxy),
             except: value("NO_PROXY").unwrap_or_default().split([',', ' ']).filter_map(parse_exception).collect(),
         }
     }
@@ -115,13 +122,21 @@ fn parse_proxy(text: &str) -> Option<Proxy> {
     let uri: Uri = text.parse().ok()?;
     let authority = uri.authority()?.as_str();
     let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
-    let scheme = uri.scheme_str().filter(|_| !host.is_empty())?;
+    let scheme = uri.scheme_str().filter(|_| !host.is_empty())?.to_ascii_lowercase();
+    if scheme == "socks5" || scheme == "socks5h" {
+        let login = user.map(|user| {
+            let (user, password) = user.split_once(':').unwrap_or((user, ""));
+            Login { user: unescape(user), password: unescape(password) }
+        });
+        let port = if uri.port_u16().is_none() { format!(":{}", socks5::PORT) } else { String::new() };
+        return Some(Proxy { address: format!("{scheme}://{host}{port}/").parse().ok()?, authorization: None, login });
+    }
     let authorization = user.and_then(|user| {
         let mut value = HeaderValue::try_from(format!("Basic {}", BASE64.encode(unescape(user)))).ok()?;
         value.set_sensitive(true);
         Some(value)
     });
-    Some(Proxy { address: format!("{scheme}://{host}/").parse().ok()?, authorization })
+    Some(Proxy { address: format!("{scheme}://{host}/").parse().ok()?, authorization, login: None })
 }
 
 /// Undoes the percent-encoding of a user name and password.
@@ -190,12 +205,33 @@ mod tests {
             assert!(of(local).is_none(), "{local}");
         }
         assert!(!format!("{found:?}").contains("p%40ss"));
-        let socks = proxies(&[("HTTPS_PROXY", "socks5://x:1")]).https.unwrap();
-        assert_eq!(socks.address, "socks5://x:1/", "to be refused when it is needed, not to be gone round");
+        let other = proxies(&[("HTTPS_PROXY", "socks4://x:1")]).https.unwrap();
+        assert_eq!(other.address, "socks4://x:1/", "to be refused when it is needed, not to be gone round");
         for bad in ["", "http://", "a b"] {
             assert!(proxies(&[("HTTPS_PROXY", bad)]).https.is_none(), "{bad:?}");
         }
         assert!(proxies(&[("HTTP_PROXY", "http://evil"), ("REQUEST_METHOD", "GET")]).http.is_none());
+    }
+
+    #[test]
+    fn a_socks_proxy_has_its_port_and_its_password_without_a_header() {
+        let found = proxies(&[("ALL_PROXY", "SOCKS5H://me:p%3Ass:x@proxy.example"), ("http_proxy", "10.0.0.1:8080")]);
+        let of = |uri: &str| found.find(&uri.parse().unwrap()).cloned().unwrap();
+        let socks = of("https://registry.example/v2/");
+        assert_eq!(
+            (socks.address.to_string(), socks.authorization),
+            ("socks5h://proxy.example:1080/".to_owned(), None)
+        );
+        let login = socks.login.unwrap();
+        assert_eq!((&login.user[..], &login.password[..]), (&b"me"[..], &b"p:ss:x"[..]));
+        assert_eq!(of("http://registry.example/").address, "http://10.0.0.1:8080/", "the particular one goes first");
+        assert!(!format!("{found:?}").contains("ss:x"));
+        let found = proxies(&[("all_proxy", "socks5://[fd00::1]:99")]);
+        for uri in ["http://registry.example/", "https://registry.example/"] {
+            let socks = found.find(&uri.parse().unwrap()).unwrap();
+            assert!(socks.address == "socks5://[fd00::1]:99/" && socks.login.is_none(), "{uri}");
+        }
+        assert!(found.find(&"http://127.0.0.1/".parse().unwrap()).is_none());
     }
 
     #[test]

@@ -291,7 +291,8 @@ impl Transport {
                 ConnectError::Tcp(_)
                 | ConnectError::ProxyScheme(_)
                 | ConnectError::ProxyTls(..)
-                | ConnectError::Tunnel(..),
+                | ConnectError::Tunnel(..)
+                | ConnectError::Socks(..),
             ) => RegistryError::Unreachable { registry, source: error.into() },
             Some(_) => RegistryError::Tls { registry, source: error.into() },
             None => broken(ask, error),

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use errors::{Classify as _, Kind, chain};
 use oci::Digest;
@@ -191,6 +192,90 @@ async fn a_proxy_may_want_tls_itself() {
     assert_eq!(seen.last().unwrap(), "GET http://plain.example/v2/a/manifests/latest HTTP/1.1");
 }
 
+/// A SOCKS5 proxy that wants a password, and notes what it is asked for: all of it is `target`.
+async fn socks(target: &str, seen: &Arc<Mutex<Vec<Vec<u8>>>>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (target, seen) = (target.to_owned(), Arc::clone(seen));
+    tokio::spawn(async move {
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let (target, seen) = (target.clone(), Arc::clone(&seen));
+            tokio::spawn(async move {
+                let mut greeting = [0; 4];
+                client.read_exact(&mut greeting).await.ok()?;
+                client.write_all(&[5, 2]).await.ok()?;
+                let mut login = [0; 11];
+                client.read_exact(&mut login).await.ok()?;
+                client.write_all(&[1, u8::from(login != *b"\x01\x02me\x06secret")]).await.ok()?;
+                let mut request = vec![0; 5];
+                client.read_exact(&mut request).await.ok()?;
+                // A name says its length, and an address of version 4 has four bytes.
+                let rest = if request[3] == 3 { usize::from(request[4]) + 2 } else { 5 };
+                request.resize(5 + rest, 0);
+                client.read_exact(&mut request[5..]).await.ok()?;
+                seen.lock().unwrap().push(request.split_off(3));
+                client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.ok()?;
+                let mut server = TcpStream::connect(&target).await.ok()?;
+                tokio::io::copy_bidirectional(&mut client, &mut server).await.ok()
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_socks_proxy_hands_on_everything_and_is_told_names_or_addresses() {
+    let secure = Registry::start_tls_as(OTHER, None, |request| {
+        assert_eq!(request.header("proxy-authorization"), None);
+        manifest_reply()
+    })
+    .await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("registry.example")).unwrap();
+    std::fs::write(dir.path().join("registry.example/ca.crt"), AUTHORITY).unwrap();
+    let seen = Arc::default();
+    let proxy = socks(secure.authority(), &seen).await;
+    let client = Client::new(through(&format!("socks5h://me:secret@{proxy}"), dir.path()));
+    client.manifest(&"registry.example/a".parse().unwrap()).await.unwrap();
+    assert_eq!(seen.lock().unwrap()[0], b"\x03\x10registry.example\x01\xbb");
+
+    // Without TLS the registry gets its own kind of requests, and no word of the password.
+    let plain = Registry::start(|request| {
+        assert_eq!(request.header("proxy-authorization"), None);
+        assert!(request.path.starts_with("/v2/"), "{}", request.path);
+        if request.path == "/v2/" { Reply::status(200) } else { manifest_reply() }
+    })
+    .await;
+    let seen = Arc::default();
+    let proxy = socks(plain.authority(), &seen).await;
+    for scheme in ["socks5", "socks5h"] {
+        let options = through(&format!("{scheme}://me:secret@{proxy}"), dir.path());
+        let client = Client::new(Options { insecure_registries: vec!["192.0.2.7:81".to_owned()], ..options });
+        client.manifest(&"192.0.2.7:81/a".parse().unwrap()).await.unwrap();
+        assert_eq!(seen.lock().unwrap().pop().unwrap(), [1, 192, 0, 2, 7, 0, 81], "{scheme}");
+    }
+
+    let client = Client::new(through(&format!("socks5h://me:wrong!@{proxy}"), dir.path()));
+    let error = client.manifest(&"registry.example/a".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unreachable { .. }) && error.kind() == Kind::Unavailable, "{error}");
+    let told = chain(&error);
+    assert!(told.contains(&proxy) && told.contains("refuses the user name") && !told.contains("wrong!"), "{told}");
+}
+
+#[tokio::test]
+async fn a_socks_proxy_that_says_nothing_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("socks5h://{}", listener.local_addr().unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { connect_timeout: Duration::from_millis(200), ..through(&proxy, dir.path()) };
+    let started = Instant::now();
+    let error = Client::new(options).manifest(&"registry.example/a".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(error, RegistryError::Unreachable { .. }), "{error}");
+    assert!(chain(&error).contains("it took too long"), "{}", chain(&error));
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
 #[tokio::test]
 async fn a_proxy_that_is_of_no_use_is_the_error() {
     let seen = Arc::default();
@@ -198,7 +283,7 @@ async fn a_proxy_that_is_of_no_use_is_the_error() {
     let dir = tempfile::tempdir().unwrap();
     for (address, words) in [
         (format!("http://{proxy}"), "user name and a password"),
-        ("socks5://127.0.0.1:1".to_owned(), "no other is supported"),
+        ("socks4://127.0.0.1:1".to_owned(), "no other is supported"),
         ("http://127.0.0.1:1".to_owned(), "onnect"),
     ] {
         let client = Client::new(through(&address, dir.path()));
