@@ -4,7 +4,6 @@
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 
-use content::BlobWriter;
 use flate2::write::GzEncoder;
 use layer::{Form, PackError, Writer};
 use oci::{Digest, Hasher, ImageRef};
@@ -17,6 +16,7 @@ use crate::fetch;
 use crate::import::{BuiltLayer, commit_pinned};
 use crate::records::ImageRecord;
 use crate::references::Session;
+use crate::room::RoomyWriter;
 use crate::{Image, Images};
 
 const GZIP_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -88,12 +88,12 @@ impl Images {
 }
 
 /// Hashes what passes on to the encoder.
-struct Hashed {
+struct Hashed<'s> {
     hasher: Hasher,
-    out: GzEncoder<BlobWriter>,
+    out: GzEncoder<RoomyWriter<'s>>,
 }
 
-impl Write for Hashed {
+impl Write for Hashed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.out.write(bytes)?;
         self.hasher.update(&bytes[..count]);
@@ -111,7 +111,7 @@ fn store_layer(
     changed: Option<BorrowedFd<'_>>,
     is_docker: bool,
 ) -> Result<BuiltLayer, ImageError> {
-    let writer = session.store().content.writer(None, None)?;
+    let writer = session.store().blob_writer()?;
     let out = Hashed { hasher: Hasher::new(), out: GzEncoder::new(writer, flate2::Compression::default()) };
     let mut archive = Writer::new(io::BufWriter::with_capacity(BUFFER, out));
     let mount_points: Vec<&str> = commit.mount_points.iter().map(String::as_str).collect();
@@ -122,7 +122,7 @@ fn store_layer(
     let hashed = archive.finish().map_err(output)?.into_inner().map_err(|error| output(error.into_error()))?;
     let diff_id = hashed.hasher.finish();
     session.pin(diff_id);
-    let (digest, size) = commit_pinned(session, hashed.out.finish().map_err(output)?)?;
+    let (digest, size) = commit_pinned(session, hashed.out.finish().map_err(output)?.into_inner())?;
     let media_type = if is_docker { DOCKER_GZIP_LAYER } else { GZIP_LAYER }.to_owned();
     Ok(BuiltLayer { blob: Descriptor { media_type, digest, size, platform: None }, diff_id })
 }
@@ -181,7 +181,7 @@ fn assemble(
     let config = serde_json::to_vec(config).map_err(encode("configuration"))?;
     let id = Digest::of(&config);
     session.pin(id);
-    store.content.put(&config)?;
+    store.put_blob(&config)?;
     let blob = layer.blob.digest;
     manifest.config = Descriptor { digest: id, size: config.len() as u64, ..manifest.config };
     manifest.layers.push(layer.blob);
@@ -191,7 +191,7 @@ fn assemble(
     let text = serde_json::to_vec(&manifest).map_err(encode("manifest"))?;
     let digest = Digest::of(&text);
     session.pin(digest);
-    store.content.put(&text)?;
+    store.put_blob(&text)?;
     let (config, _) = document::parse_config(label, &config)?;
     // As strict as with a pulled one: too many layers are refused here.
     document::manifest(label, &text)?;

@@ -32,10 +32,10 @@ pub(crate) fn layer(
         return Ok(None);
     }
     let tar = layer::decompressed(start.chain(file)).map_err(unreadable)?;
-    let mut writer = session.store().content.writer(None, None)?;
+    let mut writer = session.store().blob_writer()?;
     let threads = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     layer::compress(tar, &mut writer, wanted, threads).map_err(unreadable)?;
-    let (digest, size) = commit_pinned(session, writer)?;
+    let (digest, size) = commit_pinned(session, writer.into_inner())?;
     Ok(Some(NewLayer { digest, size, compression: wanted }))
 }
 

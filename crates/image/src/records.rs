@@ -271,6 +271,7 @@ impl Inner {
             tx.put(NAMES, &name.canonical(), &NameRecord { manifest: record.manifest, source })?;
             signatures.keep(tx, record.manifest)
         })?;
+        self.note_use(record.id);
         self.write_index(&pins)
     }
 
@@ -291,6 +292,7 @@ impl Inner {
             }
             Ok::<(), ImageError>(())
         })?;
+        images.iter().for_each(|(record, _)| self.note_use(record.id));
         self.write_index(&pins)
     }
 
