@@ -247,3 +247,22 @@ fn what_nobody_has_used_for_the_longest_time_goes_first() {
     let expected = [2, 0, 1].map(|number| Gone::Image(images[number].id));
     assert_eq!(make_room(&host, u64::MAX, &unused), expected);
 }
+
+#[test]
+fn what_is_removed_during_a_check_is_not_broken() {
+    let host = Host::new();
+    let archives: Vec<Vec<u8>> = (0..8).map(|seed| tar(&[("file", &noise(1000, seed))])).collect();
+    std::thread::scope(|scope| {
+        let coming_and_going = scope.spawn(|| {
+            for (round, archive) in archives.iter().cycle().take(200).enumerate() {
+                let name = name(&format!("passing:{}", round % archives.len()));
+                host.images.import(&archive[..], &name, &[]).unwrap();
+                host.images.remove(&name.to_string(), true, &unused).unwrap();
+            }
+        });
+        while !coming_and_going.is_finished() {
+            let problems = host.images.check().unwrap().problems;
+            assert_eq!(problems, []);
+        }
+    });
+}
