@@ -254,7 +254,7 @@ fn what_is_removed_during_a_check_is_not_broken() {
     let archives: Vec<Vec<u8>> = (0..8).map(|seed| tar(&[("file", &noise(1000, seed))])).collect();
     std::thread::scope(|scope| {
         let coming_and_going = scope.spawn(|| {
-            for (round, archive) in archives.iter().cycle().take(200).enumerate() {
+            for (round, archive) in archives.iter().cycle().take(60).enumerate() {
                 let name = name(&format!("passing:{}", round % archives.len()));
                 host.images.import(&archive[..], &name, &[]).unwrap();
                 host.images.remove(&name.to_string(), true, &unused).unwrap();
