@@ -392,5 +392,6 @@ fn a_daemon_killed_while_it_pulls_removes_and_collects_leaves_the_store_whole() 
         assert!(left.iter().all(|name| name == ".empty"), "{directory}: {left:?}");
     }
     registry.signal(rustix::process::Signal::TERM);
-    registry.wait().ok();
+    // It has run since the beginning, which may be long ago.
+    registry.wait_for(begun.elapsed() + Duration::from_secs(20)).ok();
 }
