@@ -489,9 +489,8 @@ fn stalling(lab: &Lab, documents: Vec<(String, Vec<u8>)>) -> String {
     })
 }
 
-#[test]
-fn a_copy_that_is_interrupted_leaves_nothing() {
-    let lab = Lab::default();
+/// An image in a registry that stalls in the middle of its layer.
+fn never_ending(lab: &Lab) -> String {
     let config =
         json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest(b"x")]}});
     let config = config.to_string();
@@ -503,7 +502,27 @@ fn a_copy_that_is_interrupted_leaves_nothing() {
         ("/manifests/1".to_owned(), manifest.to_string().into_bytes()),
         (digest(config.as_bytes()), config.into_bytes()),
     ];
-    let source = format!("docker://{}/a:1", stalling(&lab, documents));
+    format!("docker://{}/a:1", stalling(lab, documents))
+}
+
+/// Starts a copy that never ends, and waits until `directory` has something beside what is expected there.
+#[track_caller]
+fn begun(lab: &Lab, source: &str, place: &str, directory: &Path, expected: &[&str]) -> testkit::Running {
+    let running = lab.spawn(&["copy", source, place], "");
+    let begun = Instant::now();
+    while left(directory, expected).is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{place}: nothing was begun");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // The first bytes are on their way now, and the rest never comes.
+    std::thread::sleep(Duration::from_millis(300));
+    running
+}
+
+#[test]
+fn a_copy_that_is_interrupted_leaves_nothing() {
+    let lab = Lab::default();
+    let source = never_ending(&lab);
     let results = lab.path().join("results");
     fs::create_dir(&results).unwrap();
     for (kind, signal, code) in [
@@ -512,19 +531,54 @@ fn a_copy_that_is_interrupted_leaves_nothing() {
         ("oci-archive", rustix::process::Signal::INT, 130),
         ("docker-archive", rustix::process::Signal::TERM, 143),
     ] {
-        let running = lab.spawn(&["copy", &source, &format!("{kind}:{}", results.join("it").display())], "");
-        let begun = Instant::now();
-        while left(&results, &[]).is_empty() {
-            assert!(begun.elapsed() < Duration::from_secs(30), "{kind}: nothing was begun");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        // The first bytes are on their way now, and the rest never comes.
-        std::thread::sleep(Duration::from_millis(300));
+        let place = format!("{kind}:{}", results.join("it").display());
+        let running = begun(&lab, &source, &place, &results, &[]);
         running.signal(signal);
         let finished = running.wait();
         assert_eq!(finished.code, code, "{kind}: {finished}");
         assert!(finished.took < Duration::from_secs(20), "it waits for nobody: {finished}");
         assert_eq!(left(&results, &[]), Vec::<String>::new(), "{kind}");
+    }
+}
+
+#[test]
+fn what_a_killed_copy_left_is_removed_by_the_next_and_what_another_is_making_stays() {
+    let lab = Lab::default();
+    lab.image("original");
+    let (source, stalling) = (format!("oci:{}", lab.at("original")), never_ending(&lab));
+    let results = lab.path().join("results");
+    for kind in ["dir", "oci", "oci-archive", "docker-archive"] {
+        fs::create_dir(&results).unwrap();
+        let place = format!("{kind}:{}", results.join("it").display());
+        let kill = |directory: &Path, expected: &[&str]| {
+            let before = left(directory, expected);
+            let before: Vec<&str> = expected.iter().copied().chain(before.iter().map(String::as_str)).collect();
+            let running = begun(&lab, &stalling, &place, directory, &before);
+            running.signal(rustix::process::Signal::KILL);
+            assert_eq!(running.wait().code, 137, "{kind}");
+        };
+        kill(&results, &["it"]);
+        assert_eq!(left(&results, &[]).len(), 1, "{kind}: this is what a kill leaves");
+        let running = begun(&lab, &stalling, &place, &results, &[&left(&results, &[])[0]]);
+        let making = left(&results, &[]);
+        assert_eq!(making.len(), 1, "{kind}: it has removed the other's {making:?}");
+        lab.copied(&[&source, &place]);
+        assert_eq!(left(&results, &["it"]), making, "{kind}");
+        running.signal(rustix::process::Signal::KILL);
+        running.wait();
+        // Now there is a destination, and what is new may lie inside of it.
+        let (inside, there) = (results.join("it"), kind == "oci");
+        if there {
+            let whole = left(&inside, &[]);
+            kill(&inside, &whole.iter().map(String::as_str).collect::<Vec<_>>());
+            assert_eq!(left(&inside, &[]).len(), whole.len() + 1);
+            lab.copied(&[&source, &place]);
+            assert_eq!(left(&inside, &[]).len(), whole.len());
+        } else {
+            lab.copied(&[&source, &place]);
+        }
+        assert_eq!(left(&results, &["it"]), Vec::<String>::new(), "{kind}");
+        fs::remove_dir_all(&results).unwrap();
     }
 }
 

@@ -2,12 +2,17 @@
 //! A disk that gets full: what nobody needs goes by itself, what somebody needs stays. And leases, by which clients of
 //! the API say what they need.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use testkit::Daemon;
-use testkit::fixtures::image::Layer;
+use testkit::fixtures::debian::Form;
+use testkit::fixtures::faulty::{Faulty, Reply};
+use testkit::fixtures::image::{Image, Layer};
 use testkit::process::command;
 
 const MIB: usize = 1 << 20;
@@ -25,8 +30,8 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// Imports an image of twice [`FILE`], named so; gives its id.
-fn import(daemon: &Daemon, seed: u8, name: &str) -> String {
+/// An archive with a file of so many bytes that cannot be compressed.
+fn archive(seed: u8, bytes: usize) -> Vec<u8> {
     let mut state = u32::from(seed) + 1;
     let noise = std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -34,9 +39,15 @@ fn import(daemon: &Daemon, seed: u8, name: &str) -> String {
         state ^= state << 5;
         state.to_le_bytes()[1]
     });
-    let noise: Vec<u8> = noise.take(FILE).collect();
+    let noise: Vec<u8> = noise.take(bytes).collect();
+    Layer::default().file_with_mode("file", 0o755, &noise).tar()
+}
+
+/// Imports an image of twice [`FILE`], named so; gives its id.
+fn import(daemon: &Daemon, seed: u8, name: &str) -> String {
+    let bytes = archive(seed, FILE);
     let archive = daemon.path().join(format!("{seed}.tar"));
-    fs::write(&archive, Layer::default().file_with_mode("file", 0o755, &noise).tar()).expect("our own directory");
+    fs::write(&archive, bytes).expect("our own directory");
     let id = daemon.ok(&["import", "-c", "CMD [\"/file\"]", &archive.to_string_lossy(), name]);
     fs::remove_file(&archive).expect("our own file");
     id
@@ -113,6 +124,125 @@ fn a_disk_on_which_nothing_may_go_is_told_of_once() {
     import(&daemon, 2, "kept-2:1");
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!((told(), images(&daemon).len()), (1, 3), "{}", daemon.log());
+}
+
+#[test]
+fn images_that_were_used_last_go_last() {
+    let daemon = Daemon::builder().data_size(DISK).argument("--gc-threshold").argument("23m").start();
+    let (_, _, next) = fill(&daemon);
+    // The second and the third one have a name for a moment, and of the first one a container is made and removed.
+    for image in [&next[1][..], &next[2], "kept:1"] {
+        daemon.ok(&["tag", image, "moving:1"]);
+    }
+    daemon.ok(&["create", "--name", "once", &next[0]]);
+    daemon.ok(&["rm", "once"]);
+    daemon.stop();
+    daemon.start();
+    import(&daemon, 6, "next:1");
+    eventually("three have gone", || told(&daemon).len() == 3);
+    // The last one has been used at its coming only, and loses its name to the new one.
+    assert_eq!(told(&daemon), [&next[3][..], &next[1], &next[2]]);
+    daemon.ok(&["rm", "stopped"]);
+}
+
+/// An image that takes more room than [`crowded`] leaves, as an archive to be loaded and in a registry.
+const LARGE: usize = 12 * MIB;
+
+/// A disk that images without a name fill, but for less than [`LARGE`], and that is not looked at while it has a megabyte;
+/// and their ids.
+fn crowded(threshold: &str) -> (Daemon, Vec<String>) {
+    let daemon = Daemon::builder().data_size(DISK).argument("--gc-threshold").argument(threshold).start();
+    import(&daemon, 0, "kept:1");
+    let next: Vec<String> = (1..9).map(|seed| import(&daemon, seed, "next:1")).collect();
+    assert_eq!(told(&daemon), [""; 0], "there is room for these");
+    (daemon, next)
+}
+
+/// The image in a layout of its own, beside the daemon's disk: of two layers.
+fn large(daemon: &Daemon) -> PathBuf {
+    let layout = daemon.path().join("large");
+    Image::default()
+        .layer(archive(100, LARGE / 2), Form::Gzip)
+        .layer(archive(101, LARGE / 2), Form::Plain)
+        .config(serde_json::json!({"Cmd": ["/file"]}))
+        .write(&layout);
+    layout
+}
+
+/// Nothing that has a name has gone, nothing more than was necessary, and all is whole.
+#[track_caller]
+fn assert_made_room(daemon: &Daemon, next: &[String]) {
+    let gone = told(daemon);
+    assert!(!gone.is_empty() && gone.len() < next.len() - 1, "{gone:?} of {next:?}");
+    assert_eq!(gone, next[..gone.len()], "{}", daemon.log());
+    let named = daemon.ok(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    assert!(named.contains("kept:1") && named.contains("next:1"), "{named}");
+    assert!(daemon.ok(&["system", "check"]).contains("nothing is broken"));
+}
+
+#[test]
+fn a_pull_that_finds_the_disk_full_makes_room_and_fetches_nothing_twice() {
+    let (daemon, next) = crowded("1m");
+    let layout = large(&daemon);
+    let mut content: BTreeMap<String, Vec<u8>> = fs::read_dir(layout.join("blobs/sha256"))
+        .expect("a layout")
+        .map(|entry| entry.expect("an entry"))
+        .map(|blob| (format!("sha256:{}", blob.file_name().to_string_lossy()), fs::read(blob.path()).expect("a blob")))
+        .collect();
+    let index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).expect("an index")).expect("JSON");
+    let manifest = content[index["manifests"][0]["digest"].as_str().expect("a digest")].clone();
+    content.insert("1".to_owned(), manifest);
+    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let noted = Arc::clone(&asked);
+    let registry = Faulty::start(daemon.sandbox(), move |request| {
+        let last = request.path.rsplit('/').next().unwrap_or_default();
+        noted.lock().unwrap().push(last.to_owned());
+        content.get(last).map_or_else(|| Reply::status(200), |bytes| Reply::ok(bytes.clone()))
+    });
+    daemon.ok(&["pull", "-q", &registry.name("large:1")]);
+    assert_made_room(&daemon, &next);
+    let mut asked = asked.lock().unwrap().clone();
+    asked.retain(|last| last.starts_with("sha256:"));
+    let distinct: BTreeSet<&String> = asked.iter().collect();
+    assert_eq!(distinct.len(), asked.len(), "{asked:?}");
+}
+
+#[test]
+fn a_load_that_finds_the_disk_full_makes_room() {
+    let (daemon, next) = crowded("1m");
+    let layout = large(&daemon);
+    let packed = daemon.path().join("large.tar");
+    let done = command("tar").arg("-C").arg(&layout).arg("-cf").arg(&packed).arg(".").status().expect("tar");
+    assert!(done.success());
+    daemon.ok(&["load", "-q", "-i", &packed.to_string_lossy()]);
+    assert_made_room(&daemon, &next);
+}
+
+#[test]
+fn a_commit_that_finds_the_disk_full_makes_room() {
+    let (daemon, next) = crowded("1m");
+    daemon.import_busybox();
+    let write = ["dd", "if=/dev/urandom", "of=/changed", "bs=1M", "count=3"];
+    daemon.ok(&[&["run", "--name", "changed", "busybox"], &write[..]].concat());
+    assert_eq!(told(&daemon), [""; 0], "there is room for the container");
+    daemon.ok(&["commit", "changed", "built:1"]);
+    assert_made_room(&daemon, &next);
+    daemon.ok(&["rm", "changed"]);
+}
+
+#[test]
+fn a_full_disk_on_which_nothing_may_go_is_an_error_and_the_store_goes_on() {
+    let (daemon, next) = crowded("0");
+    let layout = large(&daemon);
+    let packed = daemon.path().join("large.tar");
+    let done = command("tar").arg("-C").arg(&layout).arg("-cf").arg(&packed).arg(".").status().expect("tar");
+    assert!(done.success());
+    daemon.fails(&["load", "-q", "-i", &packed.to_string_lossy()], 1).saying("space");
+    assert_eq!(told(&daemon), [""; 0]);
+    assert_eq!(images(&daemon).len(), 1 + next.len());
+    assert!(daemon.ok(&["system", "check"]).contains("nothing is broken"));
+    daemon.ok(&["image", "prune", "-f"]);
+    daemon.ok(&["load", "-q", "-i", &packed.to_string_lossy()]);
 }
 
 /// Asks the daemon's API, as any HTTP client does: status and answer.

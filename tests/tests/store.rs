@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use testkit::Daemon;
 use testkit::fixtures::debian::Form;
 use testkit::fixtures::image::{Image, Layer};
 use testkit::process::command;
+use testkit::{Daemon, Finished};
 
 /// What cannot be compressed, so that sizes can be foretold.
 fn noise(length: usize, seed: u32) -> Vec<u8> {
@@ -209,22 +209,145 @@ fn waste_is_told_with_the_instruction_that_made_it() {
     daemon.fails(&["image", "waste", "nothing"], 1).saying("nothing");
 }
 
-/// What the daemon does when it is killed, drawn by a byte.
-fn chore(draw: u8, names: &[String]) -> Vec<&str> {
-    let name = names[usize::from(draw >> 4) % names.len()].as_str();
-    match draw & 3 {
-        0 | 1 => vec!["pull", name],
-        2 => vec!["rmi", "-f", name],
-        _ => vec!["image", "prune", "-af"],
+/// A kill, and what the daemon does then, drawn by six bytes.
+#[derive(Debug)]
+struct Round<'n> {
+    /// Whether all images are there at first, so that there is something to remove.
+    filled: bool,
+    /// A name that is moved before: an image loses its name, and the daemon collects it as soon as it looks.
+    moved: Option<[&'n str; 2]>,
+    chores: Vec<Vec<&'n str>>,
+    /// When the kill comes: after the chores have begun, or a collection of the daemon's own.
+    moment: Duration,
+    /// When the daemon that sweeps up behind the killed one is killed, too.
+    again: Option<Duration>,
+}
+
+impl Round<'_> {
+    fn drawn<'n>(draw: &[u8], names: &'n [String]) -> Round<'n> {
+        let name = |number: u8| names[usize::from(number) % names.len()].as_str();
+        let micros = |draw: u8, most: u64| Duration::from_micros(u64::from(draw) * most / 255);
+        let chore = |draw: u8| match draw & 7 {
+            0..=4 => vec!["pull", name(draw >> 4)],
+            5 => vec!["tag", name(draw >> 4), name(1 + (draw >> 4))],
+            6 => vec!["rmi", "-f", name(draw >> 4)],
+            _ => vec!["image", "prune", "-af"],
+        };
+        let chores = || draw[1..=1 + usize::from(draw[4]) % 3].iter().map(|draw| chore(*draw)).collect();
+        let again = (draw[5] & 3 == 0).then(|| micros(draw[5], 6_000));
+        match draw[0] % 3 {
+            0 => Round { filled: false, moved: None, chores: chores(), moment: micros(draw[4], 80_000), again },
+            1 => {
+                let removal =
+                    if draw[1] & 1 == 0 { vec!["rmi", "-f", name(draw[2])] } else { vec!["image", "prune", "-af"] };
+                Round { filled: true, moved: None, chores: vec![removal], moment: micros(draw[4], 15_000), again }
+            }
+            _ => {
+                let moved = Some([name(draw[1]), name(draw[1].wrapping_add(1 + draw[2] % 2))]);
+                Round { filled: true, moved, chores: chores(), moment: micros(draw[4], 4_000), again }
+            }
+        }
+    }
+
+    /// Lets the chores begin, kills the daemon in their middle, and starts another one.
+    fn play(&self, daemon: &Daemon, names: &[String], interrupted: &mut Interrupted) {
+        for name in names.iter().filter(|_| self.filled) {
+            daemon.ok(&["pull", "-q", name]);
+        }
+        let logged = daemon.log().len();
+        if let Some([from, to]) = self.moved {
+            daemon.ok(&["tag", from, to]);
+        }
+        let running: Vec<_> = self.chores.iter().map(|chore| daemon.spawn(chore)).collect();
+        let begun = Instant::now();
+        // It looks when something comes; there may be nothing that it could remove.
+        while self.moved.is_some() && !daemon.log()[logged..].contains("making room") && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        std::thread::sleep(self.moment);
+        daemon.kill();
+        // How each ended is chance.
+        running.into_iter().for_each(|chore| interrupted.note(&chore.wait()));
+        interrupted.note_collection(&daemon.log()[logged..]);
+        daemon.start();
+        if let Some(moment) = self.again {
+            std::thread::sleep(moment);
+            daemon.kill();
+            daemon.start();
+        }
     }
 }
 
-/// Sixty times; by hand as often as `CORTEN_KILLS` says.
+/// How long the daemon's own collection is waited for.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// A number from the environment.
+fn number(variable: &str) -> Option<usize> {
+    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
+}
+
+/// What was under way when the daemon was killed.
+#[derive(Debug, Default)]
+struct Interrupted {
+    kills: usize,
+    pulls: usize,
+    tags: usize,
+    removals: usize,
+    prunes: usize,
+    /// The daemon's own.
+    collections: usize,
+}
+
+impl Interrupted {
+    /// A client whose daemon died before it answered: not one that was answered, or that found no daemon any more.
+    fn note(&mut self, chore: &Finished) {
+        if !chore.stderr.contains("the daemon did not answer") && !chore.stderr.contains("broke") {
+            return;
+        }
+        match chore.arguments[0].as_str() {
+            "pull" => self.pulls += 1,
+            "tag" => self.tags += 1,
+            "rmi" => self.removals += 1,
+            _ => self.prunes += 1,
+        }
+    }
+
+    /// What the daemon has logged since its last start: a collection that began and did not end.
+    fn note_collection(&mut self, log: &str) {
+        let count = |words: &str| log.matches(words).count();
+        self.collections += count("making room").saturating_sub(count("made room"));
+    }
+
+    /// Whether enough was hit for the test to mean something.
+    fn is_telling(&self) -> bool {
+        let least = self.kills / 30;
+        [self.pulls, self.removals + self.prunes, self.collections].iter().all(|hit| *hit >= least)
+    }
+}
+
+/// Nothing is broken, and nothing is there that no image needs once the daemon has swept after its start.
+fn assert_whole(daemon: &Daemon) {
+    let checked = daemon.corten(&["system", "check"]);
+    assert!(checked.code == 0 && checked.stdout.contains("nothing is broken"), "{checked}");
+    let begun = Instant::now();
+    loop {
+        let unreferenced = usage(daemon)["Store"]["Unreferenced"].clone();
+        if unreferenced == 0 {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{unreferenced} bytes have leaked");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Sixty times; by hand as often as `CORTEN_KILLS` says, with other chances by `CORTEN_SEED`. A failure names both, and
+/// the chores and the moment of the kill.
 #[test]
 fn a_daemon_killed_while_it_pulls_removes_and_collects_leaves_the_store_whole() {
-    let kills = std::env::var("CORTEN_KILLS").map_or(60, |text| text.parse().expect("a number"));
+    let (kills, seed) = (number("CORTEN_KILLS").unwrap_or(60), number("CORTEN_SEED").unwrap_or(5));
     // No disk is as empty as this daemon wants it: it always makes room, too.
-    let daemon = Daemon::builder().argument("--gc-threshold").argument("99%").start();
+    let quota = ["--gc-threshold", "99%", "--log-level", "debug"];
+    let daemon = quota.into_iter().fold(Daemon::builder(), testkit::daemon::Builder::argument).start();
     let root = daemon.path().join("registry");
     let registry =
         daemon.spawn(&["registry", "serve", "--listen", "127.0.0.1:5000", "--root", &root.to_string_lossy()]);
@@ -239,21 +362,23 @@ fn a_daemon_killed_while_it_pulls_removes_and_collects_leaves_the_store_whole() 
         load(&daemon, name, layers);
         daemon.ok(&["push", "-q", name]);
     }
-    let draws = noise(kills * 4, 5);
-    for (number, draw) in draws.chunks(4).enumerate() {
-        let chores = draw[..=usize::from(draw[3]) % 3].iter().map(|draw| daemon.spawn(&chore(*draw, &names)));
-        let running: Vec<_> = chores.collect();
-        std::thread::sleep(Duration::from_micros(u64::from(draw[3]) * 400));
-        daemon.kill();
-        // How each ended is chance.
-        running.into_iter().for_each(|chore| drop(chore.wait()));
-        daemon.start();
-        let checked = daemon.corten(&["system", "check"]);
-        assert!(checked.code == 0 && checked.stdout.contains("nothing is broken"), "kill {number}: {checked}");
+    let draws = noise(kills * 6, u32::try_from(seed).expect("a small seed"));
+    let mut interrupted = Interrupted { kills, ..Interrupted::default() };
+    for (number, draw) in draws.chunks(6).enumerate() {
+        let round = Round::drawn(draw, &names);
+        let case = format!("CORTEN_SEED={seed} CORTEN_KILLS={kills}, kill {number}, {round:?}");
+        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            round.play(&daemon, &names, &mut interrupted);
+            assert_whole(&daemon);
+        }));
+        assert!(played.is_ok(), "{case}: see above");
     }
+    println!("{interrupted:?}");
+    assert!(interrupted.is_telling(), "too little was under way: {interrupted:?}");
     for name in &names {
         daemon.ok(&["pull", "-q", name]);
     }
+    daemon.ok(&["image", "prune", "-f"]);
     let checked = daemon.ok(&["system", "check"]);
     assert!(checked.contains("checked 3 images, 4 layers, 10 blobs"), "{checked}");
     for name in &names {
@@ -267,5 +392,6 @@ fn a_daemon_killed_while_it_pulls_removes_and_collects_leaves_the_store_whole() 
         assert!(left.iter().all(|name| name == ".empty"), "{directory}: {left:?}");
     }
     registry.signal(rustix::process::Signal::TERM);
-    registry.wait().ok();
+    // It has run since the beginning, which may be long ago.
+    registry.wait_for(begun.elapsed() + Duration::from_secs(20)).ok();
 }

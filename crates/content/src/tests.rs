@@ -342,3 +342,18 @@ fn a_partial_blob_that_is_wrong_small_or_old_is_not_kept() {
     drop(forgotten);
     assert!(!partial.exists());
 }
+
+#[test]
+fn what_a_full_disk_refused_can_be_written_again() {
+    // A limit of the process's for the size of its files would do, too, but it would be for all tests.
+    let directory = tempfile::tempdir().unwrap();
+    let store = ContentStore::open(directory.path()).unwrap();
+    let mut writer = store.writer(None, Some(6)).unwrap();
+    writer.append(b"abc").unwrap();
+    // As an attempt leaves the file that got half of its bytes down.
+    let path = std::fs::read_dir(directory.path().join("ingest")).unwrap().next().unwrap().unwrap().path();
+    std::io::Write::write_all(&mut File::options().append(true).open(&path).unwrap(), b"de").unwrap();
+    writer.append(b"def").unwrap();
+    let (digest, _) = writer.commit().unwrap();
+    assert_eq!((digest, store.read_blob(&digest, 10).unwrap()), (Digest::of(b"abcdef"), b"abcdef".to_vec()));
+}

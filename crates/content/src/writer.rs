@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -95,7 +96,7 @@ impl BlobWriter {
     ///
     /// # Errors
     /// [`ContentError::Size`] as soon as there are more bytes than announced; [`ContentError::System`] when the disk
-    /// is full.
+    /// is full. Nothing is added then: when there is room, the same can be tried again.
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), ContentError> {
         let total = self.written.saturating_add(bytes.len() as u64);
         if let Some(expected) = self.size
@@ -104,7 +105,11 @@ impl BlobWriter {
             self.forget();
             return Err(ContentError::Size { expected, found: total });
         }
-        self.file.write_all(bytes).at("write", || self.path())?;
+        // At a place of its own, and not behind what an attempt before it may have left.
+        if let Err(error) = self.file.write_all_at(bytes, self.written) {
+            self.file.set_len(self.written).at("truncate", || self.path())?;
+            return Err(system("write", self.path(), error));
+        }
         self.hasher.0.update(bytes);
         self.written = total;
         Ok(())

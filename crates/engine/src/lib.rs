@@ -168,6 +168,7 @@ impl Engine {
                 tracing::error!(error = errors::chain(&error), "cannot collect what no image needs");
             }
         });
+        engine.make_room_when_full();
         engine.look_after_room();
         Ok(engine)
     }
@@ -254,6 +255,9 @@ impl Engine {
         });
         if let Err(error) = result.await {
             tracing::error!(error = errors::chain(&error), "something is left behind");
+        }
+        if let Err(error) = self.images.write_uses() {
+            tracing::error!(error = errors::chain(&error), "when images were used last is not on disk");
         }
         if let Err(error) = self.store.flush() {
             tracing::error!(error = errors::chain(&error), "the last changes are not on disk");

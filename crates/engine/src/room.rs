@@ -2,6 +2,8 @@
 //! Room on the disk: looked at now and then, and made when there is little. What may go for it is the image store's
 //! affair (`image/src/collect/`).
 //!
+//! Where an operation finds the disk full before that look, it asks for room itself, and goes on (`image/src/room.rs`).
+//!
 //! An idle daemon wakes once a minute for this, and asks the kernel one question. While images come it looks every two
 //! seconds: a pull can fill a disk faster than that minute.
 
@@ -89,6 +91,26 @@ impl Engine {
         });
     }
 
+    /// Has operations that find the disk full make room.
+    pub(crate) fn make_room_when_full(self: &Arc<Self>) {
+        let engine = Arc::downgrade(self);
+        self.images.ask_for_room(Box::new(move |need| {
+            let Some(engine) = engine.upgrade() else { return };
+            if let Err(error) = engine.make_room_for(need) {
+                // If the operation fails, then for the full disk: that is what its caller hears of.
+                tracing::error!(error = errors::chain(&error), "cannot make room on the full disk");
+            }
+        }));
+    }
+
+    /// Makes room for `need` bytes more than are free, and at least as much as when the disk gets full.
+    fn make_room_for(&self, need: u64) -> Result<(), EngineError> {
+        let root = &self.config.data_root;
+        let space = Space::of(root).map_err(EngineError::io("measure", root))?;
+        let Some(marks) = self.config.gc_threshold.marks(space.total) else { return Ok(()) };
+        self.collect_until(marks.high.max(space.free.saturating_add(need)), marks)
+    }
+
     /// Makes room if there is too little. Says whether there still is too little.
     fn make_room(&self) -> Result<bool, EngineError> {
         let root = &self.config.data_root;
@@ -97,10 +119,17 @@ impl Engine {
         if space.free >= marks.low {
             return Ok(false);
         }
+        self.collect_until(marks.high, marks)?;
+        Ok(Space::of(root).map_err(EngineError::io("measure", root))?.free < marks.low)
+    }
+
+    /// Removes what nobody needs until `goal` bytes are free.
+    fn collect_until(&self, goal: u64, marks: Marks) -> Result<(), EngineError> {
+        let root = &self.config.data_root;
         let free = || Space::of(root).map(|space| space.free);
         let mut done = Collection { at: Timestamp::now(), images: 0, freed: 0 };
         let in_use = |id: &oci::Digest| self.image_user(id);
-        let result = self.images.make_room(marks.high, &free, &in_use, &mut |collected| {
+        let result = self.images.make_room(goal, &free, &in_use, &mut |collected| {
             log(collected, marks);
             done.images += u64::from(matches!(collected.what, Gone::Image(_)));
             done.freed += collected.bytes;
@@ -109,8 +138,7 @@ impl Engine {
             done.at = Timestamp::now();
             self.store.write(Durability::Relaxed, |tx| tx.put(COLLECTIONS, LAST, &done))?;
         }
-        result?;
-        Ok(Space::of(root).map_err(EngineError::io("measure", root))?.free < marks.low)
+        Ok(result.map(drop)?)
     }
 }
 
@@ -118,7 +146,13 @@ impl Engine {
 async fn look(engine: &Weak<Engine>, short: &mut bool) -> Option<Duration> {
     let engine = engine.upgrade()?;
     let worker = Arc::clone(&engine);
-    let made = engine.blocking("make room on the disk", move || worker.make_room()).await;
+    let made = engine.blocking("make room on the disk", move || {
+        let still_short = worker.make_room()?;
+        // After it: on a full disk this needs the room.
+        worker.images.write_uses()?;
+        Ok(still_short)
+    });
+    let made = made.await;
     match made {
         Ok(still_short) => {
             if still_short && !*short {

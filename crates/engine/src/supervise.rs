@@ -126,8 +126,10 @@ impl Engine {
 
     /// Removes a container that no longer runs: name and record at once, its files in the background.
     pub(crate) fn forget(self: &Arc<Self>, container: &Arc<Container>, shim: Option<Arc<OwnedFd>>) {
-        let (name, code) =
-            container.with_record(|record| (record.name.clone(), record.state.exited().map(|exited| exited.code)));
+        let (name, code) = container.with_record(|record| {
+            self.images.note_use(record.image_id);
+            (record.name.clone(), record.state.exited().map(|exited| exited.code))
+        });
         self.registry().by_id.remove(&container.id);
         self.release_name(&name, &container.id);
         container.announce(Phase::Removed(code));

@@ -8,7 +8,7 @@ use oci::{Digest, Hasher, ImageRef};
 
 use crate::document::{self, MAX_CONFIG};
 use crate::error::ImageError;
-use crate::records::{ImageRecord, View};
+use crate::records::{IMAGES, ImageRecord, View};
 use crate::{Images, Inner};
 
 const BUFFER: usize = 256 << 10;
@@ -69,8 +69,11 @@ impl Images {
         let layers = view.images.values().flat_map(|record| record.layers.iter().map(|layer| layer.diff_id));
         checked.layers = layers.collect::<BTreeSet<_>>().len();
         for record in view.images.values() {
+            if inner.broken(record).is_empty() {
+                continue;
+            }
             let shown = shown(&view, record);
-            for problem in inner.broken(record) {
+            for problem in inner.still_broken(&record.manifest)? {
                 let remedy = renew(&BTreeSet::from([shown.clone()]));
                 checked.problems.push(Problem { subject: format!("image {shown}"), problem, remedy });
             }
@@ -119,6 +122,15 @@ impl Inner {
             }
             hasher.update(&buffer[..read]);
         }
+    }
+
+    /// What is wrong with an image that seemed broken. It may only have been removed since its record was read, or removed
+    /// and pulled again: so it is looked at once more while neither can happen.
+    fn still_broken(&self, manifest: &Digest) -> Result<Vec<String>, ImageError> {
+        let _pins = self.references.lock();
+        let record =
+            self.metadata.read(|tx| tx.get::<ImageRecord>(IMAGES, &manifest.to_string()).map_err(ImageError::from))?;
+        Ok(record.map(|record| self.broken(&record)).unwrap_or_default())
     }
 
     /// What is wrong with an image's documents and references.

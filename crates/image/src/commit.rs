@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::num::NonZero;
 use std::os::fd::BorrowedFd;
 
-use content::BlobWriter;
 use layer::{Form, Gzip, PackError, Writer};
 use oci::document::{Descriptor, Manifest};
 use oci::{Digest, Hasher, ImageRef};
@@ -18,6 +17,7 @@ use crate::fetch;
 use crate::import::{BuiltLayer, commit_pinned};
 use crate::records::ImageRecord;
 use crate::references::Session;
+use crate::room::RoomyWriter;
 use crate::{Image, Images};
 
 const GZIP_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -89,12 +89,12 @@ impl Images {
 }
 
 /// Hashes what passes on to the encoder.
-struct Hashed {
+struct Hashed<'s> {
     hasher: Hasher,
-    out: Gzip<BlobWriter>,
+    out: Gzip<RoomyWriter<'s>>,
 }
 
-impl Write for Hashed {
+impl Write for Hashed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.out.write(bytes)?;
         self.hasher.update(&bytes[..count]);
@@ -112,7 +112,7 @@ fn store_layer(
     changed: Option<BorrowedFd<'_>>,
     is_docker: bool,
 ) -> Result<BuiltLayer, ImageError> {
-    let writer = session.store().content.writer(None, None)?;
+    let writer = session.store().blob_writer()?;
     let threads = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let out = Hashed { hasher: Hasher::new(), out: Gzip::new(writer, None, threads) };
     let mut archive = Writer::new(io::BufWriter::with_capacity(BUFFER, out));
@@ -124,7 +124,7 @@ fn store_layer(
     let hashed = archive.finish().map_err(output)?.into_inner().map_err(|error| output(error.into_error()))?;
     let diff_id = hashed.hasher.finish();
     session.pin(diff_id);
-    let (digest, size) = commit_pinned(session, hashed.out.finish().map_err(output)?)?;
+    let (digest, size) = commit_pinned(session, hashed.out.finish().map_err(output)?.into_inner())?;
     let media_type = if is_docker { DOCKER_GZIP_LAYER } else { GZIP_LAYER }.to_owned();
     Ok(BuiltLayer { blob: Descriptor::new(media_type, digest, size), diff_id })
 }
@@ -183,7 +183,7 @@ fn assemble(
     let config = serde_json::to_vec(config).map_err(encode("configuration"))?;
     let id = Digest::of(&config);
     session.pin(id);
-    store.content.put(&config)?;
+    store.put_blob(&config)?;
     let blob = layer.blob.digest;
     manifest.config = Descriptor { digest: id, size: config.len() as u64, ..manifest.config };
     manifest.layers.push(layer.blob);
@@ -198,7 +198,7 @@ fn assemble(
     let text = serde_json::to_vec(&manifest).map_err(encode("manifest"))?;
     let digest = Digest::of(&text);
     session.pin(digest);
-    store.content.put(&text)?;
+    store.put_blob(&text)?;
     let (config, _) = document::parse_config(label, &config)?;
     // As strict as with a pulled one: too many layers are refused here.
     document::manifest(label, &text)?;

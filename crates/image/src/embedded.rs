@@ -122,11 +122,11 @@ impl Images {
         let (session, _) = Session::begin(&self.inner);
         let store = session.store();
         // The archive is made in pieces of 8 KiB; hashed and written in larger ones it costs fewer system calls.
-        let mut archive = Builder::new(BufWriter::with_capacity(BUFFER, store.content.writer(None, None)?));
+        let mut archive = Builder::new(BufWriter::with_capacity(BUFFER, store.blob_writer()?));
         write_layer(&mut archive, file, attributes.size()).map_err(unreadable)?;
         let writer = archive.into_inner().map_err(unreadable)?;
         let writer = writer.into_inner().map_err(|error| unreadable(error.into_error()))?;
-        let (digest, size) = import::commit_pinned(&session, writer)?;
+        let (digest, size) = import::commit_pinned(&session, writer.into_inner())?;
         fetch::unpack_stored(store, EMBEDDED_NAME, digest, digest)?;
         let media_type = "application/vnd.oci.image.layer.v1.tar";
         let layer = BuiltLayer { blob: Descriptor::new(media_type, digest, size), diff_id: digest };

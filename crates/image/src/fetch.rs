@@ -21,6 +21,7 @@ use crate::Inner;
 use crate::error::ImageError;
 use crate::progress::{Event, Progress, Status};
 use crate::references::Session;
+use crate::room;
 
 /// Pieces of the network's size (some hundred kilobytes at most) between task and thread.
 const QUEUE: usize = 8;
@@ -87,11 +88,16 @@ pub(crate) async fn layer(session: &Arc<Session>, wanted: &Wanted<'_>) -> Result
 
 /// Unpacks a blob that is in the content store, and whose diff ID is known to be right.
 pub(crate) fn unpack_stored(store: &Inner, image: &str, digest: Digest, diff_id: Digest) -> Result<(), ImageError> {
-    let file = store.content.open_blob(&digest)?;
+    let size = store.content.size(&digest)?;
     if store.layers.contains(&diff_id) {
         return Ok(());
     }
-    unpack(store, image, digest, diff_id, file)
+    unpack_with_room(store, image, digest, diff_id, size)
+}
+
+/// Unpacks a blob of `size` bytes that is in the content store, and begins again when the disk was full and there is room.
+fn unpack_with_room(store: &Inner, image: &str, digest: Digest, diff_id: Digest, size: u64) -> Result<(), ImageError> {
+    store.with_room(size, || unpack(store, image, digest, diff_id, store.content.open_blob(&digest)?))
 }
 
 /// Unpacks a blob that is in the content store, and of which somebody claims that `diff_id` is its diff ID. It is verified
@@ -101,7 +107,7 @@ pub(crate) fn unpack_claimed(store: &Inner, image: &str, digest: Digest, diff_id
     if digest == diff_id {
         return unpack_stored(store, image, digest, diff_id);
     }
-    unpack(store, image, digest, diff_id, store.content.open_blob(&digest)?)
+    unpack_with_room(store, image, digest, diff_id, store.content.size(&digest)?)
 }
 
 /// Fetches a blob, from where an earlier pull was interrupted.
@@ -109,7 +115,11 @@ async fn download(session: &Arc<Session>, wanted: &Wanted<'_>, unpacks: bool) ->
     let (digest, size) = (wanted.blob.digest, wanted.blob.size);
     loop {
         let shared = Arc::clone(session);
-        let writer = blocking(move || Ok(shared.store().content.resume(digest, size)?)).await?;
+        let writer = blocking(move || {
+            let store = shared.store();
+            Ok(store.with_room(0, || store.content.resume(digest, size))?)
+        })
+        .await?;
         let resumed = writer.written() > 0;
         match receive(session, wanted, writer, unpacks).await {
             // What was there was damaged; it is gone now.
@@ -172,8 +182,16 @@ fn store_layer(
     let blob_error = |source| ImageError::Blob { image: image.to_owned(), digest, source: Box::new(source) };
     let before = writer.reader().map_err(blob_error)?;
     let mut arriving =
-        Arriving { before: Some(before), queue, rest: Bytes::new(), writer, failure: None, ended: false };
-    let unpacked = unpack(store, image, digest, diff_id, &mut arriving);
+        Arriving { store, before: Some(before), queue, rest: Bytes::new(), writer, failure: None, ended: false };
+    let room = store.room.made();
+    let mut unpacked = unpack(store, image, digest, diff_id, &mut arriving);
+    // It is unpacked again when the blob is here, whole: nothing is fetched twice.
+    let again = unpacked.as_ref().is_err_and(|error| {
+        arriving.failure.is_none() && store.room.is_made_after(error, arriving.writer.written(), room)
+    });
+    if again {
+        unpacked = Ok(());
+    }
     // What a wrong blob made the decoders say is of no use: the digest tells more. A full disk is no such error.
     if let Err(error) = &unpacked
         && error.kind() != Kind::Corrupt
@@ -188,7 +206,10 @@ fn store_layer(
     match arrived {
         Some(writer) => {
             writer.commit().map_err(blob_error)?;
-            unpacked
+            match again {
+                true => unpack_stored(store, image, digest, diff_id),
+                false => unpacked,
+            }
         }
         // The task that sent the bytes has the reason; this stands in for it where the task itself is gone.
         None => Err(ImageError::Input(io::ErrorKind::ConnectionAborted.into())),
@@ -232,7 +253,8 @@ impl<R: Read> Read for Noticed<R> {
 }
 
 /// The blob's bytes, in the order they come. Whoever reads them makes them stored as well.
-struct Arriving {
+struct Arriving<'s> {
+    store: &'s Inner,
     /// What an earlier pull has stored.
     before: Option<io::Take<File>>,
     queue: Receiver<Piece>,
@@ -242,7 +264,7 @@ struct Arriving {
     ended: bool,
 }
 
-impl Arriving {
+impl Arriving<'_> {
     /// Waits for bytes. `false` at the end.
     fn fill(&mut self) -> io::Result<bool> {
         while self.rest.is_empty() {
@@ -260,7 +282,7 @@ impl Arriving {
             }
             match self.queue.blocking_recv() {
                 Some(Piece::Bytes(bytes)) => {
-                    if let Err(error) = self.writer.append(&bytes) {
+                    if let Err(error) = room::append(self.store, &mut self.writer, &bytes) {
                         self.writer.forget();
                         let kind = if error.kind() == Kind::NoSpace {
                             io::ErrorKind::StorageFull
@@ -296,7 +318,7 @@ impl Arriving {
     }
 }
 
-impl Read for Arriving {
+impl Read for Arriving<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if !self.fill()? {
             return Ok(0);

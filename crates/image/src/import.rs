@@ -16,6 +16,7 @@ use crate::error::ImageError;
 use crate::fetch;
 use crate::records::{self, ImageRecord};
 use crate::references::Session;
+use crate::room::RoomyWriter;
 use crate::{Image, Images};
 
 /// A layer that is in the content store, unpacked or not.
@@ -110,7 +111,7 @@ impl Images {
 /// Stores the archive as it is, and finds its diff ID on the way: a second reading, of what is still in memory, then
 /// unpacks it under that id.
 fn store_archive(session: &Session, reader: impl Read) -> Result<BuiltLayer, ImageError> {
-    let writer = session.store().content.writer(None, None)?;
+    let writer = session.store().blob_writer()?;
     let mut tee = Tee { reader, writer, start: Vec::new() };
     let inspected = (|| {
         let tar = layer::decompressed(&mut tee).map_err(ImageError::Input)?;
@@ -124,7 +125,7 @@ fn store_archive(session: &Session, reader: impl Read) -> Result<BuiltLayer, Ima
         layer::Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
     };
     session.pin(inspected.diff_id);
-    let (digest, size) = commit_pinned(session, tee.writer)?;
+    let (digest, size) = commit_pinned(session, tee.writer.into_inner())?;
     let blob = Descriptor::new(media_type, digest, size);
     Ok(BuiltLayer { blob, diff_id: inspected.diff_id })
 }
@@ -156,7 +157,7 @@ pub(crate) fn assemble(
     .map_err(document("configuration"))?;
     let id = Digest::of(&config);
     session.pin(id);
-    store.content.put(&config)?;
+    store.put_blob(&config)?;
     let descriptor = Descriptor::new(CONFIG_TYPE, id, config.len() as u64);
     let blob = layer.blob.digest;
     let manifest = serde_json::to_vec(&Manifest {
@@ -168,7 +169,7 @@ pub(crate) fn assemble(
     .map_err(document("manifest"))?;
     let digest = Digest::of(&manifest);
     session.pin(digest);
-    store.content.put(&manifest)?;
+    store.put_blob(&manifest)?;
     let (config, _) = document::parse_config(label, &config)?;
     let layers = vec![store.layer_record(blob, layer.diff_id)?];
     let described = Descriptor::new(MANIFEST_TYPE, digest, manifest.len() as u64);
@@ -176,14 +177,14 @@ pub(crate) fn assemble(
 }
 
 /// A reader whose bytes are stored as they are read.
-struct Tee<R> {
+struct Tee<'s, R> {
     reader: R,
-    writer: BlobWriter,
+    writer: RoomyWriter<'s>,
     /// The first bytes, which tell the compression.
     start: Vec<u8>,
 }
 
-impl<R: Read> Read for Tee<R> {
+impl<R: Read> Read for Tee<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.reader.read(buffer)?;
         let missing = 4_usize.saturating_sub(self.start.len()).min(count);

@@ -32,10 +32,12 @@ mod recompress;
 mod records;
 mod references;
 mod remove;
+mod room;
 mod save;
 mod signatures;
 mod trusted;
 mod usage;
+mod uses;
 mod waste;
 
 use std::path::PathBuf;
@@ -68,6 +70,7 @@ pub use prune::Pruned;
 pub use push::{Packing, PushOptions, Pushed};
 pub use references::Held;
 pub use remove::{ImageUser, Removed};
+pub use room::RoomMaker;
 pub use save::Saving;
 pub use signatures::InRegistry;
 pub use trusted::PolicyFile;
@@ -77,6 +80,8 @@ pub use waste::{Finding, LayerWaste, Reason, Waste};
 use embedded::Embedded;
 use locks::Locks;
 use references::{Holds, References, Sessions};
+use room::Room;
+use uses::Uses;
 
 /// Layers fetched at the same time, over all pulls. The largest come first, and with fewer at a time one that is left over
 /// keeps a single processor busy in the end.
@@ -150,6 +155,8 @@ struct Inner {
     uploads: Semaphore,
     embedded: Embedded,
     policy: PolicyFile,
+    room: Room,
+    uses: Uses,
 }
 
 impl Images {
@@ -176,6 +183,8 @@ impl Images {
                 uploads: Semaphore::new(push::PARALLEL_UPLOADS),
                 embedded: Embedded::new(options.executable),
                 policy: options.policy,
+                room: Room::default(),
+                uses: Uses::default(),
             }),
             registry: Client::new(options.registry),
         };
@@ -232,6 +241,7 @@ impl Images {
         let new = records::tagged(new)?;
         let image = self.resolve(name)?;
         self.inner.put_name(&new, image.manifest, None)?;
+        self.inner.note_use(image.id);
         self.inner.image(image.manifest)
     }
 }

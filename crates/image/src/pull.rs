@@ -93,7 +93,7 @@ async fn pull_into(
     blocking(move || {
         let store = shared.store();
         shared.pin(fetched.digest);
-        store.content.put_as(&fetched.digest, &fetched.body)?;
+        store.with_room(0, || store.content.put_as(&fetched.digest, &fetched.body))?;
         let layers = manifest.layers.iter().zip(&diff_ids);
         let layers = layers.map(|(blob, diff_id)| store.layer_record(blob.digest, *diff_id));
         let layers = layers.collect::<Result<_, _>>()?;
@@ -165,7 +165,11 @@ async fn configuration(
     }
     let read = document::config(label, &text, manifest, wanted)?;
     let shared = Arc::clone(session);
-    blocking(move || Ok(shared.store().content.put_as(&digest, &text)?)).await?;
+    blocking(move || {
+        let store = shared.store();
+        Ok(store.with_room(0, || store.content.put_as(&digest, &text))?)
+    })
+    .await?;
     Ok(read)
 }
 

@@ -30,10 +30,10 @@ pub(crate) fn compression(store: &Inner, image: &str, blob: Digest) -> Result<Co
 pub(crate) fn layer(session: &Session, image: &str, blob: Digest, wanted: Compression) -> Result<NewLayer, ImageError> {
     let unreadable = |source| ImageError::Decompress { image: image.to_owned(), layer: blob, source };
     let tar = layer::decompressed(push::open(session.store(), image, blob)?).map_err(unreadable)?;
-    let mut writer = session.store().content.writer(None, None)?;
+    let mut writer = session.store().blob_writer()?;
     let threads = std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     layer::compress(tar, &mut writer, wanted, threads).map_err(unreadable)?;
-    let (digest, size) = commit_pinned(session, writer)?;
+    let (digest, size) = commit_pinned(session, writer.into_inner())?;
     Ok(NewLayer { digest, size, compression: wanted })
 }
 

@@ -312,6 +312,7 @@ impl Inner {
             tx.put(NAMES, &name.canonical(), &NameRecord { manifest: record.manifest, source })?;
             signatures.keep(tx, record.manifest)
         })?;
+        self.note_use(record.id);
         self.write_index(&pins)
     }
 
@@ -332,6 +333,7 @@ impl Inner {
             }
             Ok::<(), ImageError>(())
         })?;
+        images.iter().for_each(|(record, _)| self.note_use(record.id));
         self.write_index(&pins)
     }
 

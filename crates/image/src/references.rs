@@ -105,7 +105,10 @@ impl Images {
         let held = Held { store: Arc::clone(&self.inner), id: image.id };
         // It may have been removed before it was held.
         match self.inner.is_recorded(image.manifest)? {
-            true => Ok((image, held)),
+            true => {
+                self.inner.note_use(image.id);
+                Ok((image, held))
+            }
             false => Err(ImageError::NotFound { name: name.to_owned() }),
         }
     }

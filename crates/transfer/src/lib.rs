@@ -20,6 +20,7 @@ mod docker_archive;
 mod document;
 mod error;
 mod layout;
+mod leftovers;
 mod name;
 mod oci_archive;
 mod oci_layout;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Files and directories that get their names when they are whole. Until then they have another one beside it; what is
-//! given up is removed.
+//! given up is removed. What a killed process could not remove, the next one with the same destination does
+//! (`leftovers.rs`).
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
@@ -13,22 +15,54 @@ use rustix::io::Errno;
 
 use crate::blob::Verified;
 use crate::error::{At as _, TransferError, system};
+use crate::leftovers;
 use crate::tree::{DIRECTORY, Tree};
 
 /// What the umask leaves of these is what a file and a directory get.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
+/// Names that are tried for something new. More than one or two are never taken.
+const ATTEMPTS: u32 = 64;
 /// Nothing below a directory that is written to is reached through a link.
 const NO_LINKS: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);
 
-/// The name that `path` has until it is whole.
-fn temporary(path: &Path) -> Result<PathBuf, TransferError> {
-    // `dir/` and `dir/.` have the name `dir`; `/` and `..` have none.
-    let name = path.file_name().ok_or_else(|| system("write", path, std::io::ErrorKind::IsADirectory))?;
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{}.part", std::process::id()));
-    Ok(path.with_file_name(hidden))
+/// Where a file or directory is until it is whole.
+struct Beside {
+    directory: PathBuf,
+    /// How the names there begin.
+    prefix: OsString,
+}
+
+impl Beside {
+    /// Beside `path`.
+    fn of(path: &Path) -> Result<Beside, TransferError> {
+        // `dir/` and `dir/.` have the name `dir`; `/` and `..` have none.
+        let name = path.file_name().ok_or_else(|| system("write", path, std::io::ErrorKind::IsADirectory))?;
+        let mut prefix = OsString::from(".");
+        prefix.push(name);
+        Ok(Beside { directory: path.with_file_name(""), prefix })
+    }
+
+    /// Inside the directory `path`.
+    fn inside(path: &Path) -> Beside {
+        Beside { directory: path.to_owned(), prefix: OsString::new() }
+    }
+
+    /// Removes what killed processes left here, and makes something new by `make`, which says that the name exists by
+    /// `EEXIST`. It is locked as long as its descriptor is open.
+    fn make(&self, make: impl Fn(&Path) -> rustix::io::Result<OwnedFd>) -> Result<(OwnedFd, PathBuf), TransferError> {
+        leftovers::remove(&self.directory, &self.prefix);
+        for number in 0..ATTEMPTS {
+            let path = self.directory.join(leftovers::name(&self.prefix, number));
+            match make(&path) {
+                Ok(made) if leftovers::claim(&made, &path) => return Ok((made, path)),
+                // Another took it for a leftover before it was locked; or a process in another pid namespace has our id.
+                Ok(_) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(system("make", path, error)),
+            }
+        }
+        Err(system("make a file in", &self.directory, std::io::ErrorKind::AlreadyExists))
+    }
 }
 
 /// A file in the making.
@@ -45,10 +79,9 @@ impl StagedFile {
         if path.symlink_metadata().is_ok_and(|there| !there.is_file()) {
             return Err(system("replace", path, std::io::Error::other("it is there already, and no plain file")));
         }
-        let temporary = temporary(path)?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = rustix::fs::open(&temporary, flags, FILE_MODE).at("make", &temporary)?;
-        Ok((StagedFile { path: path.to_owned(), temporary }, File::from(file)))
+        let (file, temporary) = Beside::of(path)?.make(|name| rustix::fs::open(name, flags, FILE_MODE))?;
+        Ok((StagedFile { path: path.to_owned(), temporary }, file.into()))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -92,21 +125,32 @@ impl StagedDirectory {
         path: &Path,
         accept: impl FnOnce(&Tree) -> Result<(), TransferError>,
     ) -> Result<StagedDirectory, TransferError> {
-        let (before, temporary) = match Tree::open(path) {
+        let (before, beside) = match Tree::open(path) {
             Ok(tree) if !tree.is_empty()? => {
                 accept(&tree)?;
-                (Some(tree), path.join(format!(".copy.{}.part", std::process::id())))
+                (Some(tree), Beside::inside(path))
             }
             // An empty one is replaced.
-            Ok(_) => (None, temporary(path)?),
+            Ok(_) => (None, Beside::of(path)?),
             Err(TransferError::System { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                (None, temporary(path)?)
+                (None, Beside::of(path)?)
             }
             Err(error) => return Err(error),
         };
-        rustix::fs::mkdir(&temporary, DIRECTORY_MODE).at("make", &temporary)?;
-        let staging = rustix::fs::open(&temporary, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
-        let staging = staging.at("open", &temporary)?;
+        if before.is_some()
+            && let Ok(beside) = Beside::of(path)
+        {
+            // Of a copy that was killed when the directory was not there yet.
+            leftovers::remove(&beside.directory, &beside.prefix);
+        }
+        let (staging, temporary) = beside.make(|name| {
+            rustix::fs::mkdir(name, DIRECTORY_MODE)?;
+            match rustix::fs::open(name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+                // Another copy took it for a leftover.
+                Err(Errno::NOENT) => Err(Errno::EXIST),
+                opened => opened,
+            }
+        })?;
         Ok(StagedDirectory { path: path.to_owned(), before, staging, temporary, made: Mutex::default() })
     }
 

@@ -57,7 +57,7 @@ enum Part {
 
 impl Images {
     /// Removes what nobody needs until `free` gives `goal` bytes, or nothing is left that may go: interrupted downloads, then
-    /// content without references, then images without a name, those first that came first. Images with a name, those
+    /// content without references, then images without a name, those first that nobody has used for the longest time. Images with a name, those
     /// that came less than an hour ago and never had one, those that `in_use` (asked by image id) knows a container of, and what a lease or an operation under way needs all
     /// stay. Each removal is `told` at once; the sum of bytes is returned.
     ///
@@ -73,12 +73,18 @@ impl Images {
     ) -> Result<u64, ImageError> {
         let inner = &self.inner;
         let room = || free().map_err(ImageError::FreeSpace);
+        let _one = inner.room.collecting();
         let missing = goal.saturating_sub(room()?);
         if missing == 0 {
             return Ok(0);
         }
         let (mut freed, mut result) = (0_u64, Ok(()));
-        for Candidate { what, .. } in policy::plan(missing, inner.candidates(in_use)?) {
+        let plan = policy::plan(missing, inner.candidates(in_use)?);
+        if plan.is_empty() {
+            return Ok(0);
+        }
+        tracing::debug!(missing, candidates = plan.len(), "making room");
+        for Candidate { what, .. } in plan {
             // Others make room, too. A file system may be slow to give back what was removed: what is known to be freed
             // counts.
             if freed >= missing || room()? >= goal {
@@ -88,11 +94,13 @@ impl Images {
                 Ok(None) => {}
                 Ok(Some(collected)) => {
                     freed = freed.saturating_add(collected.bytes);
+                    inner.room.note();
                     told(collected);
                 }
                 Err(error) => result = result.and(Err(error)),
             }
         }
+        tracing::debug!(freed, "made room");
         result.map(|()| freed)
     }
 }
@@ -132,9 +140,10 @@ impl Inner {
                 candidates.push(Candidate { what, rank: Rank::Unreferenced, since: 0, parts });
             }
         }
+        let uses = self.last_uses()?;
         for record in dangling {
             let parts = self.parts(record.items().iter().filter(|item| !is_kept(item)))?;
-            let since = record.stored.map_or(0, Timestamp::as_millisecond);
+            let since = record.stored.max(uses.get(&record.id).copied()).map_or(0, Timestamp::as_millisecond);
             candidates.push(Candidate {
                 what: Target::Image(Box::new(record.clone())),
                 rank: Rank::Dangling,

@@ -91,7 +91,7 @@ fn manifest(session: &Session, members: &Members, item: &Item, config: Stored) -
     })
     .map_err(|source| LoadError::Document { document: "manifest.json", source })?;
     session.pin(Digest::of(&text));
-    Ok(content.put(&text)?)
+    Ok(session.store().put_blob(&text)?)
 }
 
 fn descriptor(media_type: &str, stored: Stored) -> Descriptor {

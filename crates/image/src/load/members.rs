@@ -11,6 +11,7 @@ use super::error::{LoadError, MemberName};
 use crate::error::ImageError;
 use crate::import::commit_pinned;
 use crate::references::Session;
+use crate::room;
 
 /// Files and links that an archive may have. An image has at most 500 layers; of each the oldest form has three files.
 const MAX_MEMBERS: usize = 16 << 10;
@@ -146,9 +147,10 @@ fn file(
     if let Some(digest) = expected {
         session.pin(digest);
     }
-    let mut writer = session.store().content.writer(expected, Some(size))?;
+    let store = session.store();
+    let mut writer = store.with_room(0, || store.content.writer(expected, Some(size)))?;
     while let Some(piece) = archive.piece().map_err(LoadError::Archive)? {
-        writer.append(piece)?;
+        room::append(store, &mut writer, piece)?;
     }
     let (digest, size) = commit_pinned(session, writer)?;
     Ok(Stored { digest, size })

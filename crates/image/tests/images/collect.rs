@@ -232,3 +232,37 @@ fn what_cannot_be_a_lease_is_refused() {
     assert!(matches!(host.images.add_to_lease(&id("other"), "a"), Err(ImageError::NotFound { .. })));
     assert_eq!(host.images.leases().unwrap()[0].resources.len(), 0);
 }
+
+#[test]
+fn what_nobody_has_used_for_the_longest_time_goes_first() {
+    let host = Host::new();
+    let images: Vec<Image> = (0..4).map(|n| import(&host, n)).collect();
+    host.images.tag(&images[3].id.to_string(), &name("tagged:1")).unwrap();
+    // A container is made of the first one, and a name moves from the second one to the last.
+    drop(host.images.hold(&images[0].id.to_string()).unwrap());
+    for image in [&images[1], &images[3]] {
+        host.images.tag(&image.id.to_string(), &name("moving:1")).unwrap();
+    }
+    host.images.write_uses().unwrap();
+    let expected = [2, 0, 1].map(|number| Gone::Image(images[number].id));
+    assert_eq!(make_room(&host, u64::MAX, &unused), expected);
+}
+
+#[test]
+fn what_is_removed_during_a_check_is_not_broken() {
+    let host = Host::new();
+    let archives: Vec<Vec<u8>> = (0..8).map(|seed| tar(&[("file", &noise(1000, seed))])).collect();
+    std::thread::scope(|scope| {
+        let coming_and_going = scope.spawn(|| {
+            for (round, archive) in archives.iter().cycle().take(60).enumerate() {
+                let name = name(&format!("passing:{}", round % archives.len()));
+                host.images.import(&archive[..], &name, &[]).unwrap();
+                host.images.remove(&name.to_string(), true, &unused).unwrap();
+            }
+        });
+        while !coming_and_going.is_finished() {
+            let problems = host.images.check().unwrap().problems;
+            assert_eq!(problems, []);
+        }
+    });
+}
