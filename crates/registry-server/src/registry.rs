@@ -57,7 +57,8 @@ pub struct Limits {
     pub head: Duration,
     /// How long a client may send nothing of a body, or take nothing of an answer. 60 s.
     pub idle: Duration,
-    /// How long a client may take for 256 KiB of a body, or for a manifest. 256 s: a kibibyte a second.
+    /// How long a client may take to send 256 KiB of a body or a manifest, and to take 256 KiB of an answer. 256 s: a
+    /// kibibyte a second.
     pub block: Duration,
     /// How long requests under way may take when the registry ends. 10 s.
     pub last_requests: Duration,
