@@ -1,32 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The pull-through cache: what is not here is fetched from another registry, handed to the client as it comes, and kept.
+//! It comes as fast as that registry gives it; its client reads what has come, from the disk, as fast as it can.
 //!
 //! What was pushed here is never replaced by what lies there under the same tag. A tag that came from there is asked for
 //! again after a minute; when nobody answers, what was kept is as good as it gets.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use content::BlobWriter;
 use errors::{Classify, Kind, chain};
 use oci::{Digest, ImageRef, RepositoryName, Tag};
 use registry_client::{Client, RegistryError};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{mpsc, watch};
 
 use crate::http::ManifestReference;
 use crate::manifest::{ManifestError, Pushed};
 use crate::registry::Registry;
-use crate::storage::{Lru, StorageError, StoredManifest, held};
+use crate::storage::{Lru, Storage, StorageError, StoredManifest, held};
 
 /// How long a tag from there is believed.
 const FRESH: Duration = Duration::from_secs(60);
 /// Tags of which it is known when they were asked for.
 const MOST_TAGS: usize = 1 << 14;
-/// Blobs fetched at once: a fetch goes on when its client leaves, so clients must not be able to begin any number.
-const MOST_FETCHES: usize = 32;
-/// Chunks that wait for a slow client.
-const WAITING: usize = 8;
+/// Bytes read of a blob that comes at once, and how many such chunks wait for a slow client.
+const CHUNK: u64 = 64 << 10;
+const WAITING: usize = 2;
 
 /// An address that is no registry's.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +51,6 @@ pub struct Mirror {
     client: Client,
     registry: String,
     asked: Mutex<Lru<(RepositoryName, Tag), Instant>>,
-    fetches: Arc<Semaphore>,
 }
 
 /// What the other registry says.
@@ -84,7 +86,6 @@ impl Mirror {
             client: Client::new(options),
             registry: registry.to_owned(),
             asked: Mutex::new(Lru::new(MOST_TAGS)),
-            fetches: Arc::new(Semaphore::new(MOST_FETCHES)),
         })
     }
 
@@ -133,23 +134,36 @@ impl Mirror {
         size: u64,
     ) -> Result<Option<mpsc::Receiver<io::Result<Bytes>>>, UpstreamError> {
         let Some(image) = self.image(name, "") else { return Ok(None) };
-        let place = Arc::clone(&self.fetches).acquire_owned().await;
+        // Never closed.
+        let place = Arc::clone(&registry.fetches).acquire_owned().await.map_err(|_| UpstreamError::Worker)?;
+        let (to_client, chunks) = mpsc::channel(WAITING);
+        let (storage, repository) = (Arc::clone(&registry.storage), name.clone());
+        let here = tokio::task::spawn_blocking(move || storage.open_blob(&repository, &digest));
+        if let Some((file, size)) = here.await.map_err(|_| UpstreamError::Worker)?? {
+            // It came for somebody else meanwhile.
+            tokio::spawn(feed(file, size, watch::channel(Come::All).1, to_client));
+            return Ok(Some(chunks));
+        }
         let blob = match self.client.blob(&image, digest, size).await {
             Ok(blob) => blob,
             Err(RegistryError::BlobNotFound { .. }) => return Ok(None),
             Err(error) => return Err(UpstreamError::Registry(error)),
         };
-        let (to_client, chunks) = mpsc::channel(WAITING);
-        let (registry, name) = (Arc::clone(registry), name.clone());
+        let size = blob.size();
+        let writer = registry.storage.writer(digest, size)?;
+        let file = writer.reader().map_err(StorageError::from)?.into_inner();
+        let (progress, come) = watch::channel(Come::Bytes(0));
+        tokio::spawn(feed(file, size, come, to_client));
+        let (storage, name) = (Arc::clone(&registry.storage), name.clone());
         tokio::spawn(async move {
-            match keep(&registry, &name, digest, blob, &to_client).await {
-                // Who has left needs no last bytes.
-                Ok(last) => drop(to_client.send(Ok(last)).await),
+            let last = match keep(storage, &name, digest, blob, writer, &progress).await {
+                Ok(()) => Come::All,
                 Err(error) => {
                     tracing::warn!(%digest, error = chain(&error), "a blob does not come from the registry behind this one");
-                    drop(to_client.send(Err(io::Error::other(error))).await);
+                    Come::Never
                 }
-            }
+            };
+            progress.send_replace(last);
             drop(place);
         });
         Ok(Some(chunks))
@@ -160,30 +174,65 @@ impl Mirror {
     }
 }
 
-/// Writes the blob while its client reads it. Gives the last chunk, which the client has not had.
+/// How much of a blob has come.
+#[derive(Debug, Clone, Copy)]
+enum Come {
+    /// So many bytes; whether they are the right ones shows at the end.
+    Bytes(u64),
+    /// All of it, and its digest matched.
+    All,
+    /// No more will, or it was another's.
+    Never,
+}
+
+/// Writes the blob, and says how much is there.
 async fn keep(
-    registry: &Arc<Registry>,
+    storage: Arc<Storage>,
     name: &RepositoryName,
     digest: Digest,
     mut blob: registry_client::Blob,
-    to_client: &mpsc::Sender<io::Result<Bytes>>,
-) -> Result<Bytes, UpstreamError> {
-    let mut writer = registry.storage.writer(digest, blob.size())?;
-    let mut last = Bytes::new();
+    mut writer: BlobWriter,
+    progress: &watch::Sender<Come>,
+) -> Result<(), UpstreamError> {
     while let Some(chunk) = blob.chunk().await.map_err(UpstreamError::Registry)? {
-        let bytes = chunk.clone();
-        let written = tokio::task::spawn_blocking(move || writer.append(&bytes).map(|()| writer));
+        let written = tokio::task::spawn_blocking(move || writer.append(&chunk).map(|()| writer));
         writer = written.await.map_err(|_| UpstreamError::Worker)?.map_err(StorageError::from)?;
-        let before = std::mem::replace(&mut last, chunk);
-        if !before.is_empty() {
-            // A client that is gone does not stop it: the next one will want the same.
-            drop(to_client.send(Ok(before)).await);
-        }
+        progress.send_replace(Come::Bytes(writer.written()));
     }
-    let (storage, name) = (Arc::clone(&registry.storage), name.clone());
+    let name = name.clone();
     let kept = tokio::task::spawn_blocking(move || storage.keep_blob(&name, digest, writer));
-    kept.await.map_err(|_| UpstreamError::Worker)??;
-    Ok(last)
+    Ok(kept.await.map_err(|_| UpstreamError::Worker)??)
+}
+
+/// Gives the client what has come of a blob of `size` bytes into `file`: its last byte only when all of it is right. A client
+/// that is slow holds up nobody, and one that is gone ends it.
+async fn feed(file: File, size: u64, mut come: watch::Receiver<Come>, to_client: mpsc::Sender<io::Result<Bytes>>) {
+    let (file, mut at) = (Arc::new(file), 0);
+    while at < size {
+        let may_have = |come: &Come| match come {
+            Come::Bytes(bytes) => (*bytes).min(size - 1),
+            Come::All => size,
+            Come::Never => u64::MAX,
+        };
+        let until = match come.wait_for(|come| may_have(come) > at).await.map(|come| may_have(&come)) {
+            Ok(until) if until <= size => until,
+            // The fetch has said why.
+            _ => return drop(to_client.send(Err(io::ErrorKind::UnexpectedEof.into())).await),
+        };
+        // At most a chunk, which fits.
+        let count = (until - at).min(CHUNK) as usize;
+        let file = Arc::clone(&file);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut bytes = vec![0; count];
+            file.read_exact_at(&mut bytes, at).map(|()| Bytes::from(bytes))
+        });
+        let chunk = read.await.map_err(io::Error::other).and_then(|result| result);
+        let is_good = chunk.is_ok();
+        if to_client.send(chunk).await.is_err() || !is_good {
+            return;
+        }
+        at += count as u64;
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::access_log::AccessLog;
 use crate::auth::Access;
@@ -57,8 +58,12 @@ pub struct Limits {
     pub head: Duration,
     /// How long a client may send nothing of a body, or take nothing of an answer. 60 s.
     pub idle: Duration,
-    /// How long a client may take for 256 KiB of a body, or for a manifest. 256 s: a kibibyte a second.
+    /// How long a client may take to send 256 KiB of a body or a manifest, and to take 256 KiB of an answer. 256 s: a
+    /// kibibyte a second.
     pub block: Duration,
+    /// Blobs that a cache fetches at once; a fetch goes on when its client leaves, so clients must not be able to begin any
+    /// number. 32.
+    pub fetches: usize,
     /// How long requests under way may take when the registry ends. 10 s.
     pub last_requests: Duration,
 }
@@ -93,6 +98,7 @@ impl Default for Limits {
             head: Duration::from_secs(30),
             idle: Duration::from_secs(60),
             block: Duration::from_secs(256),
+            fetches: 32,
             last_requests: Duration::from_secs(10),
         }
     }
@@ -106,6 +112,8 @@ pub struct Registry {
     pub(crate) uploads: Uploads,
     pub(crate) metrics: Metrics,
     pub(crate) blocks: Blocks,
+    /// Places for blobs that are fetched.
+    pub(crate) fetches: Arc<Semaphore>,
 }
 
 impl Registry {
@@ -115,13 +123,9 @@ impl Registry {
     /// The root is another process's, or cannot be used.
     pub fn open(options: Options) -> Result<Registry, StorageError> {
         let (storage, uploads) = Storage::open(&options.root, options.share_with.as_deref())?;
-        Ok(Registry {
-            options,
-            storage: storage.into(),
-            uploads,
-            metrics: Metrics::default(),
-            blocks: Blocks::default(),
-        })
+        let fetches = Arc::new(Semaphore::new(options.limits.fetches));
+        let (metrics, blocks) = (Metrics::default(), Blocks::default());
+        Ok(Registry { options, storage: storage.into(), uploads, metrics, blocks, fetches })
     }
 
     /// Serves it on `listener` until `shutdown` is ready; requests under way then have ten seconds to end.

@@ -85,7 +85,7 @@ async fn accepted_from(
         tracing::debug!(%error, "a connection is slower than it could be");
     }
     let limits = &registry.options.limits;
-    let stream = IdleLimit::new(stream, limits.idle);
+    let stream = IdleLimit::new(stream, limits.idle, limits.block);
     match tls {
         None => connection(registry, stream, client, ended).await,
         Some(tls) => match tokio::time::timeout(limits.head, tls.accept(stream)).await {

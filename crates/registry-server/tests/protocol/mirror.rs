@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A registry that is a cache of another one.
 
+use std::io::{Read as _, Write as _};
+
 use oci::Digest;
 use registry_client::{CredentialSource, Options};
 use registry_server::Mirror;
@@ -8,6 +10,10 @@ use registry_server::Mirror;
 use crate::server::{IMAGE, Server, manifest};
 
 fn cache_of(upstream: &Server) -> Server {
+    cache_with(upstream, |_| {})
+}
+
+fn cache_with(upstream: &Server, change: impl FnOnce(&mut registry_server::Options)) -> Server {
     let client = Options {
         retries: 0,
         idle_timeout: std::time::Duration::from_secs(5),
@@ -15,7 +21,10 @@ fn cache_of(upstream: &Server) -> Server {
         ..Options::default()
     };
     let mirror = Mirror::of(&format!("http://{}", upstream.address), client).unwrap();
-    Server::start_with(|options| options.mirror = Some(mirror))
+    Server::start_with(|options| {
+        options.mirror = Some(mirror);
+        change(options);
+    })
 }
 
 fn layer() -> Vec<u8> {
@@ -100,4 +109,27 @@ fn many_ask_at_once_for_what_is_not_here() {
             scope.spawn(|| assert!(cache.get(&blob).is(200).body == layer()));
         }
     });
+}
+
+#[test]
+fn a_client_that_takes_nothing_holds_up_no_other() {
+    let upstream = Server::start();
+    let huge = vec![7; 32 << 20];
+    let digest = upstream.tag("a", "v1", &huge, "");
+    let cache = cache_with(&upstream, |options| options.limits.fetches = 1);
+    upstream.tag("b", "v1", &layer(), "");
+    for name in ["a", "b"] {
+        cache.get(&format!("/v2/{name}/manifests/v1")).is(200);
+    }
+    let mut silent = cache.connect();
+    write!(silent, "GET /v2/a/blobs/{} HTTP/1.1\r\nHost: x\r\n\r\n", Digest::of(&huge)).unwrap();
+    let mut first = [0; 1];
+    silent.read_exact(&mut first).unwrap();
+    assert!(cache.get(&format!("/v2/b/blobs/{}", Digest::of(layer()))).is(200).body == layer());
+    // What it did not wait for is here all the same, and the rest of it comes when it is taken.
+    drop(upstream);
+    assert!(cache.get(&format!("/v2/a/blobs/{}", Digest::of(&huge))).is(200).body == huge);
+    let mut rest = vec![0; huge.len()];
+    silent.read_exact(&mut rest).unwrap();
+    assert_eq!(digest, Digest::of(cache.get("/v2/a/manifests/v1").is(200).body));
 }
