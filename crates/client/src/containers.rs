@@ -154,6 +154,44 @@ impl Client {
         self.tell(Method::POST, path).await.map(drop)
     }
 
+    /// Stop a container as [`Client::stop_container`] does, and start it.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn restart_container(
+        &self,
+        name: &str,
+        timeout: Option<i64>,
+        signal: Option<&str>,
+    ) -> Result<(), ClientError> {
+        let path = path_of(name, "restart").with_some("t", timeout.map(|t| t.to_string())).with_some("signal", signal);
+        self.tell(Method::POST, path).await.map(drop)
+    }
+
+    /// Have a container's processes stand still.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses: `Conflict` when it does not run, or stands still already.
+    pub async fn pause_container(&self, name: &str) -> Result<(), ClientError> {
+        self.tell(Method::POST, path_of(name, "pause")).await.map(drop)
+    }
+
+    /// Let a container's processes go on.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses: `Conflict` when it is not paused.
+    pub async fn unpause_container(&self, name: &str) -> Result<(), ClientError> {
+        self.tell(Method::POST, path_of(name, "unpause")).await.map(drop)
+    }
+
+    /// Give a container another name.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses: `Conflict` when a container has that name.
+    pub async fn rename_container(&self, name: &str, new: &str) -> Result<(), ClientError> {
+        self.tell(Method::POST, path_of(name, "rename").with("name", new)).await.map(drop)
+    }
+
     /// Send a signal (a name or a number) to a container's first process.
     ///
     /// # Errors

@@ -51,7 +51,10 @@ impl Engine {
     fn commit_blocking(&self, container: &Container, options: CommitOptions) -> Result<Image, EngineError> {
         let record = container.record();
         let _standing = match record.state.running() {
-            Some(_) if options.pause => Some(Standing::still(self.cgroups.open(&self.cgroup_path(&record.id))?)?),
+            // One that stands still already goes on doing so.
+            Some(running) if options.pause && !running.paused => {
+                Some(Standing::still(self.cgroups.open(&self.cgroup_path(&record.id))?)?)
+            }
             _ => None,
         };
         let changed = self.layers.changes(&container.dir)?;

@@ -4,9 +4,14 @@
 //! ```text
 //!   create            start                exit
 //! ─────────▶ Created ───────▶ Running ─────────────▶ Exited ──▶ (removed)
-//!               │                ▲                     │
-//!               └── (removed)    └────────start────────┘
+//!               │               │ ▲ ▲                  │ ▲
+//!               └── (removed)   │ │ └──────start───────┘ │
+//!                          exit ▼ │ after a wait         │ stop
+//!                            Restarting ─────────────────┘
 //! ```
+//!
+//! A running one may stand still ([`Running::paused`]); which of the two ways an exit goes is the restart policy's matter
+//! ([`crate::restart`]).
 //!
 //! The record is what the daemon remembers; whether a container runs is the kernel's word (its shim and its first
 //! process, both by pidfd), never the record's alone.
@@ -14,7 +19,9 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use network::Endpoint;
@@ -44,6 +51,12 @@ pub struct Record {
     pub process: Process,
     /// Where it stands.
     pub state: State,
+    /// How often the restart policy has started it again since a user did last.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Whether a user ended it, and did not start it again.
+    #[serde(default)]
+    pub stopped: bool,
 }
 
 /// The command a container runs: the user's wish merged with the image's configuration.
@@ -73,6 +86,8 @@ pub enum State {
     Created,
     /// Its command has been executed and has not ended.
     Running(Running),
+    /// It has ended, and is about to be started again.
+    Restarting(Exited),
     /// It has ended, or could not be started.
     Exited(Exited),
 }
@@ -88,6 +103,9 @@ pub struct Running {
     pub started: Timestamp,
     /// Its place on the bridge network, if it has one.
     pub endpoint: Option<Endpoint>,
+    /// Whether its processes stand still.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// What is known of a container that has ended.
@@ -110,7 +128,9 @@ impl State {
     pub fn status(&self) -> &'static str {
         match self {
             State::Created => "created",
+            State::Running(running) if running.paused => "paused",
             State::Running(_) => "running",
+            State::Restarting(_) => "restarting",
             State::Exited(_) => "exited",
         }
     }
@@ -123,28 +143,33 @@ impl State {
         }
     }
 
-    /// The exited state's data.
+    /// How it has ended, if it does not run.
     pub fn exited(&self) -> Option<&Exited> {
         match self {
-            State::Exited(exited) => Some(exited),
+            State::Exited(exited) | State::Restarting(exited) => Some(exited),
             _ => None,
         }
+    }
+
+    /// Whether it runs, or will without anybody's doing.
+    pub fn is_active(&self) -> bool {
+        matches!(self, State::Running(_) | State::Restarting(_))
     }
 
     /// The command was executed.
     pub(crate) fn into_running(self, running: Running) -> Result<State, EngineError> {
         match self {
-            State::Created | State::Exited(_) => Ok(State::Running(running)),
+            State::Created | State::Restarting(_) | State::Exited(_) => Ok(State::Running(running)),
             State::Running(_) => Err(EngineError::Transition { from: "running", to: "running" }),
         }
     }
 
     /// The command ended, or could not be started. When it began is taken from the state that ends here.
-    pub(crate) fn into_exited(self, mut exited: Exited) -> State {
+    pub(crate) fn end(self, mut exited: Exited) -> Exited {
         if let State::Running(running) = self {
             exited.started = Some(running.started);
         }
-        State::Exited(exited)
+        exited
     }
 }
 
@@ -160,8 +185,30 @@ pub struct Container {
     pending: Mutex<Option<UnixStream>>,
     /// The shim of the last run, while it still takes down what the next one would use.
     leaving: Mutex<Option<Arc<OwnedFd>>>,
+    /// Its waits for being started again.
+    waiting: Mutex<Waiting>,
+    /// How many restarts are under way, of a container that would be removed at its end.
+    staying: AtomicUsize,
     /// Its directory under the data root: writable layer, log, generated files.
     pub dir: PathBuf,
+}
+
+/// The waits of a container for being started again.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Which wait this is.
+    turn: u64,
+    /// How long the last one was.
+    delay: Option<Duration>,
+}
+
+/// While it lives, an end is not the container's last one.
+pub(crate) struct Stay(Arc<Container>);
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.0.staying.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// What waiters wait for.
@@ -171,6 +218,8 @@ pub enum Phase {
     Idle,
     /// Running.
     Running,
+    /// Ended with this exit code, and to be started again.
+    Restarting(i32),
     /// Ended with this exit code, and torn down as far as a caller can notice.
     Exited(i32),
     /// No longer exists; the exit code of its last run, if it ever ran.
@@ -187,6 +236,8 @@ impl Container {
             lifecycle: Arc::default(),
             pending: Mutex::default(),
             leaving: Mutex::default(),
+            waiting: Mutex::default(),
+            staying: AtomicUsize::new(0),
             dir,
         }
     }
@@ -219,6 +270,36 @@ impl Container {
     /// Takes the stream of a client that attached before the start.
     pub(crate) fn take_offered(&self) -> Option<UnixStream> {
         self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+
+    /// Begins another wait for being started again, as long as `delay` makes of the one before. Its number, and its length.
+    pub(crate) fn waits(&self, delay: impl FnOnce(Option<Duration>) -> Duration) -> (u64, Duration) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let delay = delay(waiting.delay);
+        *waiting = Waiting { turn: waiting.turn + 1, delay: Some(delay) };
+        (waiting.turn, delay)
+    }
+
+    /// Whether this wait is the last one that began.
+    pub(crate) fn is_waiting(&self, turn: u64) -> bool {
+        self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).turn == turn
+    }
+
+    /// A user starts it: no wait counts any more.
+    pub(crate) fn waits_no_more(&self) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        *waiting = Waiting { turn: waiting.turn + 1, delay: None };
+    }
+
+    /// It is not removed at its end as long as the answer lives.
+    pub(crate) fn stay(self: &Arc<Self>) -> Stay {
+        self.staying.fetch_add(1, Ordering::AcqRel);
+        Stay(Arc::clone(self))
+    }
+
+    /// Whether it goes when it ends now.
+    pub(crate) fn goes_at_its_end(&self) -> bool {
+        self.staying.load(Ordering::Acquire) == 0 && self.with_record(|record| record.spec.auto_remove)
     }
 
     /// The run has ended, and its shim is about to.
@@ -269,6 +350,7 @@ fn phase_of(state: &State) -> Phase {
     match state {
         State::Created => Phase::Idle,
         State::Running(_) => Phase::Running,
+        State::Restarting(exited) => Phase::Restarting(exited.code),
         State::Exited(exited) => Phase::Exited(exited.code),
     }
 }

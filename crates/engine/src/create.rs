@@ -12,7 +12,7 @@ use oci::ContainerId;
 
 use crate::container::{Container, Process, Record, State};
 use crate::error::EngineError;
-use crate::request::{ContainerSpec, Mount, NetworkMode};
+use crate::request::{ContainerSpec, Mount, NetworkMode, RestartPolicy};
 use crate::{CONTAINERS, Engine, names, signal};
 
 /// A container that was created.
@@ -73,6 +73,8 @@ impl Engine {
             spec,
             process,
             state: State::Created,
+            restarts: 0,
+            stopped: false,
         };
         self.establish(record, keep).inspect_err(|_| self.release_name(&name, &id))
     }
@@ -98,7 +100,7 @@ impl Engine {
         Ok((container, turn))
     }
 
-    fn reserve_name(&self, wanted: Option<&str>, id: &ContainerId) -> Result<String, EngineError> {
+    pub(crate) fn reserve_name(&self, wanted: Option<&str>, id: &ContainerId) -> Result<String, EngineError> {
         let mut registry = self.registry();
         let name = match wanted.map(|name| name.strip_prefix('/').unwrap_or(name)) {
             Some(name) => {
@@ -130,6 +132,12 @@ fn validate(spec: &ContainerSpec) -> Result<(), EngineError> {
     }
     if !spec.ports.is_empty() && spec.network != NetworkMode::Bridge {
         return Err(EngineError::invalid("--publish", "ports can only be published with --network bridge"));
+    }
+    if spec.auto_remove && spec.restart != RestartPolicy::No {
+        return Err(EngineError::invalid(
+            "--restart",
+            "a container cannot be removed at its end (--rm) and start again",
+        ));
     }
     if let Some(hostname) = &spec.hostname {
         let label = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
@@ -274,6 +282,7 @@ mod tests {
         assert!(!refused(|_| ()));
         assert!(refused(|spec| spec.image.clear()));
         assert!(refused(|spec| spec.working_dir = Some("relative".into())));
+        assert!(refused(|spec| (spec.auto_remove, spec.restart) = (true, RestartPolicy::Always)));
         assert!(refused(|spec| spec.hostname = Some("a b".into())));
         assert!(refused(|spec| spec.env = vec!["=x".into()]));
         assert!(refused(|spec| spec.resources.memory = Some(1 << 20)));

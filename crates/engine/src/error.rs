@@ -177,8 +177,14 @@ impl Classify for EngineError {
             EngineError::NameInUse { name, .. } => {
                 Some(format!("choose another --name, or remove it first: corten rm {name}"))
             }
-            EngineError::WrongState { name, status: "running", verb: "remove" } => {
+            EngineError::WrongState { name, status: "running" | "paused" | "restarting", verb: "remove" } => {
                 Some(format!("stop it first (corten stop {name}), or use corten rm -f {name}"))
+            }
+            EngineError::WrongState { name, status: "paused", verb } if *verb != "pause" => {
+                Some(format!("let it go on first: corten unpause {name}"))
+            }
+            EngineError::WrongState { status: "restarting", .. } => {
+                Some("it has ended, and is about to be started again".to_owned())
             }
             EngineError::WrongState { name, verb: "execute a command in", .. } => {
                 Some(format!("start it first: corten start {name}"))

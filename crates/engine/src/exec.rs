@@ -61,7 +61,7 @@ impl Engine {
     /// No such container, or it does not run; no command.
     pub fn exec_create(&self, name: &str, spec: ExecSpec) -> Result<String, EngineError> {
         let container = self.container(name)?;
-        running(&container)?;
+        going(&container)?;
         if spec.command.first().is_none_or(String::is_empty) {
             return Err(EngineError::invalid("command", "no command was given"));
         }
@@ -98,7 +98,7 @@ impl Engine {
         let (engine, exec_id, spec) = (Arc::clone(self), id.to_owned(), wish.spec.clone());
         let stream = self
             .blocking("exec", move || {
-                let running = running(&container)?;
+                let running = going(&container)?;
                 let process = exec_process(&container, &running, &spec)?;
                 let request =
                     Request::Exec { exec_id, process: Box::new(process), stdin: spec.stdin, detach: spec.detach };
@@ -192,6 +192,16 @@ pub(crate) fn running(container: &Container) -> Result<Running, EngineError> {
             verb: "execute a command in",
         })
     })
+}
+
+/// The running state of a container that must run, and not stand still.
+fn going(container: &Container) -> Result<Running, EngineError> {
+    let running = running(container)?;
+    if running.paused {
+        let name = container.with_record(|record| record.name.clone());
+        return Err(EngineError::WrongState { name, status: "paused", verb: "execute a command in" });
+    }
+    Ok(running)
 }
 
 fn exec_process(

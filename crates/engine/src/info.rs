@@ -14,6 +14,8 @@ pub struct Info {
     pub containers: usize,
     /// Containers that run.
     pub running: usize,
+    /// How many of them stand still.
+    pub paused: usize,
     /// Containers that have ended.
     pub stopped: usize,
     /// Images.
@@ -57,7 +59,8 @@ impl Engine {
         let describe = |value: Result<serde_json::Value, serde_json::Error>| value.unwrap_or_default();
         Info {
             containers: records.len(),
-            running: count(|state| state.running().is_some()),
+            running: count(|state| state.running().is_some_and(|running| !running.paused)),
+            paused: count(|state| state.running().is_some_and(|running| running.paused)),
             stopped: count(|state| state.running().is_none()),
             images: self.images().list().map_or(0, |images| images.len()),
             kernel: name.release().to_string_lossy().into_owned(),

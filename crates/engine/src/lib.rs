@@ -21,8 +21,10 @@ mod frames;
 mod info;
 mod logs;
 mod names;
+mod pause;
 mod reconcile;
 mod request;
+mod restart;
 mod room;
 mod rootfs;
 mod session;
@@ -38,6 +40,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -61,7 +64,7 @@ pub use export::Export;
 pub use image::Threshold;
 pub use info::Info;
 pub use logs::{LogLine, LogOptions, LogStream};
-pub use request::{ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, SeccompChoice, Security};
+pub use request::{ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, RestartPolicy, SeccompChoice, Security};
 pub use room::{Collection, Room};
 pub use session::{Output, Session};
 pub use snapshot::Choice as SnapshotterChoice;
@@ -105,6 +108,8 @@ pub struct EngineConfig {
 pub struct Engine {
     config: EngineConfig,
     cgroups: cgroup::Host,
+    /// Set by a shutdown: nothing is started again any more.
+    closing: AtomicBool,
     execs: Mutex<exec::Execs>,
     handle: tokio::runtime::Handle,
     images: Images,
@@ -149,6 +154,7 @@ impl Engine {
         })?;
         let engine = Arc::new(Engine {
             cgroups: cgroup::Host::probe()?,
+            closing: AtomicBool::new(false),
             execs: Mutex::default(),
             handle: tokio::runtime::Handle::current(),
             images,
@@ -170,6 +176,7 @@ impl Engine {
         });
         engine.make_room_when_full();
         engine.look_after_room();
+        engine.start_by_policy();
         Ok(engine)
     }
 
@@ -193,7 +200,7 @@ impl Engine {
         let registry = self.registry();
         let users = registry.by_id.values().filter_map(|container| {
             container.with_record(|record| {
-                let running = record.state.running().is_some();
+                let running = record.state.is_active();
                 (record.image_id == *image).then(|| ImageUser { container: record.name.clone(), running })
             })
         });
@@ -233,7 +240,7 @@ impl Engine {
         let containers: Vec<Arc<Container>> = self.registry().by_id.values().map(Arc::clone).collect();
         let mut records: Vec<Record> = containers
             .iter()
-            .filter(|container| all || container.with_record(|record| record.state.running().is_some()))
+            .filter(|container| all || container.with_record(|record| record.state.is_active()))
             .map(|container| container.record())
             .collect();
         records.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
@@ -243,6 +250,7 @@ impl Engine {
     /// Lets background work finish and removes what no container needs: the bridge, the table, the cgroup above all
     /// containers. Running containers go on.
     pub async fn shutdown(self: &Arc<Self>) {
+        self.closing.store(true, Ordering::Release);
         let jobs = tokio::time::timeout(SHUTDOWN_GRACE, self.jobs.acquire_many(BACKGROUND)).await;
         if jobs.is_err() {
             tracing::warn!("clean-up was still going on at shutdown; the next start finishes it");

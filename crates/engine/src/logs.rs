@@ -149,7 +149,7 @@ impl Reader {
         let mut current = current;
         loop {
             // Asked before reading: what was written before the end is read after learning of it.
-            let ended = !matches!(*self.container.watch().borrow(), Phase::Running | Phase::Idle);
+            let ended = matches!(*self.container.watch().borrow(), Phase::Exited(_) | Phase::Removed(_));
             loop {
                 if let Some(file) = &mut current {
                     while let Some(line) = file.next_line() {

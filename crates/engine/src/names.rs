@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Container names: which are allowed, and one made up when none was given.
+//! Container names: which are allowed, one made up when none was given, and another one for a container that has one.
 
+use std::sync::Arc;
+
+use metadata::Durability;
 use oci::ContainerId;
 
+use crate::Engine;
 use crate::error::EngineError;
 
 const QUALITIES: [&str; 32] = [
@@ -26,6 +30,34 @@ pub(crate) fn check(name: &str) -> Result<(), EngineError> {
     let reason =
         format!("{name:?} is not a container name: 2 to 128 letters, digits, `_`, `.` or `-`, a letter or digit first");
     Err(EngineError::invalid("--name", reason))
+}
+
+impl Engine {
+    /// Gives a container another name. Durable when this returns.
+    ///
+    /// # Errors
+    /// No such container; a name that cannot be, or that a container has, this one included.
+    pub async fn rename(self: &Arc<Self>, name: &str, new: &str) -> Result<(), EngineError> {
+        let container = self.container(name)?;
+        let turn = Arc::clone(&container.lifecycle).lock_owned().await;
+        // A removal may have come first.
+        self.container(container.id.as_str())?;
+        let new = self.reserve_name(Some(new), &container.id)?;
+        let (engine, target) = (Arc::clone(self), Arc::clone(&container));
+        self.blocking("rename", move || {
+            let _turn = turn;
+            let old = target.update(|record| std::mem::replace(&mut record.name, new.clone()));
+            // A container that is removed at its end has no record but its shim's, which a new daemon reads.
+            let durable = !target.with_record(|record| record.spec.auto_remove);
+            let written = if durable { engine.write_record(&target, Durability::Synced) } else { Ok(()) };
+            let kept = written.map_err(EngineError::from).and_then(|()| engine.rewrite_shim_record(&target));
+            let freed =
+                if kept.is_ok() { old } else { target.update(|record| std::mem::replace(&mut record.name, old)) };
+            engine.release_name(&freed, &target.id);
+            kept
+        })
+        .await
+    }
 }
 
 /// Two words chosen by the id's own randomness; a piece of the id is added when they are taken.

@@ -71,7 +71,7 @@ impl Engine {
         for (_, mut record) in records {
             if record.state.running().is_some() {
                 // The store says running, but no shim's directory does: the machine was rebooted.
-                record.state = record.state.into_exited(rebooted_exit());
+                record.state = State::Exited(record.state.end(rebooted_exit()));
             }
             let dir = self.container_dir(&record.id);
             let container = Arc::new(Container::new(record, dir));
@@ -120,7 +120,8 @@ impl Engine {
                         .ok()
                         .and_then(|time| Timestamp::try_from(time).ok())
                         .unwrap_or_else(Timestamp::now);
-                    let running = Running { pid: init.pid, start_time: init.start_time, started, endpoint };
+                    let paused = self.stands_still(id);
+                    let running = Running { pid: init.pid, start_time: init.start_time, started, endpoint, paused };
                     return Ok(Found::Alive(stream, pidfd, running));
                 }
                 // It ended between the two looks, or was killed and nobody has reaped it yet.
@@ -134,6 +135,15 @@ impl Engine {
         }
         self.end_orphan(id);
         Ok(Found::Ended(lost_exit()))
+    }
+
+    /// Whether a container's processes stand still: only the kernel knows it of one that no record is written of.
+    fn stands_still(&self, id: &ContainerId) -> bool {
+        let frozen = self.cgroups.open(&self.cgroup_path(id)).and_then(|cgroup| cgroup.is_frozen());
+        frozen.unwrap_or_else(|error| {
+            tracing::warn!(container = %id, error = errors::chain(&error), "cannot tell whether it is paused");
+            false
+        })
     }
 
     /// A shim's state. One that lives but has not started its container yet is given time: its daemon died while it did.

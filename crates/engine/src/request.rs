@@ -60,6 +60,8 @@ pub struct ContainerSpec {
     pub security: Security,
     /// Removed when it exits.
     pub auto_remove: bool,
+    /// Whether it is started again when it has ended.
+    pub restart: RestartPolicy,
     /// The monotonic clock (nanoseconds) when the client's process began; images that carry the label
     /// `corten.client-start` get it as `CORTEN_CLIENT_START_NS`.
     pub client_start_ns: Option<u64>,
@@ -97,6 +99,24 @@ impl Mount {
             Mount::Bind { target, .. } | Mount::Tmpfs { target, .. } => target,
         }
     }
+}
+
+/// Whether a container is started again that has ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// It stays ended.
+    #[default]
+    No,
+    /// When its exit code is not 0.
+    OnFailure {
+        /// So often; without end when absent.
+        most: Option<u32>,
+    },
+    /// However it ended, unless a user stopped it; then with the next start of the daemon.
+    Always,
+    /// However it ended, unless a user stopped it.
+    UnlessStopped,
 }
 
 /// How a container reaches others.

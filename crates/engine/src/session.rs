@@ -178,7 +178,8 @@ impl Of {
             }
             Of::Container(container) => {
                 let mut phase = container.watch();
-                let ended = |phase: &Phase| matches!(phase, Phase::Exited(_) | Phase::Removed(_));
+                let ended =
+                    |phase: &Phase| matches!(phase, Phase::Exited(_) | Phase::Restarting(_) | Phase::Removed(_));
                 // The sender lives in the container, which this holds.
                 phase.wait_for(ended).await.ok()?;
                 exit.or_else(|| {

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -99,8 +99,13 @@ impl Engine {
     pub async fn start(self: &Arc<Self>, name: &str) -> Result<StartOutcome, EngineError> {
         let container = self.container(name)?;
         let _turn = container.lifecycle.lock().await;
-        if container.with_record(|record| record.state.running().is_some()) {
-            return Ok(StartOutcome::AlreadyRunning);
+        match container.with_record(|record| record.state.running().map(|running| running.paused)) {
+            Some(false) => return Ok(StartOutcome::AlreadyRunning),
+            Some(true) => {
+                let name = container.with_record(|record| record.name.clone());
+                return Err(EngineError::WrongState { name, status: "paused", verb: "start" });
+            }
+            None => {}
         }
         // Between the lookup and the turn, a removal may have come first.
         self.container(container.id.as_str())?;
@@ -109,17 +114,19 @@ impl Engine {
             (self.images.clone(), container.with_record(|record| (record.spec.image.clone(), record.image_id)));
         let admitted = self.blocking("judge", move || Ok(images.admit_again(&image, id)?)).await;
         admitted.inspect_err(|_| container.call_off_start())?;
-        let (engine, target) = (Arc::clone(self), Arc::clone(&container));
-        let launching = self
-            .blocking("start", move || engine.launch(&target, false, Steps { wanted: false, taken: Vec::new() }))
-            .await;
-        let started = match launching {
-            Ok(launching) => self.supervise_start(&container, launching).await,
-            Err(error) => Err(error),
-        };
-        started.inspect_err(|error| self.give_up(&container, error))?;
+        container.waits_no_more();
+        container.update(|record| (record.restarts, record.stopped) = (0, false));
+        self.start_with_turn(&container).await.inspect_err(|error| self.give_up(&container, error))?;
         self.remember_later(&container);
         Ok(StartOutcome::Started)
+    }
+
+    /// Starts a container that does not run. The caller has the turn, and decides what a failure means.
+    pub(crate) async fn start_with_turn(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), EngineError> {
+        let (engine, target) = (Arc::clone(self), Arc::clone(container));
+        let steps = Steps { wanted: false, taken: Vec::new() };
+        let launching = self.blocking("start", move || engine.launch(&target, false, steps)).await?;
+        self.supervise_start(container, launching).await.map(drop)
     }
 
     /// Creates and starts a container in one go: the short way of `corten run`.
@@ -282,7 +289,13 @@ impl Engine {
         steps.taken.append(&mut started.steps);
         steps.taken.sort_by_key(|step| step.at_ns);
         started.steps = steps.taken;
-        let running = Running { pid: started.pid, start_time: started.start_time, started: Timestamp::now(), endpoint };
+        let running = Running {
+            pid: started.pid,
+            start_time: started.start_time,
+            started: Timestamp::now(),
+            endpoint,
+            paused: false,
+        };
         container.update(|record| {
             let state = std::mem::replace(&mut record.state, State::Created);
             record.state = state.into_running(running)?;
@@ -297,16 +310,7 @@ impl Engine {
     /// What a container that could not be started becomes: an exited one that says why; or nothing, when it was to be
     /// removed after its exit, so that whoever waits for its removal does not wait for ever.
     fn give_up(self: &Arc<Self>, container: &Arc<Container>, error: &EngineError) {
-        use errors::Classify;
-        let code = i32::from(error.kind().run_exit_code());
-        let exited = Exited {
-            code,
-            oom_killed: false,
-            started: None,
-            finished: Timestamp::now(),
-            error: Some(errors::chain(error)),
-        };
-        container.update(|record| record.state = State::Exited(exited));
+        container.update(|record| record.state = State::Exited(failed_start(error)));
         self.layers.unmounted(&container.dir);
         if container.with_record(|record| record.spec.auto_remove) {
             self.forget(container, None);
@@ -321,10 +325,35 @@ impl Engine {
         // Left by a run whose daemon and shim both died; nothing of it is needed any more.
         self.remove_shim_dir(&record.id);
         fs::DirBuilder::new().mode(0o700).create(dir).map_err(EngineError::io("create", dir))?;
-        let kept = crate::reconcile::ShimRecord { record: record.clone(), endpoint };
-        let path = dir.join(crate::reconcile::SHIM_RECORD);
-        let json = serde_json::to_vec(&kept).map_err(|error| EngineError::io("encode", &path)(error.into()))?;
-        fs::write(&path, json).map_err(EngineError::io("write", &path))
+        write_record(&dir.join(crate::reconcile::SHIM_RECORD), record, endpoint)
+    }
+
+    /// Puts a running container's record beside its shim again, as it is now: a new daemon believes that one first.
+    pub(crate) fn rewrite_shim_record(&self, container: &Container) -> Result<(), EngineError> {
+        let record = container.record();
+        let Some(running) = record.state.running() else { return Ok(()) };
+        let path = self.shim_dir(&record.id).join(crate::reconcile::SHIM_RECORD);
+        let new = path.with_extension("new");
+        write_record(&new, &record, running.endpoint.clone())?;
+        fs::rename(&new, &path).map_err(EngineError::io("replace", &path))
+    }
+}
+
+fn write_record(path: &Path, record: &Record, endpoint: Option<Endpoint>) -> Result<(), EngineError> {
+    let kept = crate::reconcile::ShimRecord { record: record.clone(), endpoint };
+    let json = serde_json::to_vec(&kept).map_err(|error| EngineError::io("encode", path)(error.into()))?;
+    fs::write(path, json).map_err(EngineError::io("write", path))
+}
+
+/// How a container that could not be started has ended.
+pub(crate) fn failed_start(error: &EngineError) -> Exited {
+    use errors::Classify;
+    Exited {
+        code: i32::from(error.kind().run_exit_code()),
+        oom_killed: false,
+        started: None,
+        finished: Timestamp::now(),
+        error: Some(errors::chain(error)),
     }
 }
 

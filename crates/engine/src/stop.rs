@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Engine;
-use crate::container::{Container, Phase};
+use crate::container::{Container, Phase, State};
 use crate::error::EngineError;
 use crate::{exec, signal};
 
@@ -41,22 +41,33 @@ impl Engine {
     /// # Errors
     /// No such container; a signal that is none; a process that does not end even so.
     pub async fn stop(
-        &self,
+        self: &Arc<Self>,
         name: &str,
         timeout: Option<i64>,
         signal: Option<&str>,
     ) -> Result<StopOutcome, EngineError> {
         let container = self.container(name)?;
-        let Some(running) = container.with_record(|record| record.state.running().cloned()) else {
-            return Ok(StopOutcome::NotRunning);
-        };
         let (stop_signal, own_timeout) =
             container.with_record(|record| (record.process.stop_signal, record.spec.stop_timeout));
         let number = signal.map_or(Ok(stop_signal), signal::parse)?;
+        if container.with_record(|record| matches!(record.state, State::Restarting(_))) {
+            // A start that has begun is waited for, and stopped.
+            let _turn = container.lifecycle.lock().await;
+            if self.call_off_restart(&container) {
+                return Ok(StopOutcome::Stopped);
+            }
+        }
+        let Some(running) = container.update(|record| {
+            record.stopped = true;
+            record.state.running().cloned()
+        }) else {
+            return Ok(StopOutcome::NotRunning);
+        };
         let seconds = timeout.or(own_timeout.map(i64::from)).unwrap_or(DEFAULT_STOP_TIMEOUT);
         let mut phase = container.watch();
         let mut ended = std::pin::pin!(phase.wait_for(|phase| *phase != Phase::Running));
         if signal::send(&running, number)? {
+            self.unpause_to_end(&container)?;
             match u64::try_from(seconds) {
                 Err(_) => {
                     ended.await.ok();
@@ -70,6 +81,8 @@ impl Engine {
             }
         }
         signal::send(&running, rustix::process::Signal::KILL.as_raw())?;
+        // It may have been paused meanwhile.
+        self.unpause_to_end(&container)?;
         match tokio::time::timeout(KILL_GRACE, ended).await {
             Ok(_) => Ok(StopOutcome::Stopped),
             Err(_) => Err(does_not_end(&container)),
@@ -85,8 +98,15 @@ impl Engine {
         let kill = rustix::process::Signal::KILL.as_raw();
         let number = signal.filter(|name| !name.is_empty()).map_or(Ok(kill), signal::parse)?;
         let running = exec::running(&container).map_err(|error| with_verb(error, "kill"))?;
+        let ends = number == kill || number == container.with_record(|record| record.process.stop_signal);
+        if ends {
+            container.update(|record| record.stopped = true);
+        }
         if !signal::send(&running, number)? {
             return Ok(());
+        }
+        if ends {
+            self.unpause_to_end(&container)?;
         }
         if number != kill {
             return Ok(());
@@ -116,13 +136,13 @@ impl Engine {
         }
         let reached = |phase: &Phase| match condition {
             Condition::Removed => matches!(phase, Phase::Removed(_)),
-            Condition::NotRunning => *phase != Phase::Running,
-            Condition::NextExit => matches!(phase, Phase::Exited(_) | Phase::Removed(_)),
+            Condition::NotRunning => !matches!(phase, Phase::Running | Phase::Restarting(_)),
+            Condition::NextExit => matches!(phase, Phase::Exited(_) | Phase::Restarting(_) | Phase::Removed(_)),
         };
         // The sender lives in the container, which this holds: it cannot be gone.
         let last = phase.wait_for(reached).await.map(|phase| *phase).unwrap_or(Phase::Removed(None));
         Ok(match last {
-            Phase::Exited(code) | Phase::Removed(Some(code)) => code,
+            Phase::Exited(code) | Phase::Restarting(code) | Phase::Removed(Some(code)) => code,
             Phase::Idle | Phase::Running | Phase::Removed(None) => 0,
         })
     }
@@ -136,19 +156,22 @@ impl Engine {
         let _turn = container.lifecycle.lock().await;
         // Another removal may have had the turn before.
         self.container(container.id.as_str())?;
-        if let Some(running) = container.with_record(|record| record.state.running().cloned()) {
+        let active = container.with_record(|record| {
+            record
+                .state
+                .is_active()
+                .then(|| (record.name.clone(), record.state.status(), record.state.running().cloned()))
+        });
+        if let Some((name, status, running)) = active {
             if !force {
-                return Err(with_verb(
-                    EngineError::WrongState {
-                        name: container.with_record(|record| record.name.clone()),
-                        status: "running",
-                        verb: "remove",
-                    },
-                    "remove",
-                ));
+                return Err(EngineError::WrongState { name, status, verb: "remove" });
             }
-            signal::send(&running, rustix::process::Signal::KILL.as_raw())?;
-            self.await_end(&container).await?;
+            container.update(|record| record.stopped = true);
+            if let Some(running) = running {
+                signal::send(&running, rustix::process::Signal::KILL.as_raw())?;
+                self.unpause_to_end(&container)?;
+                self.await_end(&container).await?;
+            }
         }
         let still_there = self.registry().by_id.contains_key(&container.id);
         if still_there {

@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shim::Exit;
 use tokio::net::UnixStream;
 
-use crate::container::{Container, Exited, Phase, State};
+use crate::container::{Container, Exited, Phase};
 use crate::frames::{self, Frame};
 use crate::{CONTAINERS, Engine};
 
@@ -83,23 +83,19 @@ impl Engine {
 
     /// Records the exit, lets everybody who waits know, and takes the rest down in the background.
     pub(crate) fn settle(self: &Arc<Self>, container: &Arc<Container>, exited: Exited, shim: Option<OwnedFd>) {
-        let code = exited.code;
         let shim = shim.map(Arc::new);
         if let Some(shim) = &shim {
             container.leaves(shim);
         }
-        let (endpoint, auto_remove) = container.update(|record| {
-            let state = std::mem::replace(&mut record.state, State::Created);
-            let endpoint = state.running().and_then(|running| running.endpoint.clone());
-            record.state = state.into_exited(exited);
-            (endpoint, record.spec.auto_remove)
-        });
+        let endpoint =
+            container.with_record(|record| record.state.running().and_then(|running| running.endpoint.clone()));
+        let again = self.end_run(container, exited);
         self.release_network(endpoint.as_ref());
-        if auto_remove {
+        if container.goes_at_its_end() {
             self.forget(container, shim);
             return;
         }
-        container.announce(Phase::Exited(code));
+        self.announce_end(container, again);
         let (engine, container) = (Arc::clone(self), Arc::clone(container));
         self.in_background("settle an exit", move || {
             engine.await_shim_opt(shim.as_deref());
@@ -179,7 +175,11 @@ impl Engine {
     }
 
     /// Writes a container's record, unless the container was removed: it must not rise again. The caller has the turn.
-    fn write_record(&self, container: &Container, durability: Durability) -> Result<(), metadata::MetadataError> {
+    pub(crate) fn write_record(
+        &self,
+        container: &Container,
+        durability: Durability,
+    ) -> Result<(), metadata::MetadataError> {
         let record = container.record();
         if !self.registry().by_id.contains_key(&record.id) {
             return Ok(());

@@ -7,7 +7,7 @@ use api_types::docker::{ContainerCreateBody, HostConfig};
 use api_types::{Size, Streams};
 use clap::{Args, ValueEnum};
 
-use super::{FlagError, environment, mounts, ports, security, size};
+use super::{FlagError, environment, mounts, ports, restart, security, size};
 
 /// When to fetch the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -108,6 +108,9 @@ pub(crate) struct ContainerFlags {
     /// Mount the root file system read-only
     #[arg(long)]
     read_only: bool,
+    /// When to start it again: no, on-failure[:N], always, unless-stopped
+    #[arg(long, value_name = "POLICY", value_parser = restart::policy)]
+    restart: Option<api_types::docker::RestartPolicy>,
     /// Remove the container when it exits
     #[arg(long)]
     pub(crate) rm: bool,
@@ -220,6 +223,7 @@ impl ContainerFlags {
             pids_limit: self.pids_limit,
             readonly_rootfs: Some(self.read_only),
             auto_remove: Some(self.rm),
+            restart_policy: self.restart.clone(),
             cap_add: some(&self.cap_add),
             cap_drop: some(&self.cap_drop),
             security_opt: some(&security),
@@ -280,7 +284,7 @@ mod tests {
             "-e A=1 -w /w -u 1:2 -h box -l k=v --entrypoint /e --stop-signal INT --stop-timeout 3 -v ./d:/d:ro \
              -v /anon --tmpfs /t:size=1m -p 127.0.0.1:80:80 --network none -m 64m --memory-swap -1 --cpus .5 \
              --pids-limit 9 --read-only --cap-add NET_ADMIN,SYS_TIME --cap-drop ALL --security-opt \
-             no-new-privileges --mount type=tmpfs,dst=/m image",
+             no-new-privileges --mount type=tmpfs,dst=/m --restart on-failure:3 image",
         );
         let host = &body["HostConfig"];
         let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
@@ -306,11 +310,14 @@ mod tests {
         assert_eq!(host["CapDrop"], json(r#"["ALL"]"#));
         assert_eq!(host["SecurityOpt"], json(r#"["no-new-privileges"]"#));
         assert_eq!(host["Mounts"][0]["Target"], "/m");
+        assert_eq!(host["RestartPolicy"], json(r#"{"Name":"on-failure","MaximumRetryCount":3}"#));
     }
 
     #[test]
     fn what_is_not_supported_is_refused() {
-        for line in ["--restart always x", "--network other x", "--memory lots x", "--privileged x", "--pull often x"] {
+        for line in
+            ["--restart sometimes x", "--network other x", "--memory lots x", "--privileged x", "--pull often x"]
+        {
             assert!(Line::try_parse_from(std::iter::once("run").chain(line.split_whitespace())).is_err(), "{line}");
         }
     }

@@ -7,6 +7,7 @@ pub(crate) mod duration;
 pub(crate) mod environment;
 pub(crate) mod mounts;
 pub(crate) mod ports;
+pub(crate) mod restart;
 pub(crate) mod security;
 pub(crate) mod size;
 

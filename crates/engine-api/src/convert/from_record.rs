@@ -7,9 +7,10 @@ use api_types::docker::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
     ContainerSummaryHostConfig, ContainerSummaryNetworkSettings, ContainerSummaryStateEnum, EndpointSettings,
     HostConfig, MountPoint, NetworkSettings, PortBinding, PortMap, PortSummary, PortSummaryTypeEnum,
+    RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
 use api_types::human_duration;
-use engine::{Mount, NetworkMode, Record, Running, SeccompChoice, State};
+use engine::{Mount, NetworkMode, Record, RestartPolicy, Running, SeccompChoice, State};
 use jiff::Timestamp;
 use network::{Endpoint, Protocol};
 use serde::Serialize;
@@ -51,7 +52,7 @@ pub(crate) fn inspect(record: &Record, log_path: String) -> Inspect {
         image: Some(record.image_id.to_string()),
         log_path: Some(log_path),
         name: Some(format!("/{}", record.name)),
-        restart_count: Some(0),
+        restart_count: Some(record.restarts.into()),
         driver: Some("overlay".into()),
         platform: Some("linux".into()),
         host_config: Some(host_config(record)),
@@ -82,12 +83,15 @@ fn state(state: &State) -> ContainerState {
     ContainerState {
         status: Some(match state {
             State::Created => ContainerStateStatusEnum::CREATED,
+            State::Running(running) if running.paused => ContainerStateStatusEnum::PAUSED,
             State::Running(_) => ContainerStateStatusEnum::RUNNING,
+            State::Restarting(_) => ContainerStateStatusEnum::RESTARTING,
             State::Exited(_) => ContainerStateStatusEnum::EXITED,
         }),
-        running: Some(running.is_some()),
-        paused: Some(false),
-        restarting: Some(false),
+        // One that is about to be started again runs, as Docker counts.
+        running: Some(state.is_active()),
+        paused: Some(running.is_some_and(|running| running.paused)),
+        restarting: Some(matches!(state, State::Restarting(_))),
         oom_killed: Some(exited.is_some_and(|exited| exited.oom_killed)),
         dead: Some(false),
         pid: Some(running.map_or(0, |running| running.pid.into())),
@@ -161,6 +165,7 @@ fn host_config(record: &Record) -> HostConfig {
         port_bindings: Some(ports),
         network_mode: Some(network_name(spec.network).to_owned()),
         auto_remove: Some(spec.auto_remove),
+        restart_policy: Some(restart_policy(spec.restart)),
         readonly_rootfs: Some(spec.read_only),
         cap_add: Some(spec.cap_add.clone()).filter(|list| !list.is_empty()),
         cap_drop: Some(spec.cap_drop.clone()).filter(|list| !list.is_empty()),
@@ -175,6 +180,16 @@ fn host_config(record: &Record) -> HostConfig {
         privileged: Some(false),
         ..HostConfig::default()
     }
+}
+
+fn restart_policy(policy: RestartPolicy) -> DockerRestart {
+    let (name, most) = match policy {
+        RestartPolicy::No => (RestartPolicyNameEnum::NO, None),
+        RestartPolicy::OnFailure { most } => (RestartPolicyNameEnum::ON_FAILURE, most),
+        RestartPolicy::Always => (RestartPolicyNameEnum::ALWAYS, None),
+        RestartPolicy::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
+    };
+    DockerRestart { name: Some(name), maximum_retry_count: Some(most.unwrap_or(0).into()) }
 }
 
 fn security_options(record: &Record) -> Vec<String> {
@@ -255,9 +270,11 @@ pub(crate) fn summary(record: &Record, now: Timestamp) -> ContainerSummary {
         created: Some(record.created.as_second()),
         ports: Some(port_summaries(record, running)),
         labels: Some(record.process.labels.clone().into_iter().collect()),
-        state: Some(match record.state {
+        state: Some(match &record.state {
             State::Created => ContainerSummaryStateEnum::CREATED,
+            State::Running(running) if running.paused => ContainerSummaryStateEnum::PAUSED,
             State::Running(_) => ContainerSummaryStateEnum::RUNNING,
+            State::Restarting(_) => ContainerSummaryStateEnum::RESTARTING,
             State::Exited(_) => ContainerSummaryStateEnum::EXITED,
         }),
         status: Some(status(&record.state, now)),
@@ -271,12 +288,14 @@ pub(crate) fn summary(record: &Record, now: Timestamp) -> ContainerSummary {
     }
 }
 
-/// `Up 5 minutes`, `Exited (0) 2 hours ago`, `Created`.
+/// `Up 5 minutes`, `Up 5 minutes (Paused)`, `Restarting (1) 2 seconds ago`, `Exited (0) 2 hours ago`, `Created`.
 fn status(state: &State, now: Timestamp) -> String {
     let since = |then: Timestamp| human_duration(u64::try_from(now.as_second() - then.as_second()).unwrap_or(0));
     match state {
         State::Created => "Created".to_owned(),
+        State::Running(running) if running.paused => format!("Up {} (Paused)", since(running.started)),
         State::Running(running) => format!("Up {}", since(running.started)),
+        State::Restarting(exited) => format!("Restarting ({}) {} ago", exited.code, since(exited.finished)),
         State::Exited(exited) => format!("Exited ({}) {} ago", exited.code, since(exited.finished)),
     }
 }

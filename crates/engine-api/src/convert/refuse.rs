@@ -118,8 +118,6 @@ fn host_rest(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str)) {
     refuse(some_text(&host.runtime), "HostConfig.Runtime");
     let isolation = host.isolation.map(|isolation| isolation.to_string());
     refuse(isolation.is_some_and(|word| !matches!(word.as_str(), "" | "default")), "HostConfig.Isolation");
-    let restarts = host.restart_policy.as_ref().and_then(|policy| policy.name).map(|name| name.to_string());
-    refuse(restarts.is_some_and(|name| !matches!(name.as_str(), "" | "no")), "HostConfig.RestartPolicy");
     let log = host.log_config.as_ref();
     let driver = log.and_then(|log| log.typ.as_deref()).unwrap_or("");
     refuse(!matches!(driver, "" | "json-file"), "HostConfig.LogConfig.Type");
@@ -158,7 +156,6 @@ mod tests {
     fn wishes_that_cannot_be_granted_are_named() {
         assert_eq!(refused(r#"{"HostConfig":{"Privileged":true}}"#).unwrap(), "HostConfig.Privileged is not supported");
         for (json, field) in [
-            (r#"{"HostConfig":{"RestartPolicy":{"Name":"always"}}}"#, "RestartPolicy"),
             (r#"{"HostConfig":{"PidMode":"host"}}"#, "PidMode"),
             (r#"{"HostConfig":{"Dns":["1.1.1.1"]}}"#, "Dns"),
             (r#"{"HostConfig":{"LogConfig":{"Type":"syslog"}}}"#, "LogConfig.Type"),

@@ -3,8 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use api_types::docker::{ContainerCreateBody, ExecConfig, HostConfig, Mount as DockerMount, MountType, PortMap};
-use engine::{ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, SeccompChoice, Security};
+use api_types::docker::{
+    ContainerCreateBody, ExecConfig, HostConfig, Mount as DockerMount, MountType, PortMap,
+    RestartPolicy as DockerRestart, RestartPolicyNameEnum,
+};
+use engine::{ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, RestartPolicy, SeccompChoice, Security};
 use network::{PortMapping, Protocol};
 
 use super::refuse;
@@ -46,8 +49,24 @@ pub(crate) fn container(body: ContainerCreateBody, name: Option<String>) -> Resu
         cap_drop: host.cap_drop.unwrap_or_default(),
         security: security(host.security_opt.as_deref().unwrap_or_default())?,
         auto_remove: host.auto_remove.unwrap_or(false),
+        restart: restart_policy(host.restart_policy.as_ref())?,
         client_start_ns: None,
     })
+}
+
+fn restart_policy(policy: Option<&DockerRestart>) -> Result<RestartPolicy, ApiError> {
+    use RestartPolicyNameEnum as Name;
+    let Some(DockerRestart { name, maximum_retry_count }) = policy else { return Ok(RestartPolicy::No) };
+    let most = maximum_retry_count.filter(|count| *count != 0);
+    let most = most.map(|count| u32::try_from(count).map_err(|_| too_large("RestartPolicy.MaximumRetryCount")));
+    let most = most.transpose()?;
+    match (name.unwrap_or(Name::EMPTY), most) {
+        (Name::ON_FAILURE, most) => Ok(RestartPolicy::OnFailure { most }),
+        (_, Some(_)) => Err(ApiError::invalid("RestartPolicy.MaximumRetryCount", "needs the policy on-failure")),
+        (Name::EMPTY | Name::NO, None) => Ok(RestartPolicy::No),
+        (Name::ALWAYS, None) => Ok(RestartPolicy::Always),
+        (Name::UNLESS_STOPPED, None) => Ok(RestartPolicy::UnlessStopped),
+    }
 }
 
 /// The process that `config` asks for.

@@ -93,6 +93,38 @@ pub(crate) async fn stop(
     })
 }
 
+pub(crate) async fn restart(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Result<StatusCode, ApiError> {
+    engine.restart(&name, parameters.number("t")?, parameters.get("signal")).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn pause(State(engine): State<Arc<Engine>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
+    engine.pause(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn unpause(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    engine.unpause(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn rename(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Result<StatusCode, ApiError> {
+    let new = parameters.get("name").ok_or_else(|| ApiError::invalid("name", "no new name was given"))?;
+    engine.rename(&name, new).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 pub(crate) async fn kill(
     State(engine): State<Arc<Engine>>,
     Path(name): Path<String>,

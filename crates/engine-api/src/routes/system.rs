@@ -91,7 +91,7 @@ pub(crate) async fn info(State(engine): State<Arc<Engine>>) -> Json<SystemInfo> 
     Json(SystemInfo {
         containers: count(info.containers),
         containers_running: count(info.running),
-        containers_paused: Some(0),
+        containers_paused: count(info.paused),
         containers_stopped: count(info.stopped),
         images: count(info.images),
         driver: Some(text(&info.snapshotter["driver"])),

@@ -31,6 +31,8 @@ fn record(change: impl FnOnce(&mut ContainerSpec)) -> Record {
             exposed: vec![],
         },
         state: State::Created,
+        restarts: 0,
+        stopped: false,
     }
 }
 

@@ -35,6 +35,8 @@ fn record(state: State) -> Record {
             exposed: vec!["80/tcp".into(), "90/udp".into()],
         },
         state,
+        restarts: 0,
+        stopped: false,
     }
 }
 
@@ -51,6 +53,7 @@ fn running() -> State {
             host_interface: "veth".into(),
             ports: vec![PublishedPort { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp }],
         }),
+        paused: false,
     })
 }
 

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `corten unpause`: let paused containers' processes go on.
+
+use crate::cli::Context;
+use crate::commands::for_each;
+use crate::failure::Failure;
+
+/// Let the processes of one or more paused containers go on
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Names or ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    containers: Vec<String>,
+}
+
+pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    for_each(&args.containers, async |name| {
+        context.client.unpause_container(name).await?;
+        Ok(name.to_owned())
+    })
+    .await
+}

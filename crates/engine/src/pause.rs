@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `pause` and `unpause`: a container's processes stand still, by the freezer of its control group.
+
+use std::sync::Arc;
+
+use crate::Engine;
+use crate::container::{Container, State};
+use crate::error::EngineError;
+
+impl Engine {
+    /// Has all processes of a running container stand still. Returns when they do.
+    ///
+    /// # Errors
+    /// No such container; it does not run, or stands still already; processes that do not stop.
+    pub async fn pause(self: &Arc<Self>, name: &str) -> Result<(), EngineError> {
+        self.set_paused(name, true).await
+    }
+
+    /// Lets a paused container's processes go on.
+    ///
+    /// # Errors
+    /// No such container; it is not paused.
+    pub async fn unpause(self: &Arc<Self>, name: &str) -> Result<(), EngineError> {
+        self.set_paused(name, false).await
+    }
+
+    async fn set_paused(self: &Arc<Self>, name: &str, pause: bool) -> Result<(), EngineError> {
+        let verb = if pause { "pause" } else { "unpause" };
+        let container = self.container(name)?;
+        let turn = Arc::clone(&container.lifecycle).lock_owned().await;
+        container.with_record(|record| match record.state.running() {
+            Some(running) if running.paused != pause => Ok(()),
+            _ => {
+                let (name, status) = (record.name.clone(), record.state.status());
+                Err(EngineError::WrongState { name, status, verb })
+            }
+        })?;
+        let (engine, target) = (Arc::clone(self), Arc::clone(&container));
+        self.blocking(verb, move || {
+            let _turn = turn;
+            let cgroup = engine.cgroups.open(&engine.cgroup_path(&target.id))?;
+            if pause {
+                cgroup.freeze()?
+            } else {
+                cgroup.thaw()?
+            }
+            note(&target, pause);
+            Ok(())
+        })
+        .await?;
+        self.remember_later(&container);
+        Ok(())
+    }
+
+    /// Lets a container's processes go on that were sent a signal to end by: standing still they would never see it.
+    pub(crate) fn unpause_to_end(&self, container: &Container) -> Result<(), EngineError> {
+        let is_paused = container.with_record(|record| record.state.running().is_some_and(|running| running.paused));
+        if is_paused {
+            self.cgroups.open(&self.cgroup_path(&container.id))?.thaw()?;
+            note(container, false);
+        }
+        Ok(())
+    }
+}
+
+/// It may have ended meanwhile.
+fn note(container: &Container, paused: bool) {
+    container.update(|record| {
+        if let State::Running(running) = &mut record.state {
+            running.paused = paused;
+        }
+    });
+}
