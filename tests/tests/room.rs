@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -243,6 +244,23 @@ fn a_full_disk_on_which_nothing_may_go_is_an_error_and_the_store_goes_on() {
     assert!(daemon.ok(&["system", "check"]).contains("nothing is broken"));
     daemon.ok(&["image", "prune", "-f"]);
     daemon.ok(&["load", "-q", "-i", &packed.to_string_lossy()]);
+}
+
+#[test]
+fn room_can_be_made_on_a_disk_without_a_single_free_byte() {
+    let (daemon, next) = crowded("0");
+    let filler = daemon.path().join("data/filler");
+    let file = filler.clone();
+    daemon.sandbox().run(move || {
+        let mut file = fs::File::create(file).expect("the daemon's disk");
+        // Ends when the disk is full.
+        while file.write_all(&[7; 4096]).is_ok() {}
+    });
+    daemon.ok(&["image", "prune", "-f"]);
+    assert_eq!(images(&daemon).len(), 2, "of {next:?} the one with a name, and the first");
+    import(&daemon, 9, "next:1");
+    assert!(daemon.ok(&["system", "check"]).contains("nothing is broken"));
+    daemon.sandbox().run(move || fs::remove_file(filler).expect("our own file"));
 }
 
 /// Asks the daemon's API, as any HTTP client does: status and answer.

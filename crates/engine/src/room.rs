@@ -95,20 +95,23 @@ impl Engine {
     pub(crate) fn make_room_when_full(self: &Arc<Self>) {
         let engine = Arc::downgrade(self);
         self.images.ask_for_room(Box::new(move |need| {
-            let Some(engine) = engine.upgrade() else { return };
-            if let Err(error) = engine.make_room_for(need) {
+            let Some(engine) = engine.upgrade() else { return false };
+            engine.make_room_for(need).unwrap_or_else(|error| {
                 // If the operation fails, then for the full disk: that is what its caller hears of.
                 tracing::error!(error = errors::chain(&error), "cannot make room on the full disk");
-            }
+                false
+            })
         }));
     }
 
-    /// Makes room for `need` bytes more than are free, and at least as much as when the disk gets full.
-    fn make_room_for(&self, need: u64) -> Result<(), EngineError> {
+    /// Makes room for `need` bytes more than are free, and at least as much as when the disk gets full. Says whether `need`
+    /// bytes are free then: not only a collection gives some back.
+    fn make_room_for(&self, need: u64) -> Result<bool, EngineError> {
         let root = &self.config.data_root;
         let space = Space::of(root).map_err(EngineError::io("measure", root))?;
-        let Some(marks) = self.config.gc_threshold.marks(space.total) else { return Ok(()) };
-        self.collect_until(marks.high.max(space.free.saturating_add(need)), marks)
+        let Some(marks) = self.config.gc_threshold.marks(space.total) else { return Ok(false) };
+        self.collect_until(marks.high.max(space.free.saturating_add(need)), marks)?;
+        Ok(Space::of(root).map_err(EngineError::io("measure", root))?.free >= need)
     }
 
     /// Makes room if there is too little. Says whether there still is too little.

@@ -54,6 +54,14 @@ impl Images {
 }
 
 impl Inner {
+    /// Brings `index.json` up to date after names have gone, and removes those of `candidates` that nothing needs. On a full
+    /// disk the index can only be written when these have made room for it.
+    pub(crate) fn index_and_sweep(&self, pins: &Pins, candidates: BTreeSet<Digest>) -> Result<(), ImageError> {
+        let indexed = self.write_index(pins);
+        let swept = self.sweep(pins, candidates);
+        indexed.or_else(|_| self.write_index(pins)).and(swept)
+    }
+
     /// Removes those of `candidates` that no image, no lease and no pin needs, as blobs and as layers. The caller holds the lock
     /// of `pins`. Goes on after an error, and returns the first one.
     pub(crate) fn sweep(&self, pins: &Pins, candidates: BTreeSet<Digest>) -> Result<(), ImageError> {

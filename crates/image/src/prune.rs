@@ -73,8 +73,7 @@ impl Images {
             Ok::<(), ImageError>(())
         })?;
         drop(users);
-        inner.write_index(&pins)?;
-        inner.sweep(&pins, going.iter().flat_map(|record| record.content()).collect())?;
+        inner.index_and_sweep(&pins, going.iter().flat_map(|record| record.content()).collect())?;
         // What an operation under way has pinned is still here.
         let reclaimed = sizes.iter().filter(|(item, _)| !inner.is_here(item)).map(|(_, bytes)| bytes).sum();
         let ids: BTreeSet<Digest> = gone.iter().map(|image| image.id).collect();

@@ -70,8 +70,7 @@ impl Images {
             Ok::<(), ImageError>(())
         })?;
         drop(users);
-        inner.write_index(&pins)?;
-        inner.sweep(&pins, gone.iter().flat_map(|record| record.content()).collect())?;
+        inner.index_and_sweep(&pins, gone.iter().flat_map(|record| record.content()).collect())?;
         let mut removed: Vec<Removed> = plan.names.into_iter().map(Removed::Untagged).collect();
         let ids: BTreeSet<Digest> = gone.iter().map(|record| record.id).collect();
         removed.extend(ids.into_iter().map(Removed::Deleted));

@@ -15,11 +15,14 @@ use oci::Digest;
 
 use crate::{Images, Inner};
 
-/// Makes at least so many bytes of room by [`Images::make_room`], if it can.
-pub type RoomMaker = dyn Fn(u64) + Send + Sync;
+/// Makes at least so many bytes of room by [`Images::make_room`], if it can. Says whether so many are free then.
+pub type RoomMaker = dyn Fn(u64) -> bool + Send + Sync;
 
 /// Less than this is not asked for, in bytes: a collection for every piece of a blob would be one too many.
 const LEAST: u64 = 1 << 20;
+/// How often something is tried again for room that was not made but found: another that failed has given it back. A
+/// disk that is full of files rather than of bytes has such room, too, and it is of no use.
+const FOUND: u32 = 3;
 
 /// Whom to ask for room, and how often some was made.
 #[derive(Default)]
@@ -49,15 +52,12 @@ impl Room {
         lock(&self.collecting)
     }
 
-    /// Has room made for `need` bytes, unless some was made since [`Room::made`] gave `before`. Says whether some was.
+    /// Has room made for `need` bytes, unless some was made since [`Room::made`] gave `before`. Says whether there is more
+    /// than then.
     fn make(&self, need: u64, before: u64) -> bool {
         let _one = lock(&self.asking);
-        if self.made() == before
-            && let Some(maker) = self.maker.get()
-        {
-            maker(need.max(LEAST));
-        }
-        self.made() != before
+        let is_free = self.made() == before && self.maker.get().is_some_and(|maker| maker(need.max(LEAST)));
+        is_free || self.made() != before
     }
 
     /// Whether the disk was full in `error`, and room was made since [`Room::made`] gave `before`: now, if need be.
@@ -104,11 +104,14 @@ impl Inner {
 }
 
 fn with_room<T, E: Error + 'static>(room: &Room, need: u64, mut work: impl FnMut() -> Result<T, E>) -> Result<T, E> {
-    let mut need = need.max(LEAST);
+    let (mut need, mut found) = (need.max(LEAST), 0);
     loop {
         let before = room.made();
         match work() {
-            Err(error) if room.is_made_after(&error, need, before) => need = need.saturating_mul(2),
+            Err(error) if found < FOUND && room.is_made_after(&error, need, before) => {
+                need = need.saturating_mul(2);
+                found += u32::from(room.made() == before);
+            }
             result => return result,
         }
     }
@@ -177,6 +180,7 @@ mod tests {
             if noted.len() <= times {
                 made.upgrade().unwrap().note();
             }
+            false
         };
         assert!(room.maker.set(Box::new(maker)).is_ok());
         (room, asked)
@@ -207,6 +211,20 @@ mod tests {
             Ok(tries)
         });
         assert_eq!((result.unwrap(), asked.lock().unwrap().len()), (2, 0));
+    }
+
+    #[test]
+    fn room_that_is_there_without_a_removal_is_tried_some_times() {
+        let room = Room::default();
+        assert!(room.maker.set(Box::new(|_| true)).is_ok());
+        for (fails, ends) in [(1, true), (FOUND, true), (FOUND + 1, false)] {
+            let mut tries = 0;
+            let result = with_room(&room, 1, || {
+                tries += 1;
+                if tries > fails { Ok(()) } else { Err(full()) }
+            });
+            assert_eq!(result.is_ok(), ends, "{fails}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod error;
 mod file;
+mod reserve;
 mod transaction;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ pub use error::MetadataError;
 pub use transaction::{Read, Table, Write};
 
 use error::storage;
+use reserve::Reserve;
 
 /// A run of relaxed commits this long is followed by a synced one: redb cannot reuse the pages they free before that.
 const MAX_RELAXED: u32 = 1024;
@@ -39,6 +41,8 @@ pub struct Store {
     database: Database,
     path: PathBuf,
     relaxed: AtomicU32,
+    /// Behind the database: a lock of the file's may go with any descriptor of it.
+    reserve: Reserve,
 }
 
 impl Store {
@@ -50,7 +54,9 @@ impl Store {
     /// Such a file is left as it is.
     pub fn open(path: &Path) -> Result<Store, MetadataError> {
         let database = file::open(path)?;
-        Ok(Store { database, path: path.to_owned(), relaxed: AtomicU32::new(0) })
+        let opened = Reserve::open(path);
+        let reserve = opened.map_err(|source| MetadataError::Open { path: path.to_owned(), source })?;
+        Ok(Store { database, path: path.to_owned(), relaxed: AtomicU32::new(0), reserve })
     }
 
     /// The file.
@@ -89,6 +95,7 @@ impl Store {
             self.relaxed.fetch_add(relaxed, Ordering::Relaxed);
             storage(&self.path, error)
         })?;
+        self.reserve.renew();
         Ok(value)
     }
 
