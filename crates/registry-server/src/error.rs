@@ -77,6 +77,8 @@ pub(crate) enum ApiError {
     ReadOnly,
     #[error("the registry has too much to do now")]
     TooMany(#[source] UploadError),
+    #[error("the registry has too many large manifests to read now")]
+    NoRoom,
     #[error("another request is writing to this upload")]
     Busy,
     #[error("nothing more came of the request")]
@@ -117,7 +119,7 @@ fn code(error: &ApiError) -> (StatusCode, &'static str) {
         ApiError::Unauthorized { .. } => (StatusCode::UNAUTHORIZED, "UNAUTHORIZED"),
         ApiError::Denied => (StatusCode::FORBIDDEN, "DENIED"),
         ApiError::NoRoute => (StatusCode::NOT_FOUND, "UNSUPPORTED"),
-        ApiError::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
+        ApiError::TooMany(_) | ApiError::NoRoom => (StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
         ApiError::Storage(error) if error.kind() == Kind::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "UNSUPPORTED"),
         ApiError::Upstream(_) => (StatusCode::BAD_GATEWAY, "UNSUPPORTED"),
         ApiError::Storage(_) | ApiError::Worker => (StatusCode::INTERNAL_SERVER_ERROR, "UNSUPPORTED"),
@@ -158,7 +160,9 @@ impl ApiError {
                 // What a challenge is made of was checked when the registry was set up.
                 drop(HeaderValue::from_str(challenge).map(|value| headers.insert(WWW_AUTHENTICATE, value)));
             }
-            ApiError::TooMany(_) | ApiError::Busy => drop(headers.insert(RETRY_AFTER, RETRY_SECONDS)),
+            ApiError::TooMany(_) | ApiError::NoRoom | ApiError::Busy => {
+                drop(headers.insert(RETRY_AFTER, RETRY_SECONDS))
+            }
             ApiError::Range { size } => {
                 // Digits are a header's value.
                 let value = HeaderValue::try_from(format!("bytes */{size}"));

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::access_log::AccessLog;
 use crate::auth::Access;
-use crate::http::Blocks;
+use crate::http::{Blocks, ROOM};
 use crate::metrics::Metrics;
 use crate::mirror::Mirror;
 use crate::storage::{Storage, StorageError, Uploads};
@@ -112,6 +112,8 @@ pub struct Registry {
     pub(crate) uploads: Uploads,
     pub(crate) metrics: Metrics,
     pub(crate) blocks: Blocks,
+    /// Bytes of long bodies that may still come into memory.
+    pub(crate) room: Arc<Semaphore>,
     /// Places for blobs that are fetched.
     pub(crate) fetches: Arc<Semaphore>,
 }
@@ -124,8 +126,8 @@ impl Registry {
     pub fn open(options: Options) -> Result<Registry, StorageError> {
         let (storage, uploads) = Storage::open(&options.root, options.share_with.as_deref())?;
         let fetches = Arc::new(Semaphore::new(options.limits.fetches));
-        let (metrics, blocks) = (Metrics::default(), Blocks::default());
-        Ok(Registry { options, storage: storage.into(), uploads, metrics, blocks, fetches })
+        let (metrics, blocks, room) = (Metrics::default(), Blocks::default(), Arc::new(Semaphore::new(ROOM)));
+        Ok(Registry { options, storage: storage.into(), uploads, metrics, blocks, room, fetches })
     }
 
     /// Serves it on `listener` until `shutdown` is ready; requests under way then have ten seconds to end.

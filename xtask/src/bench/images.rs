@@ -27,11 +27,11 @@ pub(super) fn measure() -> Result<Vec<Row>> {
     let layout = image::four_layers();
     let mut rows = Vec::new();
     let name = pair.pull(&layout, &mut rows)?;
-    rows.push(pair.push("`push` of what was pulled, to an empty registry", &name)?);
+    rows.push(pair.push("pulled", &name)?);
     let archive = pair.save(&name, &mut rows)?;
     rows.push(pair.load(&name, &archive)?);
     // It came uncompressed, and neither leaves it so.
-    rows.push(pair.push("`push` of what was loaded, to an empty registry", &name)?);
+    rows.push(pair.push("loaded", &name)?);
     Ok(rows)
 }
 
@@ -64,15 +64,15 @@ impl Pair {
         Ok(name)
     }
 
-    /// To a registry that has nothing.
-    fn push(&self, job: &str, name: &str) -> Result<Row> {
+    /// Of what was `pulled` or `loaded`, to a registry that has nothing.
+    fn push(&self, what: &str, name: &str) -> Result<Row> {
         let (mut ours, mut theirs) = (Samples::default(), Samples::default());
         for round in 0..ROUNDS {
-            let _registries = self.registries(&format!("empty-{}-{round}", job.len()));
+            let _registries = self.registries(&format!("empty-{what}-{round}"));
             ours.push(self.corten_takes(&["push", "-q", name])?);
             theirs.push(self.docker_takes(&["push", "-q", name])?);
         }
-        Ok(row(job, ours, theirs, 0.5))
+        Ok(row(&format!("`push` of what was {what}, to an empty registry"), ours, theirs, 0.5))
     }
 
     /// To a file; the one that Docker wrote last.

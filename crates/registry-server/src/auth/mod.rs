@@ -2,27 +2,24 @@
 //! Who asks, and what they may do. One of three ways for a whole registry: everybody may do everything; users with
 //! passwords and a policy; tokens that a service of somebody else's gives out.
 
+mod door;
 mod htpasswd;
 mod passes;
 mod policy;
 mod token;
 mod turns;
 
-use std::net::IpAddr;
-
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderValue};
 use oci::RepositoryName;
 
+pub(crate) use door::Door;
 pub use htpasswd::{HtpasswdError, Users};
 pub use policy::{Policy, PolicyError};
 pub use token::{TokenError, Tokens};
 
 pub(crate) use passes::GOOD_FOR as PASS_SECONDS;
 use token::Grant;
-
-/// The longest host that a client is sent back to, in bytes (RFC 1035, with a port).
-const MAX_HOST: usize = 261;
 
 /// What somebody may do with a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
@@ -93,38 +90,8 @@ pub(crate) enum Wanted<'a> {
     Repository(&'a RepositoryName, Action),
 }
 
-/// How a client came in.
-#[derive(Debug)]
-pub(crate) struct Door {
-    /// Scheme and host, as it says: what it is told to ask must be where it can ask it.
-    origin: Option<String>,
-    /// Where it came from.
-    client: IpAddr,
-}
-
 /// What a client is told that shall send a name and a password.
 const BASIC: &str = "Basic realm=\"registry\", charset=\"UTF-8\"";
-
-impl Door {
-    /// The scheme, and the host of the request's `Host`. A proxy in front that speaks TLS says so with
-    /// `X-Forwarded-Proto`; a client that says so itself fools nobody else. Nothing where the host cannot be one.
-    pub(crate) fn of(headers: &HeaderMap, is_tls: bool, client: IpAddr) -> Door {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let forwarded = text("x-forwarded-proto").is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"));
-        let scheme = if is_tls || forwarded { "https" } else { "http" };
-        let is_host = |host: &&str| {
-            !host.is_empty()
-                && host.len() <= MAX_HOST
-                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
-        };
-        Door { origin: text("host").filter(is_host).map(|host| format!("{scheme}://{host}")), client }
-    }
-
-    fn host(&self) -> &str {
-        let origin = self.origin.as_deref().unwrap_or_default();
-        origin.split_once("://").map_or(origin, |(_, host)| host)
-    }
-}
 
 impl Wanted<'_> {
     /// As a token service is asked for it.
@@ -172,7 +139,7 @@ impl Access {
                     None => return Err(self.challenge(door, wanted, Some("invalid_token"))),
                 }
             }
-            Access::Passwords { users, .. } => match users.check(authorization, door.client).await {
+            Access::Passwords { users, .. } => match users.check(authorization, door.client()).await {
                 Some(name) => caller.name = Some(name),
                 None => return Err(self.challenge(door, wanted, None)),
             },
@@ -201,7 +168,7 @@ impl Access {
         let Access::Passwords { users, anonymous_pull: true, .. } = self else { return Ok(None) };
         let user = match headers.get(AUTHORIZATION).filter(|value| !htpasswd::is_nobody(value)) {
             None => None,
-            Some(authorization) => match users.check(authorization, door.client).await {
+            Some(authorization) => match users.check(authorization, door.client()).await {
                 Some(user) => Some(user),
                 None => return Err(Refused::Unauthorized { challenge: BASIC.to_owned() }),
             },
@@ -213,7 +180,7 @@ impl Access {
     fn challenge(&self, door: &Door, wanted: Wanted<'_>, error: Option<&str>) -> Refused {
         let challenge = match self {
             Access::Tokens(tokens) => tokens.challenge(wanted.scope().as_deref(), error),
-            Access::Passwords { anonymous_pull: true, .. } => match &door.origin {
+            Access::Passwords { anonymous_pull: true, .. } => match door.origin() {
                 Some(origin) => {
                     let (realm, service) = (format!("{origin}/v2/_token"), door.host());
                     token::challenge(&realm, service, wanted.scope().as_deref(), error)

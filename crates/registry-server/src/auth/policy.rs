@@ -11,9 +11,14 @@
 //! for any components. What no rule allows is forbidden.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use errors::{Classify, Kind, kind_of_io};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use super::Action;
 
@@ -51,9 +56,39 @@ impl Classify for PolicyError {
 }
 
 /// What users may do.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-#[serde(transparent)]
-pub struct Policy(BTreeMap<String, BTreeMap<String, Vec<Action>>>);
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Policy(Names<Names<Vec<Action>>>);
+
+/// An object in which no name stands twice: of two, one would not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Names<V>(BTreeMap<String, V>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Names<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Once<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Once<V> {
+            type Value = Names<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Names<V>, A::Error> {
+                let mut names = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, V>()? {
+                    match names.entry(name) {
+                        Entry::Vacant(place) => drop(place.insert(value)),
+                        Entry::Occupied(place) => {
+                            return Err(A::Error::custom(format!("{:?} stands twice", place.key())));
+                        }
+                    }
+                }
+                Ok(Names(names))
+            }
+        }
+        deserializer.deserialize_map(Once(PhantomData))
+    }
+}
 
 impl Policy {
     /// Reads a policy.
@@ -70,8 +105,8 @@ impl Policy {
     pub(crate) fn allows(&self, user: &str, repository: &str, action: Action) -> bool {
         [user, "*"]
             .iter()
-            .filter_map(|user| self.0.get(*user))
-            .flatten()
+            .filter_map(|user| self.0.0.get(*user))
+            .flat_map(|patterns| &patterns.0)
             .any(|(pattern, actions)| actions.contains(&action) && matches(pattern, repository))
     }
 }
@@ -148,6 +183,8 @@ mod tests {
         assert!(policy.allows("ci", "team/app", Action::Push) && policy.allows("ci", "library/x", Action::Pull));
         assert!(!policy.allows("ci", "team/app", Action::Delete) && !policy.allows("bob", "team/app", Action::Pull));
         assert!(policy.allows("bob", "library/a/b", Action::Pull) && !policy.allows("bob", "library/a", Action::Push));
+        let twice = [r#"{"ci": {"a": []}, "ci": {"b": []}}"#, r#"{"ci": {"a": ["pull"], "a": []}}"#];
+        assert!(twice.iter().all(|bad| serde_json::from_str::<Policy>(bad).is_err()));
         for bad in [r#"{"ci": {"a": ["own"]}}"#, r#"{"ci": ["pull"]}"#, "[]"] {
             assert!(serde_json::from_str::<Policy>(bad).is_err(), "{bad}");
         }

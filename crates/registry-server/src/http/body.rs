@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -23,6 +23,10 @@ use crate::registry::Registry;
 
 /// Bytes gathered of a request before they are written.
 pub(crate) const BLOCK: usize = 256 << 10;
+/// The longest body that may come whole without waiting for room, in bytes. Nearly all manifests are shorter.
+const SHORT: usize = 64 << 10;
+/// Bytes of longer bodies that may be in memory at once.
+pub(crate) const ROOM: usize = 64 << 20;
 
 /// What is sent.
 #[derive(Debug)]
@@ -154,24 +158,40 @@ pub(crate) async fn next_block(body: &mut Incoming, registry: &Registry) -> Resu
     Ok((!gathered.is_empty()).then(|| gathered.freeze()))
 }
 
-/// A whole body of at most `max` bytes.
+/// A body in memory. The room that it takes is free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    pub(crate) bytes: Bytes,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+/// A whole body of at most `max` bytes. Short ones are read at once; long ones wait for room, so that many together do not
+/// fill the memory.
 pub(crate) async fn read_whole(
     body: &mut Incoming,
     max: usize,
     registry: &Registry,
-) -> Result<Option<Bytes>, ApiError> {
+) -> Result<Option<Whole>, ApiError> {
     if body.size_hint().lower() > max as u64 {
         return Ok(None);
     }
     let deadline = Instant::now() + registry.options.limits.block;
-    let mut gathered = BytesMut::new();
+    let (mut gathered, mut room) = (BytesMut::new(), None);
     while let Some(frame) = next_frame(body, registry, deadline).await? {
-        if gathered.len() + frame.len() > max {
+        let length = gathered.len() + frame.len();
+        if length > max {
             return Ok(None);
+        }
+        if length > SHORT && room.is_none() {
+            // What it may still become; at most `max`, which fits.
+            let most = body.size_hint().upper().map_or(max, |left| max.min(length + left as usize));
+            let wanted = Arc::clone(&registry.room).acquire_many_owned(most as u32);
+            let taken = tokio::time::timeout(registry.options.limits.idle, wanted).await;
+            room = Some(taken.map_err(|_| ApiError::NoRoom)?.map_err(|_| ApiError::Worker)?);
         }
         gathered.extend_from_slice(&frame);
     }
-    Ok(Some(gathered.freeze()))
+    Ok(Some(Whole { bytes: gathered.freeze(), _room: room }))
 }
 
 async fn next_frame(body: &mut Incoming, registry: &Registry, deadline: Instant) -> Result<Option<Bytes>, ApiError> {

@@ -117,12 +117,13 @@ pub(crate) async fn put(
     let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let body = read_whole(&mut body, MAX_MANIFEST, registry).await?;
     let body = body.ok_or(ApiError::ManifestTooLarge)?;
+    let bytes = body.bytes.clone();
     let expected = match reference {
         ManifestReference::Digest(digest) => Some(*digest),
         ManifestReference::Tag(_) => None,
     };
     let algorithm = expected.map(|digest| digest.algorithm()).unwrap_or_default();
-    let pushed = Pushed::read(content_type, body, algorithm).map_err(ApiError::Manifest)?;
+    let pushed = Pushed::read(content_type, bytes, algorithm).map_err(ApiError::Manifest)?;
     if let Some(expected) = expected
         && expected != pushed.digest
     {
@@ -130,7 +131,12 @@ pub(crate) async fn put(
     }
     let (digest, subject) = (pushed.digest, pushed.subject);
     let (storage, name_there, tags_there) = (Arc::clone(&registry.storage), name.clone(), tags.clone());
-    blocking(move || storage.put_manifest(&name_there, &pushed, &tags_there)).await?;
+    // Its room is free when it is stored, whether or not its client waits.
+    blocking(move || {
+        let _body = body;
+        storage.put_manifest(&name_there, &pushed, &tags_there)
+    })
+    .await?;
     let mut response = answer::empty(StatusCode::CREATED);
     let headers = response.headers_mut();
     answer::set(headers, LOCATION, &format!("/v2/{name}/manifests/{}", text_of(reference)));

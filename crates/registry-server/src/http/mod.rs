@@ -30,7 +30,7 @@ use crate::storage::StorageError;
 
 pub(crate) use answer::received;
 pub(crate) use blocks::Blocks;
-pub(crate) use body::Body;
+pub(crate) use body::{Body, ROOM};
 pub(crate) use connection::serve;
 
 use exchange::{Exchange, Watched};

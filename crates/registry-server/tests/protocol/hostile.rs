@@ -147,6 +147,35 @@ fn a_huge_manifest_is_refused_before_it_is_read() {
 }
 
 #[test]
+fn large_manifests_wait_for_room_and_small_ones_do_not() {
+    let server = Server::start_with(|options| options.limits.idle = Duration::from_secs(2));
+    let digest = server.push("a", b"layer");
+    let put = "PUT /v2/a/manifests/v1 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Type: a/b\r\n\r\n";
+    // Each may become 4 MiB, and says nothing more for two seconds.
+    let silent: Vec<_> = (0..16)
+        .map(|_| {
+            let mut stream = server.connect();
+            write!(stream, "{put}20000\r\n{}\r\n", " ".repeat(0x20000)).unwrap();
+            stream
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(500));
+    let begun = Instant::now();
+    let headers = [("Content-Type", IMAGE)];
+    server.ask("PUT", "/v2/a/manifests/v1", &headers, manifest(&digest, 5, "").as_bytes()).is(201);
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    let large = manifest(&digest, 5, &format!(r#","x":"{}""#, "y".repeat(4_000_000)));
+    let answer = server.ask("PUT", "/v2/a/manifests/v2", &headers, large.as_bytes());
+    // It had its turn when the others were hung up on, or was told to come back.
+    assert!(matches!(answer.status, 201 | 429), "{answer:?}");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    for stream in silent {
+        assert_eq!(read(&mut BufReader::new(stream), false).status, 408);
+    }
+    server.ask("PUT", "/v2/a/manifests/v2", &headers, large.as_bytes()).is(201);
+}
+
+#[test]
 fn a_client_that_says_nothing_is_hung_up_on() {
     let server = Server::start_with(|options| {
         options.limits.head = Duration::from_millis(300);

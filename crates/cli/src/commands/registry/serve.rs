@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use errors::{Kind, kind_of_io};
 use registry_server::{AccessLog, Collection, Identity, Mirror, Options, Registry};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -14,6 +15,9 @@ use super::access;
 use crate::failure::Failure;
 use crate::flags::duration;
 use crate::{printer, process};
+
+/// Descriptors that the registry has for itself: 256 uploads between two requests, and its directories.
+const OWN_DESCRIPTORS: u64 = 320;
 
 /// Run a registry: the OCI distribution protocol over HTTP
 #[derive(Debug, clap::Args)]
@@ -66,6 +70,7 @@ async fn serve(args: Args) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let mut options = Options::new(args.root);
+    options.limits.connections = options.limits.connections.min(connections_for(raise_descriptors()));
     options.share_with = args.share_with;
     options.read_only = args.read_only;
     options.collection =
@@ -93,6 +98,24 @@ async fn serve(args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Lets this process have as many descriptors as it may, and gives their number: the usual 1024 are for programs that use
+/// select(2).
+fn raise_descriptors() -> u64 {
+    let mut limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if setrlimit(Resource::Nofile, raised).is_ok() {
+        limit = raised;
+    }
+    // Nothing there means no limit (getrlimit(2)).
+    limit.current.unwrap_or(u64::MAX)
+}
+
+/// How many connections there may be with so many descriptors. One that is served has its own and at most two files' and
+/// one to the registry behind, beside what the registry itself has open; without one left, requests would fail.
+fn connections_for(descriptors: u64) -> usize {
+    usize::try_from(descriptors.saturating_sub(OWN_DESCRIPTORS) / 4).unwrap_or(usize::MAX).max(1)
+}
+
 /// Credentials are those of the user's Docker configuration, as for a pull.
 fn mirror(address: &str) -> Result<Mirror, Failure> {
     Ok(Mirror::of(address, registry_client::Options::default())?)
@@ -111,4 +134,23 @@ fn access_log(path: Option<&Path>) -> Result<AccessLog, Failure> {
         None => AccessLog::new(std::io::stderr()),
     };
     log.map_err(|error| failed("start", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_descriptors_for_every_connection() {
+        for descriptors in [1024, 4096, 1 << 20, u64::MAX] {
+            let connections = connections_for(descriptors) as u64;
+            assert!(connections.saturating_mul(4) <= descriptors - OWN_DESCRIPTORS, "{descriptors}");
+        }
+        assert_eq!((connections_for(0), connections_for(4416)), (1, 1024));
+    }
+
+    #[test]
+    fn as_many_descriptors_as_there_may_be_are_taken() {
+        assert_eq!(Some(raise_descriptors()), getrlimit(Resource::Nofile).maximum.or(Some(u64::MAX)));
+    }
 }
