@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Containers: their life, supervision, logs and exit. The engine owns all state; it is what the daemon is about.
 //!
-//! One verb, one file: `create`, `start` (and `run`), `stop` (and `kill`, `wait`, `remove`), `exec`, `attach`, `logs`.
-//! `supervise` is what happens when a container ends, `reconcile` what happens when a daemon begins.
+//! One verb, one file: `create`, `start` (and `run`), `stop` (and `kill`, `wait`, `remove`), `restart` (and the restart
+//! policies), `pause`, `exec`, `attach`, `logs`; `rename` is in `names`. `supervise` is what happens when a container ends, `reconcile` what happens when a daemon begins.
 //!
 //! **Architecture Invariants**
 //! - No HTTP here: the faces translate.

@@ -102,4 +102,10 @@ fn a_summary_has_dockers_status_and_every_port_once() {
     let down = summary(&record(exited(false)), now);
     assert_eq!(down.status.as_deref(), Some("Exited (137) 3 minutes ago"));
     assert_eq!(summary(&record(State::Created), now).status.as_deref(), Some("Created"));
+    let State::Running(running) = running() else { panic!() };
+    let paused = summary(&record(State::Running(Running { paused: true, ..running })), now);
+    assert!(paused.status.is_some_and(|status| status.starts_with("Up ") && status.ends_with(" (Paused)")));
+    let State::Exited(exited) = exited(false) else { panic!() };
+    let restarting = summary(&record(State::Restarting(exited)), now);
+    assert!(restarting.status.is_some_and(|status| status.starts_with("Restarting (137) ")));
 }
