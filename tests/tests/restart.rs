@@ -172,6 +172,49 @@ fn a_daemon_starts_what_should_run_and_goes_on_with_what_was_failing() {
     assert_eq!(pid(&daemon, "untouched"), untouched);
 }
 
+#[test]
+fn limits_and_policy_change_while_it_runs_all_or_nothing() {
+    let daemon = Daemon::with_busybox();
+    daemon.ok(&["run", "-d", "--name", "one", "-m", "64m", "--pids-limit", "20", "busybox", "sleep", "60"]);
+    let host = |field: &str| daemon.inspect("one")["HostConfig"][field].clone();
+    let inside = |files: &str| {
+        let script = format!("for file in {files}; do cat /sys/fs/cgroup/$file 2>/dev/null && exit; done");
+        daemon.ok(&["exec", "one", "sh", "-c", &script])
+    };
+    let memory = || inside("memory/memory.limit_in_bytes memory.max");
+    assert_eq!(memory(), (64 << 20).to_string());
+    let changes = ["update", "-m", "256m", "--cpus", "0.5", "--pids-limit", "-1", "--restart", "unless-stopped", "one"];
+    assert_eq!(daemon.ok(&changes), "one");
+    assert_eq!(memory(), (256 << 20).to_string());
+    assert_eq!(inside("pids/pids.max pids.max"), "max");
+    assert_eq!(inside("cpu/cpu.cfs_quota_us"), "50000");
+    let found = daemon.inspect("one")["HostConfig"].clone();
+    assert_eq!((&found["Memory"], &found["NanoCpus"]), (&(256 << 20).into(), &500_000_000.into()));
+    assert_eq!(found["RestartPolicy"]["Name"], "unless-stopped");
+    // One of them cannot be, so none is.
+    for (flags, says) in [
+        (&["-m", "1m", "--pids-limit", "7"][..], "6 MiB"),
+        (&["--pids-limit", "7", "--cpuset-cpus", "4000"], "cpuset"),
+        (&["--pids-limit", "7", "--memory-swap", "8m"], "--memory-swap"),
+        (&[], "nothing was said"),
+    ] {
+        daemon.fails(&[&["update"], flags, &["one"]].concat(), 1).saying(says);
+        assert_eq!((host("PidsLimit"), inside("pids/pids.max pids.max")), ((-1).into(), "max".to_owned()), "{flags:?}");
+    }
+    assert_eq!(memory(), (256 << 20).to_string());
+    // Kept, for a successor and for the next run.
+    daemon.kill();
+    daemon.start();
+    assert_eq!(host("Memory"), 256 << 20);
+    daemon.ok(&["restart", "-t", "0", "one"]);
+    assert_eq!(memory(), (256 << 20).to_string());
+    kill(pid(&daemon, "one"));
+    wait_until(&daemon, "one", "started again", |found| found["RestartCount"] == 1);
+    daemon.ok(&["run", "-d", "--rm", "--name", "brief", "busybox", "sleep", "60"]);
+    daemon.fails(&["update", "--restart", "always", "brief"], 1).saying("--rm");
+    daemon.fails(&["update", "--cpus", "1", "nothing"], 1).saying("no such container");
+}
+
 /// What the container has counted so far.
 fn counted(daemon: &Daemon, name: &str) -> usize {
     daemon.ok(&["logs", name]).lines().count()

@@ -2,8 +2,8 @@
 //! What can be asked about containers. `name` is a name, an id, or a unique beginning of an id.
 
 use api_types::docker::{
-    ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse, ContainerSummary, ContainerWaitResponse,
-    IdResponse,
+    ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse, ContainerSummary, ContainerUpdateBody,
+    ContainerUpdateResponse, ContainerWaitResponse, IdResponse,
 };
 use api_types::{AttachRequest, ExecRequest, ExecResponse, RUN_ROUTE, RunRequest, RunResponse};
 use bytes::Bytes;
@@ -190,6 +190,19 @@ impl Client {
     /// The daemon cannot be reached, or refuses: `Conflict` when a container has that name.
     pub async fn rename_container(&self, name: &str, new: &str) -> Result<(), ClientError> {
         self.tell(Method::POST, path_of(name, "rename").with("name", new)).await.map(drop)
+    }
+
+    /// Change a container's limits and its restart policy: what `changes` has. The answer is what the user should know.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses; then nothing has changed.
+    pub async fn update_container(
+        &self,
+        name: &str,
+        changes: &ContainerUpdateBody,
+    ) -> Result<ContainerUpdateResponse, ClientError> {
+        let body = RequestBody::json(changes).map_err(ClientError::Encode)?;
+        self.json(Method::POST, &path_of(name, "update").into_string(), body).await
     }
 
     /// Send a signal (a name or a number) to a container's first process.

@@ -126,7 +126,7 @@ impl Engine {
 }
 
 /// What can be said about a wish without looking anything up.
-fn validate(spec: &ContainerSpec) -> Result<(), EngineError> {
+pub(crate) fn validate(spec: &ContainerSpec) -> Result<(), EngineError> {
     if spec.image.is_empty() {
         return Err(EngineError::invalid("image", "no image was named"));
     }

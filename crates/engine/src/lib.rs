@@ -2,7 +2,7 @@
 //! Containers: their life, supervision, logs and exit. The engine owns all state; it is what the daemon is about.
 //!
 //! One verb, one file: `create`, `start` (and `run`), `stop` (and `kill`, `wait`, `remove`), `restart` (and the restart
-//! policies), `pause`, `exec`, `attach`, `logs`; `rename` is in `names`. `supervise` is what happens when a container ends, `reconcile` what happens when a daemon begins.
+//! policies), `pause`, `update`, `exec`, `attach`, `logs`; `rename` is in `names`. `supervise` is what happens when a container ends, `reconcile` what happens when a daemon begins.
 //!
 //! **Architecture Invariants**
 //! - No HTTP here: the faces translate.
@@ -33,6 +33,7 @@ mod spec;
 mod start;
 mod stop;
 mod supervise;
+mod update;
 mod usage;
 mod user;
 
@@ -70,6 +71,7 @@ pub use session::{Output, Session};
 pub use snapshot::Choice as SnapshotterChoice;
 pub use start::{Ran, RunOptions, StartOutcome};
 pub use stop::{Condition, StopOutcome};
+pub use update::Changes;
 pub use usage::DiskUsage;
 
 /// Containers by id.

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use metadata::Durability;
 use oci::ContainerId;
 
 use crate::Engine;
@@ -47,10 +46,7 @@ impl Engine {
         self.blocking("rename", move || {
             let _turn = turn;
             let old = target.update(|record| std::mem::replace(&mut record.name, new.clone()));
-            // A container that is removed at its end has no record but its shim's, which a new daemon reads.
-            let durable = !target.with_record(|record| record.spec.auto_remove);
-            let written = if durable { engine.write_record(&target, Durability::Synced) } else { Ok(()) };
-            let kept = written.map_err(EngineError::from).and_then(|()| engine.rewrite_shim_record(&target));
+            let kept = engine.keep(&target);
             let freed =
                 if kept.is_ok() { old } else { target.update(|record| std::mem::replace(&mut record.name, old)) };
             engine.release_name(&freed, &target.id);

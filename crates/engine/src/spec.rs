@@ -192,6 +192,29 @@ fn resources(wish: &Resources) -> Result<rt::LinuxResources, OciSpecError> {
     Ok(resources)
 }
 
+/// The limits of a running container that `changed` names, in the company that they have in `all`: memory and swap, quota
+/// and period go together.
+pub(crate) fn changed_limits(changed: &Resources, all: &Resources) -> Result<rt::LinuxResources, EngineError> {
+    let pick = |is_changed: bool| if is_changed { all.clone() } else { Resources::default() };
+    let has_memory = changed.memory.is_some() || changed.memory_swap.is_some() || changed.memory_reservation.is_some();
+    let (memory, cpu) = (pick(has_memory), pick(changed.nano_cpus.is_some()));
+    let wish = Resources {
+        memory: memory.memory,
+        memory_swap: memory.memory_swap,
+        memory_reservation: memory.memory_reservation,
+        nano_cpus: cpu.nano_cpus,
+        cpu_shares: changed.cpu_shares,
+        cpuset_cpus: changed.cpuset_cpus.clone(),
+        pids_limit: changed.pids_limit,
+    };
+    let mut limits = resources(&wish).map_err(EngineError::Spec)?;
+    limits.set_devices(None);
+    if changed.pids_limit.is_some_and(|limit| limit <= 0) {
+        limits.set_pids(Some(rt::LinuxPidsBuilder::default().limit(-1).build().map_err(EngineError::Spec)?));
+    }
+    Ok(limits)
+}
+
 fn seccomp_profile(
     choice: &SeccompChoice,
     capabilities: &rt::Capabilities,

@@ -43,6 +43,7 @@ pub(crate) mod system_leases;
 pub(crate) mod tag;
 pub(crate) mod trust;
 pub(crate) mod unpause;
+pub(crate) mod update;
 pub(crate) mod version;
 pub(crate) mod wait;
 

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use api_types::docker::{
-    ContainerCreateBody, ExecConfig, HostConfig, Mount as DockerMount, MountType, PortMap,
+    ContainerCreateBody, ContainerUpdateBody, ExecConfig, HostConfig, Mount as DockerMount, MountType, PortMap,
     RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
-use engine::{ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, RestartPolicy, SeccompChoice, Security};
+use engine::{Changes, ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, RestartPolicy, SeccompChoice, Security};
 use network::{PortMapping, Protocol};
 
 use super::refuse;
@@ -51,6 +51,22 @@ pub(crate) fn container(body: ContainerCreateBody, name: Option<String>) -> Resu
         auto_remove: host.auto_remove.unwrap_or(false),
         restart: restart_policy(host.restart_policy.as_ref())?,
         client_start_ns: None,
+    })
+}
+
+/// What `body` wants changed. Docker's clients send zeros for what stays.
+pub(crate) fn changes(body: ContainerUpdateBody) -> Result<Changes, ApiError> {
+    // The fields of both are the same, by name and by meaning.
+    let text = serde_json::to_value(&body).map_err(|_| ApiError::invalid("body", "cannot be read"))?;
+    let host: HostConfig = serde_json::from_value(text).map_err(ApiError::Body)?;
+    refuse::unsupported(&ContainerCreateBody { host_config: Some(host.clone()), ..ContainerCreateBody::default() })?;
+    let restart = host.restart_policy.as_ref().filter(|policy| {
+        policy.name.is_some_and(|name| name != RestartPolicyNameEnum::EMPTY)
+            || policy.maximum_retry_count.unwrap_or(0) != 0
+    });
+    Ok(Changes {
+        resources: resources(&host)?,
+        restart: restart.map(|policy| restart_policy(Some(policy))).transpose()?,
     })
 }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use api_types::docker::{
-    ContainerCreateBody, ContainerCreateResponse, ContainerSummary, ContainerWaitExitError, ContainerWaitResponse,
+    ContainerCreateBody, ContainerCreateResponse, ContainerSummary, ContainerUpdateBody, ContainerUpdateResponse,
+    ContainerWaitExitError, ContainerWaitResponse,
 };
 use axum::Json;
 use axum::body::Body as HttpBody;
@@ -123,6 +124,15 @@ pub(crate) async fn rename(
     let new = parameters.get("name").ok_or_else(|| ApiError::invalid("name", "no new name was given"))?;
     engine.rename(&name, new).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn update(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    Body(body): Body<ContainerUpdateBody>,
+) -> Result<Json<ContainerUpdateResponse>, ApiError> {
+    let warnings = engine.update(&name, to_spec::changes(body)?).await?;
+    Ok(Json(ContainerUpdateResponse { warnings: Some(warnings) }))
 }
 
 pub(crate) async fn kill(

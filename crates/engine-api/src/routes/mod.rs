@@ -45,6 +45,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/containers/{name}/pause", post(containers::pause))
         .route("/containers/{name}/unpause", post(containers::unpause))
         .route("/containers/{name}/rename", post(containers::rename))
+        .route("/containers/{name}/update", post(containers::update))
         .route("/containers/{name}/wait", post(containers::wait))
         .route("/containers/{name}/resize", post(containers::resize))
         .route("/containers/{name}/logs", get(logs::logs))

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `update`: other limits and another restart policy for a container, while it runs or not.
+
+use std::sync::Arc;
+
+use metadata::Durability;
+
+use crate::container::{Container, State};
+use crate::error::EngineError;
+use crate::request::{ContainerSpec, Resources, RestartPolicy};
+use crate::{Engine, create, spec};
+
+/// What of a container shall be otherwise. What is absent stays.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Changes {
+    /// Its limits.
+    pub resources: Resources,
+    /// When it is started again.
+    pub restart: Option<RestartPolicy>,
+}
+
+impl Changes {
+    fn apply(&self, spec: &mut ContainerSpec) {
+        fn set<T: Clone>(old: &mut Option<T>, new: &Option<T>) {
+            if new.is_some() {
+                old.clone_from(new);
+            }
+        }
+        let (old, new) = (&mut spec.resources, &self.resources);
+        set(&mut old.memory, &new.memory);
+        set(&mut old.memory_swap, &new.memory_swap);
+        set(&mut old.memory_reservation, &new.memory_reservation);
+        set(&mut old.nano_cpus, &new.nano_cpus);
+        set(&mut old.cpu_shares, &new.cpu_shares);
+        set(&mut old.cpuset_cpus, &new.cpuset_cpus);
+        set(&mut old.pids_limit, &new.pids_limit);
+        spec.restart = self.restart.unwrap_or(spec.restart);
+    }
+}
+
+impl Engine {
+    /// Changes a container. All of it or nothing; a running one has its new limits when this returns. What the user should
+    /// know is the answer.
+    ///
+    /// # Errors
+    /// No such container; what cannot be, together with what stays; a limit that the kernel refuses.
+    pub async fn update(self: &Arc<Self>, name: &str, changes: Changes) -> Result<Vec<String>, EngineError> {
+        let container = self.container(name)?;
+        let turn = Arc::clone(&container.lifecycle).lock_owned().await;
+        // A removal may have come first.
+        self.container(container.id.as_str())?;
+        let engine = Arc::clone(self);
+        self.blocking("update", move || {
+            let _turn = turn;
+            engine.update_blocking(&container, &changes)
+        })
+        .await
+    }
+
+    fn update_blocking(&self, container: &Arc<Container>, changes: &Changes) -> Result<Vec<String>, EngineError> {
+        let old = container.with_record(|record| record.spec.clone());
+        let mut new = old.clone();
+        changes.apply(&mut new);
+        create::validate(&new)?;
+        let warnings = self.warnings(&new);
+        let limits = spec::changed_limits(&changes.resources, &new.resources)?;
+        container.update(|record| record.spec = new);
+        let done = self.keep(container).and_then(|()| {
+            let runs = container.with_record(|record| matches!(record.state, State::Running(_)));
+            if runs && changes.resources != Resources::default() {
+                self.cgroups.open(&self.cgroup_path(&container.id))?.update(&limits)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = done {
+            container.update(|record| record.spec = old);
+            if let Err(again) = self.keep(container) {
+                tracing::error!(container = %container.id, error = errors::chain(&again), "cannot take an update back");
+            }
+            return Err(error);
+        }
+        Ok(warnings)
+    }
+
+    /// Makes the record durable, where the container has one that is, and tells it to who comes after this daemon.
+    pub(crate) fn keep(&self, container: &Container) -> Result<(), EngineError> {
+        // One that is removed at its end has no record but its shim's.
+        if !container.with_record(|record| record.spec.auto_remove) {
+            self.write_record(container, Durability::Synced)?;
+        }
+        self.rewrite_shim_record(container)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_absent_stays() {
+        let resources = Resources { memory: Some(1 << 30), pids_limit: Some(9), ..Resources::default() };
+        let mut spec = ContainerSpec { resources, restart: RestartPolicy::Always, ..ContainerSpec::default() };
+        let before = spec.clone();
+        Changes::default().apply(&mut spec);
+        assert_eq!(spec, before);
+        let resources = Resources { memory: Some(1 << 20), nano_cpus: Some(5), ..Resources::default() };
+        Changes { resources, restart: Some(RestartPolicy::No) }.apply(&mut spec);
+        let found = &spec.resources;
+        assert_eq!((found.memory, found.nano_cpus, found.pids_limit), (Some(1 << 20), Some(5), Some(9)));
+        assert_eq!(spec.restart, RestartPolicy::No);
+    }
+}
