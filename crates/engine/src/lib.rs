@@ -33,6 +33,7 @@ mod spec;
 mod start;
 mod stop;
 mod supervise;
+mod top;
 mod usage;
 mod user;
 
@@ -70,6 +71,7 @@ pub use session::{Output, Session};
 pub use snapshot::Choice as SnapshotterChoice;
 pub use start::{Ran, RunOptions, StartOutcome};
 pub use stop::{Condition, StopOutcome};
+pub use top::Listing;
 pub use usage::DiskUsage;
 
 /// Containers by id.

@@ -41,6 +41,7 @@ pub(crate) mod system_check;
 pub(crate) mod system_df;
 pub(crate) mod system_leases;
 pub(crate) mod tag;
+pub(crate) mod top;
 pub(crate) mod trust;
 pub(crate) mod unpause;
 pub(crate) mod version;

@@ -15,6 +15,7 @@ mod pull;
 mod push;
 mod store;
 mod system;
+mod top;
 mod trust;
 
 use std::sync::Arc;
@@ -47,6 +48,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/containers/{name}/rename", post(containers::rename))
         .route("/containers/{name}/wait", post(containers::wait))
         .route("/containers/{name}/resize", post(containers::resize))
+        .route("/containers/{name}/top", get(top::top))
         .route("/containers/{name}/logs", get(logs::logs))
         .route("/containers/{name}/attach", post(attach::attach))
         .route("/containers/{name}/exec", post(exec::create))

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is asked about a container from outside: `top`.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+
+use serde_json::{Value, json};
+use testkit::Daemon;
+
+/// What the daemon answers to a request without a body: its status and its JSON.
+fn ask(daemon: &Daemon, path: &str) -> (u16, Value) {
+    let mut stream = UnixStream::connect(daemon.socket()).expect("a socket");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("it is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+    (status, serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}")))
+}
+
+#[test]
+fn top_lists_the_processes_as_ps_does() {
+    let daemon = Daemon::with_busybox();
+    daemon.ok(&["run", "-d", "--name", "busy", "busybox", "sh", "-c", "sleep 61 & sleep 62; wait"]);
+    let pid = daemon.inspect("busy")["State"]["Pid"].to_string();
+    let mut listed = String::new();
+    for _ in 0..500 {
+        listed = daemon.ok(&["top", "busy"]);
+        if listed.lines().count() == 4 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    let lines: Vec<Vec<&str>> = listed.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"], "{listed}");
+    let first = lines.iter().find(|line| line[1] == pid).expect("the first process");
+    assert_eq!((first[0], first[5], first[7]), ("root", "?", "sh"), "{listed}");
+    let children: Vec<&Vec<&str>> = lines.iter().filter(|line| line[2] == pid).collect();
+    assert_eq!(children.len(), 2, "{listed}");
+    assert!(listed.contains("sleep 61") && listed.contains("sleep 62"), "{listed}");
+
+    let chosen = daemon.ok(&["top", "busy", "-o", "pid,args"]);
+    assert_eq!(chosen.lines().next().map(|line| line.split_whitespace().collect()), Some(vec!["PID", "COMMAND"]));
+    assert!(daemon.ok(&["top", "busy", "aux"]).starts_with("USER "), "aux");
+    daemon.fails(&["top", "busy", "-o", "pid,colour"], 1).saying("colour");
+    let (status, answer) = ask(&daemon, "/v1.47/containers/busy/top?ps_args=-o%20pid,comm");
+    assert_eq!((status, &answer["Titles"]), (200, &json!(["PID", "COMMAND"])));
+    assert!(answer["Processes"].as_array().is_some_and(|rows| rows.contains(&json!([pid, "sh"]))), "{answer}");
+    assert_eq!(ask(&daemon, "/containers/busy/top?ps_args=--forest").0, 400);
+    assert_eq!(ask(&daemon, "/containers/nobody/top").0, 404);
+    daemon.ok(&["kill", "busy"]);
+    daemon.ok(&["wait", "busy"]);
+    daemon.fails(&["top", "busy"], 1).saying("exited");
+    assert_eq!(ask(&daemon, "/containers/busy/top").0, 409);
+}
