@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is asked about a container from outside: `top`.
+//! What is asked about a container from outside: `top`, `diff`.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -52,4 +52,34 @@ fn top_lists_the_processes_as_ps_does() {
     daemon.ok(&["wait", "busy"]);
     daemon.fails(&["top", "busy"], 1).saying("exited");
     assert_eq!(ask(&daemon, "/containers/busy/top").0, 409);
+}
+
+#[test]
+fn diff_tells_what_was_added_changed_and_deleted() {
+    for snapshotter in [None, Some("--snapshotter=directories")] {
+        let builder = Daemon::builder();
+        let daemon = snapshotter.into_iter().fold(builder, |builder, flag| builder.argument(flag)).start();
+        daemon.import_busybox();
+        daemon.ok(&["create", "--name", "new", "busybox", "true"]);
+        assert_eq!(daemon.ok(&["diff", "new"]), "");
+        assert_eq!(ask(&daemon, "/containers/new/changes"), (200, json!([])));
+        let script = "mkdir /made; echo x > /made/file; echo y >> /etc/passwd; rm /etc/group; echo ready; sleep 60";
+        daemon.ok(&["run", "-d", "--name", "changes", "busybox", "sh", "-c", script]);
+        while !daemon.ok(&["logs", "changes"]).contains("ready") {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let expected = "C /etc\nD /etc/group\nC /etc/passwd\nA /made\nA /made/file";
+        assert_eq!(daemon.ok(&["diff", "changes"]), expected, "while it runs");
+        // What it runs on is still there.
+        assert_eq!(daemon.ok(&["exec", "changes", "cat", "/made/file"]), "x");
+        daemon.ok(&["kill", "changes"]);
+        daemon.ok(&["wait", "changes"]);
+        assert_eq!(daemon.ok(&["diff", "changes"]), expected, "after its end");
+        let (status, answer) = ask(&daemon, "/containers/changes/changes");
+        assert_eq!((status, &answer[1]), (200, &json!({"Path": "/etc/group", "Kind": 2})), "{answer}");
+        assert_eq!(ask(&daemon, "/containers/nobody/changes").0, 404);
+        daemon.fails(&["diff", "nobody"], 1).saying("nobody");
+        daemon.ok(&["rm", "new", "changes"]);
+        daemon.assert_no_container_left();
+    }
 }

@@ -3,7 +3,7 @@
 
 use api_types::docker::{
     ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse, ContainerSummary, ContainerTopResponse,
-    ContainerWaitResponse, IdResponse,
+    ContainerWaitResponse, FilesystemChange, IdResponse,
 };
 use api_types::{AttachRequest, ExecRequest, ExecResponse, RUN_ROUTE, RunRequest, RunResponse};
 use bytes::Bytes;
@@ -234,6 +234,14 @@ impl Client {
         let path = Path::new("/containers/json").with_flag("all", options.all);
         let path = path.with_some("limit", options.limit.map(|limit| limit.to_string()));
         self.json(Method::GET, &path.into_string(), RequestBody::Empty).await
+    }
+
+    /// Which files a container has added, changed and deleted.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn changes(&self, name: &str) -> Result<Vec<FilesystemChange>, ClientError> {
+        self.json(Method::GET, &path_of(name, "changes").into_string(), RequestBody::Empty).await
     }
 
     /// The processes of a container. `options` are those of ps(1), separated by blanks; none mean `-ef`.

@@ -4,6 +4,7 @@
 mod archives;
 mod attach;
 mod auth;
+mod changes;
 mod containers;
 mod corten;
 mod exec;
@@ -55,6 +56,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/json", get(exec::inspect))
         .route("/exec/{id}/resize", post(exec::resize))
+        .route("/containers/{name}/changes", get(changes::changes))
         .route("/containers/{name}/export", get(archives::export))
         .route("/commit", post(archives::commit))
         .route("/images/json", get(images::list))
