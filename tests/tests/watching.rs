@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is asked about a container from outside: `top`, `diff`.
+//! What is asked about a container from outside: `top`, `diff`, `port`.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -82,4 +82,16 @@ fn diff_tells_what_was_added_changed_and_deleted() {
         daemon.ok(&["rm", "new", "changes"]);
         daemon.assert_no_container_left();
     }
+}
+
+#[test]
+fn port_lists_where_ports_are_published() {
+    let daemon = Daemon::with_busybox();
+    let ports = ["-p", "127.0.0.1:18080:80", "-p", "18053:53/udp"];
+    daemon.ok(&[&["run", "-d", "--name", "web"], &ports[..], &["busybox", "sleep", "60"]].concat());
+    assert_eq!(daemon.ok(&["port", "web"]), "53/udp -> 0.0.0.0:18053\n80/tcp -> 127.0.0.1:18080");
+    assert_eq!(daemon.ok(&["port", "web", "80"]), "127.0.0.1:18080");
+    assert_eq!(daemon.ok(&["port", "web", "53/udp"]), "0.0.0.0:18053");
+    daemon.fails(&["port", "web", "81"], 1).saying("no public port '81/tcp' published for web");
+    daemon.fails(&["port", "nobody"], 1).saying("nobody");
 }
