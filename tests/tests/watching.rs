@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is asked about a container from outside: `top`, `diff`, `port`.
+//! What is asked about a container from outside: `top`, `diff`, `port`, `stats`.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
 use serde_json::{Value, json};
@@ -94,4 +94,78 @@ fn port_lists_where_ports_are_published() {
     assert_eq!(daemon.ok(&["port", "web", "53/udp"]), "0.0.0.0:18053");
     daemon.fails(&["port", "web", "81"], 1).saying("no public port '81/tcp' published for web");
     daemon.fails(&["port", "nobody"], 1).saying("nobody");
+}
+
+#[test]
+fn stats_tell_what_a_container_uses() {
+    let daemon = Daemon::with_busybox();
+    let limits = ["--memory", "64m", "--cpus", "1"];
+    let script = "while :; do :; done";
+    daemon.ok(&[&["run", "-d", "--name", "busy"], &limits[..], &["busybox", "sh", "-c", script]].concat());
+    daemon.ok(&["create", "--name", "idle", "busybox", "true"]);
+
+    let (status, once) = ask(&daemon, "/v1.47/containers/busy/stats?stream=false");
+    assert_eq!((status, &once["name"]), (200, &json!("/busy")));
+    let (cpu, before) = (&once["cpu_stats"], &once["precpu_stats"]);
+    let passed =
+        |of: fn(&Value) -> &Value| of(cpu).as_u64().unwrap_or(0) as f64 - of(before).as_u64().unwrap_or(0) as f64;
+    let used = passed(|cpu| &cpu["cpu_usage"]["total_usage"]);
+    let machine = passed(|cpu| &cpu["system_cpu_usage"]);
+    assert!(used > 0.0 && machine > 0.0 && used <= machine * 1.2, "{once}");
+    assert_eq!(once["memory_stats"]["limit"], 64 << 20, "{once}");
+    assert_eq!(once["pids_stats"]["current"], 1, "{once}");
+    assert!(once["memory_stats"]["usage"].as_u64() > Some(0), "{once}");
+    assert!(once["networks"]["eth0"]["rx_bytes"].is_u64() && once["networks"].get("lo").is_none(), "{once}");
+    let (_, shot) = ask(&daemon, "/containers/busy/stats?stream=false&one-shot=true");
+    assert_eq!(shot["precpu_stats"]["cpu_usage"]["total_usage"], 0);
+    assert_eq!(ask(&daemon, "/containers/busy/stats?one-shot=true").0, 400);
+    assert_eq!(ask(&daemon, "/containers/nobody/stats?stream=false").0, 404);
+    let (status, stopped) = ask(&daemon, "/containers/idle/stats?stream=false");
+    assert_eq!((status, &stopped["memory_stats"]), (200, &json!({})));
+
+    let format = ["stats", "--no-stream", "--format", "{{.Name}} {{.CPUPerc}} {{.MemUsage}} {{.PIDs}}"];
+    let line = daemon.ok(&format);
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let share: f64 = words[1].trim_end_matches('%').parse().expect("a number");
+    assert!(words[0] == "busy" && (1.0..150.0).contains(&share), "{line}");
+    assert_eq!(words[3..], ["/", "64MiB", "1"], "{line}");
+    assert!(!line.contains("idle"), "{line}");
+    let all = daemon.ok(&["stats", "--no-stream", "--all"]);
+    assert!(all.starts_with("CONTAINER ID   NAME      CPU %"), "{all}");
+    assert!(all.contains("idle") && all.contains("0B / 0B"), "{all}");
+    daemon.fails(&["stats", "--no-stream", "nobody"], 1).saying("nobody");
+}
+
+#[test]
+fn stats_come_every_second_and_end_with_the_container() {
+    let daemon = Daemon::with_busybox();
+    daemon.ok(&["run", "-d", "--name", "watched", "busybox", "sleep", "60"]);
+    let stream = UnixStream::connect(daemon.socket()).expect("a socket");
+    write!(&stream, "GET /containers/watched/stats HTTP/1.1\r\nHost: x\r\n\r\n").expect("it is sent");
+    let mut lines = std::io::BufReader::new(&stream).lines();
+    let mut next = || -> Option<Value> {
+        let line =
+            lines.by_ref().map(|line| line.expect("a line")).find(|line| line.starts_with('{') || line == "0")?;
+        serde_json::from_str(&line).ok().filter(Value::is_object)
+    };
+    let (first, second) = (next().expect("a sample"), next().expect("another"));
+    assert_eq!(first["precpu_stats"]["cpu_usage"]["total_usage"], 0);
+    assert_eq!((&second["preread"], &second["precpu_stats"]), (&first["read"], &first["cpu_stats"]));
+    daemon.ok(&["rm", "-f", "watched"]);
+    let mut rest = 0;
+    while next().is_some() {
+        rest += 1;
+    }
+    assert!(rest < 4, "it went on after the container: {rest}");
+    daemon.assert_no_container_left();
+}
+
+#[test]
+fn stats_are_redrawn_in_a_terminal() {
+    let daemon = Daemon::with_busybox();
+    daemon.ok(&["run", "-d", "--name", "drawn", "busybox", "sleep", "60"]);
+    let terminal = daemon.terminal(&["stats", "drawn"], 24, 120);
+    terminal.expect("\u{1b}[H\u{1b}[2JCONTAINER ID");
+    terminal.expect("drawn");
+    daemon.ok(&["rm", "-f", "drawn"]);
 }

@@ -236,6 +236,15 @@ impl Client {
         self.json(Method::GET, &path.into_string(), RequestBody::Empty).await
     }
 
+    /// What a container uses now, as the daemon's JSON: Docker's statistics, without those of a moment before.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn stats(&self, name: &str) -> Result<serde_json::Value, ClientError> {
+        let path = path_of(name, "stats").with("stream", "0").with("one-shot", "1").into_string();
+        self.json(Method::GET, &path, RequestBody::Empty).await
+    }
+
     /// Which files a container has added, changed and deleted.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod logs;
 mod progress;
 mod pull;
 mod push;
+mod stats;
 mod store;
 mod system;
 mod top;
@@ -49,6 +50,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/containers/{name}/rename", post(containers::rename))
         .route("/containers/{name}/wait", post(containers::wait))
         .route("/containers/{name}/resize", post(containers::resize))
+        .route("/containers/{name}/stats", get(stats::stats))
         .route("/containers/{name}/top", get(top::top))
         .route("/containers/{name}/logs", get(logs::logs))
         .route("/containers/{name}/attach", post(attach::attach))
