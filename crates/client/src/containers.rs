@@ -2,8 +2,8 @@
 //! What can be asked about containers. `name` is a name, an id, or a unique beginning of an id.
 
 use api_types::docker::{
-    ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse, ContainerSummary, ContainerUpdateBody,
-    ContainerUpdateResponse, ContainerWaitResponse, IdResponse,
+    ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse, ContainerSummary, ContainerTopResponse,
+    ContainerUpdateBody, ContainerUpdateResponse, ContainerWaitResponse, FilesystemChange, IdResponse,
 };
 use api_types::{AttachRequest, ExecRequest, ExecResponse, RUN_ROUTE, RunRequest, RunResponse};
 use bytes::Bytes;
@@ -246,6 +246,33 @@ impl Client {
     pub async fn list_containers(&self, options: ListOptions) -> Result<Vec<ContainerSummary>, ClientError> {
         let path = Path::new("/containers/json").with_flag("all", options.all);
         let path = path.with_some("limit", options.limit.map(|limit| limit.to_string()));
+        self.json(Method::GET, &path.into_string(), RequestBody::Empty).await
+    }
+
+    /// What a container uses now, as the daemon's JSON: Docker's statistics, without those of a moment before.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn stats(&self, name: &str) -> Result<serde_json::Value, ClientError> {
+        let path = path_of(name, "stats").with("stream", "0").with("one-shot", "1").into_string();
+        self.json(Method::GET, &path, RequestBody::Empty).await
+    }
+
+    /// Which files a container has added, changed and deleted.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn changes(&self, name: &str) -> Result<Vec<FilesystemChange>, ClientError> {
+        self.json(Method::GET, &path_of(name, "changes").into_string(), RequestBody::Empty).await
+    }
+
+    /// The processes of a container. `options` are those of ps(1), separated by blanks; none mean `-ef`.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses: `Conflict` when the container does not run, `InvalidArgument` for an
+    /// option that is not understood.
+    pub async fn top(&self, name: &str, options: &str) -> Result<ContainerTopResponse, ClientError> {
+        let path = path_of(name, "top").with_some("ps_args", Some(options).filter(|options| !options.is_empty()));
         self.json(Method::GET, &path.into_string(), RequestBody::Empty).await
     }
 

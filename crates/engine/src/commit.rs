@@ -13,7 +13,7 @@ use crate::container::{Container, Record};
 use crate::error::EngineError;
 
 /// What the engine mounts into every container; an image without them gets empty files to mount on.
-const MOUNT_POINTS: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
+pub(crate) const MOUNT_POINTS: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
 
 /// What an image that is made of a container shall be.
 #[derive(Debug, Clone, Default)]

@@ -53,6 +53,9 @@ pub enum EngineError {
         /// What is wrong with it.
         reason: String,
     },
+    /// What shall be shown of processes is not understood.
+    #[error(transparent)]
+    PsOption(runtime::processes::OptionError),
     /// Neither the image nor the user names a command.
     #[error("image {0} has no command, and none was given")]
     NoCommand(String),
@@ -150,6 +153,7 @@ impl Classify for EngineError {
             }
             EngineError::AmbiguousId(_)
             | EngineError::Invalid { .. }
+            | EngineError::PsOption(_)
             | EngineError::NoCommand(_)
             | EngineError::UnknownUser { .. }
             | EngineError::Spec(_)
@@ -187,6 +191,13 @@ impl Classify for EngineError {
                 Some("it has ended, and is about to be started again".to_owned())
             }
             EngineError::WrongState { name, verb: "execute a command in", .. } => {
+                Some(format!("start it first: corten start {name}"))
+            }
+            EngineError::PsOption(_) => Some(
+                "there are -e, -A, -f, aux, w, and -o with a list of columns such as pid,ppid,user,stat,rss,args"
+                    .to_owned(),
+            ),
+            EngineError::WrongState { name, verb: "list the processes of", .. } => {
                 Some(format!("start it first: corten start {name}"))
             }
             EngineError::NoCommand(_) => Some("name a command after the image: corten run IMAGE COMMAND".to_owned()),

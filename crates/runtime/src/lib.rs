@@ -7,6 +7,7 @@
 //! - [`launch()`] and [`exec()`]: what the parent does: clone, collect the child's messages, return a process.
 //! - `criu`: checkpoint and restore, by CRIU.
 //! - [`preview`]: what a launch would do, printed; nothing is done.
+//! - [`processes`]: the processes of a control group, as ps(1) lists them.
 //! - [`protect`]: why a container cannot reach the program that started it.
 //! - [`oci_cli`]: runc's command line over these.
 //!
@@ -31,6 +32,7 @@ mod outside;
 pub mod plan;
 mod prepare;
 pub mod preview;
+pub mod processes;
 pub mod protect;
 mod resolve;
 mod rootless;

@@ -31,10 +31,15 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
 
 /// Rows of cells as lines of columns. The last cell of a row is not filled up.
 pub(crate) fn align(rows: &[impl AsRef<[String]>]) -> String {
+    align_to(NARROWEST, rows)
+}
+
+/// The same with columns that are `narrowest` characters wide at least, the gap included.
+pub(crate) fn align_to(narrowest: usize, rows: &[impl AsRef<[String]>]) -> String {
     let mut widths: Vec<usize> = Vec::new();
     for row in rows {
         for (column, cell) in row.as_ref().iter().enumerate() {
-            let width = (cell.chars().count() + GAP).max(NARROWEST);
+            let width = (cell.chars().count() + GAP).max(narrowest);
             match widths.get_mut(column) {
                 Some(widest) => *widest = width.max(*widest),
                 None => widths.push(width),

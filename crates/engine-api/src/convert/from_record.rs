@@ -16,7 +16,7 @@ use network::{Endpoint, Protocol};
 use serde::Serialize;
 
 /// Docker's word for a time that has not come.
-const NEVER: &str = "0001-01-01T00:00:00Z";
+pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// What `inspect` answers: Docker's model, and the bridge's address where Docker's own clients still look for it.
 #[derive(Serialize)]

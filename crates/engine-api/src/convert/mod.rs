@@ -3,6 +3,7 @@
 
 pub(crate) mod from_image;
 pub(crate) mod from_record;
+pub(crate) mod from_sample;
 pub(crate) mod from_store;
 pub(crate) mod refuse;
 pub(crate) mod to_spec;

@@ -4,6 +4,7 @@
 mod archives;
 mod attach;
 mod auth;
+mod changes;
 mod containers;
 mod corten;
 mod exec;
@@ -13,8 +14,10 @@ mod logs;
 mod progress;
 mod pull;
 mod push;
+mod stats;
 mod store;
 mod system;
+mod top;
 mod trust;
 
 use std::sync::Arc;
@@ -48,12 +51,15 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/containers/{name}/update", post(containers::update))
         .route("/containers/{name}/wait", post(containers::wait))
         .route("/containers/{name}/resize", post(containers::resize))
+        .route("/containers/{name}/stats", get(stats::stats))
+        .route("/containers/{name}/top", get(top::top))
         .route("/containers/{name}/logs", get(logs::logs))
         .route("/containers/{name}/attach", post(attach::attach))
         .route("/containers/{name}/exec", post(exec::create))
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/json", get(exec::inspect))
         .route("/exec/{id}/resize", post(exec::resize))
+        .route("/containers/{name}/changes", get(changes::changes))
         .route("/containers/{name}/export", get(archives::export))
         .route("/commit", post(archives::commit))
         .route("/images/json", get(images::list))

@@ -9,8 +9,8 @@ use super::flags::{Flag, Flags};
 use super::log::Log;
 use super::state::State;
 use super::store::{Entry, Record};
-use super::users::Users;
 use super::{Context, print};
+use crate::processes::Users;
 
 pub(super) fn list(context: &Context, args: Vec<OsString>, log: &mut Log) -> Result<u8, CliError> {
     let flags = Flags::read(args, &[Flag::value("format").short('f'), Flag::switch("quiet").short('q')])?;

@@ -34,7 +34,6 @@ mod statistics;
 mod store;
 mod time;
 mod update;
-mod users;
 
 use std::ffi::OsString;
 use std::io::Write;

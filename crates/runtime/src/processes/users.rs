@@ -5,15 +5,15 @@ use std::collections::HashMap;
 
 /// User ids and their names.
 #[derive(Debug)]
-pub(super) struct Users(HashMap<u32, String>);
+pub(crate) struct Users(HashMap<u32, String>);
 
 impl Users {
     /// The host's; a host without that file has numbers only.
-    pub(super) fn of_host() -> Users {
+    pub(crate) fn of_host() -> Users {
         Users::parse(&String::from_utf8_lossy(&std::fs::read("/etc/passwd").unwrap_or_default()))
     }
 
-    pub(super) fn parse(text: &str) -> Users {
+    pub(crate) fn parse(text: &str) -> Users {
         let mut users = HashMap::new();
         for line in text.lines() {
             let mut fields = line.split(':');
@@ -26,7 +26,7 @@ impl Users {
     }
 
     /// The name, or the number of a user who has none.
-    pub(super) fn name(&self, uid: u32) -> String {
+    pub(crate) fn name(&self, uid: u32) -> String {
         self.0.get(&uid).cloned().unwrap_or_else(|| uid.to_string())
     }
 }
