@@ -15,6 +15,7 @@ mod commit;
 mod container;
 mod create;
 mod error;
+mod events;
 mod exec;
 mod export;
 mod frames;
@@ -59,6 +60,7 @@ pub use commit::CommitOptions;
 pub use container::{Container, Exited, Phase, Process, Record, Running, State};
 pub use create::Created;
 pub use error::EngineError;
+pub use events::{Event, EventFilter, EventKind, EventStream};
 pub use exec::ExecView;
 pub use export::Export;
 pub use image::Threshold;
@@ -110,6 +112,7 @@ pub struct Engine {
     cgroups: cgroup::Host,
     /// Set by a shutdown: nothing is started again any more.
     closing: AtomicBool,
+    events: Arc<events::Bus>,
     execs: Mutex<exec::Execs>,
     handle: tokio::runtime::Handle,
     images: Images,
@@ -152,9 +155,11 @@ impl Engine {
             pool: config.network_pool,
             ..network::Config::default()
         })?;
+        let events = Arc::new(events::Bus::default());
         let engine = Arc::new(Engine {
             cgroups: cgroup::Host::probe()?,
             closing: AtomicBool::new(false),
+            events: Arc::clone(&events),
             execs: Mutex::default(),
             handle: tokio::runtime::Handle::current(),
             images,
@@ -167,6 +172,7 @@ impl Engine {
             zygote,
             config,
         });
+        engine.images.tell(Box::new(move |news| events.tell_of_image(news)));
         engine.reconcile()?;
         let collector = Arc::clone(&engine);
         engine.in_background("collect what no image needs", move || {
@@ -178,6 +184,22 @@ impl Engine {
         engine.look_after_room();
         engine.start_by_policy();
         Ok(engine)
+    }
+
+    /// What happens from now on, as it happens; before that what has happened since `since` and until `until`, of the last
+    /// 256 events and only if one of the two is given. Ends with `until`; at once when that has passed.
+    pub fn events(
+        &self,
+        since: Option<jiff::Timestamp>,
+        until: Option<jiff::Timestamp>,
+        filter: EventFilter,
+    ) -> EventStream {
+        self.events.listen(since, until, filter)
+    }
+
+    /// Ends all streams of events. For a daemon that ends: nobody waits for what they will not hear.
+    pub fn end_events(&self) {
+        self.events.close();
     }
 
     /// The images.

@@ -6,6 +6,7 @@ mod attach;
 mod auth;
 mod containers;
 mod corten;
+mod events;
 mod exec;
 pub(crate) mod images;
 mod leases;
@@ -34,6 +35,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/_ping", get(system::ping).head(system::ping))
         .route("/version", get(system::version))
         .route("/info", get(system::info))
+        .route("/events", get(events::events))
         .route("/containers/json", get(containers::list))
         .route("/containers/create", post(containers::create))
         .route("/containers/{name}", delete(containers::remove))
