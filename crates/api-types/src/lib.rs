@@ -7,6 +7,7 @@
 //!
 //! **Architecture Invariant:** pure. Values and their JSON; no I/O.
 
+mod events;
 mod lease;
 mod store;
 mod trust;
@@ -15,6 +16,7 @@ use errors::{Kind, Report};
 use serde::{Deserialize, Serialize};
 
 pub use bollard_stubs::models as docker;
+pub use events::{EventActor, EventMessage};
 pub use lease::{DEFAULT_LEASE, LEASES_ROUTE, Lease, LeaseRequest, LeaseResource};
 pub use store::{
     CheckReport, DiskUsage, StoreProblem, StoreUsage, WasteFinding, WasteReport, WastedFile, WastefulLayer,

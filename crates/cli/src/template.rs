@@ -87,12 +87,27 @@ fn parse_action(action: &str) -> Result<Part, TemplateError> {
 impl Template {
     /// The text for `value`.
     pub(crate) fn render(&self, value: &Value) -> Result<String, TemplateError> {
+        self.render_with(|path| find(value, path))
+    }
+
+    /// The same of a value in which not everything below the path `open` must be there.
+    pub(crate) fn render_open(&self, value: &Value, open: &[&str]) -> Result<String, TemplateError> {
+        self.render_with(|path| {
+            let is_open = path.len() > open.len() && path.iter().zip(open).all(|(name, open)| name == open);
+            find(value, path).or_else(|error| if is_open { Ok(&Value::Null) } else { Err(error) })
+        })
+    }
+
+    fn render_with<'v>(
+        &self,
+        find: impl Fn(&[String]) -> Result<&'v Value, TemplateError>,
+    ) -> Result<String, TemplateError> {
         let mut text = String::new();
         for part in &self.0 {
             match part {
                 Part::Text(plain) => text.push_str(plain),
-                Part::Value { path, json: true } => text.push_str(&find(value, path)?.to_string()),
-                Part::Value { path, json: false } => match find(value, path)? {
+                Part::Value { path, json: true } => text.push_str(&find(path)?.to_string()),
+                Part::Value { path, json: false } => match find(path)? {
                     Value::String(string) => text.push_str(string),
                     Value::Null => text.push_str("<no value>"),
                     other => text.push_str(&other.to_string()),

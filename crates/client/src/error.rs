@@ -110,6 +110,9 @@ pub enum ClientError {
     /// A stream broke.
     #[error("the stream to the daemon broke")]
     Stream(#[source] io::Error),
+    /// The daemon broke a stream of events off.
+    #[error("the daemon broke the events off")]
+    Events(#[source] hyper::Error),
     /// A stream carries what is no frame.
     #[error("the daemon's stream is not understood")]
     Frame(#[source] FrameError),
@@ -138,7 +141,9 @@ impl Classify for ClientError {
             ClientError::Answered(report) => report.kind,
             ClientError::Write(source) => kind_of_io(source),
             ClientError::CutOff { .. } => Kind::Internal,
-            ClientError::Start { .. } | ClientError::Http { .. } | ClientError::Stream(_) => Kind::Unavailable,
+            ClientError::Start { .. } | ClientError::Http { .. } | ClientError::Stream(_) | ClientError::Events(_) => {
+                Kind::Unavailable
+            }
             ClientError::Malformed { .. }
             | ClientError::Encode(_)
             | ClientError::NotUpgraded { .. }
@@ -163,6 +168,10 @@ impl Classify for ClientError {
             }),
             ClientError::Start { log, .. } => Some(format!("what the daemon wrote is in {}", log.display())),
             ClientError::Answered(report) => report.hint.clone(),
+            ClientError::Events(_) => Some(
+                "it does so when it ends, and with a reader who is more than 4096 events behind; its log says which"
+                    .into(),
+            ),
             ClientError::CutOff { .. } => Some("the daemon's log says why".into()),
             ClientError::Malformed { .. }
             | ClientError::NotUpgraded { .. }

@@ -20,7 +20,7 @@ use crate::transport::Client;
 use crate::url::{Path, encode};
 
 /// The longest line of progress, in bytes.
-const LONGEST_LINE: usize = 1 << 20;
+pub(crate) const LONGEST_LINE: usize = 1 << 20;
 
 impl Client {
     /// The images there are; of them those that `filters` (pairs of a name and a value) let through.
@@ -248,7 +248,7 @@ impl Import {
 pub type Filter = (String, String);
 
 /// Filters as the daemon reads them; `None` for none.
-fn json(filters: &[Filter]) -> Option<String> {
+pub(crate) fn json(filters: &[Filter]) -> Option<String> {
     let mut named: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, value) in filters {
         named.entry(name).or_default().push(value);
@@ -299,20 +299,25 @@ fn see(path: &str, line: &[u8], progress: &mut impl FnMut(ProgressLine)) -> Resu
 
 /// Lines out of pieces that end anywhere.
 #[derive(Default)]
-struct Lines {
+pub(crate) struct Lines {
     buffered: BytesMut,
 }
 
 impl Lines {
-    fn push(&mut self, data: &[u8]) {
+    pub(crate) fn push(&mut self, data: &[u8]) {
         self.buffered.extend_from_slice(data);
     }
 
-    fn next(&mut self) -> Option<Bytes> {
+    pub(crate) fn next(&mut self) -> Option<Bytes> {
         let end = self.buffered.iter().position(|byte| *byte == b'\n')?;
         let line = self.buffered.split_to(end).freeze();
         self.buffered.advance(1);
         Some(line)
+    }
+
+    /// How much of a line has come, in bytes.
+    pub(crate) fn length(&self) -> usize {
+        self.buffered.len()
     }
 
     fn rest(self) -> Bytes {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use engine::EventFilter;
 use image::Filters as ImageFilters;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -84,6 +85,23 @@ impl Filters {
         Ok(filters)
     }
 
+    /// The filters of `events`.
+    pub(crate) fn into_events(mut self) -> Result<EventFilter, ApiError> {
+        // What Docker tells of and Corten does not, or not yet: nothing is heard of any of them.
+        let others = ["config", "daemon", "network", "node", "plugin", "secret", "service", "volume"];
+        let filter = EventFilter {
+            nothing: others.map(|name| !self.take(name).is_empty()).contains(&true),
+            kinds: self.take("type"),
+            actions: self.take("event"),
+            containers: self.take("container"),
+            images: self.take("image"),
+            labels: self.take("label"),
+            scopes: self.take("scope"),
+        };
+        self.finish()?;
+        Ok(filter)
+    }
+
     /// The filters of `images`.
     pub(crate) fn into_list(mut self) -> Result<ImageFilters, ApiError> {
         let filters = ImageFilters {
@@ -101,7 +119,7 @@ impl Filters {
 }
 
 /// A moment: RFC 3339, a date, seconds since the epoch, or a span before `now`.
-fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
     if let Ok(time) = text.parse() {
         return Some(time);
     }

@@ -96,7 +96,7 @@ pub fn listen(path: &Path) -> Result<UnixListener, ListenError> {
 /// Serve `engine` on `listener` until `shutdown` is ready; then no connection is accepted any more, and requests under
 /// way have five seconds. Streams to containers end with the process; the containers go on.
 pub async fn serve(engine: Arc<Engine>, listener: UnixListener, shutdown: impl Future<Output = ()>) {
-    let router = routes::router(engine);
+    let router = routes::router(Arc::clone(&engine));
     let (ending, ended) = watch::channel(false);
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
@@ -118,6 +118,7 @@ pub async fn serve(engine: Arc<Engine>, listener: UnixListener, shutdown: impl F
     }
     drop(listener);
     ending.send_replace(true);
+    engine.end_events();
     let all = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(LAST_REQUESTS, all).await.is_err() {
         tracing::warn!("requests were still under way at the end");

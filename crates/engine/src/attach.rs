@@ -39,6 +39,7 @@ impl Engine {
         let dir = self.shim_dir(&container.id);
         let request = Request::Attach { stdin, stdout, stderr };
         let stream = self.blocking("attach", move || Ok(shim::connect(&dir, &request)?)).await?;
+        container.tell("attach", []);
         Ok(Session::of_container(frames::adopt(stream)?, container))
     }
 
@@ -73,5 +74,6 @@ fn wait_for_start(container: &Arc<Container>) -> Result<Session, EngineError> {
     }
     // What ended before is not what this session waits for.
     container.announce(Phase::Idle);
+    container.tell("attach", []);
     Ok(Session::of_container(frames::adopt(ours)?, Arc::clone(container)))
 }

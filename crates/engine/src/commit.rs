@@ -43,7 +43,11 @@ impl Engine {
         let engine = Arc::clone(self);
         self.blocking("commit", move || {
             let _turn = turn;
-            engine.commit_blocking(&container, options)
+            let comment = options.comment.clone().unwrap_or_default();
+            let name = options.name.as_ref().map(ImageRef::to_string).unwrap_or_default();
+            let image = engine.commit_blocking(&container, options)?;
+            container.tell("commit", [("comment", comment), ("imageID", image.id.to_string()), ("imageRef", name)]);
+            Ok(image)
         })
         .await
     }

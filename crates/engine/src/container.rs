@@ -19,7 +19,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::error::EngineError;
+use crate::events::Bus;
 use crate::request::ContainerSpec;
 
 /// Everything the daemon remembers of a container.
@@ -189,6 +190,10 @@ pub struct Container {
     waiting: Mutex<Waiting>,
     /// How many restarts are under way, of a container that would be removed at its end.
     staying: AtomicUsize,
+    /// Somebody has asked it to stop, and its end is the answer.
+    stopping: AtomicBool,
+    /// Where what happens to it is told.
+    pub(crate) events: Arc<Bus>,
     /// Its directory under the data root: writable layer, log, generated files.
     pub dir: PathBuf,
 }
@@ -227,7 +232,7 @@ pub enum Phase {
 }
 
 impl Container {
-    pub(crate) fn new(record: Record, dir: PathBuf) -> Container {
+    pub(crate) fn new(record: Record, dir: PathBuf, events: Arc<Bus>) -> Container {
         let phase = phase_of(&record.state);
         Container {
             id: record.id.clone(),
@@ -238,6 +243,8 @@ impl Container {
             leaving: Mutex::default(),
             waiting: Mutex::default(),
             staying: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            events,
             dir,
         }
     }
@@ -300,6 +307,18 @@ impl Container {
     /// Whether it goes when it ends now.
     pub(crate) fn goes_at_its_end(&self) -> bool {
         self.staying.load(Ordering::Acquire) == 0 && self.with_record(|record| record.spec.auto_remove)
+    }
+
+    /// Whether the end of its run is to be told of as a stop.
+    pub(crate) fn stops(&self, asked: bool) {
+        self.stopping.store(asked, Ordering::Release);
+    }
+
+    /// Tells of the stop that somebody asked for, once.
+    pub(crate) fn tell_stopped(&self) {
+        if self.stopping.swap(false, Ordering::AcqRel) {
+            self.tell("stop", []);
+        }
     }
 
     /// The run has ended, and its shim is about to.

@@ -94,9 +94,10 @@ impl Engine {
                 return Err(error.into());
             }
         }
-        let container = Arc::new(Container::new(record, dir));
+        let container = Arc::new(Container::new(record, dir, Arc::clone(&self.events)));
         let turn = Arc::clone(&container.lifecycle).blocking_lock_owned();
         self.registry().by_id.insert(container.id.clone(), Arc::clone(&container));
+        container.tell("create", []);
         Ok((container, turn))
     }
 

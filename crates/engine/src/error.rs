@@ -128,6 +128,9 @@ pub enum EngineError {
     /// What a shim wrote cannot be read.
     #[error(transparent)]
     ShimState(#[from] shim::StateError),
+    /// Events were not read as fast as they happened.
+    #[error("{0} events were missed: they were not read as fast as they happened")]
+    EventsMissed(u64),
     /// A worker thread ended without an answer.
     #[error("the engine's worker for {0} panicked")]
     Worker(&'static str),
@@ -162,7 +165,7 @@ impl Classify for EngineError {
             EngineError::Signal(error) | EngineError::Namespace(error) => kind_of_io(&error.to_io()),
             EngineError::Pack(error) => error.kind(),
             EngineError::Launch(report) => report.kind,
-            EngineError::ShimGone { .. } | EngineError::Worker(_) => Kind::Internal,
+            EngineError::ShimGone { .. } | EngineError::EventsMissed(_) | EngineError::Worker(_) => Kind::Internal,
             EngineError::Image(error) => error.kind(),
             EngineError::Network(error) => error.kind(),
             EngineError::Snapshot(error) => error.kind(),
@@ -203,6 +206,9 @@ impl Classify for EngineError {
             EngineError::NoCommand(_) => Some("name a command after the image: corten run IMAGE COMMAND".to_owned()),
             EngineError::Io { source, .. } if kind_of_io(source) == Kind::NoSpace => {
                 Some("free some space, or move --data-root to a larger disk".to_owned())
+            }
+            EngineError::EventsMissed(_) => {
+                Some("ask again, with a filter if fewer will do, and look anew at what there is".to_owned())
             }
             EngineError::Launch(report) => report.hint.clone(),
             EngineError::Pack(error) => error.hint(),

@@ -3,11 +3,15 @@
 //! `create` and `start`, and the exit code afterwards.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use oci::ContainerId;
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use shim::{Exit, Request};
+use shim::{Exit, ProcessRef, Request};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::Engine;
 use crate::container::{Container, Running};
@@ -20,6 +24,10 @@ use crate::{spec, user};
 
 /// So many exec sessions are remembered; the oldest that ended is forgotten for a new one.
 const MAX_REMEMBERED: usize = 4096;
+
+/// How soon the exit of an exec's process is looked for after its end, and how seldom in the end.
+const EXEC_FIRST_LOOK: Duration = Duration::from_millis(1);
+const EXEC_LAST_LOOK: Duration = Duration::from_secs(1);
 
 /// All exec sessions, by id, with the order in which they came.
 #[derive(Default)]
@@ -69,6 +77,7 @@ impl Engine {
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| EngineError::io("read", "/dev/urandom")(errno.into()))?;
         let id = hex::encode(random);
+        container.tell_exec("exec_create", &id, &spec);
         let state = ExecState { container: container.id.clone(), spec, pid: None, exit_code: None };
         let mut execs = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
         if execs.order.len() >= MAX_REMEMBERED
@@ -96,6 +105,7 @@ impl Engine {
         };
         let container = self.container(wish.container.as_str())?;
         let (engine, exec_id, spec) = (Arc::clone(self), id.to_owned(), wish.spec.clone());
+        let target = Arc::clone(&container);
         let stream = self
             .blocking("exec", move || {
                 let running = going(&container)?;
@@ -112,7 +122,30 @@ impl Engine {
             Ok(_) | Err(_) => return Err(EngineError::ShimGone { id: wish.container.short().to_owned() }),
         };
         state.lock().unwrap_or_else(PoisonError::into_inner).pid = Some(started.pid);
+        target.tell_exec("exec_start", id, &wish.spec);
+        self.tell_of_exec_end(target, id.to_owned(), ProcessRef { pid: started.pid, start_time: started.start_time });
         Ok((!wish.spec.detach).then(|| Session::of_exec(stream, state, wish.spec.tty)))
+    }
+
+    /// Tells of the end of an exec's process when it comes, whether or not somebody is attached to it.
+    fn tell_of_exec_end(self: &Arc<Self>, container: Arc<Container>, id: String, process: ProcessRef) {
+        let engine = Arc::downgrade(self);
+        self.handle.spawn(async move {
+            if let Err(error) = ended(&process).await {
+                tracing::warn!(exec = id, %error, "cannot wait for an exec's process: its end is looked for");
+            }
+            let mut wait = EXEC_FIRST_LOOK;
+            // The shim records the exit when it has reaped the process and handed on what it wrote.
+            loop {
+                let Some(view) = engine.upgrade().and_then(|engine| engine.exec_inspect(&id).ok()) else { return };
+                if let Some(code) = view.exit_code {
+                    container.tell("exec_die", [("execID", id), ("exitCode", code.to_string())]);
+                    return;
+                }
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(EXEC_LAST_LOOK);
+            }
+        });
     }
 
     /// What is known of an exec session.
@@ -157,7 +190,9 @@ impl Engine {
     pub async fn resize(self: &Arc<Self>, name: &str, rows: u16, cols: u16) -> Result<(), EngineError> {
         let container = self.container(name)?;
         running(&container)?;
-        self.send_resize(&container.id, None, rows, cols).await
+        self.send_resize(&container.id, None, rows, cols).await?;
+        container.tell("resize", [("height", rows.to_string()), ("width", cols.to_string())]);
+        Ok(())
     }
 
     async fn send_resize(
@@ -181,6 +216,18 @@ impl Engine {
         let execs = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
         execs.by_id.get(id).cloned().ok_or_else(|| EngineError::NoSuchExec(id.to_owned()))
     }
+}
+
+/// Waits until a process has ended, if it has not yet.
+async fn ended(process: &ProcessRef) -> io::Result<()> {
+    let Some(pidfd) = process.open()? else { return Ok(()) };
+    #[expect(
+        deprecated,
+        reason = "unsound only for what may give another descriptor each time; an OwnedFd keeps its own"
+    )]
+    let pidfd = AsyncFd::with_interest(pidfd, Interest::READABLE)?;
+    // A descriptor of a process becomes readable when that has ended.
+    pidfd.readable().await.map(drop)
 }
 
 /// The running state of a container that must run.

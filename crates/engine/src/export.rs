@@ -39,7 +39,12 @@ impl Engine {
         let container = self.container(name)?;
         let turn = Arc::clone(&container.lifecycle).lock_owned().await;
         let engine = Arc::clone(self);
-        self.blocking("export", move || engine.open_root(&container, turn)).await
+        self.blocking("export", move || {
+            let export = engine.open_root(&container, turn)?;
+            container.tell("export", []);
+            Ok(export)
+        })
+        .await
     }
 
     fn open_root(&self, container: &Container, turn: Turn) -> Result<Export, EngineError> {

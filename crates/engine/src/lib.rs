@@ -16,6 +16,7 @@ mod container;
 mod create;
 mod diff;
 mod error;
+mod events;
 mod exec;
 mod export;
 mod frames;
@@ -64,6 +65,7 @@ pub use container::{Container, Exited, Phase, Process, Record, Running, State};
 pub use create::Created;
 pub use diff::{Change, ChangeKind};
 pub use error::EngineError;
+pub use events::{Event, EventFilter, EventKind, EventStream};
 pub use exec::ExecView;
 pub use export::Export;
 pub use image::Threshold;
@@ -118,6 +120,7 @@ pub struct Engine {
     cgroups: cgroup::Host,
     /// Set by a shutdown: nothing is started again any more.
     closing: AtomicBool,
+    events: Arc<events::Bus>,
     execs: Mutex<exec::Execs>,
     handle: tokio::runtime::Handle,
     images: Images,
@@ -160,9 +163,11 @@ impl Engine {
             pool: config.network_pool,
             ..network::Config::default()
         })?;
+        let events = Arc::new(events::Bus::default());
         let engine = Arc::new(Engine {
             cgroups: cgroup::Host::probe()?,
             closing: AtomicBool::new(false),
+            events: Arc::clone(&events),
             execs: Mutex::default(),
             handle: tokio::runtime::Handle::current(),
             images,
@@ -175,6 +180,7 @@ impl Engine {
             zygote,
             config,
         });
+        engine.images.tell(Box::new(move |news| events.tell_of_image(news)));
         engine.reconcile()?;
         let collector = Arc::clone(&engine);
         engine.in_background("collect what no image needs", move || {
@@ -186,6 +192,22 @@ impl Engine {
         engine.look_after_room();
         engine.start_by_policy();
         Ok(engine)
+    }
+
+    /// What happens from now on, as it happens; before that what has happened since `since` and until `until`, of the last
+    /// 256 events and only if one of the two is given. Ends with `until`; at once when that has passed.
+    pub fn events(
+        &self,
+        since: Option<jiff::Timestamp>,
+        until: Option<jiff::Timestamp>,
+        filter: EventFilter,
+    ) -> EventStream {
+        self.events.listen(since, until, filter)
+    }
+
+    /// Ends all streams of events. For a daemon that ends: nobody waits for what they will not hear.
+    pub fn end_events(&self) {
+        self.events.close();
     }
 
     /// The images.

@@ -50,7 +50,10 @@ impl Engine {
             let freed =
                 if kept.is_ok() { old } else { target.update(|record| std::mem::replace(&mut record.name, old)) };
             engine.release_name(&freed, &target.id);
-            kept
+            kept?;
+            // With the slash that Docker's names have.
+            target.tell("rename", [("oldName", format!("/{freed}"))]);
+            Ok(())
         })
         .await
     }

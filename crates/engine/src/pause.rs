@@ -70,4 +70,5 @@ fn note(container: &Container, paused: bool) {
             running.paused = paused;
         }
     });
+    container.tell(if paused { "pause" } else { "unpause" }, []);
 }

@@ -74,7 +74,7 @@ impl Engine {
                 record.state = State::Exited(record.state.end(rebooted_exit()));
             }
             let dir = self.container_dir(&record.id);
-            let container = Arc::new(Container::new(record, dir));
+            let container = Arc::new(Container::new(record, dir, Arc::clone(&self.events)));
             let name = container.with_record(|record| record.name.clone());
             let mut registry = self.registry();
             registry.names.insert(name, container.id.clone());

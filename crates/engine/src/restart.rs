@@ -60,7 +60,9 @@ impl Engine {
         let container = self.container(name)?;
         let _stays = container.stay();
         self.stop(container.id.as_str(), timeout, signal).await?;
-        self.start(container.id.as_str()).await.map(drop)
+        self.start(container.id.as_str()).await?;
+        container.tell("restart", []);
+        Ok(())
     }
 
     /// What becomes of a run that has ended: the container waits for its next start, or stays ended. Says whether it waits.

@@ -78,7 +78,10 @@ impl Session {
         let outwards = forward_frames(from_shim, to_client, &self.of);
         tokio::select! {
             // The client left, or broke off; the container does not care.
-            result = inwards => result,
+            result = inwards => {
+                self.of.left();
+                result
+            }
             result = outwards => result,
         }
     }
@@ -167,6 +170,15 @@ async fn forward_output(
 }
 
 impl Of {
+    /// The client has left while the command may still run.
+    fn left(&self) {
+        if let Of::Container(container) = self
+            && container.with_record(|record| record.state.running().is_some())
+        {
+            container.tell("detach", []);
+        }
+    }
+
     /// The exit once the engine has dealt with it; its own account of it when the shim died without a word.
     async fn settled(&self, exit: Option<Exit>) -> Option<Exit> {
         match self {

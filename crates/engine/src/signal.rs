@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use shim::ProcessRef;
 
-use crate::container::Running;
+use crate::container::{Container, Running};
 use crate::error::EngineError;
 
 const NAMES: [&str; 31] = [
@@ -48,9 +48,11 @@ pub(crate) fn pidfd(running: &Running) -> Result<Option<OwnedFd>, EngineError> {
     process.open().map_err(EngineError::io("open the process", format!("/proc/{}", running.pid)))
 }
 
-/// Sends signal `number` to a running container's first process. `false` when it is gone already.
-pub(crate) fn send(running: &Running, number: i32) -> Result<bool, EngineError> {
+/// Sends signal `number` to the first process of a container that runs, and tells of it. `false` when it is gone already.
+pub(crate) fn send(container: &Container, running: &Running, number: i32) -> Result<bool, EngineError> {
     let Some(pidfd) = pidfd(running)? else { return Ok(false) };
+    // Before the signal: its consequences are told after it.
+    container.tell_signal(number);
     match sys::process::pidfd_send_signal(pidfd.as_fd(), number) {
         Ok(()) => Ok(true),
         Err(error) if error.errno() == Errno::SRCH => Ok(false),

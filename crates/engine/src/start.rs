@@ -143,6 +143,9 @@ impl Engine {
             .blocking("run", move || {
                 let keep = if spec.auto_remove { Keep::Ephemeral } else { Keep::Durable };
                 let (container, turn) = engine.create_blocking(spec, keep)?;
+                if attach {
+                    container.tell("attach", []);
+                }
                 steps.note("daemon: container created");
                 let launching = engine.launch(&container, attach, steps);
                 Ok((container, turn, launching))
@@ -301,6 +304,8 @@ impl Engine {
             record.state = state.into_running(running)?;
             Ok::<(), EngineError>(())
         })?;
+        container.stops(false);
+        container.tell("start", []);
         container.announce(Phase::Running);
         self.supervise(Arc::clone(container), control, shim.pidfd);
         let stream = attach.map(frames::adopt).transpose()?;

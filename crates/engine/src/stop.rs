@@ -54,6 +54,7 @@ impl Engine {
             // A start that has begun is waited for, and stopped.
             let _turn = container.lifecycle.lock().await;
             if self.call_off_restart(&container) {
+                container.tell("stop", []);
                 return Ok(StopOutcome::Stopped);
             }
         }
@@ -63,28 +64,29 @@ impl Engine {
         }) else {
             return Ok(StopOutcome::NotRunning);
         };
+        container.stops(true);
         let seconds = timeout.or(own_timeout.map(i64::from)).unwrap_or(DEFAULT_STOP_TIMEOUT);
         let mut phase = container.watch();
         let mut ended = std::pin::pin!(phase.wait_for(|phase| *phase != Phase::Running));
-        if signal::send(&running, number)? {
+        if signal::send(&container, &running, number)? {
             self.unpause_to_end(&container)?;
             match u64::try_from(seconds) {
                 Err(_) => {
                     ended.await.ok();
-                    return Ok(StopOutcome::Stopped);
+                    return Ok(stopped(&container));
                 }
                 Ok(seconds) => {
                     if tokio::time::timeout(Duration::from_secs(seconds), &mut ended).await.is_ok() {
-                        return Ok(StopOutcome::Stopped);
+                        return Ok(stopped(&container));
                     }
                 }
             }
         }
-        signal::send(&running, rustix::process::Signal::KILL.as_raw())?;
+        signal::send(&container, &running, rustix::process::Signal::KILL.as_raw())?;
         // It may have been paused meanwhile.
         self.unpause_to_end(&container)?;
         match tokio::time::timeout(KILL_GRACE, ended).await {
-            Ok(_) => Ok(StopOutcome::Stopped),
+            Ok(_) => Ok(stopped(&container)),
             Err(_) => Err(does_not_end(&container)),
         }
     }
@@ -102,7 +104,7 @@ impl Engine {
         if ends {
             container.update(|record| record.stopped = true);
         }
-        if !signal::send(&running, number)? {
+        if !signal::send(&container, &running, number)? {
             return Ok(());
         }
         if ends {
@@ -168,7 +170,7 @@ impl Engine {
             }
             container.update(|record| record.stopped = true);
             if let Some(running) = running {
-                signal::send(&running, rustix::process::Signal::KILL.as_raw())?;
+                signal::send(&container, &running, rustix::process::Signal::KILL.as_raw())?;
                 self.unpause_to_end(&container)?;
                 self.await_end(&container).await?;
             }
@@ -192,6 +194,12 @@ impl Engine {
         })
         .await
     }
+}
+
+/// The answer to `stop`. The end was told of as a stop, unless it had come just before the question.
+fn stopped(container: &Container) -> StopOutcome {
+    container.tell_stopped();
+    StopOutcome::Stopped
 }
 
 fn with_verb(error: EngineError, verb: &'static str) -> EngineError {

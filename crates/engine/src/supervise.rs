@@ -90,6 +90,10 @@ impl Engine {
         let endpoint =
             container.with_record(|record| record.state.running().and_then(|running| running.endpoint.clone()));
         let again = self.end_run(container, exited);
+        if let Some(exited) = container.with_record(|record| record.state.exited().cloned()) {
+            container.tell_end(&exited);
+        }
+        container.tell_stopped();
         self.release_network(endpoint.as_ref());
         if container.goes_at_its_end() {
             self.forget(container, shim);
@@ -128,6 +132,7 @@ impl Engine {
         });
         self.registry().by_id.remove(&container.id);
         self.release_name(&name, &container.id);
+        container.tell("destroy", []);
         container.announce(Phase::Removed(code));
         let (engine, container) = (Arc::clone(self), Arc::clone(container));
         self.in_background("remove a container's files", move || {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use image::{Checked, Filters, Problem, Pruned, Usage};
 
-use crate::Engine;
 use crate::container::Record;
 use crate::error::EngineError;
+use crate::{Engine, EventKind};
 
 /// What is on disk, in bytes that the disk really gave.
 #[derive(Debug, Clone)]
@@ -51,7 +51,12 @@ impl Engine {
     /// The stores cannot be read or written.
     pub async fn prune_images(self: &Arc<Self>, filters: Filters) -> Result<Pruned, EngineError> {
         let engine = Arc::clone(self);
-        let prune = move || Ok(engine.images.prune(&filters, &|id| engine.image_user(id))?);
+        let prune = move || {
+            let pruned = engine.images.prune(&filters, &|id| engine.image_user(id))?;
+            let attributes = [("reclaimed".to_owned(), pruned.reclaimed.to_string())].into();
+            engine.events.tell(EventKind::Image, "prune", String::new(), attributes);
+            Ok(pruned)
+        };
         self.blocking("prune images", prune).await
     }
 

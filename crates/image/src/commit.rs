@@ -18,7 +18,7 @@ use crate::import::{BuiltLayer, commit_pinned};
 use crate::records::ImageRecord;
 use crate::references::Session;
 use crate::room::RoomyWriter;
-use crate::{Image, Images};
+use crate::{Deed, Image, Images};
 
 const GZIP_LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 const DOCKER_GZIP_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
@@ -71,8 +71,12 @@ impl Images {
         let config = configuration(config, run, commit, layer.diff_id, manifest.layers.len());
         let record = assemble(&session, &label, &base, manifest, &config, layer)?;
         let manifest = record.manifest;
-        store.put_images(&[(record, name.into_iter().collect())])?;
-        store.image(manifest)
+        store.put_images(&[(record, name.iter().cloned().collect())])?;
+        let image = store.image(manifest)?;
+        if let Some(name) = name {
+            store.happened_to(&image, Deed::Tagged(name));
+        }
+        Ok(image)
     }
 
     /// The record of the image `id`, whose content stays from now on.

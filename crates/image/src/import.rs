@@ -17,7 +17,7 @@ use crate::fetch;
 use crate::records::{self, ImageRecord};
 use crate::references::Session;
 use crate::room::RoomyWriter;
-use crate::{Image, Images};
+use crate::{Deed, Image, Images};
 
 /// A layer that is in the content store, unpacked or not.
 pub(crate) struct BuiltLayer {
@@ -103,8 +103,14 @@ impl Images {
         let making = Making { run, created, comment, platform: &platform, embedded: false };
         let record = assemble(&session, &label, layer, making)?;
         let manifest = record.manifest;
-        session.store().put_images(&[(record, name.into_iter().collect())])?;
-        session.store().image(manifest)
+        let store = session.store();
+        store.put_images(&[(record, name.iter().cloned().collect())])?;
+        let image = store.image(manifest)?;
+        store.happened_to(&image, Deed::Imported);
+        if let Some(name) = name {
+            store.happened_to(&image, Deed::Tagged(name));
+        }
+        Ok(image)
     }
 }
 

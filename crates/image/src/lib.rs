@@ -24,6 +24,7 @@ mod import;
 mod lease;
 mod load;
 mod locks;
+mod news;
 mod progress;
 mod prune;
 mod pull;
@@ -65,6 +66,7 @@ pub use history::Instruction;
 pub use import::Import;
 pub use lease::{Lease, LeaseId, LeaseIdError, Resource};
 pub use load::{LoadError, Loaded};
+pub use news::{Deed, Listener, News};
 pub use progress::{Event, Progress, Quiet, Status};
 pub use prune::Pruned;
 pub use push::{Packing, PushOptions, Pushed};
@@ -79,6 +81,7 @@ pub use waste::{Finding, LayerWaste, Reason, Waste};
 
 use embedded::Embedded;
 use locks::Locks;
+use news::Listeners;
 use references::{Holds, References, Sessions};
 use room::Room;
 use uses::Uses;
@@ -151,6 +154,7 @@ struct Inner {
     holds: Holds,
     sessions: Sessions,
     fetching: Locks,
+    listeners: Listeners,
     slots: Semaphore,
     uploads: Semaphore,
     embedded: Embedded,
@@ -179,6 +183,7 @@ impl Images {
                 holds: Holds::default(),
                 sessions: Sessions::default(),
                 fetching: Locks::default(),
+                listeners: Listeners::default(),
                 slots: Semaphore::new(PARALLEL_LAYERS),
                 uploads: Semaphore::new(push::PARALLEL_UPLOADS),
                 embedded: Embedded::new(options.executable),
@@ -242,6 +247,7 @@ impl Images {
         let image = self.resolve(name)?;
         self.inner.put_name(&new, image.manifest, None)?;
         self.inner.note_use(image.id);
+        self.inner.happened_to(&image, Deed::Tagged(new));
         self.inner.image(image.manifest)
     }
 }

@@ -24,7 +24,7 @@ use crate::error::ImageError;
 use crate::fetch;
 use crate::records::ImageRecord;
 use crate::references::Session;
-use crate::{Image, Images, Inner, PARALLEL_LAYERS};
+use crate::{Deed, Image, Images, Inner, PARALLEL_LAYERS};
 
 pub use error::LoadError;
 
@@ -70,7 +70,9 @@ impl Images {
         let records = records.collect::<Result<Vec<_>, ImageError>>()?;
         store.put_images(&records)?;
         let loaded = records.into_iter().map(|(record, names)| {
-            Ok(Loaded { image: store.image(record.manifest)?, names: names.into_iter().collect() })
+            let image = store.image(record.manifest)?;
+            store.happened_to(&image, Deed::Loaded);
+            Ok(Loaded { image, names: names.into_iter().collect() })
         });
         loaded.collect()
     }

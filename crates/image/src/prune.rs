@@ -73,6 +73,9 @@ impl Images {
             Ok::<(), ImageError>(())
         })?;
         drop(users);
+        let untagged = view.names.iter().filter_map(|(_, record)| view.images.get(&record.manifest));
+        let untagged = untagged.filter(|record| manifests.contains(&record.manifest));
+        inner.removed(untagged, going.iter().copied());
         inner.index_and_sweep(&pins, going.iter().flat_map(|record| record.content()).collect())?;
         // What an operation under way has pinned is still here.
         let reclaimed = sizes.iter().filter(|(item, _)| !inner.is_here(item)).map(|(_, bytes)| bytes).sum();

@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::records::{ImageRecord, with_digest};
 use crate::references::Session;
 use crate::trusted::{self, Kept};
-use crate::{Image, Images};
+use crate::{Deed, Image, Images};
 
 /// An index may hold indexes; deeper than this it is a maze.
 const MAX_NESTING: usize = 3;
@@ -41,8 +41,11 @@ impl Images {
         let (session, end) = Session::begin(&self.inner);
         let session = Arc::new(session);
         let wanted = platform.unwrap_or_else(Platform::host);
-        let result = pull_into(&session, &self.registry, name.clone().with_default_tag(), &wanted, progress).await;
-        ended(session, end, result).await
+        let name = name.clone().with_default_tag();
+        let result = pull_into(&session, &self.registry, name.clone(), &wanted, progress).await;
+        let image = ended(session, end, result).await?;
+        self.inner.happened_to(&image, Deed::Pulled(name));
+        Ok(image)
     }
 }
 

@@ -22,7 +22,7 @@ use crate::progress::{Event, Progress, Status};
 use crate::recompress;
 use crate::records::{ImageRecord, View};
 use crate::references::Session;
-use crate::{Images, Inner};
+use crate::{Deed, Images, Inner};
 
 /// Blobs uploaded at the same time, over all pushes: as many as Docker's default.
 pub(crate) const PARALLEL_UPLOADS: usize = 5;
@@ -86,8 +86,12 @@ impl Images {
             Packing::Usual if local.record.unpublished => Target::Uncompressed,
             Packing::Usual | Packing::Keep => Target::None,
         };
-        let push = Push { session, registry, name, local, target, progress, one_at_a_time: Semaphore::new(1) };
-        push.run().await
+        let (id, config) = (local.record.id, local.record.config.clone());
+        let push =
+            Push { session, registry, name: name.clone(), local, target, progress, one_at_a_time: Semaphore::new(1) };
+        let pushed = push.run().await?;
+        self.inner.happened(Deed::Pushed(name), id, &config);
+        Ok(pushed)
     }
 
     /// The tags that images here have in the repository of `name`, sorted.

@@ -70,6 +70,12 @@ impl Images {
             Ok::<(), ImageError>(())
         })?;
         drop(users);
+        let record_of = |name: &ImageRef| {
+            let (_, record) = view.names.iter().find(|(known, _)| known == name)?;
+            view.images.get(&record.manifest)
+        };
+        // Whatever the sweeping says: nobody can use them any more.
+        inner.removed(plan.names.iter().filter_map(record_of), gone.iter().copied());
         inner.index_and_sweep(&pins, gone.iter().flat_map(|record| record.content()).collect())?;
         let mut removed: Vec<Removed> = plan.names.into_iter().map(Removed::Untagged).collect();
         let ids: BTreeSet<Digest> = gone.iter().map(|record| record.id).collect();

@@ -21,7 +21,7 @@ use serde::Serialize;
 use crate::error::ImageError;
 use crate::records::{Found, ImageRecord, View};
 use crate::references::Session;
-use crate::{Images, document, embedded};
+use crate::{Deed, Images, document, embedded};
 
 /// The annotation by which Docker and containerd find an image's full name.
 pub(crate) const IMAGE_NAME: &str = "io.containerd.image.name";
@@ -94,7 +94,12 @@ impl Images {
         let now = self.inner.view()?;
         match images.iter().find(|(record, _)| !now.images.contains_key(&record.manifest)) {
             Some((record, _)) => Err(missing(&record.id)),
-            None => Ok(Saving { session, images }),
+            None => {
+                for (record, _) in &images {
+                    self.inner.happened(Deed::Saved, record.id, &record.config);
+                }
+                Ok(Saving { session, images })
+            }
         }
     }
 }

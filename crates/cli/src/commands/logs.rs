@@ -59,7 +59,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
 }
 
 /// `text` as seconds since the epoch with nine decimals: a time, seconds, or a span before `now`.
-fn moment(text: &str, now: jiff::Timestamp) -> Result<String, Failure> {
+pub(crate) fn moment(text: &str, now: jiff::Timestamp) -> Result<String, Failure> {
     let invalid = || {
         Failure::new(Kind::InvalidArgument, format!("\"{text}\" is no time"))
             .with_hint("write it as 2026-01-31T12:00:00Z, as seconds since the epoch, or as a span like 10m or 1h30m")

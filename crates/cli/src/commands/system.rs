@@ -18,6 +18,7 @@ pub(crate) struct Args {
 enum Command {
     Check(commands::system_check::Args),
     Df(commands::system_df::Args),
+    Events(commands::events::Args),
     Info(commands::info::Args),
     Leases(commands::system_leases::Args),
 }
@@ -26,6 +27,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     match args.command {
         Command::Check(args) => commands::system_check::run(args, context).await,
         Command::Df(args) => commands::system_df::run(args, context).await,
+        Command::Events(args) => commands::events::run(args, context).await,
         Command::Info(args) => commands::info::run(args, context).await,
         Command::Leases(args) => commands::system_leases::run(args, context).await,
     }

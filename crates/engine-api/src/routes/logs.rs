@@ -62,13 +62,17 @@ fn options(parameters: &Parameters) -> Result<LogOptions, ApiError> {
 fn moment(name: &'static str, parameters: &Parameters) -> Result<Option<Timestamp>, ApiError> {
     let Some(text) = parameters.get(name).filter(|text| *text != "0") else { return Ok(None) };
     let invalid = || ApiError::invalid(name, format!("\"{text}\" is no time in seconds since the epoch"));
+    seconds(text).map(Some).ok_or_else(invalid)
+}
+
+/// Seconds since the epoch, perhaps with a fraction of up to nine digits.
+pub(super) fn seconds(text: &str) -> Option<Timestamp> {
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let seconds = seconds.parse().map_err(|_| invalid())?;
+    let seconds = seconds.parse().ok()?;
     if fraction.is_empty() || fraction.len() > 9 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(invalid());
+        return None;
     }
-    let nanoseconds = format!("{fraction:0<9}").parse().map_err(|_| invalid())?;
-    Timestamp::new(seconds, nanoseconds).map(Some).map_err(|_| invalid())
+    Timestamp::new(seconds, format!("{fraction:0<9}").parse().ok()?).ok()
 }
 
 /// A line as it is sent.

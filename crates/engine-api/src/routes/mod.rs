@@ -7,6 +7,7 @@ mod auth;
 mod changes;
 mod containers;
 mod corten;
+mod events;
 mod exec;
 pub(crate) mod images;
 mod leases;
@@ -37,6 +38,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/_ping", get(system::ping).head(system::ping))
         .route("/version", get(system::version))
         .route("/info", get(system::info))
+        .route("/events", get(events::events))
         .route("/containers/json", get(containers::list))
         .route("/containers/create", post(containers::create))
         .route("/containers/{name}", delete(containers::remove))

@@ -211,6 +211,7 @@ impl Inner {
             forget_image(tx, &record.manifest)?;
             embedded::forget(tx, record.manifest)
         })?;
+        self.removed(std::iter::empty(), std::iter::once(record));
         Ok(true)
     }
 }
