@@ -38,6 +38,8 @@ fn a_containers_whole_life_is_told_in_order() {
     daemon.ok(&["rename", "first", "second"]);
     daemon.ok(&["pause", "second"]);
     daemon.ok(&["unpause", "second"]);
+    daemon.ok(&["update", "--pids-limit", "50", "second"]);
+    daemon.ok(&["top", "second"]);
     daemon.corten(&["exec", "second", "sh", "-c", "exit 7"]);
     wait_for(&daemon, &["container=second"], "exec_die");
     daemon.ok(&["exec", "-d", "second", "true"]);
@@ -60,6 +62,8 @@ fn a_containers_whole_life_is_told_in_order() {
         "rename",
         "pause",
         "unpause",
+        "update",
+        "top",
         "exec_create: sh -c exit 7",
         "exec_start: sh -c exit 7",
         "exec_die",
@@ -91,11 +95,11 @@ fn a_containers_whole_life_is_told_in_order() {
     let attribute = |place: usize, name: &str| events[place]["Actor"]["Attributes"][name].as_str().unwrap_or("none");
     assert_eq!((attribute(0, "name"), attribute(1, "name")), ("first", "first"));
     assert_eq!((attribute(2, "name"), attribute(2, "oldName")), ("second", "/first"));
-    assert_eq!(attribute(7, "exitCode"), "7");
-    assert_eq!(attribute(5, "execID"), attribute(7, "execID"));
-    assert_eq!((attribute(11, "signal"), attribute(12, "signal")), ("15", "9"));
-    assert_eq!((attribute(13, "exitCode"), attribute(13, "execDuration").parse::<u32>().is_ok()), ("137", true));
-    assert_eq!((attribute(17, "comment"), attribute(17, "imageRef")), ("words", "made:1"));
+    assert_eq!(attribute(9, "exitCode"), "7");
+    assert_eq!(attribute(7, "execID"), attribute(9, "execID"));
+    assert_eq!((attribute(13, "signal"), attribute(14, "signal")), ("15", "9"));
+    assert_eq!((attribute(15, "exitCode"), attribute(15, "execDuration").parse::<u32>().is_ok()), ("137", true));
+    assert_eq!((attribute(19, "comment"), attribute(19, "imageRef")), ("words", "made:1"));
 }
 
 #[test]

@@ -28,7 +28,9 @@ impl Engine {
         let engine = Arc::clone(self);
         self.blocking("list processes", move || {
             let cgroup = engine.cgroups.open(&engine.cgroup_path(&container.id))?;
-            Ok(processes::list(&cgroup, &columns)?)
+            let listing = processes::list(&cgroup, &columns)?;
+            container.tell("top", []);
+            Ok(listing)
         })
         .await
     }

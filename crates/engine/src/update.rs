@@ -79,6 +79,7 @@ impl Engine {
             }
             return Err(error);
         }
+        container.tell("update", []);
         Ok(warnings)
     }
 
