@@ -8,7 +8,7 @@ use testkit::process::command;
 #[track_caller]
 fn so_far(daemon: &Daemon, arguments: &[&str]) -> String {
     let mut docker = command("docker");
-    // Debian's client cuts the time to seconds: a second to come ends it after all that has happened.
+    // Older clients cut times to seconds: a second to come lies behind all that has happened.
     docker.args(["events", "--since=1h", "--until=-1s"]).args(arguments);
     docker.env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path()).env("TZ", "UTC");
     let output = daemon.sandbox().run(move || docker.output()).expect("docker is installed");

@@ -33,7 +33,7 @@ impl<T: DeserializeOwned> Body<T> {
 
 /// The query's parameters, in order.
 #[derive(Debug)]
-pub(crate) struct Parameters(Vec<(String, String)>);
+pub(crate) struct Parameters(pub(crate) Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     type Rejection = ApiError;

@@ -162,6 +162,22 @@ mod tests {
     }
 
     #[test]
+    fn filters_of_events_are_dockers_and_others_are_refused() {
+        let filters = |json: &str| {
+            let parameters = Parameters(vec![("filters".to_owned(), json.to_owned())]);
+            Filters::of(&parameters).unwrap().into_events()
+        };
+        let both = r#"{"type":["image"],"event":{"pull":true,"push":false}}"#;
+        let filter = filters(both).unwrap();
+        let wanted =
+            EventFilter { kinds: vec!["image".into()], actions: vec!["pull".into()], ..EventFilter::default() };
+        assert_eq!(filter, wanted);
+        // Known, and never heard of.
+        assert!(filters(r#"{"network":["bridge"]}"#).unwrap().nothing);
+        assert!(filters(r#"{"colour":["red"]}"#).is_err());
+    }
+
+    #[test]
     fn a_moment_is_a_time_or_a_span_before_now() {
         let now: Timestamp = "2024-05-06T12:00:00Z".parse().unwrap();
         for (text, expected) in [
