@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What is asked about a container from outside: `top`, `diff`, `port`, `stats`.
+//! What is asked about a container from outside: `top`, `diff`, `port`, `stats`, `ps --filter`.
 
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -168,4 +168,47 @@ fn stats_are_redrawn_in_a_terminal() {
     terminal.expect("\u{1b}[H\u{1b}[2JCONTAINER ID");
     terminal.expect("drawn");
     daemon.ok(&["rm", "-f", "drawn"]);
+}
+
+#[test]
+fn ps_lists_what_the_filters_let_through() {
+    let daemon = Daemon::with_busybox();
+    let run = |arguments: &[&str], command: &[&str]| {
+        daemon.corten(&[&["run"], arguments, &["busybox"], command].concat());
+    };
+    run(&["--name", "ended", "-l", "tier=old"], &["sh", "-c", "exit 3"]);
+    run(&["-d", "--name", "web", "-p", "127.0.0.1:18088:80", "-l", "tier=front"], &["sleep", "60"]);
+    run(&["-d", "--name", "web2", "--tmpfs", "/scratch", "--network", "none"], &["sleep", "60"]);
+    let id = daemon.inspect("web2")["Id"].as_str().expect("an id").to_owned();
+    for (filters, expected) in [
+        (&["name=web"][..], "web2 web"),
+        (&["name=^web$"], "web"),
+        (&["name=^/web$"], "web"),
+        (&[&format!("id={}", &id[..12])], "web2"),
+        (&["status=exited"], "ended"),
+        (&["status=exited", "status=running"], "web2 web ended"),
+        (&["status=running", "label=tier"], "web"),
+        (&["label=tier=front"], "web"),
+        (&["label=tier", "label=tier=back"], ""),
+        (&["exited=3"], ""),
+        (&["ancestor=busybox"], "web2 web"),
+        (&["ancestor=nothing"], ""),
+        (&["since=ended"], "web2 web"),
+        (&["before=web2"], "web"),
+        (&["volume=/scratch"], "web2"),
+        (&["network=none"], "web2"),
+        (&["publish=80"], "web"),
+        (&["expose=79-81/tcp"], "web"),
+        (&["publish=80/udp"], ""),
+    ] {
+        let flags: Vec<&str> = filters.iter().flat_map(|filter| ["--filter", filter]).collect();
+        let listed = daemon.ok(&[&["ps", "--format", "{{.Names}}"], &flags[..]].concat());
+        assert_eq!(listed.split_whitespace().collect::<Vec<_>>().join(" "), expected, "{filters:?}");
+    }
+    assert_eq!(daemon.ok(&["ps", "-a", "--filter", "exited=3", "--format", "{{.Names}}"]), "ended");
+    assert_eq!(daemon.ok(&["ps", "--latest", "--format", "{{.Names}}"]), "web2");
+    daemon.fails(&["ps", "--filter", "colour=red"], 1).saying("colour");
+    daemon.fails(&["ps", "--filter", "before=nobody"], 1).saying("nobody");
+    assert_eq!(ask(&daemon, "/containers/json?filters=%7B%22status%22%3A%5B%22asleep%22%5D%7D").0, 400);
+    assert_eq!(ask(&daemon, "/containers/json?filters=%7B%22since%22%3A%5B%22nobody%22%5D%7D").0, 404);
 }

@@ -11,6 +11,7 @@ use http::{Method, StatusCode};
 
 use crate::body::RequestBody;
 use crate::error::ClientError;
+use crate::images::{Filter, filters_json};
 use crate::logs::LogStream;
 use crate::session::Session;
 use crate::transport::{Client, decode};
@@ -26,12 +27,14 @@ pub enum RunAnswer {
 }
 
 /// Which containers to list.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct ListOptions {
     /// Those that do not run, too.
     pub all: bool,
     /// Only so many of the newest, whatever their state.
     pub limit: Option<u32>,
+    /// Only those that these let through.
+    pub filters: Vec<Filter>,
 }
 
 /// Which part of a container's log to read, and how.
@@ -246,6 +249,7 @@ impl Client {
     pub async fn list_containers(&self, options: ListOptions) -> Result<Vec<ContainerSummary>, ClientError> {
         let path = Path::new("/containers/json").with_flag("all", options.all);
         let path = path.with_some("limit", options.limit.map(|limit| limit.to_string()));
+        let path = path.with_some("filters", filters_json(&options.filters));
         self.json(Method::GET, &path.into_string(), RequestBody::Empty).await
     }
 

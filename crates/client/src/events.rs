@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 
 use crate::body::RequestBody;
 use crate::error::ClientError;
-use crate::images::{Filter, LONGEST_LINE, Lines, json};
+use crate::images::{Filter, LONGEST_LINE, Lines, filters_json};
 use crate::transport::Client;
 use crate::url::Path;
 
@@ -34,7 +34,7 @@ impl Client {
         filters: &[Filter],
     ) -> Result<EventStream, ClientError> {
         let path = Path::new("/events").with_some("since", since).with_some("until", until);
-        let path = path.with_some("filters", json(filters)).into_string();
+        let path = path.with_some("filters", filters_json(filters)).into_string();
         let response = self.send(Method::GET, &path, RequestBody::Empty).await?;
         Ok(EventStream { body: response.into_body(), lines: Lines::default(), path })
     }

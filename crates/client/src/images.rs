@@ -28,7 +28,8 @@ impl Client {
     /// # Errors
     /// The daemon cannot be reached, or refuses.
     pub async fn list_images(&self, all: bool, filters: &[Filter]) -> Result<Vec<ImageSummary>, ClientError> {
-        let path = Path::new("/images/json").with_flag("all", all).with_some("filters", json(filters)).into_string();
+        let path =
+            Path::new("/images/json").with_flag("all", all).with_some("filters", filters_json(filters)).into_string();
         self.json(Method::GET, &path, RequestBody::Empty).await
     }
 
@@ -129,7 +130,7 @@ impl Client {
     /// # Errors
     /// The daemon cannot be reached, or refuses.
     pub async fn prune_images(&self, filters: &[Filter]) -> Result<ImagePruneResponse, ClientError> {
-        let path = Path::new("/images/prune").with_some("filters", json(filters)).into_string();
+        let path = Path::new("/images/prune").with_some("filters", filters_json(filters)).into_string();
         self.json(Method::POST, &path, RequestBody::Empty).await
     }
 
@@ -248,7 +249,7 @@ impl Import {
 pub type Filter = (String, String);
 
 /// Filters as the daemon reads them; `None` for none.
-pub(crate) fn json(filters: &[Filter]) -> Option<String> {
+pub(crate) fn filters_json(filters: &[Filter]) -> Option<String> {
     let mut named: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, value) in filters {
         named.entry(name).or_default().push(value);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use engine::EventFilter;
+use engine::{ContainerFilters, EventFilter, PortFilter};
 use image::Filters as ImageFilters;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -102,6 +102,52 @@ impl Filters {
         Ok(filter)
     }
 
+    /// The filters of `ps`. Docker's others (`health`, `isolation`, `is-task`, names of volumes) are about what is not
+    /// here yet, and refused.
+    pub(crate) fn into_containers(mut self) -> Result<ContainerFilters, ApiError> {
+        const STATUSES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
+        let statuses = self.take("status");
+        if let Some(unknown) = statuses.iter().find(|status| !STATUSES.contains(&status.as_str())) {
+            let reason = format!("status={unknown}: a container is {}", STATUSES.join(", "));
+            return Err(ApiError::invalid("filters", reason));
+        }
+        let exited = self.take("exited").into_iter().map(|code| {
+            let problem = || ApiError::invalid("filters", format!("exited={code}: no exit code"));
+            code.parse().map_err(|_| problem())
+        });
+        let filters = ContainerFilters {
+            exited: exited.collect::<Result<_, _>>()?,
+            statuses,
+            ids: self.take("id"),
+            names: self.take("name"),
+            labels: self.take("label"),
+            ancestors: self.take("ancestor"),
+            before: self.take_one("before"),
+            since: self.take_one("since"),
+            volumes: self.take("volume"),
+            networks: self.take("network"),
+            published: self.take_ports("publish")?,
+            exposed: self.take_ports("expose")?,
+        };
+        self.finish()?;
+        Ok(filters)
+    }
+
+    /// The ports that `name` is set to: `80`, `80/udp`, `8000-8080/tcp`.
+    fn take_ports(&mut self, name: &str) -> Result<Vec<PortFilter>, ApiError> {
+        let parse = |text: &String| {
+            let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+            let (first, last) = range.split_once('-').unwrap_or((range, range));
+            let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+            let is_known = ["tcp", "udp", "sctp"].contains(&protocol) && first <= last;
+            is_known.then(|| PortFilter { first, last, protocol: protocol.to_owned() })
+        };
+        let problem = |text: &String| {
+            ApiError::invalid("filters", format!("{name}={text}: no port, as in 80, 53/udp or 8000-8080/tcp"))
+        };
+        self.take(name).iter().map(|text| parse(text).ok_or_else(|| problem(text))).collect()
+    }
+
     /// The filters of `images`.
     pub(crate) fn into_list(mut self) -> Result<ImageFilters, ApiError> {
         let filters = ImageFilters {
@@ -139,13 +185,39 @@ pub(crate) fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
-    fn filters(json: &str) -> Result<ImageFilters, ApiError> {
+    fn read(json: &str) -> Filters {
         let parsed: BTreeMap<String, Values> = serde_json::from_str(json).unwrap();
         let listed = parsed.into_iter().map(|(name, values)| match values {
             Values::List(list) => (name, list),
             Values::Set(set) => (name, set.into_keys().collect()),
         });
-        Filters(listed.collect()).into_list()
+        Filters(listed.collect())
+    }
+
+    fn filters(json: &str) -> Result<ImageFilters, ApiError> {
+        read(json).into_list()
+    }
+
+    #[test]
+    fn containers_have_filters_of_their_own() {
+        let json = r#"{"status":["paused"],"exited":["3"],"publish":["80","8000-8010/udp"],"name":["web"]}"#;
+        let filters = read(json).into_containers().unwrap();
+        assert_eq!(
+            (filters.statuses, filters.exited, filters.names),
+            (vec!["paused".into()], vec![3], vec!["web".into()])
+        );
+        let udp = PortFilter { first: 8000, last: 8010, protocol: "udp".into() };
+        assert_eq!(filters.published[1], udp);
+        for bad in [
+            r#"{"status":["asleep"]}"#,
+            r#"{"exited":["x"]}"#,
+            r#"{"publish":["80/icmp"]}"#,
+            r#"{"expose":["9-8"]}"#,
+            r#"{"health":["none"]}"#,
+            r#"{"colour":["red"]}"#,
+        ] {
+            assert!(read(bad).into_containers().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::failure::Failure;
+use crate::flags;
 use crate::printer;
 use crate::printer::human;
 use crate::printer::table::Table;
@@ -20,12 +21,18 @@ pub(crate) struct Args {
     /// Those that do not run, too
     #[arg(short, long)]
     all: bool,
+    /// Only containers like this: status=exited, name=web, label=KEY=VALUE, ancestor=IMAGE, exited=0, publish=80, …
+    #[arg(short, long, value_name = "NAME=VALUE", value_parser = flags::filter)]
+    filter: Vec<client::Filter>,
     /// How to print: table, json, or a template like '{{.ID}} {{.Names}}'
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: String,
     /// Only so many of the newest, whatever their state
     #[arg(short = 'n', long, value_name = "NUMBER")]
     last: Option<u32>,
+    /// Only the newest, whatever its state
+    #[arg(short, long, conflicts_with = "last")]
+    latest: bool,
     /// Do not shorten ids and commands
     #[arg(long)]
     no_trunc: bool,
@@ -35,7 +42,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
-    let options = ListOptions { all: args.all, limit: args.last };
+    let options =
+        ListOptions { all: args.all, limit: if args.latest { Some(1) } else { args.last }, filters: args.filter };
     let containers = context.client.list_containers(options).await?;
     let now = human::now();
     let rows = containers.iter().map(|container| Row::new(container, args.no_trunc, now));

@@ -74,7 +74,7 @@ type Reading = Vec<(String, Value)>;
 /// The counters of the containers that are meant. One that is gone is an error only the `first` time.
 async fn read(args: &Args, context: &Context, first: bool) -> Result<Reading, Failure> {
     let names = if args.containers.is_empty() {
-        let listed = context.client.list_containers(ListOptions { all: args.all, limit: None }).await?;
+        let listed = context.client.list_containers(ListOptions { all: args.all, ..ListOptions::default() }).await?;
         listed.into_iter().filter_map(|container| container.id).collect()
     } else {
         args.containers.clone()

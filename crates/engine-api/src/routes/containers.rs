@@ -22,6 +22,7 @@ use futures_util::stream;
 use crate::convert::{from_record, to_spec};
 use crate::error::ApiError;
 use crate::extract::{Body, Parameters};
+use crate::filters::Filters;
 
 pub(crate) async fn create(
     State(engine): State<Arc<Engine>>,
@@ -53,12 +54,11 @@ pub(crate) async fn list(
     State(engine): State<Arc<Engine>>,
     parameters: Parameters,
 ) -> Result<Json<Vec<ContainerSummary>>, ApiError> {
-    if parameters.get("filters").is_some_and(|filters| filters != "{}") {
-        return Err(ApiError::Unsupported("filters".into()));
-    }
+    let filters = Filters::of(&parameters)?.into_containers()?;
     // Docker's clients say 0 or -1 for all.
     let limit = parameters.number::<i64>("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|n| *n > 0);
-    let records = engine.list(parameters.flag("all") || limit.is_some());
+    let all = parameters.flag("all") || limit.is_some();
+    let records = engine.select(all, filters).await?;
     let now = jiff::Timestamp::now();
     let listed = records.iter().take(limit.unwrap_or(usize::MAX));
     Ok(Json(listed.map(|record| from_record::summary(record, now)).collect()))
