@@ -215,6 +215,20 @@ fn limits_and_policy_change_while_it_runs_all_or_nothing() {
     daemon.fails(&["update", "--cpus", "1", "nothing"], 1).saying("no such container");
 }
 
+#[test]
+fn who_waits_for_a_failing_container_is_not_let_go_by_who_attaches() {
+    let daemon = Daemon::with_busybox();
+    daemon.ok(&["run", "-d", "--name", "fails", "--restart", "on-failure", "busybox", "sh", "-c", "exit 3"]);
+    wait_until(&daemon, "fails", "restarting for long", |found| {
+        found["State"]["Status"] == "restarting" && found["RestartCount"].as_u64() > Some(3)
+    });
+    let waiting = daemon.spawn(&["wait", "fails"]);
+    // Until the end of the next run.
+    daemon.spawn(&["attach", "fails"]).wait();
+    daemon.ok(&["stop", "fails"]);
+    assert_eq!(waiting.wait().ok().text(), "3");
+}
+
 /// What the container has counted so far.
 fn counted(daemon: &Daemon, name: &str) -> usize {
     daemon.ok(&["logs", name]).lines().count()
@@ -292,7 +306,7 @@ fn a_container_gets_another_name_and_keeps_it() {
     daemon.ok(&["rename", "brief", "short"]);
     daemon.fails(&["inspect", "old"], 1);
     assert_eq!((&daemon.inspect("new")["Id"], &daemon.inspect("new")["Name"]), (&id, &"/new".into()));
-    for (name, says) in [("other", "in use"), ("new", "in use"), ("a b", "not a container name"), ("", "name")] {
+    for (name, says) in [("other", "in use"), ("new", "in use"), ("a b", "new name: \"a b\" is not"), ("", "name")] {
         daemon.fails(&["rename", "new", name], 1).saying(says);
     }
     daemon.fails(&["rename", "nothing", "something"], 1).saying("no such container");

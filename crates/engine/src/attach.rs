@@ -72,8 +72,11 @@ fn wait_for_start(container: &Arc<Container>) -> Result<Session, EngineError> {
             verb: "attach to",
         });
     }
-    // What ended before is not what this session waits for.
-    container.announce(Phase::Idle);
+    // What ended before is not what this session waits for. Who waits for the end of one that is about to be started again
+    // goes on doing so.
+    if !container.with_record(|record| record.state.is_active()) {
+        container.announce(Phase::Idle);
+    }
     container.tell("attach", []);
     Ok(Session::of_container(frames::adopt(ours)?, Arc::clone(container)))
 }

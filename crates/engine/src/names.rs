@@ -41,7 +41,10 @@ impl Engine {
         let turn = Arc::clone(&container.lifecycle).lock_owned().await;
         // A removal may have come first.
         self.container(container.id.as_str())?;
-        let new = self.reserve_name(Some(new), &container.id)?;
+        let new = self.reserve_name(Some(new), &container.id).map_err(|error| match error {
+            EngineError::Invalid { reason, .. } => EngineError::invalid("new name", reason),
+            other => other,
+        })?;
         let (engine, target) = (Arc::clone(self), Arc::clone(&container));
         self.blocking("rename", move || {
             let _turn = turn;
