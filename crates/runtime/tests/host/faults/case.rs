@@ -251,9 +251,12 @@ impl Case {
             let outcome = self.run(&[Fault { who, at: At::Named(call.name, nth), errno: EIO }]);
             let waits = who == Who::Launcher || who == Who::Made(self.container) && self.socket.is_some();
             assert!(waits || outcome.traced.hit.is_some(), "a process that waits for nobody makes its calls in order");
-            // Of calls that wait, an earlier or a later one may have been hit: that of another operation.
+            // Of calls whose number is not the same in each run, an earlier or a later one may have been hit: that of
+            // another operation.
             let mut any = 0;
-            let from = if judge::waits(call) { &mut any } else { &mut last };
+            let number_varies = judge::waits(call)
+                || calls.iter().any(|other| other.name == call.name && judge::reads_what_changes(other));
+            let from = if number_varies { &mut any } else { &mut last };
             if let Some(hit) = &outcome.traced.hit
                 && let Err(why) = self.judge(who, hit, &outcome, from)
             {
