@@ -113,7 +113,8 @@ impl Inner {
     ) -> Result<Vec<Candidate<Target, Part>>, ImageError> {
         let mut candidates = Vec::new();
         for (number, blob) in self.content.interrupted()?.into_iter().enumerate() {
-            let (since, parts) = (blob.written_at.saturating_mul(1000), vec![(Part::Interrupted(number), blob.bytes)]);
+            let (since, parts) =
+                (blob.written_at.saturating_mul(1_000_000), vec![(Part::Interrupted(number), blob.bytes)]);
             candidates.push(Candidate { what: Target::Interrupted(blob), rank: Rank::Interrupted, since, parts });
         }
         // Held while files are looked at, not while they are removed.
@@ -143,7 +144,7 @@ impl Inner {
         let uses = self.last_uses()?;
         for record in dangling {
             let parts = self.parts(record.items().iter().filter(|item| !is_kept(item)))?;
-            let since = record.stored.max(uses.get(&record.id).copied()).map_or(0, Timestamp::as_millisecond);
+            let since = record.stored.max(uses.get(&record.id).copied()).map_or(0, Timestamp::as_microsecond);
             candidates.push(Candidate {
                 what: Target::Image(Box::new(record.clone())),
                 rank: Rank::Dangling,

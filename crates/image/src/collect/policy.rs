@@ -61,7 +61,7 @@ pub(crate) enum Rank {
 pub(crate) struct Candidate<T, K> {
     pub(crate) what: T,
     pub(crate) rank: Rank,
-    /// When it came or was used last, in milliseconds since the epoch: of one rank what has waited longest goes first.
+    /// When it came or was used last, in microseconds since the epoch: of one rank what has waited longest goes first.
     pub(crate) since: i64,
     /// What takes room, with its bytes. What another candidate has as well is freed by the last of them.
     pub(crate) parts: Vec<(K, u64)>,
