@@ -143,6 +143,11 @@ pub enum LaunchError {
 }
 
 impl LaunchError {
+    /// Whether the child had closed the listener that it offered.
+    pub(crate) fn is_closed_listener(&self) -> bool {
+        matches!(self, LaunchError::Listener { source, .. } if source.errno() == rustix::io::Errno::BADF)
+    }
+
     /// This error, after what was done before was undone: with the failure of that, if it failed.
     pub(crate) fn undone<T, E: Into<LaunchError>>(self, undo: Result<T, E>) -> LaunchError {
         match undo {

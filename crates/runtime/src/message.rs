@@ -12,7 +12,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 
 use errors::Report;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 use crate::error::LaunchError;
@@ -131,7 +131,9 @@ pub(crate) fn listen(
             Message::Warning(warning) => heard.warnings.push(warning),
             Message::Ask(question) => {
                 stage = stage.filter(|_| !matches!(question, Question::Adopt { .. }));
-                answer(question)?;
+                if let Err(error) = answer(question) {
+                    return last_words(&mut reader, heard, error);
+                }
                 let_on(answers.as_ref())?;
             }
             Message::Ready => {
@@ -144,6 +146,44 @@ pub(crate) fn listen(
         line.clear();
     }
     Ok(heard)
+}
+
+/// What is heard of a child for which something could not be done. One that closed the descriptor that it offered is giving
+/// up on its own, and is about to say why, which is what a user must hear: it gets a second for it.
+fn last_words(
+    reader: &mut BufReader<std::fs::File>,
+    mut heard: Heard,
+    error: LaunchError,
+) -> Result<Heard, LaunchError> {
+    /// It is on its way to saying it, which takes microseconds.
+    const PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+    if !error.is_closed_listener() {
+        return Err(error);
+    }
+    let mut line = Vec::new();
+    loop {
+        if reader.buffer().is_empty() {
+            let mut watched = [PollFd::new(reader.get_ref(), PollFlags::IN)];
+            let spoke = rustix::io::retry_on_intr(|| poll(&mut watched, Some(&PATIENCE)));
+            if !spoke.is_ok_and(|count| count > 0) {
+                return Err(error);
+            }
+        }
+        line.clear();
+        if reader.read_until(b'\n', &mut line).map_err(LaunchError::Listen)? == 0 {
+            return Err(error);
+        }
+        match serde_json::from_slice(&line) {
+            Ok(Message::Failed(report)) => {
+                heard.failed = Some(report);
+                return Ok(heard);
+            }
+            Ok(Message::Steps(steps)) => heard.steps.extend(steps),
+            Ok(Message::Warning(warning)) => heard.warnings.push(warning),
+            // It goes on, or is not understood: then it did not give up.
+            Ok(Message::Ask(_) | Message::Ready | Message::Executing) | Err(_) => return Err(error),
+        }
+    }
 }
 
 /// Waits until there is something to read, and tells whether instead the process has ended and left nothing.
@@ -198,6 +238,32 @@ mod tests {
         let mut answered = Vec::new();
         io::Read::read_to_end(&mut reads, &mut answered).unwrap();
         assert_eq!(answered, b"1");
+    }
+
+    #[test]
+    fn a_child_that_gives_up_while_its_listener_is_fetched_is_heard() {
+        let closed = || LaunchError::Listener {
+            path: "/l".into(),
+            source: sys::Error::new("pidfd_getfd(5, 6, 0)", rustix::io::Errno::BADF),
+        };
+        let report = Report::new(Kind::PermissionDenied, "read(answers, 1) = EPERM");
+        let heard = |said: &[Message], error: LaunchError| {
+            let ((status, mut says), (_reads, answers)) = (io::pipe().unwrap(), io::pipe().unwrap());
+            Message::Ask(Question::Listener { descriptor: 6 }).write(&mut says).unwrap();
+            for message in said {
+                message.write(&mut says).unwrap();
+            }
+            drop(says);
+            let mut error = Some(error);
+            listen(status.into(), Some(answers.into()), None, |_| Err(error.take().unwrap()))
+        };
+        let gave_up = [Message::Warning("w".into()), Message::Failed(report.clone())];
+        assert_eq!(heard(&gave_up, closed()).unwrap().failed, Some(report));
+        for said in [&[][..], &[Message::Warning("w".into())], &[Message::Executing]] {
+            assert!(heard(said, closed()).unwrap_err().is_closed_listener(), "{said:?}");
+        }
+        let own = heard(&gave_up, LaunchError::Exposed);
+        assert!(matches!(own, Err(LaunchError::Exposed)), "the launcher's own failure comes first");
     }
 
     #[test]
