@@ -77,10 +77,15 @@ async fn a_client_certificate_is_shown_where_it_is_asked_for() {
     quick(dir.path()).manifest(&registry.image("a")).await.unwrap();
 }
 
-/// A proxy that knows one name, and notes the first line and the password of each request.
-async fn proxy(target: &str, seen: &Arc<Mutex<Vec<String>>>) -> String {
+async fn listening() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+/// A proxy that knows one name, and notes the first line and the password of each request.
+async fn proxy(target: &str, seen: &Arc<Mutex<Vec<String>>>) -> String {
+    let (listener, address) = listening().await;
     let (target, seen) = (target.to_owned(), Arc::clone(seen));
     tokio::spawn(async move {
         loop {
@@ -194,8 +199,7 @@ async fn a_proxy_may_want_tls_itself() {
 
 /// A SOCKS5 proxy that wants a password, and notes what it is asked for: all of it is `target`.
 async fn socks(target: &str, seen: &Arc<Mutex<Vec<Vec<u8>>>>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
+    let (listener, address) = listening().await;
     let (target, seen) = (target.to_owned(), Arc::clone(seen));
     tokio::spawn(async move {
         loop {
