@@ -2,73 +2,98 @@
 //! The command line: from arguments to one command, and from its outcome to an exit code.
 
 use std::ffi::OsString;
+use std::io;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ErrorKind};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use client::{Client, Endpoint};
 use errors::{Kind, Report};
 
+use crate::commands::*;
 use crate::failure::Failure;
-use crate::{commands, printer, process};
+use crate::help::{self, Section};
+use crate::{printer, process};
 
 /// Build, ship and run containers with one program.
 #[derive(Debug, Parser)]
-#[command(name = "corten", version, disable_help_subcommand = true, max_term_width = 120)]
+#[command(name = "corten", version, disable_help_subcommand = true, max_term_width = 120, styles = help::STYLES)]
 struct Line {
     /// The daemon's address, as in unix:///run/corten/corten.sock
     #[arg(short = 'H', long, global = false, value_name = "ADDRESS")]
     host: Option<String>,
     #[command(subcommand)]
-    command: Command,
+    command: AnyCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    Run(commands::run::Args),
-    Create(commands::create::Args),
-    Start(commands::start::Args),
-    Stop(commands::stop::Args),
-    Restart(commands::restart::Args),
-    Kill(commands::kill::Args),
-    Pause(commands::pause::Args),
-    Unpause(commands::unpause::Args),
-    Rename(commands::rename::Args),
-    Update(commands::update::Args),
-    Wait(commands::wait::Args),
-    Rm(commands::rm::Args),
-    Ps(commands::ps::Args),
-    Top(commands::top::Args),
-    Stats(commands::stats::Args),
-    Port(commands::port::Args),
-    Logs(commands::logs::Args),
-    Exec(commands::exec::Args),
-    Attach(commands::attach::Args),
-    Inspect(commands::inspect::Args),
-    Images(commands::images::Args),
-    Image(commands::image::Args),
-    Tag(commands::tag::Args),
-    History(commands::history::Args),
-    Rmi(commands::rmi::Args),
-    Pull(commands::pull::Args),
-    Push(commands::push::Args),
-    Copy(commands::copy::Args),
-    Login(commands::login::Args),
-    Logout(commands::logout::Args),
-    Import(commands::import::Args),
-    Export(commands::export::Args),
-    Diff(commands::diff::Args),
-    Commit(commands::commit::Args),
-    Save(commands::save::Args),
-    Load(commands::load::Args),
-    Trust(commands::trust::Args),
-    System(commands::system::Args),
-    Events(commands::events::Args),
-    Info(commands::info::Args),
-    Version(commands::version::Args),
-    Daemon(commands::daemon::Args),
-    Registry(commands::registry::Args),
+enum AnyCommand {
+    #[command(flatten)]
+    OfTheDaemon(Box<Command>),
+    #[command(flatten)]
+    Alone(Box<Alone>),
 }
+
+commands! {
+    "Common commands" {
+        Run(run::Args) => run::run,
+        Exec(exec::Args) => exec::run,
+        Ps(ps::Args) => ps::run,
+        Pull(pull::Args) => pull::run,
+        Push(push::Args) => push::run,
+        Images(images::Args) => images::run,
+        Login(login::Args) => login::run,
+        Logout(logout::Args) => logout::run,
+        Version(version::Args) => version::run,
+        Info(info::Args) => info::run,
+    }
+    "Management commands" {
+        Container(container::Args) => container::run,
+        Image(image::Args) => image::run,
+        System(system::Args) => system::run,
+        Trust(trust::Args) => trust::run,
+    }
+    "Commands" {
+        Attach(attach::Args) => attach::run,
+        Commit(commit::Args) => commit::run,
+        Create(create::Args) => create::run,
+        Diff(diff::Args) => diff::run,
+        Events(events::Args) => events::run,
+        Export(export::Args) => export::run,
+        History(history::Args) => history::run,
+        Import(import::Args) => import::run,
+        Inspect(inspect::Args) => inspect::run,
+        Kill(kill::Args) => kill::run,
+        Load(load::Args) => load::run,
+        Logs(logs::Args) => logs::run,
+        Pause(pause::Args) => pause::run,
+        Port(port::Args) => port::run,
+        Rename(rename::Args) => rename::run,
+        Restart(restart::Args) => restart::run,
+        Rm(rm::Args) => rm::run,
+        Rmi(rmi::Args) => rmi::run,
+        Save(save::Args) => save::run,
+        Start(start::Args) => start::run,
+        Stats(stats::Args) => stats::run,
+        Stop(stop::Args) => stop::run,
+        Tag(tag::Args) => tag::run,
+        Top(top::Args) => top::run,
+        Unpause(unpause::Args) => unpause::run,
+        Update(update::Args) => update::run,
+        Wait(wait::Args) => wait::run,
+    }
+}
+
+/// Commands that ask no daemon: two are servers themselves, and a copy needs none.
+#[derive(Debug, Subcommand)]
+enum Alone {
+    Copy(copy::Args),
+    Daemon(daemon::Args),
+    Registry(registry::Args),
+}
+
+/// Where the help lists [`Alone`].
+const ALONE: Section = Section { heading: "Commands without a daemon", commands: 3 };
 
 /// What every command may use.
 #[derive(Debug)]
@@ -79,11 +104,22 @@ pub(crate) struct Context {
     pub(crate) start_ns: u64,
 }
 
+/// The definition of the command line.
+fn definition() -> clap::Command {
+    let sections = [SECTIONS, &[ALONE]].concat();
+    let group = |sections: &'static [Section]| move |group| help::with_sections(group, sections);
+    help::with_sections(Line::command(), &sections)
+        .mut_subcommand("container", group(container::SECTIONS))
+        .mut_subcommand("image", group(image::SECTIONS))
+        .mut_subcommand("system", group(system::SECTIONS))
+}
+
 /// Run the command line `arguments` (with the program's name first).
 pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> ExitCode {
-    let outcome = match Line::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.collect();
+    let outcome = match Line::try_parse_from(&arguments) {
         Ok(line) => execute(line, start_ns),
-        Err(error) => refuse(&error),
+        Err(error) => refuse(&with_headings(error, &arguments)),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
@@ -97,83 +133,52 @@ pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> 
 }
 
 fn execute(line: Line, start_ns: u64) -> Result<u8, Failure> {
-    // Two are servers, not clients of one, and a copy needs none.
-    match line.command {
-        Command::Daemon(args) => return commands::daemon::run(args, line.host),
-        Command::Registry(args) => return commands::registry::run(args),
-        Command::Copy(args) => return commands::copy::run(args),
-        _ => {}
-    }
-    let endpoint = Endpoint::resolve(line.host.as_deref(), |name| std::env::var(name).ok());
-    let is_run = matches!(line.command, Command::Run(_) | Command::Create(_) | Command::Exec(_));
-    let outcome = endpoint.map_err(Failure::from).and_then(|endpoint| {
+    let command = match line.command {
+        AnyCommand::OfTheDaemon(command) => command,
+        AnyCommand::Alone(command) => {
+            return match *command {
+                Alone::Copy(args) => copy::run(args),
+                Alone::Daemon(args) => daemon::run(args, line.host),
+                Alone::Registry(args) => registry::run(args),
+            };
+        }
+    };
+    let runs_something = match &*command {
+        Command::Run(_) | Command::Create(_) | Command::Exec(_) => true,
+        Command::Container(group) => group.runs_something(),
+        _ => false,
+    };
+    let outcome = Endpoint::resolve(line.host.as_deref(), |name| std::env::var(name).ok());
+    let outcome = outcome.map_err(Failure::from).and_then(|endpoint| {
         let runtime = process::small_event_loop()?;
         let context = Context { client: Client::new(endpoint), start_ns };
-        let outcome = runtime.block_on(dispatch(line.command, &context));
+        let outcome = runtime.block_on(command.dispatch(&context));
         // A thread may still wait for a key: it must not be waited for.
         runtime.shutdown_background();
         outcome
     });
-    outcome.map_err(|failure| if is_run { failure.of_run() } else { failure })
+    outcome.map_err(|failure| if runs_something { failure.of_run() } else { failure })
 }
 
-async fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
-    match command {
-        Command::Run(args) => commands::run::run(args, context).await,
-        Command::Create(args) => commands::create::run(args, context).await,
-        Command::Start(args) => commands::start::run(args, context).await,
-        Command::Stop(args) => commands::stop::run(args, context).await,
-        Command::Restart(args) => commands::restart::run(args, context).await,
-        Command::Kill(args) => commands::kill::run(args, context).await,
-        Command::Pause(args) => commands::pause::run(args, context).await,
-        Command::Unpause(args) => commands::unpause::run(args, context).await,
-        Command::Rename(args) => commands::rename::run(args, context).await,
-        Command::Update(args) => commands::update::run(args, context).await,
-        Command::Wait(args) => commands::wait::run(args, context).await,
-        Command::Rm(args) => commands::rm::run(args, context).await,
-        Command::Ps(args) => commands::ps::run(args, context).await,
-        Command::Top(args) => commands::top::run(args, context).await,
-        Command::Stats(args) => commands::stats::run(args, context).await,
-        Command::Port(args) => commands::port::run(args, context).await,
-        Command::Logs(args) => commands::logs::run(args, context).await,
-        Command::Exec(args) => commands::exec::run(args, context).await,
-        Command::Attach(args) => commands::attach::run(args, context).await,
-        Command::Inspect(args) => commands::inspect::run(args, context).await,
-        Command::Images(args) => commands::images::run(args, context).await,
-        Command::Image(args) => commands::image::run(args, context).await,
-        Command::Tag(args) => commands::tag::run(args, context).await,
-        Command::History(args) => commands::history::run(args, context).await,
-        Command::Rmi(args) => commands::rmi::run(args, context).await,
-        Command::Pull(args) => commands::pull::run(args, context).await,
-        Command::Push(args) => commands::push::run(args, context).await,
-        Command::Copy(args) => commands::copy::run(args),
-        Command::Login(args) => commands::login::run(args, context).await,
-        Command::Logout(args) => commands::logout::run(&args),
-        Command::Import(args) => commands::import::run(args, context).await,
-        Command::Diff(args) => commands::diff::run(args, context).await,
-        Command::Export(args) => commands::export::run(args, context).await,
-        Command::Commit(args) => commands::commit::run(args, context).await,
-        Command::Save(args) => commands::save::run(args, context).await,
-        Command::Load(args) => commands::load::run(args, context).await,
-        Command::Trust(args) => commands::trust::run(args, context).await,
-        Command::System(args) => commands::system::run(args, context).await,
-        Command::Events(args) => commands::events::run(args, context).await,
-        Command::Info(args) => commands::info::run(args, context).await,
-        Command::Version(args) => commands::version::run(args, context).await,
-        Command::Daemon(args) => commands::daemon::run(args, None),
-        Command::Registry(args) => commands::registry::run(args),
-    }
+/// The same error, its help below headings: only who asks for help waits for their making.
+fn with_headings(error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    if is_help(&error) { definition().try_get_matches_from(arguments).err().unwrap_or(error) } else { error }
+}
+
+fn is_help(error: &clap::Error) -> bool {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, MissingSubcommand};
+    matches!(error.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | MissingSubcommand)
 }
 
 /// What to say about arguments that are not understood, and Docker's exit code: 125 for a wrong flag, 1 for the rest.
 fn refuse(error: &clap::Error) -> Result<u8, Failure> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            printer::data(error.render().to_string().as_bytes());
+            printer::data(help::render(&error.render(), &io::stdout()).as_bytes());
             return Ok(0);
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            printer::error_data(error.render().to_string().as_bytes());
+            printer::error_data(help::render(&error.render(), &io::stderr()).as_bytes());
             return Err(Failure::told());
         }
         _ => {}
@@ -247,8 +252,28 @@ mod tests {
             assert!(group.find_subcommand(grouped).is_some(), "image {grouped}");
         }
         assert!(group.find_subcommand("prune").is_some());
+        let group = root.find_subcommand("container").unwrap();
+        for name in group.get_subcommands().map(clap::Command::get_name).filter(|name| !["ls", "prune"].contains(name))
+        {
+            assert!(root.find_subcommand(name).is_some(), "{name}");
+        }
         // What Docker has in its group is here with the first version that has it at all.
         assert_eq!(root.find_subcommand("build").is_some(), group.find_subcommand("build").is_some());
+    }
+
+    #[test]
+    fn the_help_lists_every_command_once_and_below_a_heading() {
+        let mut definition = definition();
+        let groups = ["container", "image", "system"].map(|name| definition.find_subcommand_mut(name).unwrap().clone());
+        let helps = std::iter::once(definition).chain(groups);
+        for mut command in helps {
+            let text = command.render_help().to_string();
+            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+                let line = format!("\n  {} ", sub.get_name());
+                assert_eq!(text.matches(&line).count(), 1, "{}: {}\n{text}", command.get_name(), sub.get_name());
+            }
+            assert!(text.contains("ommands:\n") && text.contains("Options:\n"), "{text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //! `corten`, one binary with several hats. Which one is decided here, before anything is set up: the zygote, the OCI
 //! runtime and `corten/hello` pay for none of the command line's parts.
 
+#[macro_use]
+mod group;
+
 mod archive_file;
 mod cli;
 mod commands;
@@ -10,6 +13,7 @@ mod detach_keys;
 mod failure;
 mod flags;
 mod hello;
+mod help;
 mod printer;
 mod process;
 mod signals;

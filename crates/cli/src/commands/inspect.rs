@@ -43,6 +43,22 @@ pub(crate) struct ImageArgs {
     names: Vec<String>,
 }
 
+/// Print all about containers, as JSON
+#[derive(Debug, clap::Args)]
+pub(crate) struct ContainerArgs {
+    /// How to print: json, or a template like '{{.State.OOMKilled}}' or '{{json .Config}}'
+    #[arg(short, long, value_name = "FORMAT", default_value = "json")]
+    format: String,
+    /// Names or ids
+    #[arg(required = true, value_name = "CONTAINER")]
+    names: Vec<String>,
+}
+
+/// `corten container inspect`.
+pub(crate) async fn containers(args: ContainerArgs, context: &Context) -> Result<u8, Failure> {
+    run(Args { format: args.format, kind: Some(Thing::Container), names: args.names }, context).await
+}
+
 /// `corten image inspect`.
 pub(crate) async fn images(args: ImageArgs, context: &Context) -> Result<u8, Failure> {
     run(Args { format: args.format, kind: Some(Thing::Image), names: args.names }, context).await

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `corten logout`: have a login forgotten.
 
+use crate::cli::Context;
 use crate::failure::Failure;
 use crate::{credentials, printer};
 
@@ -11,7 +12,7 @@ pub(crate) struct Args {
     server: Option<String>,
 }
 
-pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
+pub(crate) async fn run(args: Args, _: &Context) -> Result<u8, Failure> {
     let registry = credentials::registry(args.server.as_deref())?;
     let stores = credentials::stores();
     let erased = stores.erase(&registry)?;

@@ -3,6 +3,7 @@
 
 pub(crate) mod attach;
 pub(crate) mod commit;
+pub(crate) mod container;
 pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod daemon;

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `corten system`: what the daemon holds, and whether it is whole.
 
-use clap::Subcommand;
-
 use crate::cli::Context;
-use crate::commands;
+use crate::commands::*;
 use crate::failure::Failure;
 
 /// Look after the daemon's store
@@ -14,21 +12,16 @@ pub(crate) struct Args {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    Check(commands::system_check::Args),
-    Df(commands::system_df::Args),
-    Events(commands::events::Args),
-    Info(commands::info::Args),
-    Leases(commands::system_leases::Args),
+commands! {
+    "Commands" {
+        Check(system_check::Args) => system_check::run,
+        Df(system_df::Args) => system_df::run,
+        Events(events::Args) => events::run,
+        Info(info::Args) => info::run,
+        Leases(system_leases::Args) => system_leases::run,
+    }
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
-    match args.command {
-        Command::Check(args) => commands::system_check::run(args, context).await,
-        Command::Df(args) => commands::system_df::run(args, context).await,
-        Command::Events(args) => commands::events::run(args, context).await,
-        Command::Info(args) => commands::info::run(args, context).await,
-        Command::Leases(args) => commands::system_leases::run(args, context).await,
-    }
+    args.command.dispatch(context).await
 }

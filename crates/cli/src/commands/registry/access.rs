@@ -9,6 +9,7 @@ use crate::failure::Failure;
 
 /// Passwords or tokens. Without either, everybody may do everything.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(super) struct Args {
     /// A file of users as `htpasswd -B` writes it
     #[arg(long, value_name = "FILE", conflicts_with = "token_realm")]
