@@ -5,6 +5,7 @@
 //! Each starts a daemon or a runtime of its own, and so also proves that nothing is left when that has gone.
 //! `docker_runtime`, `copying` and `own_registry` are no checks: they are what other tests stand on.
 
+pub mod chance;
 pub mod checkpoint;
 pub mod copying;
 pub mod docker_runtime;

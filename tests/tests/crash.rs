@@ -179,3 +179,33 @@ fn a_killed_client_leaves_its_container_running() {
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(daemon.inspect("survivor")["State"]["Running"], true, "a client is not a container's owner");
 }
+
+#[test]
+fn what_was_removed_does_not_come_back_with_the_next_daemon() {
+    let daemon = Daemon::with_busybox();
+    for round in 0..10 {
+        let name = format!("gone{round}");
+        daemon.ok(&["run", "-d", "--name", &name, "busybox", "sleep", "60"]);
+        daemon.ok(&["rm", "-f", &name]);
+        daemon.kill();
+        daemon.start();
+        assert_eq!(daemon.ok(&["ps", "-aq"]), "", "round {round}");
+    }
+    daemon.assert_no_container_left();
+}
+
+#[test]
+fn who_was_stopped_by_a_user_is_not_started_again_by_the_next_daemon() {
+    let daemon = Daemon::with_busybox();
+    let policy = ["run", "-d", "--restart", "unless-stopped", "--name", "stopped", "busybox", "sleep", "60"];
+    daemon.ok(&policy);
+    for ending in [&["stop", "-t", "0", "stopped"][..], &["kill", "stopped"]] {
+        daemon.ok(ending);
+        daemon.kill();
+        daemon.start();
+        assert_eq!(daemon.inspect("stopped")["State"]["Status"], "exited", "{ending:?}");
+        daemon.ok(&["start", "stopped"]);
+    }
+    daemon.ok(&["rm", "-f", "stopped"]);
+    daemon.assert_no_container_left();
+}

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use end_to_end::chance::number;
 use serde_json::Value;
 use testkit::fixtures::debian::Form;
 use testkit::fixtures::image::{Image, Layer};
@@ -280,11 +281,6 @@ impl Round<'_> {
 
 /// How long the daemon's own collection is waited for.
 const PATIENCE: Duration = Duration::from_millis(300);
-
-/// A number from the environment.
-fn number(variable: &str) -> Option<usize> {
-    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
-}
 
 /// What was under way when the daemon was killed.
 #[derive(Debug, Default)]

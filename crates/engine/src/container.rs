@@ -196,6 +196,8 @@ pub struct Container {
     pub(crate) events: Arc<Bus>,
     /// Its directory under the data root: writable layer, log, generated files.
     pub dir: PathBuf,
+    /// Held while the record is put beside the shim: who comes later has what the earlier wrote.
+    pub(crate) telling: Mutex<()>,
 }
 
 /// The waits of a container for being started again.
@@ -246,6 +248,7 @@ impl Container {
             stopping: AtomicBool::new(false),
             events,
             dir,
+            telling: Mutex::default(),
         }
     }
 

@@ -95,8 +95,14 @@ impl Engine {
             let dir = entry.map_err(EngineError::io("read", &root))?.path();
             match read_shim_record(&dir) {
                 Some(record) => records.push(record),
-                // A daemon died between making the directory and writing the record: no shim was spawned yet.
-                None => fs::remove_dir_all(&dir).map_err(EngineError::io("remove", &dir))?,
+                // A daemon died between making the directory and writing the record: no shim was spawned yet. Or
+                // between removing the container and its directory: its cgroup may be left as well.
+                None => {
+                    if let Some(id) = container_of(&dir) {
+                        self.end_orphan(&id);
+                    }
+                    fs::remove_dir_all(&dir).map_err(EngineError::io("remove", &dir))?;
+                }
             }
         }
         Ok(records)
@@ -188,16 +194,18 @@ impl Engine {
         let root = self.containers_dir();
         for entry in fs::read_dir(&root).map_err(EngineError::io("read", &root))? {
             let dir = entry.map_err(EngineError::io("read", &root))?.path();
-            let known = dir
-                .file_name()
-                .and_then(|name| name.to_str()?.parse::<ContainerId>().ok())
-                .is_some_and(|id| self.registry().by_id.contains_key(&id));
+            let known = container_of(&dir).is_some_and(|id| self.registry().by_id.contains_key(&id));
             if !known {
                 self.remove_container_dir(&dir);
             }
         }
         Ok(())
     }
+}
+
+/// The container that a directory is named after.
+fn container_of(dir: &Path) -> Option<ContainerId> {
+    dir.file_name()?.to_str()?.parse().ok()
 }
 
 fn read_shim_record(dir: &Path) -> Option<ShimRecord> {

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use jiff::Timestamp;
 use network::Endpoint;
@@ -335,12 +335,18 @@ impl Engine {
 
     /// Puts a running container's record beside its shim again, as it is now: a new daemon believes that one first.
     pub(crate) fn rewrite_shim_record(&self, container: &Container) -> Result<(), EngineError> {
+        let _turn = container.telling.lock().unwrap_or_else(PoisonError::into_inner);
         let record = container.record();
         let Some(running) = record.state.running() else { return Ok(()) };
         let path = self.shim_dir(&record.id).join(crate::reconcile::SHIM_RECORD);
         let new = path.with_extension("new");
-        write_record(&new, &record, running.endpoint.clone())?;
-        fs::rename(&new, &path).map_err(EngineError::io("replace", &path))
+        let written = write_record(&new, &record, running.endpoint.clone())
+            .and_then(|()| fs::rename(&new, &path).map_err(EngineError::io("replace", &path)));
+        match written {
+            // It ended meanwhile: the directory has gone, and the store's record says all of it.
+            Err(_) if container.with_record(|record| record.state.running().is_none()) => Ok(()),
+            other => other,
+        }
     }
 }
 

@@ -4,9 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metadata::Durability;
+
 use crate::Engine;
-use crate::container::{Container, Phase, State};
+use crate::container::{Container, Phase, Running, State};
 use crate::error::EngineError;
+use crate::request::RestartPolicy;
 use crate::{exec, signal};
 
 /// Seconds between the stop signal and SIGKILL when nobody chose another time.
@@ -54,16 +57,13 @@ impl Engine {
             // A start that has begun is waited for, and stopped.
             let _turn = container.lifecycle.lock().await;
             if self.call_off_restart(&container) {
+                let (engine, target) = (Arc::clone(self), Arc::clone(&container));
+                self.blocking("write a record", move || Ok(engine.write_record(&target, Durability::Synced)?)).await?;
                 container.tell("stop", []);
                 return Ok(StopOutcome::Stopped);
             }
         }
-        let Some(running) = container.update(|record| {
-            record.stopped = true;
-            record.state.running().cloned()
-        }) else {
-            return Ok(StopOutcome::NotRunning);
-        };
+        let Some(running) = self.wish_to_end(&container).await? else { return Ok(StopOutcome::NotRunning) };
         container.stops(true);
         let seconds = timeout.or(own_timeout.map(i64::from)).unwrap_or(DEFAULT_STOP_TIMEOUT);
         let mut phase = container.watch();
@@ -95,14 +95,14 @@ impl Engine {
     ///
     /// # Errors
     /// No such container, or it does not run; a signal that is none.
-    pub async fn kill(&self, name: &str, signal: Option<&str>) -> Result<(), EngineError> {
+    pub async fn kill(self: &Arc<Self>, name: &str, signal: Option<&str>) -> Result<(), EngineError> {
         let container = self.container(name)?;
         let kill = rustix::process::Signal::KILL.as_raw();
         let number = signal.filter(|name| !name.is_empty()).map_or(Ok(kill), signal::parse)?;
         let running = exec::running(&container).map_err(|error| with_verb(error, "kill"))?;
         let ends = number == kill || number == container.with_record(|record| record.process.stop_signal);
         if ends {
-            container.update(|record| record.stopped = true);
+            self.wish_to_end(&container).await?;
         }
         if !signal::send(&container, &running, number)? {
             return Ok(());
@@ -114,6 +114,20 @@ impl Engine {
             return Ok(());
         }
         self.await_end(&container).await
+    }
+
+    /// Notes that a user wants a container to end, which outlives this daemon where a policy asks for it; how it runs, if
+    /// it does.
+    async fn wish_to_end(self: &Arc<Self>, container: &Arc<Container>) -> Result<Option<Running>, EngineError> {
+        let (running, asks) = container.update(|record| {
+            record.stopped = true;
+            (record.state.running().cloned(), record.spec.restart != RestartPolicy::No)
+        });
+        if running.is_some() && asks {
+            let (engine, target) = (Arc::clone(self), Arc::clone(container));
+            self.blocking("note a wish", move || engine.rewrite_shim_record(&target)).await?;
+        }
+        Ok(running)
     }
 
     /// Waits until a container that was sent SIGKILL has ended.
@@ -183,14 +197,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Deletes a durable record, synced: what was removed does not come back after a power cut.
+    /// Deletes a durable record, synced, and what a shim's directory says: what was removed does not come back, neither
+    /// after a power cut nor with the next daemon, should this one be killed before the directories are gone.
     async fn delete_record(self: &Arc<Self>, container: &Arc<Container>) -> Result<(), EngineError> {
         let (engine, id) = (Arc::clone(self), container.id.clone());
         self.blocking("delete a record", move || {
-            let deleted: Result<(), metadata::MetadataError> = engine
-                .store
-                .write(metadata::Durability::Synced, |tx| tx.delete(crate::CONTAINERS, id.as_str()).map(|_| ()));
-            Ok(deleted?)
+            let deleted: Result<(), metadata::MetadataError> =
+                engine.store.write(Durability::Synced, |tx| tx.delete(crate::CONTAINERS, id.as_str()).map(|_| ()));
+            deleted?;
+            engine.forget_shim_record(&id)
         })
         .await
     }

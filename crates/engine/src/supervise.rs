@@ -20,7 +20,9 @@ use shim::Exit;
 use tokio::net::UnixStream;
 
 use crate::container::{Container, Exited, Phase};
+use crate::error::EngineError;
 use crate::frames::{self, Frame};
+use crate::reconcile::SHIM_RECORD;
 use crate::{CONTAINERS, Engine};
 
 /// How long a shim may take to remove its cgroup and go, after it reported the exit.
@@ -210,12 +212,26 @@ impl Engine {
         }
     }
 
+    /// Makes a shim's directory nobody's: the next daemon, if it comes before the directory is gone, takes it away.
+    pub(crate) fn forget_shim_record(&self, id: &ContainerId) -> Result<(), EngineError> {
+        let path = self.shim_dir(id).join(SHIM_RECORD);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(EngineError::io("remove", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn remove_shim_dir(&self, id: &ContainerId) {
         let dir = self.shim_dir(id);
-        match fs::remove_dir_all(&dir) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::error!(dir = %dir.display(), %error, "cannot remove a shim's directory"),
+        // A shim that nobody waits for may still put a file there.
+        let removed = (0..3)
+            .map(|_| fs::remove_dir_all(&dir))
+            .find(|removed| !matches!(removed, Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty));
+        match removed {
+            Some(Ok(())) => {}
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => {}
+            Some(Err(error)) => tracing::error!(dir = %dir.display(), %error, "cannot remove a shim's directory"),
+            None => tracing::error!(dir = %dir.display(), "cannot remove a shim's directory: somebody fills it"),
         }
     }
 
