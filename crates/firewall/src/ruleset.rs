@@ -96,6 +96,17 @@ pub(crate) fn write(transaction: &mut Transaction<'_>, bridges: &[Bridge], publi
     add(transaction, published);
 }
 
+/// Writes a table that only redirects what begins in its own namespace.
+pub(crate) fn write_within(transaction: &mut Transaction<'_>, redirected: &[Published]) {
+    transaction.create_chain(&LOCAL);
+    transaction.create_map(&ONE_ADDRESS);
+    transaction.append_rule(
+        LOCAL.name,
+        &Rule::new("ports redirected on one address").ipv4().dnat_by_address_and_port(&ONE_ADDRESS),
+    );
+    add(transaction, redirected);
+}
+
 /// Connections to published ports are redirected, whether they arrive or begin here.
 fn publishing(transaction: &mut Transaction<'_>) {
     // What is published on 127.0.0.1 is for this host alone. A neighbour on the wire who addresses frames to this host

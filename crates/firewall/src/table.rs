@@ -29,6 +29,15 @@ impl Firewall {
         self.commit(&mut batch).map_err(|source| FirewallError::Replace { table: self.table.clone(), source })
     }
 
+    /// Makes the table redirect exactly these ports, each on one address, for what begins in the table's own network
+    /// namespace. It has nothing else then.
+    pub fn replace_within(&mut self, redirected: &[Published]) -> Result<(), FirewallError> {
+        let mut transaction = emptied(&self.table);
+        ruleset::write_within(&mut transaction, redirected);
+        let mut batch = transaction.end();
+        self.commit(&mut batch).map_err(|source| FirewallError::Replace { table: self.table.clone(), source })
+    }
+
     /// Publishes ports; one that is published already makes it fail.
     pub fn publish(&mut self, ports: &[Published]) -> Result<(), FirewallError> {
         self.change(ports, ruleset::add)
@@ -69,12 +78,17 @@ impl Firewall {
     }
 }
 
-/// Creating first makes the deletion succeed where there was no table.
 pub(crate) fn replacement(table: &str, bridges: &[Bridge], published: &[Published]) -> Batch {
+    let mut transaction = emptied(table);
+    ruleset::write(&mut transaction, bridges, published);
+    transaction.end()
+}
+
+/// A transaction that begins with an empty table. Creating first makes the deletion succeed where there was none.
+fn emptied(table: &str) -> Transaction<'_> {
     let mut transaction = Transaction::begin(table);
     transaction.create_table();
     transaction.delete_table();
     transaction.create_table();
-    ruleset::write(&mut transaction, bridges, published);
-    transaction.end()
+    transaction
 }
