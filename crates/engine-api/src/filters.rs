@@ -102,13 +102,19 @@ impl Filters {
         Ok(filter)
     }
 
-    /// The filters of `ps`. Docker's others (`health`, `isolation`, `is-task`, names of volumes) are about what is not
+    /// The filters of `ps`. Docker's others (`isolation`, `is-task`, names of volumes) are about what is not
     /// here yet, and refused.
     pub(crate) fn into_containers(mut self) -> Result<ContainerFilters, ApiError> {
         const STATUSES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
         let statuses = self.take("status");
         if let Some(unknown) = statuses.iter().find(|status| !STATUSES.contains(&status.as_str())) {
             let reason = format!("status={unknown}: a container is {}", STATUSES.join(", "));
+            return Err(ApiError::invalid("filters", reason));
+        }
+        const HEALTHS: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
+        let healths = self.take("health");
+        if let Some(unknown) = healths.iter().find(|health| !HEALTHS.contains(&health.as_str())) {
+            let reason = format!("health={unknown}: a container is {}", HEALTHS.join(", "));
             return Err(ApiError::invalid("filters", reason));
         }
         let exited = self.take("exited").into_iter().map(|code| {
@@ -118,6 +124,7 @@ impl Filters {
         let filters = ContainerFilters {
             exited: exited.collect::<Result<_, _>>()?,
             statuses,
+            healths,
             ids: self.take("id"),
             names: self.take("name"),
             labels: self.take("label"),
@@ -213,7 +220,7 @@ mod tests {
             r#"{"exited":["x"]}"#,
             r#"{"publish":["80/icmp"]}"#,
             r#"{"expose":["9-8"]}"#,
-            r#"{"health":["none"]}"#,
+            r#"{"health":["ill"]}"#,
             r#"{"colour":["red"]}"#,
         ] {
             assert!(read(bad).into_containers().is_err(), "{bad}");

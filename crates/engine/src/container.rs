@@ -19,7 +19,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use tokio::sync::watch;
 
 use crate::error::EngineError;
 use crate::events::Bus;
+use crate::health::{Health, HealthCheck, HealthStatus};
 use crate::request::ContainerSpec;
 
 /// Everything the daemon remembers of a container.
@@ -58,6 +59,10 @@ pub struct Record {
     /// Whether a user ended it, and did not start it again.
     #[serde(default)]
     pub stopped: bool,
+    /// How well it is, or was at the end of its last run; `None` where nothing is checked, or it was never started.
+    /// Shared, so that a copy of the record costs nothing.
+    #[serde(default)]
+    pub health: Option<Arc<Health>>,
 }
 
 /// The command a container runs: the user's wish merged with the image's configuration.
@@ -77,6 +82,20 @@ pub struct Process {
     pub labels: std::collections::BTreeMap<String, String>,
     /// Ports the image or the user names, `80/tcp`; published or not.
     pub exposed: Vec<String>,
+    /// How it is found out whether it is well.
+    #[serde(default)]
+    pub health: Option<HealthCheck>,
+    /// What executes a line of that check; empty for `/bin/sh -c`.
+    #[serde(default)]
+    pub shell: Vec<String>,
+}
+
+impl Record {
+    /// How well it is. What has ended is unhealthy, as Docker has it.
+    pub fn health_status(&self) -> Option<HealthStatus> {
+        let health = self.health.as_ref()?;
+        Some(if self.state.running().is_some() { health.status } else { HealthStatus::Unhealthy })
+    }
 }
 
 /// Where a container stands.
@@ -192,6 +211,8 @@ pub struct Container {
     staying: AtomicUsize,
     /// Somebody has asked it to stop, and its end is the answer.
     stopping: AtomicBool,
+    /// Which series of probes counts; the results of others do not.
+    probing: AtomicU64,
     /// Where what happens to it is told.
     pub(crate) events: Arc<Bus>,
     /// Its directory under the data root: writable layer, log, generated files.
@@ -246,6 +267,7 @@ impl Container {
             waiting: Mutex::default(),
             staying: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            probing: AtomicU64::new(0),
             events,
             dir,
             telling: Mutex::default(),
@@ -322,6 +344,16 @@ impl Container {
         if self.stopping.swap(false, Ordering::AcqRel) {
             self.tell("stop", []);
         }
+    }
+
+    /// Another series of probes begins, or none: no other counts any more. Under the record's lock.
+    pub(crate) fn begin_probing(&self) -> u64 {
+        self.probing.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Whether this series of probes counts.
+    pub(crate) fn is_probing(&self, series: u64) -> bool {
+        self.probing.load(Ordering::Acquire) == series
     }
 
     /// The run has ended, and its shim is about to.

@@ -58,7 +58,8 @@ impl Engine {
         // The image must not go before the container can be seen to need it.
         let (image, _held) = self.images.hold(&spec.image)?;
         self.images.admit(&spec.image, &image)?;
-        let process = merge(&spec, &image)?;
+        let (health, shell) = self.check_of(&spec, &image)?;
+        let process = Process { health, shell, ..merge(&spec, &image)? };
         let mut random = [0; 32];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| EngineError::io("read", "/dev/urandom")(errno.into()))?;
@@ -75,6 +76,7 @@ impl Engine {
             state: State::Created,
             restarts: 0,
             stopped: false,
+            health: None,
         };
         self.establish(record, keep).inspect_err(|_| self.release_name(&name, &id))
     }
@@ -243,6 +245,8 @@ fn merge(spec: &ContainerSpec, image: &Image) -> Result<Process, EngineError> {
         },
         labels,
         exposed: config.exposed_ports().clone().unwrap_or_default(),
+        health: None,
+        shell: Vec::new(),
     })
 }
 

@@ -12,6 +12,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use shim::{Exit, ProcessRef, Request};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
 
 use crate::Engine;
 use crate::container::{Container, Running};
@@ -43,6 +44,16 @@ pub(crate) struct ExecState {
     spec: ExecSpec,
     pid: Option<i32>,
     pub(crate) exit_code: Option<i32>,
+}
+
+/// An exec session whose process has been started.
+pub(crate) struct Executed {
+    pub(crate) container: Arc<Container>,
+    pub(crate) state: Arc<Mutex<ExecState>>,
+    /// Its streams, as frames.
+    pub(crate) stream: UnixStream,
+    pub(crate) process: ProcessRef,
+    pub(crate) spec: ExecSpec,
 }
 
 /// An exec session as its inspector sees it.
@@ -95,6 +106,13 @@ impl Engine {
     /// # Errors
     /// What keeps the command from being executed; it may be started once only.
     pub async fn exec_start(self: &Arc<Self>, id: &str) -> Result<Option<Session>, EngineError> {
+        let Executed { container, state, stream, process, spec } = self.exec_launch(id).await?;
+        self.tell_of_exec_end(container, id.to_owned(), process);
+        Ok((!spec.detach).then(|| Session::of_exec(stream, state, spec.tty)))
+    }
+
+    /// Starts a remembered process. Whoever calls sees to its end.
+    pub(crate) async fn exec_launch(self: &Arc<Self>, id: &str) -> Result<Executed, EngineError> {
         let state = self.exec(id)?;
         let wish = {
             let state = state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,8 +141,19 @@ impl Engine {
         };
         state.lock().unwrap_or_else(PoisonError::into_inner).pid = Some(started.pid);
         target.tell_exec("exec_start", id, &wish.spec);
-        self.tell_of_exec_end(target, id.to_owned(), ProcessRef { pid: started.pid, start_time: started.start_time });
-        Ok((!wish.spec.detach).then(|| Session::of_exec(stream, state, wish.spec.tty)))
+        let process = ProcessRef { pid: started.pid, start_time: started.start_time };
+        Ok(Executed { container: target, state, stream, process, spec: wish.spec })
+    }
+
+    /// Forgets a session of the engine's own that has ended, and what its shim has recorded of it.
+    pub(crate) fn exec_forget(&self, container: &ContainerId, id: &str) {
+        let mut execs = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
+        execs.by_id.remove(id);
+        execs.order.retain(|known| known != id);
+        drop(execs);
+        if let Err(error) = shim::forget_exec_exit(&self.shim_dir(container), id) {
+            tracing::warn!(exec = id, %error, "the record of an exec's end stays until its container ends");
+        }
     }
 
     /// Tells of the end of an exec's process when it comes, whether or not somebody is attached to it.

@@ -2,7 +2,7 @@
 //! Containers: their life, supervision, logs and exit. The engine owns all state; it is what the daemon is about.
 //!
 //! One verb, one file: `create`, `start` (and `run`), `stop` (and `kill`, `wait`, `remove`), `restart` (and the restart
-//! policies), `pause`, `update`, `exec`, `attach`, `logs`; `rename` is in `names`. `supervise` is what happens when a container ends, `reconcile` what happens when a daemon begins.
+//! policies), `pause`, `update`, `exec`, `attach`, `logs`, `health`; `rename` is in `names`. `supervise` is what happens when a container ends, `reconcile` what happens when a daemon begins.
 //!
 //! **Architecture Invariants**
 //! - No HTTP here: the faces translate.
@@ -20,6 +20,7 @@ mod events;
 mod exec;
 mod export;
 mod frames;
+mod health;
 mod info;
 mod logs;
 mod names;
@@ -69,6 +70,7 @@ pub use error::EngineError;
 pub use events::{Event, EventFilter, EventKind, EventStream};
 pub use exec::ExecView;
 pub use export::Export;
+pub use health::{Health, HealthCheck, HealthStatus, HealthTest, Probe};
 pub use image::Threshold;
 pub use info::Info;
 pub use logs::{LogLine, LogOptions, LogStream};
@@ -125,6 +127,7 @@ pub struct Engine {
     events: Arc<events::Bus>,
     execs: Mutex<exec::Execs>,
     handle: tokio::runtime::Handle,
+    health: Arc<health::Schedule>,
     images: Images,
     jobs: Arc<Semaphore>,
     kernel: (u32, u32),
@@ -172,6 +175,7 @@ impl Engine {
             events: Arc::clone(&events),
             execs: Mutex::default(),
             handle: tokio::runtime::Handle::current(),
+            health: Arc::default(),
             images,
             jobs: Arc::new(Semaphore::new(BACKGROUND as usize)),
             kernel: kernel_version(),
@@ -183,6 +187,7 @@ impl Engine {
             config,
         });
         engine.images.tell(Box::new(move |news| events.tell_of_image(news)));
+        engine.make_probes();
         engine.reconcile()?;
         let collector = Arc::clone(&engine);
         engine.in_background("collect what no image needs", move || {

@@ -45,6 +45,7 @@ impl Engine {
                 cgroup.thaw()?
             }
             note(&target, pause);
+            engine.watch_health(&target);
             Ok(())
         })
         .await?;
@@ -58,6 +59,8 @@ impl Engine {
         if is_paused {
             self.cgroups.open(&self.cgroup_path(&container.id))?.thaw()?;
             note(container, false);
+            // It may live on.
+            self.watch_health(container);
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use shim::{Request, ShimError};
 use crate::container::{Container, Exited, Record, Running, State};
 use crate::error::EngineError;
 use crate::supervise::{exited_from, lost_exit};
-use crate::{CONTAINERS, Engine, frames};
+use crate::{CONTAINERS, Engine, frames, health};
 
 /// The engine's own file in a shim's directory.
 pub(crate) const SHIM_RECORD: &str = "container.json";
@@ -177,8 +177,13 @@ impl Engine {
     fn resume(self: &Arc<Self>, container: &Arc<Container>, found: Found, durable: bool) -> Result<(), EngineError> {
         match found {
             Found::Alive(stream, pidfd, running) => {
-                container.update(|record| record.state = State::Running(running));
+                container.update(|record| {
+                    record.state = State::Running(running);
+                    // Started by a daemon that knew of no checks, or that died before it could say how well it is.
+                    record.health = record.health.take().or_else(|| health::at_start(record));
+                });
                 container.announce(crate::container::Phase::Running);
+                self.watch_health(container);
                 self.supervise(Arc::clone(container), frames::adopt(stream)?, pidfd);
                 if durable {
                     self.remember_later(container);

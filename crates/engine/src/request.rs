@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use network::PortMapping;
 use serde::{Deserialize, Serialize};
 
+use crate::health::HealthCheck;
+
 /// The wish for a container. Empty or absent fields take the image's value, then Docker's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -62,6 +64,8 @@ pub struct ContainerSpec {
     pub auto_remove: bool,
     /// Whether it is started again when it has ended.
     pub restart: RestartPolicy,
+    /// How it is found out whether it is well.
+    pub health: Option<HealthCheck>,
     /// The monotonic clock (nanoseconds) when the client's process began; images that carry the label
     /// `corten.client-start` get it as `CORTEN_CLIENT_START_NS`.
     pub client_start_ns: Option<u64>,

@@ -10,6 +10,7 @@ use oci::Digest;
 use crate::Engine;
 use crate::container::Record;
 use crate::error::EngineError;
+use crate::health::HealthStatus;
 use crate::request::{Mount, NetworkMode};
 
 /// What a container must be. The default: nothing in particular. Of several values of a filter one must fit; of labels all.
@@ -25,6 +26,8 @@ pub struct ContainerFilters {
     pub exited: Vec<i32>,
     /// Words of [`crate::State::status`].
     pub statuses: Vec<String>,
+    /// Words of [`crate::HealthStatus`], or `none`.
+    pub healths: Vec<String>,
     /// Images that it was made from, or from one above them.
     pub ancestors: Vec<String>,
     /// A container that must be younger.
@@ -107,6 +110,7 @@ impl ContainerFilters {
             && self.labels.iter().all(|label| has_label(record, label))
             && (self.exited.is_empty() || record.state.exited().is_some_and(|exited| self.exited.contains(&exited.code)))
             && any(&self.statuses, &|status| record.state.status() == status)
+            && any(&self.healths, &|health| record.health_status().map_or("none", HealthStatus::as_str) == health)
             && (self.ancestors.is_empty() || bounds.ancestors.iter().any(|image| descends(record, image)))
             && bounds.before.is_none_or(|limit| record.created < limit)
             && bounds.since.is_none_or(|limit| record.created > limit)

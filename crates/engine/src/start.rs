@@ -26,7 +26,7 @@ use crate::frames::{self, Frame};
 use crate::request::{ContainerSpec, Mount, NetworkMode};
 use crate::session::Session;
 use crate::spec::{self, Inputs};
-use crate::{Engine, rootfs, user};
+use crate::{Engine, health, rootfs, user};
 
 /// A log may fill this much before it is rotated, and this many files are kept: 50 MiB a container, so that logs never
 /// fill the disk by default.
@@ -176,7 +176,11 @@ impl Engine {
         if let Some(shim) = container.leaving() {
             self.await_shim(&shim);
         }
-        let record = container.record();
+        // Of this run, before anybody can read it.
+        let record = container.update(|record| {
+            record.health = health::at_start(record);
+            record.clone()
+        });
         let root = self.mount_root(container, &record)?;
         steps.note("snapshot: root filesystem mounted");
         let identity = user::look_up(root.as_fd(), &record.process.user)?;
@@ -307,6 +311,7 @@ impl Engine {
         container.stops(false);
         container.tell("start", []);
         container.announce(Phase::Running);
+        self.watch_health(container);
         self.supervise(Arc::clone(container), control, shim.pidfd);
         let stream = attach.map(frames::adopt).transpose()?;
         Ok((started, stream))

@@ -92,6 +92,7 @@ impl Engine {
         let endpoint =
             container.with_record(|record| record.state.running().and_then(|running| running.endpoint.clone()));
         let again = self.end_run(container, exited);
+        self.watch_health(container);
         if let Some(exited) = container.with_record(|record| record.state.exited().cloned()) {
             container.tell_end(&exited);
         }

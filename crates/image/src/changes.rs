@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Changes of an image's configuration, as `import --change` and `commit --change` take them: a few instructions of the Dockerfile language.
 
+mod healthcheck;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use healthcheck::Healthcheck;
 
 use crate::error::ImageError;
 
@@ -31,14 +35,26 @@ pub(crate) struct RunConfig {
     pub(crate) labels: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) stop_signal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) healthcheck: Option<Healthcheck>,
     /// Whether a change has set `cmd`: an entrypoint discards one that it finds.
     #[serde(skip)]
     pub(crate) cmd_changed: bool,
 }
 
 /// The fields of [`RunConfig`], as they stand in a configuration.
-const FIELDS: [&str; 9] =
-    ["User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal"];
+const FIELDS: [&str; 10] = [
+    "User",
+    "ExposedPorts",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "Volumes",
+    "WorkingDir",
+    "Labels",
+    "StopSignal",
+    "Healthcheck",
+];
 
 /// What a container has instead of its image's configuration. `None`: the same.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -162,8 +178,11 @@ impl RunConfig {
             "WORKDIR" if rest.starts_with('/') => self.working_dir = Some(rest.to_owned()),
             "WORKDIR" => return Err("the working directory is an absolute path"),
             "STOPSIGNAL" => self.stop_signal = Some(rest.to_owned()),
+            "HEALTHCHECK" => self.healthcheck = Some(healthcheck::parse(rest)?),
             _ => {
-                return Err("CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR can be changed");
+                return Err(
+                    "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, STOPSIGNAL, USER, VOLUME and WORKDIR can be changed",
+                );
             }
         }
         Ok(())

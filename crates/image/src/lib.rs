@@ -216,6 +216,22 @@ impl Images {
         self.inner.find(name)
     }
 
+    /// The `config` of the configuration of the image `id`, as it stands there: with what is Docker's alone, which
+    /// [`Image::config`] has not. Null where it has none.
+    ///
+    /// # Errors
+    /// It is not here, or no JSON.
+    pub fn run_configuration(&self, id: Digest) -> Result<serde_json::Value, ImageError> {
+        #[derive(serde::Deserialize)]
+        struct Configuration {
+            #[serde(default)]
+            config: serde_json::Value,
+        }
+        let text = self.inner.content.read_blob(&id, document::MAX_CONFIG)?;
+        let invalid = |source| ImageError::Document { image: id.to_string(), document: "configuration", source };
+        Ok(serde_json::from_slice::<Configuration>(&text).map_err(invalid)?.config)
+    }
+
     /// How many pulls `registry` still allows to whoever asks here, as it said last.
     pub fn rate_limit(&self, registry: &str) -> Option<RateLimit> {
         self.registry.rate_limit(registry)

@@ -27,5 +27,5 @@ pub use log::{LogStream, LogWriter};
 pub use process::ProcessRef;
 pub use protocol::{Exit, LogConfig, Request, Resize, ShimRequest, Started};
 pub use spawn::{ShimFds, ShimHandle, Zygote};
-pub use state::{State, StateError, read_exec_exit, read_exit, read_state};
+pub use state::{State, StateError, forget_exec_exit, read_exec_exit, read_exit, read_state};
 pub use zygote::zygote_main;

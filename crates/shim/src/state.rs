@@ -100,6 +100,20 @@ pub fn read_exec_exit(dir: &Path, exec_id: &str) -> Result<Option<Exit>, StateEr
     read(dir, &exec_file(exec_id))
 }
 
+/// Removes the record of how the exec `exec_id` ended, if there is one.
+///
+/// # Errors
+/// It is there and cannot be removed.
+pub fn forget_exec_exit(dir: &Path, exec_id: &str) -> io::Result<()> {
+    if !is_exec_id(exec_id) {
+        return Ok(());
+    }
+    match std::fs::remove_file(dir.join(exec_file(exec_id))) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
 /// Whether `text` may name an exec: a short file name of harmless characters.
 pub(crate) fn is_exec_id(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b))

@@ -7,7 +7,7 @@ use api_types::docker::{ContainerCreateBody, HostConfig};
 use api_types::{Size, Streams};
 use clap::{Args, ValueEnum};
 
-use super::{FlagError, environment, mounts, ports, restart, security, size};
+use super::{FlagError, environment, health, mounts, ports, restart, security, size};
 
 /// When to fetch the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -69,6 +69,8 @@ pub(crate) struct ContainerFlags {
     /// Read environment variables from a file
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
+    #[command(flatten)]
+    health: health::HealthFlags,
     /// The container's host name
     #[arg(short = 'h', long, value_name = "NAME")]
     hostname: Option<String>,
@@ -184,6 +186,7 @@ impl ContainerFlags {
             working_dir: self.workdir.clone(),
             stop_signal: self.stop_signal.clone(),
             stop_timeout: self.stop_timeout,
+            healthcheck: self.health.check()?,
             tty: Some(self.tty),
             open_stdin: Some(self.interactive),
             stdin_once: Some(self.interactive && attach.stdin),

@@ -11,6 +11,7 @@ use image::{Image, Removed};
 use jiff::Timestamp;
 use oci::ImageRef;
 use oci::image_spec::Config;
+use serde_json::Value;
 
 /// An image as `images` lists it.
 pub(crate) fn summary(image: &Image) -> ImageSummary {
@@ -44,8 +45,9 @@ pub(crate) fn history(image: &Image) -> Vec<ImageHistoryResponseItem> {
     steps.map(item).collect()
 }
 
-/// All about an image.
-pub(crate) fn inspect(image: &Image) -> ImageInspect {
+/// All about an image; `says` is the `config` of its configuration as it stands there.
+pub(crate) fn inspect(image: &Image, says: &Value) -> ImageInspect {
+    let known = image.config.config().as_ref().map(config).unwrap_or_default();
     ImageInspect {
         id: Some(image.id.to_string()),
         repo_tags: Some(tags(image)),
@@ -54,7 +56,12 @@ pub(crate) fn inspect(image: &Image) -> ImageInspect {
         author: Some(image.config.author().clone().unwrap_or_default()),
         comment: Some(image.history().pop().map(|step| step.comment).unwrap_or_default()),
         descriptor: Some(descriptor(image)),
-        config: Some(image.config.config().as_ref().map(config).unwrap_or_default()),
+        config: Some(ImageConfig {
+            healthcheck: dockers(says, "Healthcheck"),
+            shell: dockers(says, "Shell"),
+            on_build: dockers(says, "OnBuild"),
+            ..known
+        }),
         architecture: Some(image.config.architecture().to_string()),
         variant: image.config.variant().clone(),
         os: Some(image.config.os().to_string()),
@@ -67,6 +74,11 @@ pub(crate) fn inspect(image: &Image) -> ImageInspect {
         }),
         ..ImageInspect::default()
     }
+}
+
+/// A field of Docker's alone; what is not of its form is not there for its clients.
+fn dockers<T: serde::de::DeserializeOwned>(says: &Value, field: &str) -> Option<T> {
+    T::deserialize(says.get(field)?).ok()
 }
 
 /// A size as Docker's models have it.

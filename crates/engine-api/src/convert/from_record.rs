@@ -15,6 +15,8 @@ use jiff::Timestamp;
 use network::{Endpoint, Protocol};
 use serde::Serialize;
 
+mod health;
+
 /// Docker's word for a time that has not come.
 pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
 
@@ -48,7 +50,7 @@ pub(crate) fn inspect(record: &Record, log_path: String) -> Inspect {
         created: Some(record.created.to_string()),
         path: Some(path.to_owned()),
         args: Some(args.to_vec()),
-        state: Some(state(&record.state)),
+        state: Some(ContainerState { health: health::state(record), ..state(&record.state) }),
         image: Some(record.image_id.to_string()),
         log_path: Some(log_path),
         name: Some(format!("/{}", record.name)),
@@ -121,6 +123,8 @@ fn config(record: &Record) -> ContainerConfig {
         labels: Some(process.labels.clone().into_iter().collect()),
         stop_signal: spec.stop_signal.clone(),
         stop_timeout: spec.stop_timeout.map(i64::from),
+        healthcheck: process.health.as_ref().map(health::check),
+        shell: Some(process.shell.clone()).filter(|shell| !shell.is_empty()),
         ..ContainerConfig::default()
     }
 }
@@ -277,7 +281,8 @@ pub(crate) fn summary(record: &Record, now: Timestamp) -> ContainerSummary {
             State::Restarting(_) => ContainerSummaryStateEnum::RESTARTING,
             State::Exited(_) => ContainerSummaryStateEnum::EXITED,
         }),
-        status: Some(status(&record.state, now)),
+        status: Some(health::status(status(&record.state, now), record)),
+        health: health::summary(record),
         host_config: Some(ContainerSummaryHostConfig {
             network_mode: Some(network_name(record.spec.network).to_owned()),
             ..ContainerSummaryHostConfig::default()

@@ -17,7 +17,6 @@ pub(crate) fn unsupported(body: &ContainerCreateBody) -> Result<(), ApiError> {
         }
     };
     refuse(some_text(&body.domainname), "Domainname");
-    refuse(body.healthcheck.as_ref().is_some_and(|check| some_list(&check.test)), "Healthcheck");
     refuse(some_list(&body.volumes), "Volumes (anonymous volumes)");
     refuse(body.network_disabled == Some(true), "NetworkDisabled");
     refuse(some_list(&body.on_build), "OnBuild");
@@ -159,7 +158,6 @@ mod tests {
             (r#"{"HostConfig":{"PidMode":"host"}}"#, "PidMode"),
             (r#"{"HostConfig":{"Dns":["1.1.1.1"]}}"#, "Dns"),
             (r#"{"HostConfig":{"LogConfig":{"Type":"syslog"}}}"#, "LogConfig.Type"),
-            (r#"{"Healthcheck":{"Test":["CMD","true"]}}"#, "Healthcheck"),
             (r#"{"Volumes":{"/data":{}}}"#, "Volumes"),
             (r#"{"NetworkingConfig":{"EndpointsConfig":{"mine":{}}}}"#, "NetworkingConfig"),
         ] {

@@ -4,10 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use api_types::docker::{
-    ContainerCreateBody, ContainerUpdateBody, ExecConfig, HostConfig, Mount as DockerMount, MountType, PortMap,
-    RestartPolicy as DockerRestart, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, ExecConfig, HealthConfig, HostConfig, Mount as DockerMount, MountType,
+    PortMap, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
-use engine::{Changes, ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, RestartPolicy, SeccompChoice, Security};
+use engine::{
+    Changes, ContainerSpec, ExecSpec, HealthCheck, Mount, NetworkMode, Resources, RestartPolicy, SeccompChoice,
+    Security,
+};
 use network::{PortMapping, Protocol};
 
 use super::refuse;
@@ -50,6 +53,7 @@ pub(crate) fn container(body: ContainerCreateBody, name: Option<String>) -> Resu
         security: security(host.security_opt.as_deref().unwrap_or_default())?,
         auto_remove: host.auto_remove.unwrap_or(false),
         restart: restart_policy(host.restart_policy.as_ref())?,
+        health: body.healthcheck.map(health_check).transpose()?,
         client_start_ns: None,
     })
 }
@@ -83,6 +87,12 @@ fn restart_policy(policy: Option<&DockerRestart>) -> Result<RestartPolicy, ApiEr
         (Name::ALWAYS, None) => Ok(RestartPolicy::Always),
         (Name::UNLESS_STOPPED, None) => Ok(RestartPolicy::UnlessStopped),
     }
+}
+
+fn health_check(check: HealthConfig) -> Result<HealthCheck, ApiError> {
+    let times =
+        [check.interval, check.timeout, check.start_period, check.start_interval].map(Option::unwrap_or_default);
+    Ok(HealthCheck::from_docker(&check.test.unwrap_or_default(), times, check.retries.unwrap_or_default())?)
 }
 
 /// The process that `config` asks for.

@@ -51,10 +51,20 @@ pub(crate) async fn about(
         return archives::save_named(&engine, vec![name.to_owned()], &parameters).await;
     }
     let (images, name) = (engine.images().clone(), name.to_owned());
-    let image = move || blocking("look up an image", move || images.resolve(&name));
     match question {
-        "json" => Ok(Json(from_image::inspect(&image().await?)).into_response()),
-        "history" => Ok(Json(from_image::history(&image().await?)).into_response()),
+        "json" => {
+            let (image, says) = blocking("look up an image", move || {
+                let image = images.resolve(&name)?;
+                let says = images.run_configuration(image.id)?;
+                Ok((image, says))
+            })
+            .await?;
+            Ok(Json(from_image::inspect(&image, &says)).into_response())
+        }
+        "history" => {
+            let image = blocking("look up an image", move || images.resolve(&name)).await?;
+            Ok(Json(from_image::history(&image)).into_response())
+        }
         _ => Err(no_route()),
     }
 }

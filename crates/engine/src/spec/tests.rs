@@ -29,10 +29,13 @@ fn record(change: impl FnOnce(&mut ContainerSpec)) -> Record {
             stop_signal: 15,
             labels: BTreeMap::new(),
             exposed: vec![],
+            health: None,
+            shell: vec![],
         },
         state: State::Created,
         restarts: 0,
         stopped: false,
+        health: None,
     }
 }
 

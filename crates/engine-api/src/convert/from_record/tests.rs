@@ -33,10 +33,13 @@ fn record(state: State) -> Record {
             stop_signal: 15,
             labels: Default::default(),
             exposed: vec!["80/tcp".into(), "90/udp".into()],
+            health: None,
+            shell: vec![],
         },
         state,
         restarts: 0,
         stopped: false,
+        health: None,
     }
 }
 

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `--health-*`: how it is found out whether a container is well.
+
+use api_types::docker::HealthConfig;
+use clap::Args;
+
+use super::{FlagError, duration};
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthFlags {
+    /// Check the container's health by this line for its shell
+    #[arg(long, value_name = "COMMAND")]
+    health_cmd: Option<String>,
+    /// Time between checks, as in 30s, 1m30s or 500ms (default 30s)
+    #[arg(long, value_name = "TIME", value_parser = duration::nanos)]
+    health_interval: Option<i64>,
+    /// Consecutive failures that make it unhealthy (default 3)
+    #[arg(long, value_name = "NUMBER")]
+    health_retries: Option<u32>,
+    /// Time between checks within the start period (default 5s)
+    #[arg(long, value_name = "TIME", value_parser = duration::nanos)]
+    health_start_interval: Option<i64>,
+    /// Time after the start in which failures do not count (default 0s)
+    #[arg(long, value_name = "TIME", value_parser = duration::nanos)]
+    health_start_period: Option<i64>,
+    /// Time that one check may take (default 30s)
+    #[arg(long, value_name = "TIME", value_parser = duration::nanos)]
+    health_timeout: Option<i64>,
+    /// No check, whatever the image says
+    #[arg(long)]
+    no_healthcheck: bool,
+}
+
+impl HealthFlags {
+    /// The Engine API's check, if one was asked for.
+    pub(crate) fn check(&self) -> Result<Option<HealthConfig>, FlagError> {
+        let check = HealthConfig {
+            // An empty line is none, as in Docker's command line.
+            test: self.health_cmd.clone().filter(|line| !line.is_empty()).map(|line| vec!["CMD-SHELL".into(), line]),
+            interval: self.health_interval,
+            timeout: self.health_timeout,
+            retries: self.health_retries.map(i64::from),
+            start_period: self.health_start_period,
+            start_interval: self.health_start_interval,
+        };
+        match (self.no_healthcheck, check == HealthConfig::default()) {
+            (true, false) => Err(FlagError::invalid("--no-healthcheck", "cannot stand beside --health flags")),
+            (true, true) => Ok(Some(HealthConfig { test: Some(vec!["NONE".into()]), ..HealthConfig::default() })),
+            (false, is_none) => Ok(Some(check).filter(|_| !is_none)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: HealthFlags,
+    }
+
+    fn check(line: &str) -> Result<serde_json::Value, String> {
+        let line = std::iter::once("run").chain(line.split_whitespace());
+        let parsed = Line::try_parse_from(line).map_err(|error| error.to_string())?;
+        let check = parsed.flags.check().map_err(|error| error.to_string())?;
+        Ok(serde_json::to_value(check).unwrap())
+    }
+
+    #[test]
+    fn the_flags_are_the_apis_check() {
+        assert_eq!(check("").unwrap(), serde_json::Value::Null);
+        assert_eq!(check("--no-healthcheck").unwrap(), serde_json::json!({"Test": ["NONE"]}));
+        let all = "--health-cmd=/probe --health-interval 1m30s --health-timeout 500ms --health-retries 4 \
+                   --health-start-period 2h --health-start-interval 1.5s";
+        let expected = serde_json::json!({"Test": ["CMD-SHELL", "/probe"], "Interval": 90_000_000_000_i64,
+            "Timeout": 500_000_000, "Retries": 4, "StartPeriod": 7_200_000_000_000_i64, "StartInterval": 1_500_000_000});
+        assert_eq!(check(all).unwrap(), expected);
+        assert_eq!(check("--health-retries 2").unwrap(), serde_json::json!({"Retries": 2}));
+        for bad in [
+            "--no-healthcheck --health-retries 1",
+            "--health-interval soon",
+            "--health-interval=-1s",
+            "--health-interval 10",
+            "--health-retries=-1",
+        ] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+}

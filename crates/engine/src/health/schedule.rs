@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+//! When which container is probed next, and how many are at once.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use oci::ContainerId;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+/// So many probes are made at once. Each is a process more; a thousand containers that were started together do not
+/// start a thousand of them together.
+const AT_ONCE: usize = 32;
+/// No probe waits longer; what says so is looked at again then.
+const LONGEST_WAIT: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The probes to come.
+pub(crate) struct Schedule {
+    /// Those of series that no longer count stay until they are due.
+    probes: Mutex<BinaryHeap<Reverse<(Instant, u64, ContainerId)>>>,
+    /// A probe came that may be the next one.
+    sooner: Notify,
+    slots: Arc<Semaphore>,
+}
+
+impl Default for Schedule {
+    fn default() -> Schedule {
+        Schedule { probes: Mutex::default(), sooner: Notify::new(), slots: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
+
+impl Schedule {
+    /// A container shall be probed after `wait`, if its series `series` still counts then.
+    pub(crate) fn add(&self, container: ContainerId, series: u64, wait: Duration) {
+        let at = Instant::now() + wait.min(LONGEST_WAIT);
+        let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_next = probes.peek().is_none_or(|Reverse((next, ..))| at < *next);
+        probes.push(Reverse((at, series, container)));
+        drop(probes);
+        if is_next {
+            self.sooner.notify_one();
+        }
+    }
+
+    /// Waits until probes are due, and takes them.
+    pub(super) async fn due(&self) -> Vec<(ContainerId, u64)> {
+        loop {
+            let next = {
+                let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+                let now = Instant::now();
+                let mut due = Vec::new();
+                while let Some(Reverse((at, ..))) = probes.peek()
+                    && *at <= now
+                {
+                    due.extend(probes.pop().map(|Reverse((_, series, container))| (container, series)));
+                }
+                if !due.is_empty() {
+                    return due;
+                }
+                probes.peek().map(|Reverse((at, ..))| *at)
+            };
+            match next {
+                None => self.sooner.notified().await,
+                // Woken for nothing it only looks again.
+                Some(at) => drop(tokio::time::timeout_at(at, self.sooner.notified()).await),
+            }
+        }
+    }
+
+    /// The right to make a probe, as long as the answer lives.
+    pub(super) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(&self.slots).acquire_owned().await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn probes_come_in_the_order_in_which_they_are_due() {
+        let schedule = Arc::new(Schedule::default());
+        let id = |byte| ContainerId::from_random([byte; 32]);
+        schedule.add(id(1), 1, Duration::from_secs(20));
+        schedule.add(id(2), 1, Duration::from_secs(10));
+        schedule.add(id(3), 7, Duration::from_secs(10));
+        let began = Instant::now();
+        let mut first = schedule.due().await;
+        first.sort();
+        assert_eq!((first, began.elapsed().as_secs()), (vec![(id(2), 1), (id(3), 7)], 10));
+        let other = Arc::clone(&schedule);
+        let waiting = tokio::spawn(async move { other.due().await });
+        tokio::task::yield_now().await;
+        // One that is due sooner than what is waited for.
+        schedule.add(id(4), 1, Duration::from_secs(1));
+        assert_eq!((waiting.await.unwrap(), began.elapsed().as_secs()), (vec![(id(4), 1)], 11));
+        assert_eq!((schedule.due().await, began.elapsed().as_secs()), (vec![(id(1), 1)], 20));
+    }
+}

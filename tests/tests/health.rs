@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Health checks: what their probes make of a container, and who is told.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use testkit::Daemon;
+
+/// Probes follow each other fast here.
+const FAST: [&str; 4] = ["--health-interval", "50ms", "--health-retries", "2"];
+
+/// A container in the background that is checked by `line`.
+fn checked(daemon: &Daemon, name: &str, flags: &[&str], line: &str) {
+    let begin = ["run", "-d", "--name", name, "--health-cmd", line];
+    daemon.ok(&[&begin, &FAST[..], flags, &["busybox", "sleep", "60"]].concat());
+}
+
+fn health(daemon: &Daemon, name: &str) -> Value {
+    daemon.inspect(name)["State"]["Health"].clone()
+}
+
+#[track_caller]
+fn wait_until(daemon: &Daemon, name: &str, what: &str, reached: impl Fn(&Value) -> bool) -> Value {
+    let begun = Instant::now();
+    loop {
+        let found = health(daemon, name);
+        if reached(&found) {
+            return found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{name} was never {what}: {found}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[track_caller]
+fn wait_for(daemon: &Daemon, name: &str, status: &str) -> Value {
+    wait_until(daemon, name, status, |health| health["Status"] == status)
+}
+
+fn listed(daemon: &Daemon, filters: &[&str]) -> String {
+    daemon.ok(&[&["ps", "-a", "--format", "{{.Names}} {{.Status}}"], filters].concat())
+}
+
+#[test]
+fn a_container_is_starting_then_healthy_then_unhealthy_and_everybody_is_told() {
+    let daemon = Daemon::with_busybox();
+    let line = "cat /tmp/ok";
+    checked(&daemon, "web", &["--health-start-period", "10m", "--health-start-interval", "30ms"], line);
+    // Failures within the start period do not count.
+    let found = wait_until(&daemon, "web", "probed", |found| found["Log"].as_array().is_some_and(|log| log.len() > 2));
+    assert_eq!((&found["Status"], &found["FailingStreak"]), (&"starting".into(), &0.into()));
+    assert!(listed(&daemon, &[]).ends_with("(health: starting)"));
+    daemon.ok(&["exec", "web", "sh", "-c", "echo fine > /tmp/ok"]);
+    wait_for(&daemon, "web", "healthy");
+    assert!(listed(&daemon, &[]).ends_with("(healthy)"), "{}", listed(&daemon, &[]));
+    let found = wait_until(&daemon, "web", "healthy for long", |found| {
+        found["Log"].as_array().is_some_and(|log| log.iter().all(|probe| probe["ExitCode"] == 0))
+    });
+    let log = found["Log"].as_array().expect("a list");
+    assert_eq!((log.len(), &log[4]["Output"]), (5, &"fine\n".into()));
+    let time = |probe: &Value, field: &str| probe[field].as_str().expect("a time").parse::<jiff::Timestamp>();
+    assert!(time(&log[3], "End").expect("a time") < time(&log[4], "Start").expect("a time"));
+    daemon.ok(&["exec", "web", "rm", "/tmp/ok"]);
+    let found = wait_for(&daemon, "web", "unhealthy");
+    assert!(found["FailingStreak"].as_u64() >= Some(2), "{found}");
+    assert!(found["Log"][4]["Output"].as_str().is_some_and(|text| text.contains("No such file")), "{found}");
+    let told = ["events", "--since", "1h", "--until", "0s", "--filter", "event=health_status"];
+    let told = daemon.ok(&[&told[..], &["--format", "{{.Action}} {{.Actor.Attributes.name}}"]].concat());
+    assert_eq!(told, "health_status: healthy web\nhealth_status: unhealthy web");
+    let config = &daemon.inspect("web")["Config"]["Healthcheck"];
+    assert_eq!((&config["Test"][0], &config["Test"][1]), (&"CMD-SHELL".into(), &line.into()));
+    assert_eq!((&config["Interval"], &config["Retries"]), (&50_000_000.into(), &2.into()));
+    // What has ended is not probed, and not well.
+    daemon.ok(&["stop", "-t", "0", "web"]);
+    let ended = health(&daemon, "web");
+    assert_eq!(ended["Status"], "unhealthy");
+    std::thread::sleep(Duration::from_millis(150));
+    assert_eq!(health(&daemon, "web"), ended);
+    assert!(!listed(&daemon, &[]).contains("health"));
+    daemon.ok(&["start", "web"]);
+    assert_eq!(health(&daemon, "web")["Status"], "starting");
+}
+
+#[test]
+fn a_probe_has_its_time_and_its_output_a_limit() {
+    let daemon = Daemon::with_busybox();
+    checked(&daemon, "slow", &["--health-timeout", "100ms"], "echo begun; exec sleep 55");
+    checked(&daemon, "long", &[], "yes | head -c 9000; exit 3");
+    checked(&daemon, "odd", &[], "kill -9 $$");
+    let found = wait_for(&daemon, "slow", "unhealthy");
+    assert_eq!(found["Log"][0]["ExitCode"], -1);
+    let says = found["Log"][0]["Output"].as_str().expect("a text");
+    assert_eq!(says, "Health check exceeded timeout (100ms): begun\n");
+    let found = wait_for(&daemon, "long", "unhealthy");
+    assert_eq!((&found["Log"][0]["ExitCode"], output_length(&found)), (&3.into(), 4096 + 3));
+    assert_eq!(wait_for(&daemon, "odd", "unhealthy")["Log"][0]["ExitCode"], 137);
+    // What took too long is gone, but for one that may be under way.
+    let inside = daemon.ok(&["top", "slow"]);
+    assert!(inside.matches("sleep 55").count() <= 1, "{inside}");
+    // And so is what was noted of each.
+    let id = daemon.inspect("odd")["Id"].as_str().expect("an id").to_owned();
+    let noted = std::fs::read_dir(daemon.path().join("exec/shims").join(id)).expect("a directory");
+    let noted = noted.filter_map(Result::ok).filter(|entry| entry.file_name().to_string_lossy().contains("exec-"));
+    assert!(noted.count() <= 1);
+}
+
+fn output_length(found: &Value) -> usize {
+    found["Log"][0]["Output"].as_str().map_or(0, str::len)
+}
+
+#[test]
+fn what_stands_still_is_not_probed_and_a_new_daemon_goes_on() {
+    let daemon = Daemon::with_busybox();
+    checked(&daemon, "kept", &[], "echo still here");
+    checked(&daemon, "brief", &["--rm"], "true");
+    checked(&daemon, "ill", &[], "false");
+    daemon.ok(&["run", "-d", "--name", "plain", "busybox", "sleep", "60"]);
+    for (name, status) in [("kept", "healthy"), ("brief", "healthy"), ("ill", "unhealthy")] {
+        wait_for(&daemon, name, status);
+    }
+    daemon.ok(&["pause", "kept"]);
+    let paused = health(&daemon, "kept");
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(health(&daemon, "kept"), paused, "it was probed");
+    assert_eq!(paused["Status"], "healthy");
+    let last = paused["Log"][4].clone();
+    daemon.ok(&["unpause", "kept"]);
+    wait_until(&daemon, "kept", "probed again", |found| found["Log"][4] != last);
+    for (wanted, names) in [("healthy", "brief kept"), ("unhealthy", "ill"), ("none", "plain"), ("starting", "")] {
+        let found = daemon.ok(&["ps", "--format", "{{.Names}}", "--filter", &format!("health={wanted}")]);
+        let mut found: Vec<&str> = found.lines().collect();
+        found.sort_unstable();
+        assert_eq!(found.join(" "), names, "{wanted}");
+    }
+    daemon.kill();
+    daemon.start();
+    for (name, status) in [("kept", "healthy"), ("brief", "healthy"), ("ill", "unhealthy")] {
+        assert_eq!(health(&daemon, name)["Status"], status, "{name}");
+    }
+    let before = jiff::Timestamp::now();
+    wait_until(&daemon, "kept", "probed by the new daemon", |found| {
+        let last = found["Log"].as_array().and_then(|log| log.last()).and_then(|probe| probe["Start"].as_str());
+        last.and_then(|start| start.parse::<jiff::Timestamp>().ok()).is_some_and(|start| start > before)
+    });
+    daemon.fails(&["ps", "--filter", "health=fine"], 1).saying("health=fine");
+}
+
+#[test]
+fn an_images_check_is_had_field_by_field_and_can_be_left_out() {
+    let daemon = Daemon::builder().start();
+    let tar = daemon.path().join("busybox.tar");
+    testkit::fixtures::busybox::write(&tar);
+    let change = "HEALTHCHECK --interval=50ms --retries=7 CMD [\"test\", \"-e\", \"/tmp/ok\"]";
+    daemon.ok(&["import", "-c", change, &tar.to_string_lossy(), "busybox"]);
+    assert_eq!(daemon.inspect("busybox")["Config"]["Healthcheck"]["Retries"], 7);
+    daemon.ok(&["run", "-d", "--name", "as-it-is", "busybox", "sleep", "60"]);
+    daemon.ok(&["run", "-d", "--name", "sooner", "--health-retries", "1", "busybox", "sleep", "60"]);
+    daemon.ok(&["run", "-d", "--name", "none", "--no-healthcheck", "busybox", "sleep", "60"]);
+    wait_for(&daemon, "sooner", "unhealthy");
+    let config = daemon.inspect("sooner")["Config"]["Healthcheck"].clone();
+    assert_eq!(config["Test"], serde_json::json!(["CMD", "test", "-e", "/tmp/ok"]));
+    assert_eq!((&config["Interval"], &config["Retries"]), (&50_000_000.into(), &1.into()));
+    daemon.ok(&["exec", "as-it-is", "touch", "/tmp/ok"]);
+    wait_for(&daemon, "as-it-is", "healthy");
+    assert_eq!(health(&daemon, "none"), Value::Null);
+    assert_eq!(daemon.inspect("none")["Config"]["Healthcheck"]["Test"], serde_json::json!(["NONE"]));
+    // Refused, and nothing is made.
+    for (flags, says) in [
+        (&["--no-healthcheck", "--health-cmd", "true"][..], "--no-healthcheck"),
+        (&["--health-interval", "10us"], "Healthcheck.Interval: cannot be less than 1 ms"),
+        (&["--health-timeout", "soon"], "soon"),
+    ] {
+        daemon.fails(&[&["run", "-d", "--name", "bad"], flags, &["busybox", "true"]].concat(), 125).saying(says);
+    }
+    daemon.fails(&["inspect", "bad"], 1);
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Health checks as Docker's command line asks for them and shows them.
+
+use std::time::{Duration, Instant};
+
+use testkit::Daemon;
+use testkit::process::command;
+
+/// Runs `docker`, a client of this daemon's; whether it succeeded, and what it printed.
+fn try_docker(daemon: &Daemon, arguments: &[&str]) -> (bool, String) {
+    let mut docker = command("docker");
+    docker.args(arguments).env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path());
+    let output = daemon.sandbox().run(move || docker.output()).expect("docker is installed");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).trim().to_owned())
+}
+
+#[track_caller]
+fn docker(daemon: &Daemon, arguments: &[&str]) -> String {
+    let (succeeded, text) = try_docker(daemon, arguments);
+    assert!(succeeded, "{arguments:?}: {text}");
+    text
+}
+
+#[track_caller]
+fn wait_for(daemon: &Daemon, arguments: &[&str], expected: &str) {
+    let begun = Instant::now();
+    loop {
+        let found = docker(daemon, arguments);
+        if found == expected {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{arguments:?} never said {expected:?} but {found:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn the_docker_command_line_asks_for_checks_and_shows_them() {
+    let daemon = Daemon::with_busybox();
+    let all = "--health-cmd=test -e /tmp/ok --health-interval=100ms --health-timeout=5s --health-retries=2 \
+               --health-start-period=1ms --health-start-interval=50ms";
+    let flags = all.split(" --").map(|flag| format!("--{}", flag.trim_start_matches("--")));
+    let flags: Vec<String> = flags.collect();
+    let mut run = vec!["run", "-d", "--name", "web"];
+    run.extend(flags.iter().map(String::as_str));
+    run.extend(["busybox", "sleep", "60"]);
+    docker(&daemon, &run);
+    wait_for(&daemon, &["inspect", "-f", "{{.State.Health.Status}}", "web"], "unhealthy");
+    let shown = "{{.Config.Healthcheck.Test}} {{.Config.Healthcheck.Timeout}} {{(index .State.Health.Log 0).ExitCode}}";
+    assert_eq!(docker(&daemon, &["inspect", "-f", shown, "web"]), "[CMD-SHELL test -e /tmp/ok] 5s 1");
+    assert!(docker(&daemon, &["ps", "--format", "{{.Status}}"]).ends_with("(unhealthy)"));
+    docker(&daemon, &["exec", "web", "touch", "/tmp/ok"]);
+    wait_for(&daemon, &["ps", "-q", "--filter", "health=unhealthy"], "");
+    assert!(docker(&daemon, &["ps", "--format", "{{.Status}}", "--filter", "health=healthy"]).ends_with("(healthy)"));
+    let told = ["events", "--since=1h", "--until=-1s", "-f", "event=health_status", "--format", "{{.Action}}"];
+    wait_for(&daemon, &told, "health_status: unhealthy\nhealth_status: healthy");
+    docker(&daemon, &["run", "-d", "--name", "none", "--no-healthcheck", "busybox", "sleep", "60"]);
+    assert_eq!(docker(&daemon, &["ps", "--filter", "health=none", "--format", "{{.Names}}"]), "none");
+    let (succeeded, says) = try_docker(&daemon, &["run", "--rm", "--health-interval=1us", "busybox", "true"]);
+    assert!(!succeeded && says.contains("Healthcheck.Interval"), "{says}");
+}
