@@ -2,6 +2,7 @@
 //! `cargo xtask bench`: Corten beside its peers, in one call, alternating, on this machine.
 //!
 //! - `run`: the engine's way of running containers, beside Docker.
+//! - `engine`: a thousand containers, and one that talks much, beside Docker.
 //! - `images`: pull, push, save and load, beside Docker.
 //! - `registry`: the registry server, beside Debian's docker-registry.
 //! - `runtime`: the OCI runtime alone, beside runc (crun and youki where they run) and beside the kernel's own floor.
@@ -9,6 +10,7 @@
 //! Numbers of a virtual machine are noisy: what is compared is taken in turns, and what is read is the ratio of medians.
 
 mod bundle;
+mod engine;
 mod floor;
 mod image;
 mod images;
@@ -33,13 +35,16 @@ pub(crate) fn run(group: &str) -> Outcome {
     cargo::build_release()?;
     let page = match group {
         "run" => report::Page { group: "run", rows: run::measure()?, notes: String::new() },
+        "engine" => report::Page { group: "engine", rows: engine::measure()?, notes: String::new() },
         "images" => report::Page { group: "images", rows: images::measure()?, notes: String::new() },
         "registry" => report::Page { group: "registry", rows: registry::measure()?, notes: String::new() },
         "runtime" => {
             let (rows, notes) = runtime::measure()?;
             report::Page { group: "runtime", rows, notes }
         }
-        other => return Err(format!("no benchmark {other:?}: there are run, images, registry and runtime").into()),
+        other => {
+            return Err(format!("no benchmark {other:?}: there are run, engine, images, registry and runtime").into());
+        }
     };
     let text = page.markdown(&report::Machine::here()?);
     print!("{text}");
