@@ -7,6 +7,7 @@
 
 pub mod chance;
 pub mod checkpoint;
+pub mod clock;
 pub mod copying;
 pub mod docker_runtime;
 pub mod isolation;
@@ -50,6 +51,7 @@ pub const CHECKS_ON_BOTH_CGROUP_VERSIONS: &[Check] = checks![
 /// Checks for the vm lane only: what there is to see needs a machine with cgroup v2 alone, or with a user who has been
 /// given ids and a cgroup.
 pub const CHECKS_OF_THE_VM: &[Check] = checks![
+    clock::a_clock_that_is_set_confuses_nobody,
     oci::a_user_without_anything_runs_a_container,
     oci::a_user_with_ids_of_others_runs_a_container,
     oci::a_user_who_is_nobody_inside_still_provides_the_files,
