@@ -49,6 +49,8 @@ const PACKAGES: &[Package] = &[
     package("openssl", "/usr/bin/openssl"),
     package("procps", "/usr/bin/ps"),
     package("util-linux", "/usr/bin/setsid"),
+    package("python3-docker", "/usr/lib/python3/dist-packages/docker/__init__.py"),
+    package("python3-websocket", "/usr/lib/python3/dist-packages/websocket/__init__.py"),
     package("ca-certificates", "/usr/sbin/update-ca-certificates"),
 ];
 

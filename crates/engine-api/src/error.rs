@@ -62,12 +62,24 @@ pub enum ApiError {
     /// A streaming route was asked without `Upgrade`.
     #[error("this route answers with a stream: ask with `Connection: Upgrade`")]
     NoUpgrade,
+    /// Something of a swarm's, on a node that is in none.
+    #[error("{0}: Corten runs containers on one machine, and has no swarm mode")]
+    NoSwarm(&'static str),
+    /// No plugin has this name: there are none.
+    #[error("plugin {0:?} not found")]
+    NoPlugin(String),
+    /// A page of another site wants to open a WebSocket here.
+    #[error("a WebSocket is not opened for a page of {0}")]
+    ForeignOrigin(String),
     /// No such route.
     #[error("page not found: {0}")]
     NoRoute(String),
     /// A version of the API that is not spoken.
     #[error("{0}")]
     Version(String),
+    /// The answer cannot be written.
+    #[error("the answer cannot be written as JSON")]
+    Answer(#[source] serde_json::Error),
     /// A thread of the daemon's ended without an answer.
     #[error("the daemon's worker for {0} panicked")]
     Worker(&'static str),
@@ -85,10 +97,12 @@ impl Classify for ApiError {
             ApiError::Engine(error) => error.kind(),
             ApiError::Image(error) => error.kind(),
             ApiError::CommandNotFound(_) => Kind::CommandNotFound,
-            ApiError::NoRoute(_) => Kind::NotFound,
+            ApiError::NoRoute(_) | ApiError::NoPlugin(_) => Kind::NotFound,
+            ApiError::NoSwarm(_) => Kind::Unavailable,
+            ApiError::ForeignOrigin(_) => Kind::PermissionDenied,
             ApiError::Unsupported(_) => Kind::Unsupported,
             ApiError::Stopped { .. } => Kind::Conflict,
-            ApiError::Worker(_) => Kind::Internal,
+            ApiError::Worker(_) | ApiError::Answer(_) => Kind::Internal,
             _ => Kind::InvalidArgument,
         }
     }
@@ -108,7 +122,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let report = Report::from(&self);
         let status = StatusCode::from_u16(report.kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        if status.is_server_error() {
+        // Clients ask of every daemon whether it has a swarm, or can do what this one cannot.
+        if status.is_server_error() && !matches!(self, ApiError::NoSwarm(_) | ApiError::Unsupported(_)) {
             tracing::error!(error = report.message, "a request failed");
         }
         (status, Json(ErrorBody::from(report))).into_response()

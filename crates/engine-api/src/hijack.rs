@@ -2,17 +2,30 @@
 //! Routes that stop speaking HTTP: after `101 Switching Protocols` the connection belongs to a session.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, Cursor};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use api_types::PROTOCOL;
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use bytes::Bytes;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Chain, Join, ReadBuf, join};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, sleep};
 
 use crate::error::ApiError;
+
+/// How long a client may take to read the head before its stream begins all the same.
+const HEAD_READ: Duration = Duration::from_millis(100);
+/// How often is looked whether it has.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// The connection of a request that asks to be taken over.
 pub(crate) struct Hijack {
@@ -50,14 +63,26 @@ impl Hijack {
         if self.protocol != PROTOCOL {
             return Err(ApiError::invalid("Upgrade", format!("this route speaks {PROTOCOL}")));
         }
-        Ok(self.switch("application/vnd.corten.frames", session))
+        Ok(self.respond("application/vnd.corten.frames", |connection| session(TokioIo::new(connection))))
     }
 
-    /// The answer that hands the connection to `session`, which speaks what `content_type` says.
+    /// The answer that hands the connection to `session`, which speaks what `content_type` says, once the client has
+    /// read the answer's head.
     pub(crate) fn switch<F>(
         self,
         content_type: &'static str,
-        session: impl FnOnce(TokioIo<Upgraded>) -> F + Send + 'static,
+        session: impl FnOnce(Stream) -> F + Send + 'static,
+    ) -> Response<Body>
+    where
+        F: Future<Output = io::Result<()>> + Send,
+    {
+        self.respond(content_type, |connection| async { session(Stream::read_up_to_here(connection).await).await })
+    }
+
+    fn respond<F>(
+        self,
+        content_type: &'static str,
+        session: impl FnOnce(Upgraded) -> F + Send + 'static,
     ) -> Response<Body>
     where
         F: Future<Output = io::Result<()>> + Send,
@@ -65,7 +90,7 @@ impl Hijack {
         let Hijack { upgrade, protocol } = self;
         tokio::spawn(async move {
             let ended = match upgrade.await {
-                Ok(connection) => session(TokioIo::new(connection)).await,
+                Ok(connection) => session(connection).await,
                 Err(error) => Err(io::Error::other(error)),
             };
             // A client may leave whenever it likes.
@@ -85,9 +110,104 @@ impl Hijack {
     }
 }
 
+/// A connection that was taken over.
+pub(crate) enum Stream {
+    /// One over a unix socket, with what the client had sent behind its request.
+    Local(Join<Chain<Cursor<Bytes>, OwnedReadHalf>, OwnedWriteHalf>),
+    /// Any other.
+    Other(TokioIo<Upgraded>),
+}
+
+impl Stream {
+    /// The stream, when the client has read all that it was sent, or has had [`HEAD_READ`] to do so.
+    ///
+    /// There are clients, docker-py for one, that read the head through a buffer and the stream without it: what comes
+    /// together with the head is lost to them. Output comes so soon behind it that it often would.
+    async fn read_up_to_here(connection: Upgraded) -> Stream {
+        let parts = match connection.downcast::<TokioIo<UnixStream>>() {
+            Ok(parts) => parts,
+            Err(connection) => return Stream::Other(TokioIo::new(connection)),
+        };
+        let socket = parts.io.into_inner();
+        let deadline = Instant::now() + HEAD_READ;
+        // The kernel tells how much is unread, but nobody when it is read.
+        while sys::socket::unread(&socket).is_ok_and(|unread| unread > 0) && Instant::now() < deadline {
+            sleep(LOOK).await;
+        }
+        let (reader, writer) = socket.into_split();
+        Stream::Local(join(Cursor::new(parts.read_buf).chain(reader), writer))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Local(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Other(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Local(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Other(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Local(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Other(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Local(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Other(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_sent_before_the_head_is_read() {
+        use tokio::io::AsyncWriteExt as _;
+        let (server, client) = std::os::unix::net::UnixStream::pair().unwrap();
+        for end in [&server, &client] {
+            end.set_nonblocking(true).unwrap();
+        }
+        let (server, mut client) = (UnixStream::from_std(server).unwrap(), UnixStream::from_std(client).unwrap());
+        tokio::spawn(async move {
+            let service = hyper::service::service_fn(|mut request: hyper::Request<hyper::body::Incoming>| async move {
+                let upgrade = hyper::upgrade::on(&mut request);
+                let hijack = Hijack { upgrade, protocol: "tcp".to_owned() };
+                let answer = hijack.switch("text/plain", |mut stream| async move {
+                    let mut early = [0; 5];
+                    stream.read_exact(&mut early).await?;
+                    stream.write_all(&early).await?;
+                    stream.shutdown().await
+                });
+                Ok::<_, std::convert::Infallible>(answer)
+            });
+            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
+            connection.with_upgrades().await
+        });
+        // What is sent right behind the request is not lost either.
+        let request = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nearly";
+        client.write_all(request).await.unwrap();
+        let mut head = [0; 4096];
+        let length = client.read(&mut head).await.unwrap();
+        assert!(head[..length].starts_with(b"HTTP/1.1 101") && head[..length].ends_with(b"\r\n\r\n"));
+        let mut rest = String::new();
+        client.read_to_string(&mut rest).await.unwrap();
+        assert_eq!(rest, "early");
+    }
 
     #[test]
     fn an_upgrade_must_be_asked_for_in_both_headers() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The Docker Engine HTTP API (a subset, with and without the version in the path) and Corten's own routes.
+//! The Docker Engine HTTP API (with and without the version in the path; `docs/api.md` says which routes) and Corten's own routes.
 //!
 //! A request goes through [`server`] (connections, the version in the path), one handler in [`routes`] (validate, call
 //! one method of the engine, translate the answer) and, if it failed, through [`error`], where every error becomes a
@@ -17,6 +17,7 @@ mod routes;
 mod server;
 mod upload;
 mod version;
+mod websocket;
 
 pub use error::ApiError;
 pub use server::{ListenError, listen, serve};

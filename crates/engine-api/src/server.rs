@@ -152,10 +152,16 @@ async fn answer(
     service: TowerToHyperService<Router>,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
-    match version::strip(request.uri()) {
-        Ok(Some(uri)) => *request.uri_mut() = uri,
-        Ok(None) => {}
-        Err(error) => return Ok(error.into_response()),
-    }
-    service.call(request).await
+    let mut response = match version::strip(request.method(), request.uri()) {
+        Err(error) => error.into_response(),
+        Ok((version, uri)) => {
+            if let Some(uri) = uri {
+                *request.uri_mut() = uri;
+            }
+            request.extensions_mut().insert(version);
+            service.call(request).await?
+        }
+    };
+    version::sign(response.headers_mut());
+    Ok(response)
 }

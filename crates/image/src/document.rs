@@ -107,7 +107,11 @@ pub(crate) fn parse_config(image: &str, text: &[u8]) -> Result<(ImageConfigurati
     Ok((config, diff_ids))
 }
 
-fn parse<T: for<'de> Deserialize<'de>>(image: &str, document: &'static str, text: &[u8]) -> Result<T, ImageError> {
+pub(crate) fn parse<T: for<'de> Deserialize<'de>>(
+    image: &str,
+    document: &'static str,
+    text: &[u8],
+) -> Result<T, ImageError> {
     serde_json::from_slice(text).map_err(|source| ImageError::Document { image: image.to_owned(), document, source })
 }
 

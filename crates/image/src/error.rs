@@ -44,7 +44,7 @@ pub enum ImageError {
         blob: Digest,
     },
     /// No image has this name or id.
-    #[error("no image {name:?} on this host")]
+    #[error("No such image: {name:?}")]
     NotFound {
         /// What was asked for.
         name: String,

@@ -71,7 +71,12 @@ async fn payloads(registry: &Client, image: &ImageRef, found: &Manifest) -> Resu
 }
 
 /// A blob whose size is bounded.
-async fn small_blob(registry: &Client, image: &ImageRef, digest: Digest, size: u64) -> Result<Vec<u8>, ImageError> {
+pub(crate) async fn small_blob(
+    registry: &Client,
+    image: &ImageRef,
+    digest: Digest,
+    size: u64,
+) -> Result<Vec<u8>, ImageError> {
     let mut blob = registry.blob(image, digest, size).await?;
     let mut text = Vec::new();
     while let Some(piece) = blob.chunk().await? {

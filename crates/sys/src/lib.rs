@@ -26,5 +26,6 @@ pub mod process;
 pub mod scheduling;
 pub mod seccomp;
 pub mod signal;
+pub mod socket;
 
 pub use error::{Error, Result};

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use api_types::docker::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
     ContainerSummaryHostConfig, ContainerSummaryNetworkSettings, ContainerSummaryStateEnum, EndpointSettings,
-    HostConfig, MountPoint, NetworkSettings, PortBinding, PortMap, PortSummary, PortSummaryTypeEnum,
-    RestartPolicy as DockerRestart, RestartPolicyNameEnum,
+    HostConfig, HostConfigLogConfig, MountPoint, NetworkSettings, PortBinding, PortMap, PortSummary,
+    PortSummaryTypeEnum, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
 use api_types::human_duration;
 use engine::{Mount, NetworkMode, Record, RestartPolicy, Running, SeccompChoice, State};
@@ -170,6 +170,7 @@ fn host_config(record: &Record) -> HostConfig {
         network_mode: Some(network_name(spec.network).to_owned()),
         auto_remove: Some(spec.auto_remove),
         restart_policy: Some(restart_policy(spec.restart)),
+        log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(HashMap::new()) }),
         readonly_rootfs: Some(spec.read_only),
         cap_add: Some(spec.cap_add.clone()).filter(|list| !list.is_empty()),
         cap_drop: Some(spec.cap_drop.clone()).filter(|list| !list.is_empty()),

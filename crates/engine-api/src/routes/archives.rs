@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use api_types::ProgressLine;
-use api_types::docker::IdResponse;
 use axum::Json;
 use axum::body::Body as HttpBody;
 use axum::extract::{Path, Request, State};
@@ -13,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use engine::{CommitOptions, Engine};
 use futures_util::stream;
 use image::{Loaded, Platform};
+use serde_json::json;
 
 use super::images::blocking;
 use super::progress::answer;
@@ -82,7 +82,7 @@ pub(crate) async fn commit(
         pause: parameters.all("pause").next().is_none() || parameters.flag("pause"),
     };
     let image = engine.commit(container, options).await?;
-    Ok((StatusCode::CREATED, Json(IdResponse { id: image.id.to_string() })).into_response())
+    Ok((StatusCode::CREATED, Json(json!({ "Id": image.id.to_string() }))).into_response())
 }
 
 /// What Docker says of an image that was loaded.

@@ -1,40 +1,127 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Docker's attach: a hijacked stream, raw from a terminal, else framed.
+//! Docker's attach: a hijacked stream, raw from a terminal, else framed; or a WebSocket, always raw.
 
+use std::io;
 use std::sync::Arc;
 
 use axum::body::Body as HttpBody;
 use axum::extract::{Path, State};
-use axum::http::Response;
-use engine::{AttachOptions, Engine, Output};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName, Response};
+use engine::{AttachOptions, Engine, LogOptions, LogStream, Output, Session};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use super::logs;
 use crate::error::ApiError;
 use crate::extract::Parameters;
 use crate::hijack::Hijack;
+use crate::version::Version;
+use crate::websocket::{self, Payload};
 
 /// What a terminal's stream is called.
 pub(crate) const RAW: &str = "application/vnd.docker.raw-stream";
 /// What a framed stream is called.
 pub(crate) const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
+/// The header that answers a WebSocket's key.
+const ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
+
+/// The name of a stream to a client of `version`, before 1.42 that of a terminal's.
+pub(crate) fn content_type(tty: bool, version: Version) -> &'static str {
+    if tty || version.is_before(42) { RAW } else { MULTIPLEXED }
+}
 
 pub(crate) async fn attach(
     State(engine): State<Arc<Engine>>,
     Path(name): Path<String>,
+    version: Version,
     parameters: Parameters,
     hijack: Hijack,
 ) -> Result<Response<HttpBody>, ApiError> {
-    if parameters.flag("logs") {
-        return Err(ApiError::Unsupported("logs (ask for the logs first, then attach)".into()));
-    }
-    if !parameters.flag("stream") {
-        return Err(ApiError::invalid("stream", "must be set"));
-    }
     let options = AttachOptions {
         stdin: parameters.flag("stdin"),
         stdout: parameters.flag("stdout"),
         stderr: parameters.flag("stderr"),
     };
-    let session = engine.attach(&name, options).await?;
-    let (output, content_type) = if session.tty() { (Output::Raw, RAW) } else { (Output::Multiplexed, MULTIPLEXED) };
-    Ok(hijack.switch(content_type, move |client| session.copy_docker(client, output)))
+    let streams = Streams::open(&engine, &name, options, &parameters).await?;
+    let output = if streams.tty { Output::Raw } else { Output::Multiplexed };
+    Ok(hijack.switch(content_type(streams.tty, version), move |client| streams.copy(client, output)))
+}
+
+/// `GET /containers/NAME/attach/ws`.
+pub(crate) async fn websocket(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    version: Version,
+    parameters: Parameters,
+    headers: HeaderMap,
+    hijack: Hijack,
+) -> Result<Response<HttpBody>, ApiError> {
+    let accept = websocket::accept(&headers)?;
+    // Before 1.42 nobody could choose.
+    let all = version.is_before(42);
+    let options = AttachOptions {
+        stdin: all || parameters.flag("stdin"),
+        stdout: all || parameters.flag("stdout"),
+        stderr: all || parameters.flag("stderr"),
+    };
+    let streams = Streams::open(&engine, &name, options, &parameters).await?;
+    let payload = if version.is_before(28) { Payload::Text } else { Payload::Binary };
+    let mut response = hijack.switch(RAW, move |client| async move {
+        let (inside, outside) = tokio::io::duplex(websocket::BUFFER);
+        let carried = websocket::carry(client, outside, payload);
+        tokio::pin!(carried);
+        tokio::select! {
+            // The client has left: so does its session.
+            result = &mut carried => result,
+            result = streams.copy(inside, Output::Raw) => result.and(carried.await),
+        }
+    });
+    response.headers_mut().remove(CONTENT_TYPE);
+    response.headers_mut().insert(ACCEPT, accept);
+    Ok(response)
+}
+
+/// What a client that attaches is to hear.
+struct Streams {
+    /// What the container has written so far.
+    before: Option<LogStream>,
+    /// What it writes from now on.
+    from_now_on: Option<Session>,
+    tty: bool,
+}
+
+impl Streams {
+    /// The session begins before the log is read: nothing is missed, and what is written just then may come twice.
+    async fn open(
+        engine: &Arc<Engine>,
+        name: &str,
+        options: AttachOptions,
+        parameters: &Parameters,
+    ) -> Result<Streams, ApiError> {
+        let (logs, stream) = (parameters.flag("logs"), parameters.flag("stream"));
+        if !logs && !stream {
+            return Err(ApiError::invalid("stream", "neither stream nor logs is set: there is nothing to attach to"));
+        }
+        let tty = engine.container(name)?.with_record(|record| record.spec.tty);
+        let from_now_on = if stream { Some(engine.attach(name, options).await?) } else { None };
+        let AttachOptions { stdout, stderr, .. } = options;
+        let before = match logs && (stdout || stderr) {
+            true => Some(engine.logs(name, LogOptions { stdout, stderr, ..LogOptions::default() })?),
+            false => None,
+        };
+        Ok(Streams { before, from_now_on, tty })
+    }
+
+    async fn copy(self, mut client: impl AsyncRead + AsyncWrite + Unpin, output: Output) -> io::Result<()> {
+        if let Some(mut lines) = self.before {
+            while let Some(line) = lines.next().await {
+                let line = line.map_err(io::Error::other)?;
+                client.write_all(&logs::piece(&line, false, output == Output::Raw)).await?;
+            }
+        }
+        match self.from_now_on {
+            Some(session) => session.copy_docker(client, output).await,
+            None => client.shutdown().await,
+        }
+    }
 }

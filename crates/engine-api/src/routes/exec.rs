@@ -11,12 +11,13 @@ use axum::response::{IntoResponse, Response};
 use engine::{Engine, Output};
 use serde_json::{Value, json};
 
-use super::attach::{MULTIPLEXED, RAW};
+use super::attach::content_type;
 use super::containers::size;
 use crate::convert::to_spec;
 use crate::error::ApiError;
 use crate::extract::{Body, Parameters};
 use crate::hijack::Hijack;
+use crate::version::Version;
 
 pub(crate) async fn create(
     State(engine): State<Arc<Engine>>,
@@ -30,6 +31,7 @@ pub(crate) async fn create(
 pub(crate) async fn start(
     State(engine): State<Arc<Engine>>,
     Path(id): Path<String>,
+    version: Version,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
@@ -47,8 +49,8 @@ pub(crate) async fn start(
     let hijack = hijack?;
     let session = engine.exec_start(&id).await?;
     let session = session.ok_or_else(|| ApiError::invalid("Detach", "this exec was created without any stream"))?;
-    let (output, content_type) = if session.tty() { (Output::Raw, RAW) } else { (Output::Multiplexed, MULTIPLEXED) };
-    Ok(hijack.switch(content_type, move |client| session.copy_docker(client, output)))
+    let output = if session.tty() { Output::Raw } else { Output::Multiplexed };
+    Ok(hijack.switch(content_type(session.tty(), version), move |client| session.copy_docker(client, output)))
 }
 
 pub(crate) async fn inspect(

@@ -11,13 +11,14 @@ use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use image::ImageError;
 
-use crate::convert::from_image;
+use crate::convert::{by_version, from_image};
 use crate::error::ApiError;
 use crate::extract::Parameters;
 use crate::filters::Filters;
 use crate::routes::auth::RegistryAuth;
 use crate::routes::pull::reference;
 use crate::routes::{archives, push};
+use crate::version::Version;
 
 /// Run `work`, which reads files, on a thread that may block.
 pub(crate) async fn blocking<T: Send + 'static>(
@@ -29,20 +30,33 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 pub(crate) async fn list(
     State(engine): State<Arc<Engine>>,
+    version: Version,
     parameters: Parameters,
-) -> Result<Json<Vec<ImageSummary>>, ApiError> {
-    let filters = Filters::of(&parameters)?.into_list()?;
+) -> Result<Response, ApiError> {
+    let mut filters = Filters::of(&parameters)?.into_list()?;
+    // Before there were filters by name, this was one.
+    if version.is_before(25) && filters.references.is_empty() {
+        filters.references.extend(parameters.get("filter").map(str::to_owned));
+    }
     let images = engine.images().clone();
     let selected = blocking("list images", move || images.select(&filters)).await?;
-    let mut listed: Vec<_> = selected.iter().map(from_image::summary).collect();
+    let containers = engine.list(true);
+    let mut listed: Vec<_> = selected
+        .iter()
+        .map(|image| ImageSummary {
+            containers: containers.iter().filter(|record| record.image_id == image.id).count() as i64,
+            ..from_image::summary(image)
+        })
+        .collect();
     listed.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.repo_tags.cmp(&b.repo_tags)));
-    Ok(Json(listed))
+    by_version::answer(version, listed, by_version::images)
 }
 
 /// `GET /images/NAME/…`: a name may have slashes, so what is asked about it is told by the path's end.
 pub(crate) async fn about(
     State(engine): State<Arc<Engine>>,
     Path(path): Path<String>,
+    version: Version,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let no_route = || ApiError::NoRoute(format!("GET /images/{path}"));
@@ -59,7 +73,7 @@ pub(crate) async fn about(
                 Ok((image, says))
             })
             .await?;
-            Ok(Json(from_image::inspect(&image, &says)).into_response())
+            by_version::answer(version, from_image::inspect(&image, &says), by_version::image)
         }
         "history" => {
             let image = blocking("look up an image", move || images.resolve(&name)).await?;

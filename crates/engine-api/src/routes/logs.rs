@@ -11,13 +11,15 @@ use engine::{Engine, LogLine, LogOptions};
 use futures_util::stream;
 use jiff::Timestamp;
 
-use super::attach::{MULTIPLEXED, RAW};
+use super::attach::content_type;
 use crate::error::ApiError;
 use crate::extract::Parameters;
+use crate::version::Version;
 
 pub(crate) async fn logs(
     State(engine): State<Arc<Engine>>,
     Path(name): Path<String>,
+    version: Version,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let options = options(&parameters)?;
@@ -34,8 +36,7 @@ pub(crate) async fn logs(
         };
         Some((piece, lines))
     });
-    let content_type = if tty { RAW } else { MULTIPLEXED };
-    Ok(([(CONTENT_TYPE, content_type)], HttpBody::from_stream(pieces)).into_response())
+    Ok(([(CONTENT_TYPE, content_type(tty, version))], HttpBody::from_stream(pieces)).into_response())
 }
 
 fn options(parameters: &Parameters) -> Result<LogOptions, ApiError> {
@@ -76,7 +77,7 @@ pub(super) fn seconds(text: &str) -> Option<Timestamp> {
 }
 
 /// A line as it is sent.
-fn piece(line: &LogLine, timestamps: bool, tty: bool) -> Bytes {
+pub(super) fn piece(line: &LogLine, timestamps: bool, tty: bool) -> Bytes {
     let stamp = if timestamps { format!("{} ", line.time) } else { String::new() };
     let length = stamp.len() + line.text.len();
     let mut piece = Vec::with_capacity(8 + length);

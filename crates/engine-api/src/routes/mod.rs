@@ -1,22 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The table of routes. Each handler validates, calls one method of the engine and translates the answer.
 
+mod absent;
 mod archives;
 mod attach;
 mod auth;
 mod changes;
 mod containers;
 mod corten;
+mod distribution;
 mod events;
 mod exec;
 pub(crate) mod images;
 mod leases;
 mod logs;
+mod plugins;
 mod progress;
 mod pull;
 mod push;
 mod stats;
 mod store;
+mod swarm;
 mod system;
 mod top;
 mod trust;
@@ -25,7 +29,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{Method, Uri};
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use engine::Engine;
 
@@ -57,6 +62,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/containers/{name}/top", get(top::top))
         .route("/containers/{name}/logs", get(logs::logs))
         .route("/containers/{name}/attach", post(attach::attach))
+        .route("/containers/{name}/attach/ws", get(attach::websocket))
         .route("/containers/{name}/exec", post(exec::create))
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/json", get(exec::inspect))
@@ -79,6 +85,10 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         // An image's name may have slashes.
         .route("/images/{*name}", get(images::about).post(images::act).delete(images::remove))
         .route("/auth", post(auth::check))
+        .route("/distribution/{*name}", get(distribution::about))
+        .merge(absent::routes())
+        .merge(plugins::routes())
+        .merge(swarm::routes())
         .route(api_types::RUN_ROUTE, post(corten::run))
         .route("/corten/v1/containers/{name}/exec", post(corten::exec))
         .route("/corten/v1/containers/{name}/attach", post(corten::attach))
@@ -88,6 +98,10 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .with_state(engine)
 }
 
-async fn no_route(method: Method, uri: Uri) -> ApiError {
-    ApiError::NoRoute(format!("{method} {}", uri.path()))
+async fn no_route(method: Method, uri: Uri) -> Response {
+    // A browser's question before a request to another site: it is told nothing that would allow it.
+    if method == Method::OPTIONS {
+        return StatusCode::OK.into_response();
+    }
+    ApiError::NoRoute(format!("{method} {}", uri.path())).into_response()
 }

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use api_types::CheckReport;
 use api_types::docker::ImagePruneResponse;
-use api_types::{CheckReport, DiskUsage};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -13,14 +13,40 @@ use engine::Engine;
 use super::auth::RegistryAuth;
 use super::images::blocking;
 use super::trust;
-use crate::convert::{from_image, from_store};
+use crate::convert::{by_version, from_image, from_store};
 use crate::error::ApiError;
 use crate::extract::Parameters;
 use crate::filters::Filters;
+use crate::version::Version;
 
-/// `GET /system/df`.
-pub(crate) async fn usage(State(engine): State<Arc<Engine>>) -> Result<Json<DiskUsage>, ApiError> {
-    Ok(Json(from_store::usage(&engine.disk_usage().await?)))
+/// `GET /system/df?type=…`.
+pub(crate) async fn usage(
+    State(engine): State<Arc<Engine>>,
+    version: Version,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    const KINDS: [&str; 4] = ["container", "image", "volume", "build-cache"];
+    // Before 1.42 nobody could choose.
+    let chosen: Vec<&str> = if version.is_before(42) { Vec::new() } else { parameters.all("type").collect() };
+    if let Some(unknown) = chosen.iter().find(|kind| !KINDS.contains(kind)) {
+        return Err(ApiError::invalid("type", format!("\"{unknown}\" is none of {}", KINDS.join(", "))));
+    }
+    let mut usage = from_store::usage(&engine.disk_usage().await?);
+    let wanted = |kind| chosen.is_empty() || chosen.contains(&kind);
+    if !wanted("container") {
+        usage.containers.clear();
+    }
+    if !wanted("image") {
+        usage.images.clear();
+        usage.layers_size = 0;
+    }
+    if !wanted("volume") {
+        usage.volumes = None;
+    }
+    if !wanted("build-cache") {
+        usage.build_cache = None;
+    }
+    by_version::answer(version, usage, by_version::disk_usage)
 }
 
 /// `POST /images/prune`.

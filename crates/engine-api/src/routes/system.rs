@@ -4,22 +4,22 @@
 use std::sync::Arc;
 
 use api_types::docker::{
-    SystemInfo, SystemInfoCgroupDriverEnum, SystemInfoCgroupVersionEnum, SystemVersion, SystemVersionComponents,
-    SystemVersionPlatform,
+    LocalNodeState, SwarmInfo, SystemInfo, SystemInfoCgroupDriverEnum, SystemInfoCgroupVersionEnum, SystemVersion,
+    SystemVersionComponents, SystemVersionPlatform,
 };
 use api_types::{API_VERSION, MIN_API_VERSION};
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, HeaderName};
-use axum::response::IntoResponse;
+use axum::http::header::{CACHE_CONTROL, HeaderName, PRAGMA};
+use axum::response::{IntoResponse, Response};
 use engine::Engine;
 
-use crate::convert::from_store;
+use crate::convert::{by_version, from_store};
+use crate::error::ApiError;
+use crate::version::Version;
 
-/// The headers by which Docker's clients agree on a version.
-const API_VERSION_HEADER: HeaderName = HeaderName::from_static("api-version");
-const OS_TYPE_HEADER: HeaderName = HeaderName::from_static("ostype");
-const EXPERIMENTAL_HEADER: HeaderName = HeaderName::from_static("docker-experimental");
+/// What this node is to a swarm, by Docker's word.
+const SWARM: HeaderName = HeaderName::from_static("swarm");
 
 /// What Go calls this machine.
 fn architecture() -> &'static str {
@@ -31,12 +31,7 @@ fn architecture() -> &'static str {
 }
 
 pub(crate) async fn ping() -> impl IntoResponse {
-    let headers = [
-        (API_VERSION_HEADER, API_VERSION),
-        (OS_TYPE_HEADER, "linux"),
-        (EXPERIMENTAL_HEADER, "false"),
-        (CACHE_CONTROL, "no-cache, no-store, must-revalidate"),
-    ];
+    let headers = [(SWARM, "inactive"), (CACHE_CONTROL, "no-cache, no-store, must-revalidate"), (PRAGMA, "no-cache")];
     (headers, "OK")
 }
 
@@ -68,7 +63,7 @@ pub(crate) async fn version(State(engine): State<Arc<Engine>>) -> Json<SystemVer
     })
 }
 
-pub(crate) async fn info(State(engine): State<Arc<Engine>>) -> Json<SystemInfo> {
+pub(crate) async fn info(State(engine): State<Arc<Engine>>, version: Version) -> Result<Response, ApiError> {
     let info = engine.info();
     let text = |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let mut status = Vec::new();
@@ -88,7 +83,7 @@ pub(crate) async fn info(State(engine): State<Arc<Engine>>) -> Json<SystemInfo> 
     };
     // The hybrid layout has its controllers in v1.
     let unified = info.cgroups["mode"].as_str().is_some_and(|mode| mode.eq_ignore_ascii_case("v2"));
-    Json(SystemInfo {
+    let info = SystemInfo {
         containers: count(info.containers),
         containers_running: count(info.running),
         containers_paused: count(info.paused),
@@ -117,10 +112,19 @@ pub(crate) async fn info(State(engine): State<Arc<Engine>>) -> Json<SystemInfo> 
         server_version: Some(env!("CARGO_PKG_VERSION").into()),
         default_runtime: Some("corten".into()),
         live_restore_enabled: Some(true),
+        swarm: Some(SwarmInfo {
+            node_id: Some(String::new()),
+            node_addr: Some(String::new()),
+            local_node_state: Some(LocalNodeState::INACTIVE),
+            control_available: Some(false),
+            error: Some(String::new()),
+            ..SwarmInfo::default()
+        }),
         security_options: Some(vec!["name=seccomp,profile=builtin".into()]),
         warnings: Some(info.warnings).filter(|warnings| !warnings.is_empty()),
         ..SystemInfo::default()
-    })
+    };
+    by_version::answer(version, info, by_version::info)
 }
 
 fn count(number: usize) -> Option<i64> {

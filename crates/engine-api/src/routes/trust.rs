@@ -18,7 +18,7 @@ use super::images::blocking;
 use crate::error::ApiError;
 use crate::extract::{Body, Parameters};
 
-fn images_for(engine: &Engine, name: &ImageRef, RegistryAuth(credentials): RegistryAuth) -> Images {
+pub(super) fn images_for(engine: &Engine, name: &ImageRef, RegistryAuth(credentials): RegistryAuth) -> Images {
     match credentials {
         Some(credentials) => engine.images().acting_as(name.registry(), credentials),
         None => engine.images().clone(),
