@@ -84,10 +84,21 @@ impl Opener {
     }
 }
 
-/// The thread ends with the last who could send it a job.
+/// The thread ends with the last who could send it a job. Between two jobs it is at home: whoever stays in a container's
+/// namespace keeps that, and its interfaces, from going when the container does.
 fn start() -> Result<Sender<Job>, DnsError> {
+    let home = std::fs::File::open("/proc/thread-self/ns/net").map_err(DnsError::Thread)?;
     let (jobs, waiting) = mpsc::channel::<Job>();
-    let run = move || waiting.into_iter().for_each(|job| job());
+    let run = move || {
+        for job in waiting {
+            job();
+            if let Err(error) = sys::namespace::setns(home.as_fd(), sys::process::CloneFlags::NEWNET) {
+                // The next job starts another thread.
+                tracing::error!(%error, "the thread of the name servers cannot leave a container's namespace, and ends");
+                return;
+            }
+        }
+    };
     std::thread::Builder::new().name("names".to_owned()).spawn(run).map_err(DnsError::Thread)?;
     Ok(jobs)
 }

@@ -299,6 +299,25 @@ fn a_new_daemon_serves_on_and_the_end_of_it_leaves_nothing() {
 }
 
 #[test]
+fn a_thread_that_has_been_in_a_containers_namespace_does_not_keep_it() {
+    on_a_host(|host| {
+        let serving = host.serve(&[]);
+        let container = format!("net:[{}]", rustix::fs::fstat(&host.container).unwrap().st_ino);
+        let begun = Instant::now();
+        let within = || {
+            let threads = std::fs::read_dir("/proc/self/task").unwrap();
+            let namespaces = threads.filter_map(|thread| std::fs::read_link(thread.ok()?.path().join("ns/net")).ok());
+            namespaces.filter(|namespace| namespace.as_os_str() == container.as_str()).count()
+        };
+        while within() > 0 {
+            assert!(begun.elapsed() < PATIENCE, "{container} is some thread's");
+            thread::sleep(Duration::from_millis(1));
+        }
+        drop(serving);
+    });
+}
+
+#[test]
 fn what_makes_no_sense_is_passed_over() {
     on_a_host(|host| {
         let asked = upstream([127, 0, 1, 1], |question| reply(question, 0, 1));
