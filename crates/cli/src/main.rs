@@ -33,6 +33,9 @@ fn main() -> ExitCode {
     if program.as_deref().is_some_and(is_oci_runtime) {
         return ExitCode::from(runtime::oci_cli::main(std::env::args_os().skip(1)));
     }
+    if program.as_deref().is_some_and(is_init) {
+        return ExitCode::from(runtime::init::main());
+    }
     let first = std::env::args_os().nth(1);
     match first.as_deref().and_then(OsStr::to_str) {
         Some("zygote") => ExitCode::from(shim::zygote_main()),
@@ -49,6 +52,11 @@ fn main() -> ExitCode {
 /// Whether this executable was called by the name of an OCI runtime.
 fn is_oci_runtime(program: &OsStr) -> bool {
     Path::new(program).file_name().is_some_and(|name| name == "runc" || name == "corten-oci")
+}
+
+/// Whether this executable was called as a container's first process.
+fn is_init(program: &OsStr) -> bool {
+    Path::new(program).file_name().is_some_and(|name| name == runtime::init::NAME)
 }
 
 /// What is no text is no argument that `hello` knows.

@@ -60,6 +60,8 @@ pub struct ContainerSpec {
     pub cap_drop: Vec<String>,
     /// The system-call filter and its companions.
     pub security: Security,
+    /// An init of ours is its first process, which reaps and passes signals on; the command is a child of that.
+    pub init: bool,
     /// Removed when it exits.
     pub auto_remove: bool,
     /// Whether it is started again when it has ended.

@@ -240,6 +240,7 @@ impl Engine {
             log: Some(LogConfig { path: container.log_path(), max_size: LOG_MAX_SIZE, max_files: LOG_MAX_FILES }),
             open_stdin: record.spec.open_stdin,
             stdin_once: record.spec.stdin_once,
+            init: record.spec.init,
             trace: steps.wanted,
             terminal_size: record.spec.console_size,
         };

@@ -43,6 +43,7 @@ fn run() -> Result<u8, Box<dyn std::error::Error>> {
         netns: None,
         stdio: runtime::Stdio::Inherit,
         start: runtime::Start::Now,
+        init: false,
         filters: filters.as_deref(),
         trace,
     })?;

@@ -118,6 +118,7 @@ pub(crate) fn exec_with(
         program: prepare::program(request.process),
         filter,
         fifo: None,
+        init: None,
         status: channel.status_inside,
         answers: channel.answers_inside,
         trees: Vec::new(),

@@ -74,6 +74,9 @@ pub struct LaunchRequest<'a> {
     pub stdio: Stdio,
     /// When its command is executed.
     pub start: Start<'a>,
+    /// Whether its first process is an init of ours (`init`), and the command a child of that. Only with [`Start::Now`], of a
+    /// program that is an init when it is called so.
+    pub init: bool,
     /// Where compiled system call filters are kept for the next time: a directory of the caller's alone.
     pub filters: Option<&'a Path>,
     /// Whether each step is timed.
@@ -188,6 +191,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         program: prepare::program(&process),
         filter,
         fifo,
+        init: request.init.then(prepare::own_program).transpose()?,
         status: channel.status_inside,
         answers: channel.answers_inside,
         trees,
@@ -227,6 +231,7 @@ pub(crate) fn inputs(request: &LaunchRequest<'_>, extras: Extras) -> Result<Inpu
         netns: request.netns.is_some(),
         terminal: matches!(request.stdio, Stdio::Terminal { .. }),
         waits_for_start: waits,
+        init: request.init,
         dies_with_parent: !waits && !extras.outlives_launcher,
         no_pivot: extras.no_pivot,
         preserve_fds: extras.preserve_fds,

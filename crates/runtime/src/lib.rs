@@ -23,6 +23,7 @@ mod filters;
 mod hooks;
 mod id_helpers;
 mod id_map;
+pub mod init;
 mod launch;
 mod listener;
 mod message;

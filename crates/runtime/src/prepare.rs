@@ -171,6 +171,13 @@ fn compile(profile: &LinuxSeccomp) -> Result<Filter, LaunchError> {
     })
 }
 
+/// A descriptor of the running program, by which it can be executed once more wherever it is then.
+pub(crate) fn own_program() -> Result<OwnedFd, LaunchError> {
+    const PATH: &str = "/proc/self/exe";
+    rustix::fs::open(PATH, OFlags::PATH | OFlags::CLOEXEC, rustix::fs::Mode::empty())
+        .map_err(|errno| sys::Error::new(format!("open({PATH:?}, O_PATH|O_CLOEXEC)"), errno).into())
+}
+
 /// The command and its environment. The plan made sure that no text has a NUL byte.
 pub(crate) fn program(process: &Process) -> Program {
     let list = |texts: &Option<Vec<String>>| -> Vec<CString> {

@@ -129,6 +129,9 @@ pub struct ShimRequest {
     pub open_stdin: bool,
     /// Close standard input when the first client that had it ends its input or leaves.
     pub stdin_once: bool,
+    /// Whether its first process is an init of ours, and the command a child of that.
+    #[serde(default)]
+    pub init: bool,
     /// Record when each step was done.
     pub trace: bool,
     /// The first size of the container's terminal, (rows, columns), where the spec wants one.

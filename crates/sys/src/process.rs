@@ -238,6 +238,14 @@ pub fn pidfd_open(pid: i32) -> Result<OwnedFd> {
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).map_err(|errno| Error::new(call(), errno))
 }
 
+/// Sends signal number `signal` to a process that is known for sure: a child that was not reaped yet (kill(2)).
+pub fn kill(pid: rustix::process::Pid, signal: i32) -> Result<()> {
+    let pid = pid.as_raw_nonzero().get();
+    // SAFETY: two integers; a number that is no signal is refused by the call.
+    let returned = unsafe { libc::kill(pid, signal) };
+    crate::error::check(libc::c_long::from(returned), || format!("kill({pid}, {signal})")).map(drop)
+}
+
 /// Sends signal number `signal` to the process behind `pidfd` (pidfd_send_signal(2)); 0 only asks whether it lives.
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     // SAFETY: integers and a null siginfo, which the call allows.

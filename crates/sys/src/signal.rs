@@ -54,6 +54,16 @@ pub fn restore(mask: Mask) -> Result<()> {
     set_mask(libc::SIG_SETMASK, &mask.0, "sigprocmask(SIG_SETMASK, saved)").map(drop)
 }
 
+/// Waits for any signal there is, and takes it: its number. Block them all first (sigwait(3)).
+pub fn wait_any() -> Result<i32> {
+    let mut signal = 0;
+    // SAFETY: a valid set, and room for the number.
+    match unsafe { libc::sigwait(&filled(libc::sigfillset), &raw mut signal) } {
+        0 => Ok(signal),
+        errno => Err(Error::new("sigwait(~[])", rustix::io::Errno::from_raw_os_error(errno))),
+    }
+}
+
 /// A descriptor (close-on-exec, non-blocking) from which these signals are read; block them first (signalfd(2)).
 pub fn signalfd(signals: &[i32]) -> Result<std::os::fd::OwnedFd> {
     use std::os::fd::FromRawFd;

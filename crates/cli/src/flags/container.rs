@@ -74,6 +74,9 @@ pub(crate) struct ContainerFlags {
     /// The container's host name
     #[arg(short = 'h', long, value_name = "NAME")]
     hostname: Option<String>,
+    /// Run an init as the first process: it passes signals on to the command, and reaps what others leave behind
+    #[arg(long)]
+    init: bool,
     /// Keep stdin open
     #[arg(short, long)]
     pub(crate) interactive: bool,
@@ -224,6 +227,7 @@ impl ContainerFlags {
             memory_swap: self.memory_swap,
             nano_cpus: self.cpus,
             pids_limit: self.pids_limit,
+            init: self.init.then_some(true),
             readonly_rootfs: Some(self.read_only),
             auto_remove: Some(self.rm),
             restart_policy: self.restart.clone(),

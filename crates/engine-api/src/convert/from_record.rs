@@ -182,6 +182,7 @@ fn host_config(record: &Record) -> HostConfig {
         cpu_shares: Some(shares.unwrap_or(0)),
         cpuset_cpus: Some(limits.cpuset_cpus.clone().unwrap_or_default()),
         pids_limit: limits.pids_limit,
+        init: spec.init.then_some(true),
         privileged: Some(false),
         ..HostConfig::default()
     }

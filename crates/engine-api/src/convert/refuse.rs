@@ -103,7 +103,6 @@ fn host_namespaces(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str
 }
 
 fn host_rest(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str)) {
-    refuse(host.init == Some(true), "HostConfig.Init");
     refuse(host.publish_all_ports == Some(true), "HostConfig.PublishAllPorts");
     refuse(some_list(&host.dns), "HostConfig.Dns");
     refuse(some_list(&host.dns_options), "HostConfig.DnsOptions");

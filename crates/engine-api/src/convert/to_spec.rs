@@ -51,6 +51,7 @@ pub(crate) fn container(body: ContainerCreateBody, name: Option<String>) -> Resu
         cap_add: host.cap_add.unwrap_or_default(),
         cap_drop: host.cap_drop.unwrap_or_default(),
         security: security(host.security_opt.as_deref().unwrap_or_default())?,
+        init: host.init.unwrap_or(false),
         auto_remove: host.auto_remove.unwrap_or(false),
         restart: restart_policy(host.restart_policy.as_ref())?,
         health: body.healthcheck.map(health_check).transpose()?,

@@ -9,6 +9,7 @@ mod copy_up;
 mod devices;
 mod error;
 mod files;
+mod init;
 mod interfaces;
 mod masks;
 pub(crate) mod mounts;
@@ -57,6 +58,8 @@ pub(crate) struct Prepared<'a> {
     /// The fifo by which `start` is waited for, full.
     pub(crate) fifo: Option<OwnedFd>,
     pub(crate) status: OwnedFd,
+    /// This program, where the plan has an init.
+    pub(crate) init: Option<OwnedFd>,
     /// Where answers come from, if the plan asks anything.
     pub(crate) answers: Option<OwnedFd>,
     /// What hooks are told, if the plan has any.
@@ -112,6 +115,15 @@ fn first(source: impl Into<StepError>) -> ApplyError {
     ApplyError::Operation { operation: "begin".into(), source: source.into() }
 }
 
+/// Why the operation was not carried out.
+fn refused(operation: &Operation, source: StepError) -> ApplyError {
+    match source {
+        StepError::Executable(error) => ApplyError::Executable(error),
+        StepError::Hook(error) => ApplyError::Hook(error),
+        source => ApplyError::Operation { operation: named(operation), source },
+    }
+}
+
 /// An operation as an error names it: with its place in the spec, where it has one.
 fn named(operation: &Operation) -> String {
     match operation {
@@ -139,6 +151,8 @@ struct Child<'a> {
     answers: Option<OwnedFd>,
     /// The fifo after that.
     fifo: Option<OwnedFd>,
+    /// This program after that, where the plan has an init.
+    init: Option<OwnedFd>,
     /// The fifo once `start` reads from it: what goes wrong from there on.
     started: Option<OwnedFd>,
     /// `/proc/thread-self/attr` of the host's procfs, where the plan sets a label.
@@ -161,6 +175,7 @@ impl<'a> Child<'a> {
             status: None,
             answers: None,
             fifo: None,
+            init: None,
             started: None,
             attributes: None,
             home: None,
@@ -195,11 +210,7 @@ impl<'a> Child<'a> {
     fn carry_out(&mut self, operations: &[Operation]) -> Result<(), ApplyError> {
         self.begin(operations).map_err(first)?;
         for (index, operation) in operations.iter().enumerate() {
-            self.step(index, operation).map_err(|source| match source {
-                StepError::Executable(error) => ApplyError::Executable(error),
-                StepError::Hook(error) => ApplyError::Hook(error),
-                source => ApplyError::Operation { operation: named(operation), source },
-            })?;
+            self.step(index, operation).map_err(|source| refused(operation, source))?;
             if self.prepared.trace {
                 self.steps.push(Step::now(operation.to_string()));
             }

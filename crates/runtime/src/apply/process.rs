@@ -68,6 +68,7 @@ impl Child<'_> {
             Operation::Umask(mask) => {
                 rustix::process::umask(Mode::from_raw_mode(*mask));
             }
+            Operation::Init => match self.become_init()? {},
             Operation::Execute(_) => match self.execute()? {},
             other => self.scheduling_step(other)?,
         }
@@ -208,13 +209,14 @@ impl Child<'_> {
         let first = 3 + preserve;
         // Out of the way first, so that none is overwritten by another's new place.
         let aside = |fd: BorrowedFd<'_>| {
-            rustix::io::fcntl_dupfd_cloexec(fd, i32::try_from(first + 3).unwrap_or(i32::MAX)).map_err(|errno| {
-                sys::Error::new(format!("fcntl({}, F_DUPFD_CLOEXEC, {})", fd.as_raw_fd(), first + 3), errno)
+            rustix::io::fcntl_dupfd_cloexec(fd, i32::try_from(first + 4).unwrap_or(i32::MAX)).map_err(|errno| {
+                sys::Error::new(format!("fcntl({}, F_DUPFD_CLOEXEC, {})", fd.as_raw_fd(), first + 4), errno)
             })
         };
         let status = aside(self.prepared.status.as_fd())?;
         let fifo = self.prepared.fifo.as_ref().map(|fd| aside(fd.as_fd())).transpose()?;
         let answers = self.prepared.answers.as_ref().filter(|_| asks).map(|fd| aside(fd.as_fd())).transpose()?;
+        let init = self.prepared.init.as_ref().map(|fd| aside(fd.as_fd())).transpose()?;
         self.files.abandon();
         abandon((self.attributes.take(), std::mem::take(&mut self.trees)));
         self.status = Some(sys::fds::place(status.as_fd(), first)?);
@@ -227,7 +229,11 @@ impl Child<'_> {
             self.answers = Some(sys::fds::place(answers.as_fd(), next)?);
             next += 1;
         }
-        abandon((status, fifo, answers));
+        if let Some(init) = &init {
+            self.init = Some(sys::fds::place(init.as_fd(), next)?);
+            next += 1;
+        }
+        abandon((status, fifo, answers, init));
         sys::fds::close_from(next)?;
         Ok(())
     }
@@ -334,7 +340,7 @@ impl Child<'_> {
         if fds[0].revents().contains(PollFlags::ERR) { Err(StepError::ParentGone) } else { Ok(()) }
     }
 
-    fn execute(&mut self) -> Result<Infallible, StepError> {
+    pub(super) fn execute(&mut self) -> Result<Infallible, StepError> {
         let program = &self.prepared.program;
         let path = self.executable.clone().ok_or(StepError::NotProvided { what: "a command" })?;
         let mut environment = program.environment.clone();

@@ -87,6 +87,7 @@ impl Request {
 
     fn launch<'a>(&'a self, start: Start<'a>) -> LaunchRequest<'a> {
         LaunchRequest {
+            init: false,
             id: &self.id,
             spec: &self.spec,
             bundle: &self.bundle,

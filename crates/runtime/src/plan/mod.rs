@@ -77,6 +77,8 @@ pub struct Inputs {
     pub terminal: bool,
     /// The container waits for `start` before it executes its command.
     pub waits_for_start: bool,
+    /// Its first process is an init, and the command a child of that.
+    pub init: bool,
     /// The container dies with the process that launched it.
     pub dies_with_parent: bool,
     /// Keep the old root under the new one (`--no-pivot`, for a host that runs from an initramfs).

@@ -233,6 +233,8 @@ pub enum Operation {
     DieWithParent,
     /// The file mode creation mask.
     Umask(u32),
+    /// Become an init; a child, which has done all so far, goes on.
+    Init,
     /// Replace the program.
     Execute(Vec<String>),
 }
@@ -673,6 +675,7 @@ impl Operation {
             Operation::Ambient(set) => write!(f, "ambient set {set:#x}"),
             Operation::DieWithParent => f.write_str("die with the parent"),
             Operation::Umask(mask) => write!(f, "umask {mask:04o}"),
+            Operation::Init => f.write_str("become an init, and in a child"),
             Operation::Execute(arguments) => write!(f, "execute {arguments:?}"),
             other => other.fmt_scheduling(f),
         }

@@ -58,6 +58,9 @@ pub(super) fn operations(
     rlimits(process, operations)?;
     privileges(process, Filter::of(linux)?, inputs, before_command, operations);
     operations.push(Operation::Umask(process.user().umask().unwrap_or(0o022) & 0o7777));
+    if inputs.init {
+        operations.push(Operation::Init);
+    }
     operations.push(Operation::Execute(arguments));
     Ok(())
 }

@@ -43,6 +43,18 @@ fn hardened_with_a_terminal_a_prepared_root_and_network_on_cgroup_v2() {
 }
 
 #[test]
+fn an_init_is_all_that_its_command_is() {
+    let inputs = Inputs { bundle: "/bundle".into(), init: true, ..Inputs::default() };
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plan/golden");
+    let spec: Spec = serde_json::from_slice(&std::fs::read(dir.join("docker.json")).unwrap()).unwrap();
+    let operations = plan(&spec, &inputs).unwrap().operations;
+    let without = plan(&spec, &Inputs { init: false, ..inputs }).unwrap().operations;
+    let (last, before) = operations.split_last().unwrap();
+    assert_eq!(before.last(), Some(&Operation::Init));
+    assert_eq!([&before[..before.len() - 1], std::slice::from_ref(last)].concat(), without);
+}
+
+#[test]
 fn privileged_in_a_joined_network_waiting_for_start() {
     let inputs = Inputs { bundle: "/bundle".into(), waits_for_start: true, preserve_fds: 2, ..Inputs::default() };
     golden("privileged-joined-network", &inputs);

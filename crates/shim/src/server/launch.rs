@@ -188,6 +188,7 @@ fn launch_in(
         netns: netns.as_ref().map(AsFd::as_fd),
         stdio,
         start: Start::Now,
+        init: request.init,
         filters: filters.as_deref(),
         trace: request.trace,
     })?;

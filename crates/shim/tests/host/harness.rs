@@ -60,6 +60,7 @@ impl World {
         std::fs::create_dir(&dir).unwrap();
         let spec = spec(&self.dir.path().join("root"), &id, &["sh", "-c", script]);
         ShimRequest {
+            init: false,
             id: id.parse().unwrap(),
             log: Some(LogConfig::new(dir.join("log"))),
             bundle: dir.clone(),
