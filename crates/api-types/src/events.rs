@@ -18,7 +18,7 @@ pub struct EventMessage {
     /// The image of a container.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub from: String,
-    /// To what kind of thing it happened: `container` or `image`.
+    /// To what kind of thing it happened: `container`, `image` or `network`.
     #[serde(rename = "Type")]
     pub kind: String,
     /// What happened.

@@ -88,13 +88,14 @@ impl Filters {
     /// The filters of `events`.
     pub(crate) fn into_events(mut self) -> Result<EventFilter, ApiError> {
         // What Docker tells of and Corten does not, or not yet: nothing is heard of any of them.
-        let others = ["config", "daemon", "network", "node", "plugin", "secret", "service", "volume"];
+        let others = ["config", "daemon", "node", "plugin", "secret", "service", "volume"];
         let filter = EventFilter {
             nothing: others.map(|name| !self.take(name).is_empty()).contains(&true),
             kinds: self.take("type"),
             actions: self.take("event"),
             containers: self.take("container"),
             images: self.take("image"),
+            networks: self.take("network"),
             labels: self.take("label"),
             scopes: self.take("scope"),
         };
@@ -252,7 +253,7 @@ mod tests {
             EventFilter { kinds: vec!["image".into()], actions: vec!["pull".into()], ..EventFilter::default() };
         assert_eq!(filter, wanted);
         // Known, and never heard of.
-        assert!(filters(r#"{"network":["bridge"]}"#).unwrap().nothing);
+        assert!(filters(r#"{"volume":["data"]}"#).unwrap().nothing);
         assert!(filters(r#"{"colour":["red"]}"#).is_err());
     }
 

@@ -24,14 +24,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use network::Endpoint;
+use network::{Endpoint, NetworkId, PublishedPort};
 use oci::{ContainerId, Digest};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::watch;
 
 use crate::error::EngineError;
 use crate::events::Bus;
 use crate::health::{Health, HealthCheck, HealthStatus};
+use crate::networks::Attachment;
 use crate::request::ContainerSpec;
 
 /// Everything the daemon remembers of a container.
@@ -63,6 +64,9 @@ pub struct Record {
     /// Shared, so that a copy of the record costs nothing.
     #[serde(default)]
     pub health: Option<Arc<Health>>,
+    /// The networks it shall be in, its mode's own first; `None` for what its mode says, without wishes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attachments: Option<Vec<Attachment>>,
 }
 
 /// The command a container runs: the user's wish merged with the image's configuration.
@@ -121,8 +125,9 @@ pub struct Running {
     pub start_time: u64,
     /// When its command was executed.
     pub started: Timestamp,
-    /// Its place on the bridge network, if it has one.
-    pub endpoint: Option<Endpoint>,
+    /// Its places in networks.
+    #[serde(default, alias = "endpoint", deserialize_with = "one_or_many")]
+    pub endpoints: Vec<Endpoint>,
     /// Whether its processes stand still.
     #[serde(default)]
     pub paused: bool,
@@ -141,6 +146,32 @@ pub struct Exited {
     pub finished: Timestamp,
     /// Why it could not be started, or how it was lost.
     pub error: Option<String>,
+}
+
+/// Earlier versions knew one place at most.
+pub(crate) fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Endpoint>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Endpoints {
+        Many(Vec<Endpoint>),
+        One(Option<Box<Endpoint>>),
+    }
+    Ok(match Endpoints::deserialize(deserializer)? {
+        Endpoints::Many(endpoints) => endpoints,
+        Endpoints::One(endpoint) => endpoint.map(|endpoint| *endpoint).into_iter().collect(),
+    })
+}
+
+impl Running {
+    /// Its place in one network.
+    pub fn in_network(&self, network: &NetworkId) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|endpoint| endpoint.network == *network)
+    }
+
+    /// Its published ports.
+    pub fn ports(&self) -> impl Iterator<Item = &PublishedPort> {
+        self.endpoints.iter().flat_map(|endpoint| &endpoint.ports)
+    }
 }
 
 impl State {
@@ -174,6 +205,14 @@ impl State {
     /// Whether it runs, or will without anybody's doing.
     pub fn is_active(&self) -> bool {
         matches!(self, State::Running(_) | State::Restarting(_))
+    }
+
+    /// The places in networks of a run that is about to end.
+    pub(crate) fn take_endpoints(&mut self) -> Vec<Endpoint> {
+        match self {
+            State::Running(running) => std::mem::take(&mut running.endpoints),
+            _ => Vec::new(),
+        }
     }
 
     /// The command was executed.

@@ -51,10 +51,11 @@ impl Engine {
     /// The container, and the turn to act on it: nobody else can start or remove it before the caller is done.
     pub(crate) fn create_blocking(
         &self,
-        spec: ContainerSpec,
+        mut spec: ContainerSpec,
         keep: Keep,
     ) -> Result<(Arc<Container>, Turn), EngineError> {
         validate(&spec)?;
+        let attachments = self.attachments(&mut spec)?;
         // The image must not go before the container can be seen to need it.
         let (image, _held) = self.images.hold(&spec.image)?;
         self.images.admit(&spec.image, &image)?;
@@ -77,6 +78,7 @@ impl Engine {
             restarts: 0,
             stopped: false,
             health: None,
+            attachments,
         };
         self.establish(record, keep).inspect_err(|_| self.release_name(&name, &id))
     }
@@ -133,8 +135,13 @@ pub(crate) fn validate(spec: &ContainerSpec) -> Result<(), EngineError> {
     if spec.image.is_empty() {
         return Err(EngineError::invalid("image", "no image was named"));
     }
-    if !spec.ports.is_empty() && spec.network != NetworkMode::Bridge {
-        return Err(EngineError::invalid("--publish", "ports can only be published with --network bridge"));
+    let has_own_network = matches!(spec.network, NetworkMode::Bridge | NetworkMode::User(_));
+    if !spec.ports.is_empty() && !has_own_network {
+        let reason = format!("with --network {} there is nothing to publish ports of", spec.network.docker());
+        return Err(EngineError::invalid("--publish", reason));
+    }
+    if spec.hostname.is_some() && matches!(spec.network, NetworkMode::Container(_)) {
+        return Err(EngineError::invalid("--hostname", "the container whose network is shared has the host name"));
     }
     if spec.auto_remove && spec.restart != RestartPolicy::No {
         return Err(EngineError::invalid(

@@ -27,6 +27,71 @@ pub enum EngineError {
         /// The id of the container that has it.
         holder: String,
     },
+    /// No network has this name, id or id prefix.
+    #[error("network {0} not found")]
+    NoSuchNetwork(String),
+    /// An id prefix that several networks share.
+    #[error("network id prefix {0:?} is ambiguous: several networks begin with it")]
+    AmbiguousNetwork(String),
+    /// Another network has the name.
+    #[error("network with name {0} already exists")]
+    NetworkExists(String),
+    /// The predefined networks are there, and stay.
+    #[error("{name} is a pre-defined network and cannot be {verb}")]
+    PredefinedNetwork {
+        /// Its name.
+        name: String,
+        /// What was asked.
+        verb: &'static str,
+    },
+    /// A driver that has one network, which there is.
+    #[error("only one instance of {0:?} network is allowed")]
+    OnlyOneNetwork(String),
+    /// Running containers are in it.
+    #[error("network {name} has active endpoints ({})", members.join(", "))]
+    NetworkInUse {
+        /// Its name.
+        name: String,
+        /// The containers' names.
+        members: Vec<String>,
+    },
+    /// The container is not in the network.
+    #[error("container {container} is not connected to network {network}")]
+    NotConnected {
+        /// The container's name.
+        container: String,
+        /// The network's name.
+        network: String,
+    },
+    /// The container is in the network.
+    #[error("endpoint with name {container} already exists in network {network}")]
+    AlreadyConnected {
+        /// The container's name.
+        container: String,
+        /// The network's name.
+        network: String,
+    },
+    /// Whose network namespace is not its own has no networks of its own either.
+    #[error(
+        "container {name} shares the network of {with} and cannot be connected to any other network, nor disconnected"
+    )]
+    SharedNetwork {
+        /// The container's name.
+        name: String,
+        /// Whose network it shares.
+        with: String,
+    },
+    /// Networks that nobody can be in together.
+    #[error("a container cannot be in the network {network} beside {mode}")]
+    NotTogether {
+        /// The network.
+        network: String,
+        /// What else was asked for.
+        mode: String,
+    },
+    /// What Corten does not have.
+    #[error("{0} is not supported")]
+    Unsupported(String),
     /// The state forbids it.
     #[error("container {name} is {status}: cannot {verb} it")]
     WrongState {
@@ -150,11 +215,23 @@ impl EngineError {
 impl Classify for EngineError {
     fn kind(&self) -> Kind {
         match self {
-            EngineError::NoSuchContainer(_) | EngineError::NoSuchExec(_) => Kind::NotFound,
-            EngineError::NameInUse { .. } | EngineError::WrongState { .. } | EngineError::Transition { .. } => {
-                Kind::Conflict
-            }
+            EngineError::NoSuchContainer(_)
+            | EngineError::NoSuchExec(_)
+            | EngineError::NoSuchNetwork(_)
+            | EngineError::NotConnected { .. } => Kind::NotFound,
+            EngineError::NameInUse { .. }
+            | EngineError::NetworkExists(_)
+            | EngineError::WrongState { .. }
+            | EngineError::Transition { .. } => Kind::Conflict,
+            EngineError::PredefinedNetwork { .. }
+            | EngineError::OnlyOneNetwork(_)
+            | EngineError::NetworkInUse { .. }
+            | EngineError::AlreadyConnected { .. } => Kind::Forbidden,
+            EngineError::Unsupported(_) => Kind::Unsupported,
             EngineError::AmbiguousId(_)
+            | EngineError::AmbiguousNetwork(_)
+            | EngineError::SharedNetwork { .. }
+            | EngineError::NotTogether { .. }
             | EngineError::Invalid { .. }
             | EngineError::PsOption(_)
             | EngineError::NoCommand(_)
@@ -180,6 +257,18 @@ impl Classify for EngineError {
     fn hint(&self) -> Option<String> {
         match self {
             EngineError::NoSuchContainer(_) => Some("`corten ps -a` lists all containers".to_owned()),
+            EngineError::NoSuchNetwork(_) => Some("`corten network ls` lists all networks".to_owned()),
+            EngineError::AmbiguousNetwork(_) => Some("give more of the id, or the network's name".to_owned()),
+            EngineError::NetworkExists(name) => {
+                Some(format!("choose another name, or remove it first: corten network rm {name}"))
+            }
+            EngineError::NetworkInUse { name, members } => {
+                let member = members.first().map_or("CONTAINER", String::as_str);
+                Some(format!("stop its containers, or take them out of it: corten network disconnect {name} {member}"))
+            }
+            EngineError::NotTogether { mode, .. } if mode == "none" => {
+                Some("take it out of the network none first: corten network disconnect none CONTAINER".to_owned())
+            }
             EngineError::AmbiguousId(_) => Some("give more of the id, or the container's name".to_owned()),
             EngineError::NameInUse { name, .. } => {
                 Some(format!("choose another --name, or remove it first: corten rm {name}"))

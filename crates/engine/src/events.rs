@@ -18,6 +18,8 @@ use std::time::Duration;
 
 use image::{Deed, News};
 use jiff::Timestamp;
+use network::NetworkId;
+use oci::ContainerId;
 use tokio::sync::watch;
 use tokio::time::Sleep;
 
@@ -25,6 +27,7 @@ pub use filter::EventFilter;
 
 use crate::container::{Container, Exited};
 use crate::error::EngineError;
+use crate::networks::Network;
 use crate::request::ExecSpec;
 
 /// So many events are kept for those who ask later, as Docker does.
@@ -43,6 +46,8 @@ pub enum EventKind {
     Container,
     /// An image.
     Image,
+    /// A network.
+    Network,
 }
 
 impl EventKind {
@@ -51,6 +56,7 @@ impl EventKind {
         match self {
             EventKind::Container => "container",
             EventKind::Image => "image",
+            EventKind::Network => "network",
         }
     }
 }
@@ -153,6 +159,33 @@ impl Bus {
         let mut attributes = labels;
         attributes.insert("name".to_owned(), name);
         self.tell(EventKind::Image, action, id, attributes);
+    }
+
+    /// Tells what happened to a network, or to a container's place in it.
+    pub(crate) fn tell_of_network(&self, action: &'static str, network: &Network, container: Option<&ContainerId>) {
+        let Network { id, name, driver, .. } = network;
+        self.tell_of_place(action, id, name, driver.as_str(), container);
+    }
+
+    /// The same, without the network itself.
+    pub(crate) fn tell_of_place(
+        &self,
+        action: &'static str,
+        network: &NetworkId,
+        name: &str,
+        driver: &str,
+        container: Option<&ContainerId>,
+    ) {
+        let mut attributes =
+            BTreeMap::from([("name".to_owned(), name.to_owned()), ("type".to_owned(), driver.to_owned())]);
+        attributes.extend(container.map(|container| ("container".to_owned(), container.to_string())));
+        self.tell(EventKind::Network, action, network.to_string(), attributes);
+    }
+
+    /// Tells that networks were pruned, in the form that Docker's clients know from images, where it frees something.
+    pub(crate) fn tell_of_pruned_networks(&self) {
+        let attributes = BTreeMap::from([("reclaimed".to_owned(), "0".to_owned())]);
+        self.tell(EventKind::Network, "prune", String::new(), attributes);
     }
 
     /// Hears what happens from now on; before that what has happened, as far as it is remembered, when `since` or `until`

@@ -24,6 +24,7 @@ mod health;
 mod info;
 mod logs;
 mod names;
+mod networks;
 mod pause;
 mod reconcile;
 mod request;
@@ -55,7 +56,7 @@ use cgroup::CgroupPath;
 use content::ContentStore;
 use image::{ImageUser, Images, PolicyFile};
 use metadata::{Store, Table};
-use network::Network;
+use network::Networks;
 use oci::ContainerId;
 use shim::Zygote;
 use snapshot::Snapshotter;
@@ -74,6 +75,7 @@ pub use health::{Health, HealthCheck, HealthStatus, HealthTest, Probe};
 pub use image::Threshold;
 pub use info::Info;
 pub use logs::{LogLine, LogOptions, LogStream};
+pub use networks::{Attachment, EndpointWish, Ipam, Member, Network, NetworkDriver, NetworkSpec, Place, Upstreams};
 pub use request::{ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, RestartPolicy, SeccompChoice, Security};
 pub use room::{Collection, Room};
 pub use select::{ContainerFilters, PortFilter};
@@ -132,7 +134,8 @@ pub struct Engine {
     jobs: Arc<Semaphore>,
     kernel: (u32, u32),
     layers: Arc<dyn Snapshotter>,
-    network: Network,
+    network: Networks,
+    networks: networks::Known,
     registry: Mutex<Registry>,
     store: Arc<Store>,
     zygote: Zygote,
@@ -162,7 +165,7 @@ impl Engine {
         let content = Arc::new(ContentStore::open(&config.data_root.join("content"))?);
         let layers = snapshot::open(&config.data_root, config.snapshotter)?;
         let images = Images::open(content, Arc::clone(&layers), Arc::clone(&store), image_options(&config))?;
-        let network = Network::open(network::Config {
+        let network = Networks::open(network::Config {
             bridge: config.bridge.clone(),
             table: config.table.clone(),
             pool: config.network_pool,
@@ -181,6 +184,7 @@ impl Engine {
             kernel: kernel_version(),
             layers,
             network,
+            networks: networks::Known::read(&store)?,
             registry: Mutex::default(),
             store,
             zygote,

@@ -18,7 +18,7 @@ use oci::ContainerId;
 use serde::{Deserialize, Serialize};
 use shim::{Request, ShimError};
 
-use crate::container::{Container, Exited, Record, Running, State};
+use crate::container::{Container, Exited, Record, Running, State, one_or_many};
 use crate::error::EngineError;
 use crate::supervise::{exited_from, lost_exit};
 use crate::{CONTAINERS, Engine, frames, health};
@@ -35,7 +35,8 @@ const LAUNCH_GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ShimRecord {
     pub(crate) record: Record,
-    pub(crate) endpoint: Option<Endpoint>,
+    #[serde(default, alias = "endpoint", deserialize_with = "one_or_many")]
+    pub(crate) endpoints: Vec<Endpoint>,
 }
 
 /// How a container that was started is found.
@@ -57,17 +58,17 @@ impl Engine {
         let mut found = Vec::new();
         for shim in self.shim_records()? {
             let id = shim.record.id.clone();
-            found.push((id.clone(), self.examine(&id, shim.endpoint)?));
+            found.push((id.clone(), self.examine(&id, shim.endpoints)?));
             // The store's record is older than or as old as the shim's, except for its state, which the kernel knows.
             records.insert(id, shim.record);
         }
         let mut live = Vec::new();
         for (id, found) in &found {
-            if let Found::Alive(_, _, Running { endpoint: Some(endpoint), .. }) = found {
-                live.push((id.clone(), endpoint.clone()));
+            if let Found::Alive(_, _, Running { endpoints, .. }) = found {
+                live.push((id.clone(), endpoints.clone()));
             }
         }
-        self.network.adopt(&live)?;
+        self.network.adopt(self.networks.bridges(), &live)?;
         for (_, mut record) in records {
             if record.state.running().is_some() {
                 // The store says running, but no shim's directory does: the machine was rebooted.
@@ -109,7 +110,7 @@ impl Engine {
     }
 
     /// Whether a container that was started still runs.
-    fn examine(&self, id: &ContainerId, endpoint: Option<Endpoint>) -> Result<Found, EngineError> {
+    fn examine(&self, id: &ContainerId, endpoints: Vec<Endpoint>) -> Result<Found, EngineError> {
         let dir = self.shim_dir(id);
         if let Some(exit) = shim::read_exit(&dir)? {
             return Ok(Found::Ended(exited_from(&exit)));
@@ -127,7 +128,7 @@ impl Engine {
                         .and_then(|time| Timestamp::try_from(time).ok())
                         .unwrap_or_else(Timestamp::now);
                     let paused = self.stands_still(id);
-                    let running = Running { pid: init.pid, start_time: init.start_time, started, endpoint, paused };
+                    let running = Running { pid: init.pid, start_time: init.start_time, started, endpoints, paused };
                     return Ok(Found::Alive(stream, pidfd, running));
                 }
                 // It ended between the two looks, or was killed and nobody has reaped it yet.

@@ -9,6 +9,7 @@ use network::PortMapping;
 use serde::{Deserialize, Serialize};
 
 use crate::health::HealthCheck;
+use crate::networks::{self, EndpointWish};
 
 /// The wish for a container. Empty or absent fields take the image's value, then Docker's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -48,7 +49,10 @@ pub struct ContainerSpec {
     pub mounts: Vec<Mount>,
     /// How it reaches others.
     pub network: NetworkMode,
-    /// Ports published on the host. Only with [`NetworkMode::Bridge`].
+    /// What it wishes in each network, by the network's name or id. Networks beside that of `network` may be named; where
+    /// `network` is [`NetworkMode::Bridge`] and others are named here, it is in those alone.
+    pub endpoints: BTreeMap<String, EndpointWish>,
+    /// Ports published on the host. Only in networks of its own.
     pub ports: Vec<PortMapping>,
     /// What it may use.
     pub resources: Resources,
@@ -126,7 +130,7 @@ pub enum RestartPolicy {
 }
 
 /// How a container reaches others.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkMode {
     /// An address on the default bridge, masqueraded towards the outside.
@@ -136,6 +140,32 @@ pub enum NetworkMode {
     Host,
     /// A loopback interface and nothing else.
     None,
+    /// The network namespace of another container, by name or id; once the container is created, by id.
+    Container(String),
+    /// An address in a user-defined network, by its name or id.
+    User(String),
+}
+
+impl NetworkMode {
+    /// Docker's word for it.
+    pub fn docker(&self) -> String {
+        match self {
+            NetworkMode::Bridge => networks::BRIDGE.to_owned(),
+            NetworkMode::Host => networks::HOST.to_owned(),
+            NetworkMode::None => networks::NONE.to_owned(),
+            NetworkMode::Container(id) => format!("container:{id}"),
+            NetworkMode::User(name) => name.clone(),
+        }
+    }
+
+    /// From Docker's word.
+    pub fn from_docker(mode: &str) -> NetworkMode {
+        match (networks::predefined_mode(mode), mode.strip_prefix("container:")) {
+            (Some(mode), _) => mode,
+            (None, Some(other)) => NetworkMode::Container(other.to_owned()),
+            (None, None) => NetworkMode::User(mode.to_owned()),
+        }
+    }
 }
 
 /// What a container may use. Absent means unlimited.

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use network::Endpoint;
+
 use crate::Engine;
 use crate::container::{Container, Exited, Phase, State};
 use crate::error::EngineError;
@@ -65,16 +67,18 @@ impl Engine {
         Ok(())
     }
 
-    /// What becomes of a run that has ended: the container waits for its next start, or stays ended. Says whether it waits.
-    pub(crate) fn end_run(&self, container: &Container, exited: Exited) -> bool {
+    /// What becomes of a run that has ended: the container waits for its next start, or stays ended. Says whether it waits,
+    /// and gives back the places in networks that it had: from now on nobody else adds to them.
+    pub(crate) fn end_run(&self, container: &Container, exited: Exited) -> (bool, Vec<Endpoint>) {
         let closing = self.closing.load(Ordering::Acquire);
         container.update(|record| {
             let policy = record.spec.restart;
             let again = !closing && policy.restarts(exited.code, record.restarts, record.stopped);
-            let state = std::mem::replace(&mut record.state, State::Created);
+            let mut state = std::mem::replace(&mut record.state, State::Created);
+            let endpoints = state.take_endpoints();
             let exited = state.end(exited);
             record.state = if again { State::Restarting(exited) } else { State::Exited(exited) };
-            again
+            (again, endpoints)
         })
     }
 
@@ -114,7 +118,7 @@ impl Engine {
             Ok(()) => self.remember_later(container),
             Err(error) => {
                 tracing::warn!(container = %container.id, error = errors::chain(&error), "cannot start it again");
-                let again = self.end_run(container, crate::start::failed_start(&error));
+                let (again, _) = self.end_run(container, crate::start::failed_start(&error));
                 self.layers.unmounted(&container.dir);
                 self.announce_end(container, again);
                 self.remember_later(container);

@@ -4,45 +4,110 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use network::Endpoint;
+use network::{Endpoint, NetworkId};
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, mkdirat, openat2};
 use rustix::io::Errno;
 
+use crate::container::Record;
 use crate::error::EngineError;
 use crate::request::NetworkMode;
+use crate::spec;
 use crate::user::Identity;
 
 /// Where a host that runs its own resolver on a loopback address keeps the real name servers.
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
+/// Where a container's own resolver answers, inside.
+pub(crate) const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
 /// Writes `hostname`, `hosts` and `resolv.conf` into the container's directory, from where they are bind-mounted.
 pub(crate) fn write_network_files(
     dir: &Path,
     hostname: &str,
-    endpoint: Option<&Endpoint>,
-    network: NetworkMode,
+    record: &Record,
+    endpoints: &[Endpoint],
 ) -> Result<(), EngineError> {
     write(dir, "hostname", &format!("{hostname}\n"))?;
-    let hosts = match network {
-        NetworkMode::Host => read_host("/etc/hosts")?,
-        _ => hosts(hostname, endpoint),
-    };
+    let is_hosts = record.spec.network == NetworkMode::Host;
+    let hosts = if is_hosts { read_host("/etc/hosts")? } else { hosts(hostname, endpoints) };
     write(dir, "hosts", &hosts)?;
-    let resolv = match network {
-        NetworkMode::Host => read_host("/etc/resolv.conf")?,
-        _ => reachable_resolv_conf(&read_host("/etc/resolv.conf")?, || read_host(RESOLVED))?,
+    let own = read_host("/etc/resolv.conf")?;
+    let resolv = match is_hosts {
+        true => own,
+        false if has_resolver(endpoints) => resolver_conf(&own),
+        false => reachable_resolv_conf(&own, || read_host(RESOLVED))?,
     };
     write(dir, "resolv.conf", &resolv)
+}
+
+/// A running container has a place more: what its files in `/etc` say of it. The user's own changes of them stay.
+pub(crate) fn say_connected(dir: &Path, record: &Record, endpoints: &[Endpoint]) -> Result<(), EngineError> {
+    let Some((new, before)) = endpoints.split_last() else { return Ok(()) };
+    let hosts = read(dir, "hosts")?;
+    write(dir, "hosts", &format!("{hosts}{}", host_line(new, &spec::hostname(record))))?;
+    if has_resolver(endpoints) && !has_resolver(before) {
+        write(dir, "resolv.conf", &resolver_conf(&read_host("/etc/resolv.conf")?))?;
+    }
+    Ok(())
+}
+
+/// A running container has a place less.
+pub(crate) fn say_disconnected(dir: &Path, record: &Record, left: &Endpoint) -> Result<(), EngineError> {
+    let line = host_line(left, &spec::hostname(record));
+    let kept: String = read(dir, "hosts")?.split_inclusive('\n').filter(|known| *known != line).collect();
+    write(dir, "hosts", &kept)
+}
+
+/// Containers in user-defined networks ask the resolver that knows their neighbours' names.
+fn has_resolver(endpoints: &[Endpoint]) -> bool {
+    endpoints.iter().any(|endpoint| endpoint.network != NetworkId::bridge())
+}
+
+/// The host's resolver configuration with the container's own resolver in place of the name servers. A name without a dot
+/// may be a neighbour's: it is asked as it is first, unless the host says otherwise.
+fn resolver_conf(host: &str) -> String {
+    let mut text = format!("nameserver {RESOLVER}\n");
+    let mut says_dots = false;
+    for line in host.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some("search" | "domain") => text.push_str(&format!("{line}\n")),
+            Some("options") => {
+                says_dots |= words.any(|word| word.starts_with("ndots:"));
+                text.push_str(&format!("{line}\n"));
+            }
+            _ => {}
+        }
+    }
+    if !says_dots {
+        text.push_str("options ndots:0\n");
+    }
+    text
+}
+
+/// The name servers of the host's resolver configuration, those on loopback addresses included.
+pub(crate) fn name_servers() -> Result<Vec<IpAddr>, EngineError> {
+    let text = read_host("/etc/resolv.conf")?;
+    let server = |line: &str| {
+        let address = line.trim().strip_prefix("nameserver")?.split_whitespace().next()?;
+        address.split('%').next()?.parse().ok()
+    };
+    Ok(text.lines().filter_map(server).collect())
 }
 
 fn write(dir: &Path, name: &str, text: &str) -> Result<(), EngineError> {
     let path = dir.join(name);
     let open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&path);
     open.and_then(|mut file| file.write_all(text.as_bytes())).map_err(EngineError::io("write", path))
+}
+
+fn read(dir: &Path, name: &str) -> Result<String, EngineError> {
+    let path = dir.join(name);
+    fs::read_to_string(&path).map_err(EngineError::io("read", path))
 }
 
 /// A file of the host; nothing when it does not exist.
@@ -54,14 +119,16 @@ fn read_host(path: &str) -> Result<String, EngineError> {
     }
 }
 
-fn hosts(hostname: &str, endpoint: Option<&Endpoint>) -> String {
+fn hosts(hostname: &str, endpoints: &[Endpoint]) -> String {
     let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
                     ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
         .to_owned();
-    if let Some(endpoint) = endpoint {
-        text.push_str(&format!("{}\t{hostname}\n", endpoint.address));
-    }
+    text.extend(endpoints.iter().map(|endpoint| host_line(endpoint, hostname)));
     text
+}
+
+fn host_line(endpoint: &Endpoint, hostname: &str) -> String {
+    format!("{}\t{hostname}\n", endpoint.address)
 }
 
 /// The host's resolver configuration without name servers that only the host itself can reach.
@@ -85,7 +152,7 @@ fn without_loopback(text: &str) -> (String, usize) {
         if words.next() == Some("nameserver") {
             let address = words.next().unwrap_or_default();
             let address = address.split('%').next().unwrap_or_default();
-            match address.parse::<std::net::IpAddr>() {
+            match address.parse::<IpAddr>() {
                 Ok(address) if !address.is_loopback() => servers += 1,
                 _ => continue,
             }
@@ -154,6 +221,14 @@ mod tests {
         // The link's target does not exist inside the root, so this fails; above all nothing appears outside.
         assert!(make_working_directory(dir.as_fd(), "/escape/x", &root_identity()).is_err());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_resolver_takes_the_place_of_the_name_servers() {
+        let text = resolver_conf("search lan\nnameserver 192.0.2.1\noptions edns0\n# x\n");
+        assert_eq!(text, "nameserver 127.0.0.11\nsearch lan\noptions edns0\noptions ndots:0\n");
+        assert_eq!(resolver_conf("options ndots:2\n"), "nameserver 127.0.0.11\noptions ndots:2\n");
+        assert_eq!(resolver_conf(""), "nameserver 127.0.0.11\noptions ndots:0\n");
     }
 
     #[test]

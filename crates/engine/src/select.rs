@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use oci::Digest;
 
 use crate::Engine;
-use crate::container::Record;
+use crate::container::{Record, Running};
 use crate::error::EngineError;
 use crate::health::HealthStatus;
-use crate::request::{Mount, NetworkMode};
+use crate::request::Mount;
 
 /// What a container must be. The default: nothing in particular. Of several values of a filter one must fit; of labels all.
 #[derive(Debug, Clone, Default)]
@@ -36,7 +36,7 @@ pub struct ContainerFilters {
     pub since: Option<String>,
     /// What is mounted: a path of the host or in the container.
     pub volumes: Vec<String>,
-    /// The network it is on: `bridge`, `host` or `none`.
+    /// A network it is in, by name or by id.
     pub networks: Vec<String>,
     /// Ports of the container that are published.
     pub published: Vec<PortFilter>,
@@ -115,7 +115,7 @@ impl ContainerFilters {
             && bounds.before.is_none_or(|limit| record.created < limit)
             && bounds.since.is_none_or(|limit| record.created > limit)
             && any(&self.volumes, &|place| record.spec.mounts.iter().any(|mount| is_mounted(mount, place)))
-            && any(&self.networks, &|network| network == network_name(record.spec.network))
+            && (self.networks.is_empty() || is_in_one_of(record, &self.networks))
             && (self.published.is_empty() || self.published.iter().any(|filter| is_published(record, filter)))
             && (self.exposed.is_empty() || self.exposed.iter().any(|filter| is_exposed(record, filter)))
     }
@@ -165,17 +165,13 @@ fn is_mounted(mount: &Mount, place: &str) -> bool {
     }
 }
 
-fn network_name(mode: NetworkMode) -> &'static str {
-    match mode {
-        NetworkMode::Bridge => "bridge",
-        NetworkMode::Host => "host",
-        NetworkMode::None => "none",
-    }
+fn is_in_one_of(record: &Record, networks: &[String]) -> bool {
+    let places = record.places();
+    networks.iter().any(|wanted| places.iter().any(|place| place.name == wanted || place.network.as_str() == wanted))
 }
 
 fn is_published(record: &Record, filter: &PortFilter) -> bool {
-    let endpoint = record.state.running().and_then(|running| running.endpoint.as_ref());
-    let mut ports = endpoint.into_iter().flat_map(|endpoint| &endpoint.ports);
+    let mut ports = record.state.running().into_iter().flat_map(Running::ports);
     ports.any(|port| filter.has(port.container_port, &port.protocol.to_string()))
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) identity: &'a Identity,
     /// The directory that holds the generated `hosts`, `hostname` and `resolv.conf`.
     pub(crate) dir: &'a Path,
+    /// Its host name.
+    pub(crate) hostname: &'a str,
     /// Its control group.
     pub(crate) cgroup: &'a str,
     /// The kernel's major and minor version, which some seccomp rules depend on.
@@ -46,7 +48,7 @@ pub(crate) fn runtime_spec(inputs: &Inputs<'_>) -> Result<rt::Spec, EngineError>
         .version("1.2.0")
         .process(process)
         .root(root)
-        .hostname(hostname(record))
+        .hostname(inputs.hostname)
         .mounts(mounts(inputs)?)
         .linux(linux)
         .build()
@@ -100,7 +102,7 @@ pub(crate) fn process_of(
 fn process(inputs: &Inputs<'_>, capabilities: &rt::Capabilities) -> Result<rt::Process, EngineError> {
     let record = inputs.record;
     let mut env = record.process.env.clone();
-    complete_env(&mut env, &hostname(record), inputs.identity, record.spec.tty);
+    complete_env(&mut env, inputs.hostname, inputs.identity, record.spec.tty);
     if let (Some(start), true) =
         (record.spec.client_start_ns, record.process.labels.contains_key("corten.client-start"))
     {
@@ -135,7 +137,7 @@ pub(crate) fn complete_env(env: &mut Vec<String>, hostname: &str, identity: &Ide
 fn linux(inputs: &Inputs<'_>, seccomp: Option<rt::LinuxSeccomp>) -> Result<rt::Linux, EngineError> {
     let wish = &inputs.record.spec;
     let mut linux = rt::LinuxBuilder::default()
-        .namespaces(namespaces(wish.network)?)
+        .namespaces(namespaces(&wish.network)?)
         .cgroups_path(PathBuf::from(inputs.cgroup))
         .resources(resources(&wish.resources).map_err(EngineError::Spec)?)
         .masked_paths(defaults::MASKED_PATHS.map(str::to_owned))
@@ -145,19 +147,19 @@ fn linux(inputs: &Inputs<'_>, seccomp: Option<rt::LinuxSeccomp>) -> Result<rt::L
     linux.set_seccomp(seccomp);
     linux.set_devices(None);
     linux.set_sysctl(match wish.network {
-        NetworkMode::Host => None,
+        NetworkMode::Host | NetworkMode::Container(_) => None,
         // The namespace is the container's own: low ports and ping need no privilege in it, as in Docker since 20.10.
-        NetworkMode::Bridge | NetworkMode::None => {
+        NetworkMode::Bridge | NetworkMode::None | NetworkMode::User(_) => {
             Some(HashMap::from(defaults::NETWORK_SYSCTLS.map(|(name, value)| (name.to_owned(), value.to_owned()))))
         }
     });
     Ok(linux)
 }
 
-fn namespaces(network: NetworkMode) -> Result<Vec<rt::LinuxNamespace>, EngineError> {
+fn namespaces(network: &NetworkMode) -> Result<Vec<rt::LinuxNamespace>, EngineError> {
     use rt::LinuxNamespaceType as Kind;
     let mut kinds = vec![Kind::Pid, Kind::Mount, Kind::Uts, Kind::Ipc, Kind::Cgroup];
-    if network != NetworkMode::Host {
+    if *network != NetworkMode::Host {
         kinds.push(Kind::Network);
     }
     kinds

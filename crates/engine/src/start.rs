@@ -23,7 +23,7 @@ use crate::container::{Container, Exited, Phase, Record, Running, State};
 use crate::create::Keep;
 use crate::error::EngineError;
 use crate::frames::{self, Frame};
-use crate::request::{ContainerSpec, Mount, NetworkMode};
+use crate::request::{ContainerSpec, Mount};
 use crate::session::Session;
 use crate::spec::{self, Inputs};
 use crate::{Engine, health, rootfs, user};
@@ -70,7 +70,7 @@ pub enum StartOutcome {
 /// A shim on its way, before it said whether the command could be executed.
 struct Launching {
     shim: ShimHandle,
-    endpoint: Option<Endpoint>,
+    endpoints: Vec<Endpoint>,
     attach: Option<StdUnixStream>,
     steps: Steps,
 }
@@ -186,13 +186,13 @@ impl Engine {
         let identity = user::look_up(root.as_fd(), &record.process.user)?;
         rootfs::make_working_directory(root.as_fd(), &record.process.cwd, &identity)?;
         make_bind_sources(&record)?;
-        let (netns, endpoint) = self.join_network(&record)?;
+        let (netns, endpoints) = self.join_networks(&record)?;
         steps.note("network: namespace and address leased");
-        let result = self.spawn_shim(container, &record, &identity, root, netns, &endpoint, attach, &mut steps);
+        let result = self.spawn_shim(container, &record, &identity, root, netns, &endpoints, attach, &mut steps);
         match result {
-            Ok((shim, attach)) => Ok(Launching { shim, endpoint, attach, steps }),
+            Ok((shim, attach)) => Ok(Launching { shim, endpoints, attach, steps }),
             Err(error) => {
-                self.release_network(endpoint.as_ref());
+                self.release_networks(&endpoints);
                 Err(error)
             }
         }
@@ -203,17 +203,6 @@ impl Engine {
         Ok(self.layers.mount(&container.dir, &record.layers, options)?)
     }
 
-    fn join_network(&self, record: &Record) -> Result<(Option<OwnedFd>, Option<Endpoint>), EngineError> {
-        Ok(match record.spec.network {
-            NetworkMode::Host => (None, None),
-            NetworkMode::None => (Some(self.network.isolated()?), None),
-            NetworkMode::Bridge => {
-                let (netns, endpoint) = self.network.attach(&record.id, &record.spec.ports)?;
-                (Some(netns), Some(endpoint))
-            }
-        })
-    }
-
     #[expect(clippy::too_many_arguments, reason = "the one place where everything a shim needs comes together")]
     fn spawn_shim(
         &self,
@@ -222,16 +211,23 @@ impl Engine {
         identity: &user::Identity,
         root: OwnedFd,
         netns: Option<OwnedFd>,
-        endpoint: &Option<Endpoint>,
+        endpoints: &[Endpoint],
         attach: bool,
         steps: &mut Steps,
     ) -> Result<(ShimHandle, Option<StdUnixStream>), EngineError> {
-        rootfs::write_network_files(&container.dir, &spec::hostname(record), endpoint.as_ref(), record.spec.network)?;
-        let cgroup = self.cgroup_path(&record.id);
-        let inputs = Inputs { record, identity, dir: &container.dir, cgroup: &cgroup.to_string(), kernel: self.kernel };
+        let owner = self.network_owner(record)?;
+        let (files, hostname) = match &owner {
+            Some(owner) => (&owner.dir, owner.with_record(spec::hostname)),
+            None => (&container.dir, spec::hostname(record)),
+        };
+        if owner.is_none() {
+            rootfs::write_network_files(&container.dir, &hostname, record, endpoints)?;
+        }
+        let cgroup = self.cgroup_path(&record.id).to_string();
+        let inputs = Inputs { record, identity, dir: files, hostname: &hostname, cgroup: &cgroup, kernel: self.kernel };
         let spec = spec::runtime_spec(&inputs)?;
         let dir = self.shim_dir(&record.id);
-        self.write_shim_record(&dir, record, endpoint.clone())?;
+        self.write_shim_record(&dir, record, endpoints)?;
         let request = ShimRequest {
             id: record.id.clone(),
             dir: dir.clone(),
@@ -269,7 +265,7 @@ impl Engine {
         container: &Arc<Container>,
         launching: Launching,
     ) -> Result<(Started, Option<UnixStream>), EngineError> {
-        let Launching { shim, endpoint, attach, mut steps } = launching;
+        let Launching { shim, endpoints, attach, mut steps } = launching;
         let mut control = frames::adopt(shim.control)?;
         let word = match frames::read(&mut control).await {
             Ok(Frame::Started(started)) => Ok(started),
@@ -281,7 +277,7 @@ impl Engine {
             Err(error) => {
                 let (engine, container) = (Arc::clone(self), Arc::clone(container));
                 self.in_background("clean up a failed start", move || {
-                    engine.release_network(endpoint.as_ref());
+                    engine.release_networks(&endpoints);
                     engine.await_shim(&shim.pidfd);
                     let _turn = container.lifecycle.blocking_lock();
                     // Another start may have come first; these names are its own then.
@@ -301,7 +297,7 @@ impl Engine {
             pid: started.pid,
             start_time: started.start_time,
             started: Timestamp::now(),
-            endpoint,
+            endpoints,
             paused: false,
         };
         container.update(|record| {
@@ -310,6 +306,7 @@ impl Engine {
             Ok::<(), EngineError>(())
         })?;
         container.stops(false);
+        self.tell_of_places("connect", container);
         container.tell("start", []);
         container.announce(Phase::Running);
         self.watch_health(container);
@@ -332,11 +329,11 @@ impl Engine {
         self.remember_later(container);
     }
 
-    fn write_shim_record(&self, dir: &PathBuf, record: &Record, endpoint: Option<Endpoint>) -> Result<(), EngineError> {
+    fn write_shim_record(&self, dir: &PathBuf, record: &Record, endpoints: &[Endpoint]) -> Result<(), EngineError> {
         // Left by a run whose daemon and shim both died; nothing of it is needed any more.
         self.remove_shim_dir(&record.id);
         fs::DirBuilder::new().mode(0o700).create(dir).map_err(EngineError::io("create", dir))?;
-        write_record(&dir.join(crate::reconcile::SHIM_RECORD), record, endpoint)
+        write_record(&dir.join(crate::reconcile::SHIM_RECORD), record, endpoints.to_vec())
     }
 
     /// Puts a running container's record beside its shim again, as it is now: a new daemon believes that one first.
@@ -346,7 +343,7 @@ impl Engine {
         let Some(running) = record.state.running() else { return Ok(()) };
         let path = self.shim_dir(&record.id).join(crate::reconcile::SHIM_RECORD);
         let new = path.with_extension("new");
-        let written = write_record(&new, &record, running.endpoint.clone())
+        let written = write_record(&new, &record, running.endpoints.clone())
             .and_then(|()| fs::rename(&new, &path).map_err(EngineError::io("replace", &path)));
         match written {
             // It ended meanwhile: the directory has gone, and the store's record says all of it.
@@ -356,8 +353,8 @@ impl Engine {
     }
 }
 
-fn write_record(path: &Path, record: &Record, endpoint: Option<Endpoint>) -> Result<(), EngineError> {
-    let kept = crate::reconcile::ShimRecord { record: record.clone(), endpoint };
+fn write_record(path: &Path, record: &Record, endpoints: Vec<Endpoint>) -> Result<(), EngineError> {
+    let kept = crate::reconcile::ShimRecord { record: record.clone(), endpoints };
     let json = serde_json::to_vec(&kept).map_err(|error| EngineError::io("encode", path)(error.into()))?;
     fs::write(path, json).map_err(EngineError::io("write", path))
 }

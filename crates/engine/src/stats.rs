@@ -82,9 +82,9 @@ impl Engine {
 
     fn sample(&self, container: &Container) -> Result<Sample, EngineError> {
         let (name, network, running) =
-            container.with_record(|r| (r.name.clone(), r.spec.network, r.state.running().cloned()));
+            container.with_record(|r| (r.name.clone(), r.spec.network.clone(), r.state.running().cloned()));
         let counters = match running {
-            Some(running) => match self.count(container, &running, network) {
+            Some(running) => match self.count(container, &running, &network) {
                 // It has just ended, and its control group with it.
                 Err(_) if container.with_record(|record| record.state.running().is_none()) => None,
                 counted => Some(counted?),
@@ -94,16 +94,16 @@ impl Engine {
         Ok(Sample { id: container.id.clone(), name, at: Timestamp::now(), counters })
     }
 
-    fn count(&self, container: &Container, running: &Running, network: NetworkMode) -> Result<Counters, EngineError> {
+    fn count(&self, container: &Container, running: &Running, network: &NetworkMode) -> Result<Counters, EngineError> {
         let cgroup = self.cgroups.open(&self.cgroup_path(&container.id))?.stats()?;
         let (system_cpu_ns, online_cpus) = processors(&read("/proc/stat")?);
         let machine = machine_memory(&read("/proc/meminfo")?);
         let memory_limit = cgroup.memory_limit.map_or(machine, |limit| limit.min(machine));
         let unified = self.cgroups.mode() == Mode::V2;
         let networks = match network {
-            // Its traffic is the host's.
-            NetworkMode::Host => BTreeMap::new(),
-            NetworkMode::Bridge | NetworkMode::None => traffic_of(running)?,
+            // Its traffic is the host's, or another container's.
+            NetworkMode::Host | NetworkMode::Container(_) => BTreeMap::new(),
+            NetworkMode::Bridge | NetworkMode::None | NetworkMode::User(_) => traffic_of(running)?,
         };
         Ok(Counters { cgroup, unified, memory_limit, system_cpu_ns, online_cpus, networks })
     }

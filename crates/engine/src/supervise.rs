@@ -13,7 +13,6 @@ use std::time::Duration;
 use cgroup::CgroupError;
 use jiff::Timestamp;
 use metadata::Durability;
-use network::Endpoint;
 use oci::ContainerId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use shim::Exit;
@@ -89,15 +88,13 @@ impl Engine {
         if let Some(shim) = &shim {
             container.leaves(shim);
         }
-        let endpoint =
-            container.with_record(|record| record.state.running().and_then(|running| running.endpoint.clone()));
-        let again = self.end_run(container, exited);
+        let (again, endpoints) = self.end_run(container, exited);
         self.watch_health(container);
         if let Some(exited) = container.with_record(|record| record.state.exited().cloned()) {
             container.tell_end(&exited);
         }
+        self.leave_networks(container, endpoints);
         container.tell_stopped();
-        self.release_network(endpoint.as_ref());
         if container.goes_at_its_end() {
             self.forget(container, shim);
             return;
@@ -193,13 +190,6 @@ impl Engine {
             return Ok(());
         }
         self.store.write(durability, |tx| tx.put(CONTAINERS, record.id.as_str(), &record))
-    }
-
-    pub(crate) fn release_network(&self, endpoint: Option<&Endpoint>) {
-        let Some(endpoint) = endpoint else { return };
-        if let Err(error) = self.network.release(endpoint) {
-            tracing::error!(address = %endpoint.address, error = errors::chain(&error), "cannot release an address");
-        }
     }
 
     pub(crate) fn remove_cgroup(&self, id: &ContainerId) {

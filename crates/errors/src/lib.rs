@@ -23,6 +23,8 @@ pub enum Kind {
     Conflict,
     /// The operating system, or a policy, forbids it to this user.
     PermissionDenied,
+    /// It may not be done to this, whoever asks: a predefined network is not removed, nor one that is in use.
+    Forbidden,
     /// A registry wants other credentials.
     Unauthorized,
     /// Somebody who should answer does not: the daemon, a registry.
@@ -57,7 +59,7 @@ impl Kind {
         match self {
             Kind::InvalidArgument | Kind::NotExecutable | Kind::CommandNotFound => 400,
             Kind::Unauthorized => 401,
-            Kind::PermissionDenied => 403,
+            Kind::PermissionDenied | Kind::Forbidden => 403,
             Kind::NotFound => 404,
             Kind::Conflict => 409,
             Kind::Unsupported => 501,

@@ -29,6 +29,15 @@ pub enum FirewallError {
         #[source]
         source: NetlinkError,
     },
+    /// A bridge could not be served, or no longer served.
+    #[error("cannot change the bridges in the packet filter table inet {table}")]
+    Bridges {
+        /// The table's name.
+        table: String,
+        /// What the kernel refused.
+        #[source]
+        source: NetlinkError,
+    },
     /// The tracked connections could not be listed or forgotten.
     #[error("cannot end connections of the past")]
     Connections(#[source] NetlinkError),
@@ -50,6 +59,7 @@ impl FirewallError {
             | FirewallError::Connections(source)
             | FirewallError::Replace { source, .. }
             | FirewallError::Ports { source, .. }
+            | FirewallError::Bridges { source, .. }
             | FirewallError::Delete { source, .. } => source,
         }
     }

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use netlink::Body;
 
-use crate::message::Map;
+use crate::message::Set;
 
 const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_EXPR_NAME: u16 = 1;
@@ -33,14 +33,16 @@ const NFTA_FIB_F_DADDR: u32 = 1 << 1;
 /// `RTN_LOCAL`.
 const ADDRESS_TYPE_LOCAL: u32 = 2;
 const NFT_NAT_DNAT: u32 = 1;
+const NFT_LOOKUP_F_INV: u32 = 1;
 const IFNAMSIZ: usize = 16;
 
-/// The 4-byte registers; a key of several fields lies in neighbouring ones.
+/// The 4-byte registers; a key of several fields lies in neighbouring ones, and an interface's name fills four.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Register(u32);
 const R0: Register = Register(8);
 const R1: Register = Register(9);
 const R2: Register = Register(10);
+const R4: Register = Register(12);
 
 /// What becomes of a packet that a rule matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +66,7 @@ enum Expression {
     DestinationType { into: Register },
     Mask { register: Register, mask: [u8; 4] },
     Compare { register: Register, comparison: Comparison, value: Vec<u8> },
-    Lookup { map: &'static str, id: u32, key: Register, into: Register },
+    Lookup { set: &'static str, id: u32, key: Register, into: Option<Register>, inverted: bool },
     Dnat { address: Register, port: Register },
     Masquerade,
     Verdict(Verdict),
@@ -88,20 +90,29 @@ impl Rule {
         self.purpose
     }
 
-    pub(crate) fn arriving_by(self, name: &str) -> Rule {
-        self.interface(NFT_META_IIFNAME, Comparison::Equal, name)
-    }
-
     pub(crate) fn not_arriving_by(self, name: &str) -> Rule {
-        self.interface(NFT_META_IIFNAME, Comparison::NotEqual, name)
+        // The kernel pads the name with NULs; comparing all of it makes "lo" differ from "lo1".
+        self.load(Expression::Meta { key: NFT_META_IIFNAME, into: R0 })
+            .compare(Comparison::NotEqual, &interface_name(name))
     }
 
-    pub(crate) fn leaving_by(self, name: &str) -> Rule {
-        self.interface(NFT_META_OIFNAME, Comparison::Equal, name)
+    pub(crate) fn arriving_by_one_of(self, set: &Set) -> Rule {
+        self.load(Expression::Meta { key: NFT_META_IIFNAME, into: R0 }).lies_in(set)
     }
 
-    pub(crate) fn not_leaving_by(self, name: &str) -> Rule {
-        self.interface(NFT_META_OIFNAME, Comparison::NotEqual, name)
+    pub(crate) fn leaving_by_one_of(self, set: &Set) -> Rule {
+        self.load(Expression::Meta { key: NFT_META_OIFNAME, into: R0 }).lies_in(set)
+    }
+
+    pub(crate) fn leaving_by_none_of(self, set: &Set) -> Rule {
+        self.load(Expression::Meta { key: NFT_META_OIFNAME, into: R0 }).look_up(set, None, true)
+    }
+
+    /// The set has the two interfaces, that by which the packet arrives and that by which it leaves.
+    pub(crate) fn between(self, set: &Set) -> Rule {
+        self.load(Expression::Meta { key: NFT_META_IIFNAME, into: R0 })
+            .load(Expression::Meta { key: NFT_META_OIFNAME, into: R4 })
+            .lies_in(set)
     }
 
     /// Must stand before anything that reads an IPv4 header.
@@ -111,6 +122,11 @@ impl Rule {
 
     pub(crate) fn source_in(self, network: Ipv4Addr, prefix: u8) -> Rule {
         self.network(12, network, prefix)
+    }
+
+    pub(crate) fn source_in_one_of(self, set: &Set) -> Rule {
+        self.load(Expression::Payload { base: NFT_PAYLOAD_NETWORK_HEADER, offset: 12, length: 4, into: R0 })
+            .lies_in(set)
     }
 
     pub(crate) fn destination_in(self, network: Ipv4Addr, prefix: u8) -> Rule {
@@ -134,14 +150,14 @@ impl Rule {
     }
 
     /// Redirects to what the map says for `transport . destination port`.
-    pub(crate) fn dnat_by_port(mut self, map: &Map) -> Rule {
+    pub(crate) fn dnat_by_port(mut self, map: &Set) -> Rule {
         self.expressions.push(Expression::Meta { key: NFT_META_L4PROTO, into: R0 });
         self.expressions.push(DESTINATION_PORT(R1));
         self.dnat(map)
     }
 
     /// Redirects to what the map says for `transport . destination address . destination port`.
-    pub(crate) fn dnat_by_address_and_port(mut self, map: &Map) -> Rule {
+    pub(crate) fn dnat_by_address_and_port(mut self, map: &Set) -> Rule {
         self.expressions.push(Expression::Meta { key: NFT_META_L4PROTO, into: R0 });
         self.expressions.push(Expression::Payload {
             base: NFT_PAYLOAD_NETWORK_HEADER,
@@ -171,13 +187,12 @@ impl Rule {
         self.load(Expression::Compare { register: R0, comparison, value: value.to_vec() })
     }
 
-    fn interface(self, key: u32, comparison: Comparison, name: &str) -> Rule {
-        // The kernel pads the name with NULs; comparing all of it makes "lo" differ from "lo1".
-        let mut padded = [0; IFNAMSIZ];
-        for (to, from) in padded.iter_mut().zip(name.bytes().take(IFNAMSIZ - 1)) {
-            *to = from;
-        }
-        self.load(Expression::Meta { key, into: R0 }).compare(comparison, &padded)
+    fn lies_in(self, set: &Set) -> Rule {
+        self.look_up(set, None, false)
+    }
+
+    fn look_up(self, set: &Set, into: Option<Register>, inverted: bool) -> Rule {
+        self.load(Expression::Lookup { set: set.name, id: set.id, key: R0, into, inverted })
     }
 
     fn network(self, offset: u32, network: Ipv4Addr, prefix: u8) -> Rule {
@@ -193,9 +208,8 @@ impl Rule {
             .compare(Comparison::NotEqual, &[0; 4])
     }
 
-    fn dnat(self, map: &Map) -> Rule {
-        self.load(Expression::Lookup { map: map.name, id: map.id, key: R0, into: R0 })
-            .load(Expression::Dnat { address: R0, port: R1 })
+    fn dnat(self, map: &Set) -> Rule {
+        self.look_up(map, Some(R0), false).load(Expression::Dnat { address: R0, port: R1 })
     }
 
     /// Writes the rule's list of expressions.
@@ -207,6 +221,15 @@ impl Rule {
             });
         }
     }
+}
+
+/// An interface's name as the kernel compares it.
+pub(crate) fn interface_name(name: &str) -> [u8; IFNAMSIZ] {
+    let mut padded = [0; IFNAMSIZ];
+    for (to, from) in padded.iter_mut().zip(name.bytes().take(IFNAMSIZ - 1)) {
+        *to = from;
+    }
+    padded
 }
 
 /// The destination port stands third and fourth in TCP's and UDP's headers alike.
@@ -263,11 +286,16 @@ impl Expression {
                 data.u32_be(2 /* NFTA_CMP_OP */, matches!(comparison, Comparison::NotEqual).into());
                 data.nested(3 /* NFTA_CMP_DATA */, |nested| nested.bytes(NFTA_DATA_VALUE, value));
             }
-            Expression::Lookup { map, id, key, into } => {
-                data.string(1 /* NFTA_LOOKUP_SET */, map);
+            Expression::Lookup { set, id, key, into, inverted } => {
+                data.string(1 /* NFTA_LOOKUP_SET */, set);
                 data.u32_be(2 /* NFTA_LOOKUP_SREG */, key.0);
-                data.u32_be(3 /* NFTA_LOOKUP_DREG */, into.0);
+                if let Some(into) = into {
+                    data.u32_be(3 /* NFTA_LOOKUP_DREG */, into.0);
+                }
                 data.u32_be(4 /* NFTA_LOOKUP_SET_ID */, *id);
+                if *inverted {
+                    data.u32_be(5 /* NFTA_LOOKUP_FLAGS */, NFT_LOOKUP_F_INV);
+                }
             }
             Expression::Dnat { address, port } => {
                 data.u32_be(1 /* NFTA_NAT_TYPE */, NFT_NAT_DNAT);

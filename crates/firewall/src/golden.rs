@@ -9,7 +9,13 @@ use crate::{Bridge, Published, Transport};
 #[test]
 #[cfg(target_endian = "little")]
 fn the_messages_are_the_ones_that_were_proved_to_mean_the_table() {
-    let bridge = Bridge { name: "corten0".to_owned(), network: Ipv4Addr::new(172, 17, 0, 0), prefix: 16 };
+    let bridge = |name: &str, second, internal| Bridge {
+        name: name.to_owned(),
+        network: Ipv4Addr::new(172, second, 0, 0),
+        prefix: 16,
+        masquerade: true,
+        internal,
+    };
     let port = Published {
         transport: Transport::Tcp,
         host_address: None,
@@ -17,7 +23,7 @@ fn the_messages_are_the_ones_that_were_proved_to_mean_the_table() {
         container_address: Ipv4Addr::new(172, 17, 0, 2),
         container_port: 80,
     };
-    let batch = crate::table::replacement("corten", &[bridge], &[port]);
+    let batch = crate::table::replacement("corten", &[bridge("corten0", 17, false), bridge("br-1", 18, true)], &[port]);
     let mut written = Vec::new();
     for message in netlink::messages(batch.bytes()) {
         let message = message.unwrap();

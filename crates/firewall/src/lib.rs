@@ -2,9 +2,9 @@
 //! One nf_tables table of our own, spoken over netlink.
 //!
 //! The table (family `inet`, the name is the caller's) holds all that Corten asks of the packet filter, and nothing of it
-//! is anywhere else: published ports are elements of two maps, so that a packet costs one lookup however many there are;
-//! the rules around them depend only on the bridges. [`Firewall::replace`] sets the whole table in one transaction,
-//! [`Firewall::publish`] and [`Firewall::withdraw`] change single elements.
+//! is anywhere else: published ports are elements of two maps, bridges and their networks of a few sets, so that a packet
+//! costs the same few lookups however many there are; the rules around them never change. [`Firewall::replace`] sets the
+//! whole table in one transaction, the other methods change single elements.
 //!
 //! Nobody else's table is read, changed or reordered. In particular, other tables may still drop what this one accepts.
 

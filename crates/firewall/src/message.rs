@@ -40,6 +40,10 @@ const NFTA_SET_KEY_LEN: u16 = 5;
 const NFTA_SET_DATA_TYPE: u16 = 6;
 const NFTA_SET_DATA_LEN: u16 = 7;
 const NFTA_SET_ID: u16 = 10;
+const NFTA_SET_USERDATA: u16 = 13;
+/// Keys are in this machine's byte order, in the words that nft keeps with a set: what, how long, the order.
+const KEYS_IN_HOST_ORDER: [u8; 3] = [0, 4, 1];
+const NFT_SET_INTERVAL: u32 = 4;
 const NFT_SET_MAP: u32 = 8;
 const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
 const NFTA_SET_ELEM_LIST_SET: u16 = 2;
@@ -47,6 +51,8 @@ const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
 const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_SET_ELEM_KEY: u16 = 1;
 const NFTA_SET_ELEM_DATA: u16 = 2;
+const NFTA_SET_ELEM_FLAGS: u16 = 3;
+const NFT_SET_ELEM_INTERVAL_END: u32 = 1;
 const NFTA_DATA_VALUE: u16 = 1;
 
 /// Elements per message, so that their list stays below the 64 KiB of an attribute.
@@ -61,22 +67,51 @@ pub(crate) struct Chain {
     pub(crate) priority: i32,
 }
 
-/// A map's name and the types of its key and value, which only matter to those who print the table.
+/// A set or a map: its name and the types of its key and value, which only matter to those who print the table.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Map {
+pub(crate) struct Set {
     pub(crate) name: &'static str,
     pub(crate) id: u32,
-    pub(crate) key_type: u32,
-    pub(crate) key_length: u32,
-    pub(crate) data_type: u32,
-    pub(crate) data_length: u32,
+    pub(crate) key: Type,
+    /// What a map says for a key; a set only has it or not.
+    pub(crate) value: Option<Type>,
+    /// The keys are where ranges begin and end.
+    pub(crate) interval: bool,
 }
 
-/// A map's element, as it lies in the registers.
+/// A type as nft numbers it, and its length in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Type {
+    pub(crate) number: u32,
+    pub(crate) length: u32,
+    /// Whether nft must be told that it is not in network byte order; of a concatenation it knows.
+    pub(crate) in_host_order: bool,
+}
+
+/// An element of a set or a map, as it lies in the registers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Element {
     pub(crate) key: Vec<u8>,
-    pub(crate) data: [u8; 8],
+    pub(crate) value: Option<[u8; 8]>,
+    /// The first key that is no longer in the range.
+    pub(crate) ends_range: bool,
+}
+
+impl Element {
+    /// A set's element.
+    pub(crate) fn of(key: Vec<u8>) -> Element {
+        Element { key, value: None, ends_range: false }
+    }
+
+    fn encode(&self, item: &mut Body<'_>) {
+        item.nested(NFTA_SET_ELEM_KEY, |key| key.bytes(NFTA_DATA_VALUE, &self.key));
+        if let Some(value) = &self.value {
+            item.nested(NFTA_SET_ELEM_DATA, |data| data.bytes(NFTA_DATA_VALUE, value));
+        }
+        if self.ends_range {
+            item.u32_be(NFTA_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
+        }
+    }
 }
 
 /// A transaction on one table: all of it happens, or nothing.
@@ -126,17 +161,27 @@ impl<'a> Transaction<'a> {
         });
     }
 
-    pub(crate) fn create_map(&mut self, map: &Map) {
+    pub(crate) fn create_set(&mut self, set: &Set) {
         let table = self.table;
-        self.push(NFT_MSG_NEWSET, flags::CREATE, format!("create the map {}", map.name), |body| {
+        let interval = if set.interval { NFT_SET_INTERVAL } else { 0 };
+        let map = if set.value.is_some() { NFT_SET_MAP } else { 0 };
+        self.push(NFT_MSG_NEWSET, flags::CREATE, format!("create the set {}", set.name), |body| {
             body.string(NFTA_SET_TABLE, table);
-            body.string(NFTA_SET_NAME, map.name);
-            body.u32_be(NFTA_SET_FLAGS, NFT_SET_MAP);
-            body.u32_be(NFTA_SET_KEY_TYPE, map.key_type);
-            body.u32_be(NFTA_SET_KEY_LEN, map.key_length);
-            body.u32_be(NFTA_SET_DATA_TYPE, map.data_type);
-            body.u32_be(NFTA_SET_DATA_LEN, map.data_length);
-            body.u32_be(NFTA_SET_ID, map.id);
+            body.string(NFTA_SET_NAME, set.name);
+            body.u32_be(NFTA_SET_FLAGS, interval | map);
+            body.u32_be(NFTA_SET_KEY_TYPE, set.key.number);
+            body.u32_be(NFTA_SET_KEY_LEN, set.key.length);
+            if let Some(value) = set.value {
+                body.u32_be(NFTA_SET_DATA_TYPE, value.number);
+                body.u32_be(NFTA_SET_DATA_LEN, value.length);
+            }
+            body.u32_be(NFTA_SET_ID, set.id);
+            if set.key.in_host_order {
+                // The order is a number of four bytes, in that order itself.
+                let [what, length, order] = KEYS_IN_HOST_ORDER;
+                let [a, b, c, d] = u32::from(order).to_ne_bytes();
+                body.bytes(NFTA_SET_USERDATA, &[what, length, a, b, c, d]);
+            }
         });
     }
 
@@ -150,27 +195,23 @@ impl<'a> Transaction<'a> {
         });
     }
 
-    pub(crate) fn add_elements(&mut self, map: &Map, elements: &[Element]) {
-        let flags = flags::CREATE | flags::EXCLUSIVE;
-        self.elements(NFT_MSG_NEWSETELEM, flags, "add published ports to the map", map, elements);
+    pub(crate) fn add_elements(&mut self, set: &Set, elements: &[Element]) {
+        self.elements(NFT_MSG_NEWSETELEM, flags::CREATE | flags::EXCLUSIVE, "add to the set", set, elements);
     }
 
-    pub(crate) fn delete_elements(&mut self, map: &Map, elements: &[Element]) {
-        self.elements(NFT_MSG_DELSETELEM, 0, "remove published ports from the map", map, elements);
+    pub(crate) fn delete_elements(&mut self, set: &Set, elements: &[Element]) {
+        self.elements(NFT_MSG_DELSETELEM, 0, "remove from the set", set, elements);
     }
 
-    fn elements(&mut self, kind: u16, flags: u16, what: &str, map: &Map, elements: &[Element]) {
+    fn elements(&mut self, kind: u16, flags: u16, what: &str, set: &Set, elements: &[Element]) {
         let table = self.table;
         for chunk in elements.chunks(ELEMENTS_PER_MESSAGE) {
-            self.push(kind, flags, format!("{what} {}", map.name), |body| {
+            self.push(kind, flags, format!("{what} {}", set.name), |body| {
                 body.string(NFTA_SET_ELEM_LIST_TABLE, table);
-                body.string(NFTA_SET_ELEM_LIST_SET, map.name);
+                body.string(NFTA_SET_ELEM_LIST_SET, set.name);
                 body.nested(NFTA_SET_ELEM_LIST_ELEMENTS, |list| {
                     for element in chunk {
-                        list.nested(NFTA_LIST_ELEM, |item| {
-                            item.nested(NFTA_SET_ELEM_KEY, |key| key.bytes(NFTA_DATA_VALUE, &element.key));
-                            item.nested(NFTA_SET_ELEM_DATA, |data| data.bytes(NFTA_DATA_VALUE, &element.data));
-                        });
+                        list.nested(NFTA_LIST_ELEM, |item| element.encode(item));
                     }
                 });
             });

@@ -3,8 +3,8 @@
 
 use std::net::Ipv4Addr;
 
-use crate::expression::{Rule, Verdict};
-use crate::message::{Chain, Element, Map, Transaction};
+use crate::expression::{Rule, Verdict, interface_name};
+use crate::message::{Chain, Element, Set, Transaction, Type};
 
 /// A bridge whose containers the table serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,10 @@ pub struct Bridge {
     pub network: Ipv4Addr,
     /// How many bits of it count.
     pub prefix: u8,
+    /// Its containers reach the world as the host.
+    pub masquerade: bool,
+    /// Nothing is routed to it or from it.
+    pub internal: bool,
 }
 
 /// What carries a published port.
@@ -45,26 +49,47 @@ pub struct Published {
 const TYPE_IPV4_ADDRESS: u32 = 7;
 const TYPE_TRANSPORT: u32 = 12;
 const TYPE_PORT: u32 = 13;
-const ADDRESS_AND_PORT: u32 = TYPE_IPV4_ADDRESS << 6 | TYPE_PORT;
+const TYPE_INTERFACE: u32 = 41;
+const INTERFACE: Type = Type { number: TYPE_INTERFACE, length: 16, in_host_order: true };
+const ADDRESS: Type = Type { number: TYPE_IPV4_ADDRESS, length: 4, in_host_order: false };
+const ADDRESS_AND_PORT: Type = concatenation(TYPE_IPV4_ADDRESS << 6 | TYPE_PORT, 8);
+
+const fn concatenation(number: u32, length: u32) -> Type {
+    Type { number, length, in_host_order: false }
+}
 
 /// `transport . port → address . port`, for every address of the host.
-const ANY_ADDRESS: Map = Map {
+const ANY_ADDRESS: Set = Set {
     name: "published",
     id: 1,
-    key_type: TYPE_TRANSPORT << 6 | TYPE_PORT,
-    key_length: 8,
-    data_type: ADDRESS_AND_PORT,
-    data_length: 8,
+    key: concatenation(TYPE_TRANSPORT << 6 | TYPE_PORT, 8),
+    value: Some(ADDRESS_AND_PORT),
+    interval: false,
 };
 /// `transport . address . port → address . port`, for one address of the host.
-const ONE_ADDRESS: Map = Map {
+const ONE_ADDRESS: Set = Set {
     name: "published-on-address",
     id: 2,
-    key_type: TYPE_TRANSPORT << 12 | TYPE_IPV4_ADDRESS << 6 | TYPE_PORT,
-    key_length: 12,
-    data_type: ADDRESS_AND_PORT,
-    data_length: 8,
+    key: concatenation(TYPE_TRANSPORT << 12 | TYPE_IPV4_ADDRESS << 6 | TYPE_PORT, 12),
+    value: Some(ADDRESS_AND_PORT),
+    interval: false,
 };
+/// The bridges.
+const BRIDGES: Set = Set { name: "bridges", id: 3, key: INTERFACE, value: None, interval: false };
+/// Each bridge with itself: what goes from one of its containers to another.
+const WITHIN: Set = Set {
+    name: "within",
+    id: 4,
+    key: concatenation(TYPE_INTERFACE << 6 | TYPE_INTERFACE, 32),
+    value: None,
+    interval: false,
+};
+/// The bridges of internal networks.
+const INTERNAL: Set = Set { name: "internal", id: 5, key: INTERFACE, value: None, interval: false };
+/// The containers' networks.
+const NETWORKS: Set = Set { name: "networks", id: 6, key: ADDRESS, value: None, interval: true };
+/// Those whose containers reach the world as the host.
+const MASQUERADED: Set = Set { name: "masqueraded", id: 7, key: ADDRESS, value: None, interval: true };
 
 // linux/netfilter.h and linux/netfilter_ipv4.h.
 const PREROUTING: u32 = 0;
@@ -80,18 +105,21 @@ const PASSING: Chain = Chain { name: "passing", kind: "filter", hook: FORWARD, p
 
 const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
 
-/// Writes the whole table into a transaction that begins with nothing.
+/// Writes the whole table into a transaction that begins with nothing. Its rules are the same however many bridges and
+/// ports there are: those are elements of sets and maps.
 pub(crate) fn write(transaction: &mut Transaction<'_>, bridges: &[Bridge], published: &[Published]) {
     for chain in [GUARD, ARRIVING, LOCAL, LEAVING, PASSING] {
         transaction.create_chain(&chain);
     }
-    transaction.create_map(&ANY_ADDRESS);
-    transaction.create_map(&ONE_ADDRESS);
+    for set in [ANY_ADDRESS, ONE_ADDRESS, BRIDGES, WITHIN, INTERNAL, NETWORKS, MASQUERADED] {
+        transaction.create_set(&set);
+    }
     publishing(transaction);
+    guard(transaction);
+    masquerading(transaction);
+    isolation(transaction);
     for bridge in bridges {
-        guard(transaction, bridge);
-        masquerading(transaction, bridge);
-        isolation(transaction, bridge);
+        add_bridge(transaction, bridge);
     }
     add(transaction, published);
 }
@@ -99,7 +127,7 @@ pub(crate) fn write(transaction: &mut Transaction<'_>, bridges: &[Bridge], publi
 /// Writes a table that only redirects what begins in its own namespace.
 pub(crate) fn write_within(transaction: &mut Transaction<'_>, redirected: &[Published]) {
     transaction.create_chain(&LOCAL);
-    transaction.create_map(&ONE_ADDRESS);
+    transaction.create_set(&ONE_ADDRESS);
     transaction.append_rule(
         LOCAL.name,
         &Rule::new("ports redirected on one address").ipv4().dnat_by_address_and_port(&ONE_ADDRESS),
@@ -131,10 +159,10 @@ fn publishing(transaction: &mut Transaction<'_>) {
     }
 }
 
-/// The bridge has `route_localnet`, without which loopback publishing would need a proxy process. What that would open
+/// The bridges have `route_localnet`, without which loopback publishing would need a proxy process. What that would open
 /// to the containers is closed here: neither may they reach the host's loopback, nor speak in its name.
-fn guard(transaction: &mut Transaction<'_>, bridge: &Bridge) {
-    let rule = |purpose| Rule::new(purpose).arriving_by(&bridge.name).ipv4();
+fn guard(transaction: &mut Transaction<'_>) {
+    let rule = |purpose| Rule::new(purpose).arriving_by_one_of(&BRIDGES).ipv4();
     transaction.append_rule(
         GUARD.name,
         &rule("containers do not reach the host's loopback")
@@ -147,41 +175,62 @@ fn guard(transaction: &mut Transaction<'_>, bridge: &Bridge) {
     );
 }
 
-fn masquerading(transaction: &mut Transaction<'_>, bridge: &Bridge) {
+/// By the source's network, not by the bridge that a packet came by: what a bridge only bridges, and the packet filter is
+/// made to look at (bridge-nf-call-iptables), comes from nowhere here.
+fn masquerading(transaction: &mut Transaction<'_>) {
     transaction.append_rule(
         LEAVING.name,
         &Rule::new("containers reach the world as the host")
             .ipv4()
-            .source_in(bridge.network, bridge.prefix)
-            .not_leaving_by(&bridge.name)
+            .leaving_by_none_of(&BRIDGES)
+            .source_in_one_of(&MASQUERADED)
             .masquerade(),
     );
     // The answer must come back through the host, or it would come from an address that was never asked.
     transaction.append_rule(
         LEAVING.name,
         &Rule::new("containers reach each other's published ports")
-            .leaving_by(&bridge.name)
             .ipv4()
-            .source_in(bridge.network, bridge.prefix)
+            .leaving_by_one_of(&BRIDGES)
+            .source_in_one_of(&NETWORKS)
             .redirected()
             .masquerade(),
     );
     transaction.append_rule(
         LEAVING.name,
         &Rule::new("the host reaches published ports over loopback")
-            .leaving_by(&bridge.name)
+            .leaving_by_one_of(&BRIDGES)
             .ipv4()
             .source_in(LOOPBACK.0, LOOPBACK.1)
             .masquerade(),
     );
 }
 
-/// From outside, a container is reached through its published ports only: not by whoever routes to its address.
-fn isolation(transaction: &mut Transaction<'_>, bridge: &Bridge) {
-    let rule = |purpose| Rule::new(purpose).leaving_by(&bridge.name).not_arriving_by(&bridge.name);
-    transaction.append_rule(PASSING.name, &rule("answers to containers").established().verdict(Verdict::Accept));
-    transaction.append_rule(PASSING.name, &rule("published ports").redirected().verdict(Verdict::Accept));
-    transaction.append_rule(PASSING.name, &rule("nothing else gets in").verdict(Verdict::Drop));
+/// From outside, other networks' containers included, a container is reached through its published ports only: not by
+/// whoever routes to its address. Between an internal network and anything else nothing is forwarded at all.
+fn isolation(transaction: &mut Transaction<'_>) {
+    let mut append = |rule: Rule, verdict| transaction.append_rule(PASSING.name, &rule.verdict(verdict));
+    append(Rule::new("within a network").between(&WITHIN), Verdict::Accept);
+    append(Rule::new("nothing leaves an internal network").arriving_by_one_of(&INTERNAL), Verdict::Drop);
+    append(Rule::new("nothing enters an internal network").leaving_by_one_of(&INTERNAL), Verdict::Drop);
+    let entering = |purpose| Rule::new(purpose).leaving_by_one_of(&BRIDGES);
+    append(entering("answers to containers").established(), Verdict::Accept);
+    append(entering("published ports").redirected(), Verdict::Accept);
+    append(entering("nothing else gets in"), Verdict::Drop);
+}
+
+/// Adds a bridge to the sets that it belongs to.
+pub(crate) fn add_bridge(transaction: &mut Transaction<'_>, bridge: &Bridge) {
+    for (set, elements) in bridge.elements() {
+        transaction.add_elements(&set, &elements);
+    }
+}
+
+/// Removes it from them.
+pub(crate) fn remove_bridge(transaction: &mut Transaction<'_>, bridge: &Bridge) {
+    for (set, elements) in bridge.elements() {
+        transaction.delete_elements(&set, &elements);
+    }
 }
 
 /// Adds the ports to their maps.
@@ -220,7 +269,35 @@ impl Published {
         key.extend_from_slice(&[0, 0]);
         let [a, b, c, d] = self.container_address.octets();
         let [high, low] = self.container_port.to_be_bytes();
-        Element { key, data: [a, b, c, d, high, low, 0, 0] }
+        Element { key, value: Some([a, b, c, d, high, low, 0, 0]), ends_range: false }
+    }
+}
+
+impl Bridge {
+    fn elements(&self) -> Vec<(Set, Vec<Element>)> {
+        let name = interface_name(&self.name);
+        let mut elements = vec![
+            (BRIDGES, vec![Element::of(name.to_vec())]),
+            (WITHIN, vec![Element::of([name, name].concat())]),
+            (NETWORKS, self.range()),
+        ];
+        if self.internal {
+            elements.push((INTERNAL, vec![Element::of(name.to_vec())]));
+        } else if self.masquerade {
+            elements.push((MASQUERADED, self.range()));
+        }
+        elements
+    }
+
+    /// Where its network begins and where it ends; the last one of all never does.
+    fn range(&self) -> Vec<Element> {
+        let hosts = u32::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+        let first = self.network.to_bits() & !hosts;
+        let mut range = vec![Element::of(first.to_be_bytes().to_vec())];
+        if let Some(after) = (first | hosts).checked_add(1) {
+            range.push(Element { ends_range: true, ..Element::of(after.to_be_bytes().to_vec()) });
+        }
+        range
     }
 }
 

@@ -38,6 +38,16 @@ impl Firewall {
         self.commit(&mut batch).map_err(|source| FirewallError::Replace { table: self.table.clone(), source })
     }
 
+    /// Serves another bridge; one that is served already makes it fail.
+    pub fn add_bridge(&mut self, bridge: &Bridge) -> Result<(), FirewallError> {
+        self.change_bridge(bridge, ruleset::add_bridge)
+    }
+
+    /// Serves a bridge no longer; one that is not served makes it fail (see [`FirewallError::is_missing`]).
+    pub fn remove_bridge(&mut self, bridge: &Bridge) -> Result<(), FirewallError> {
+        self.change_bridge(bridge, ruleset::remove_bridge)
+    }
+
     /// Publishes ports; one that is published already makes it fail.
     pub fn publish(&mut self, ports: &[Published]) -> Result<(), FirewallError> {
         self.change(ports, ruleset::add)
@@ -71,6 +81,17 @@ impl Firewall {
         write(&mut transaction, ports);
         let mut batch = transaction.end();
         self.commit(&mut batch).map_err(|source| FirewallError::Ports { table: self.table.clone(), source })
+    }
+
+    fn change_bridge(
+        &mut self,
+        bridge: &Bridge,
+        write: impl FnOnce(&mut Transaction<'_>, &Bridge),
+    ) -> Result<(), FirewallError> {
+        let mut transaction = Transaction::begin(&self.table);
+        write(&mut transaction, bridge);
+        let mut batch = transaction.end();
+        self.commit(&mut batch).map_err(|source| FirewallError::Bridges { table: self.table.clone(), source })
     }
 
     fn commit(&mut self, batch: &mut Batch) -> Result<(), NetlinkError> {

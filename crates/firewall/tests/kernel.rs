@@ -28,7 +28,17 @@ fn nft(arguments: &[&str]) -> String {
 }
 
 fn bridge() -> Bridge {
-    Bridge { name: "corten0".to_owned(), network: Ipv4Addr::new(172, 17, 0, 0), prefix: 16 }
+    Bridge {
+        name: "corten0".to_owned(),
+        network: Ipv4Addr::new(172, 17, 0, 0),
+        prefix: 16,
+        masquerade: true,
+        internal: false,
+    }
+}
+
+fn internal() -> Bridge {
+    Bridge { name: "br-inside".to_owned(), network: Ipv4Addr::new(172, 18, 0, 0), internal: true, ..bridge() }
 }
 
 fn port(host_address: Option<Ipv4Addr>, host_port: u16, last: u8) -> Published {
@@ -39,6 +49,16 @@ fn port(host_address: Option<Ipv4Addr>, host_port: u16, last: u8) -> Published {
         container_address: Ipv4Addr::new(172, 17, 0, last),
         container_port: 80,
     }
+}
+
+/// The table's words, in an order that does not depend on how the kernel keeps sets.
+fn listing() -> Vec<String> {
+    let text = nft(&["list", "table", "inet", "corten"]);
+    let words =
+        text.split([' ', ',', '\n', '\t']).filter(|word| !matches!(*word, "" | "." | "elements" | "=" | "{" | "}"));
+    let mut words: Vec<String> = words.map(str::to_owned).collect();
+    words.sort_by_key(|word| (word.starts_with('"'), word.clone()));
+    words
 }
 
 /// The elements of a map, as nft prints them: key parts and value parts.
@@ -83,6 +103,26 @@ fn ports_come_and_go_one_by_one() {
         assert_eq!(elements("corten", "published-on-address").len(), 0);
         assert_eq!(elements("corten", "published").len(), 1);
         assert!(firewall.withdraw(&[port(None, 8080, 2)]).unwrap_err().is_missing());
+    });
+}
+
+#[test]
+fn bridges_come_and_go_one_by_one_and_add_no_rule() {
+    in_new_namespace(|| {
+        let mut firewall = Firewall::open("corten").unwrap();
+        firewall.replace(&[bridge()], &[]).unwrap();
+        let alone = listing();
+        firewall.add_bridge(&internal()).unwrap();
+        let both = listing();
+        firewall.replace(&[bridge(), internal()], &[]).unwrap();
+        assert_eq!(listing(), both, "added or there from the beginning");
+        assert!(!firewall.add_bridge(&internal()).unwrap_err().is_missing());
+        let new: Vec<&String> = both.iter().filter(|word| !alone.contains(word)).collect();
+        let name = "\"br-inside\"";
+        assert_eq!(new, ["172.18.0.0/16", name, name, name, name], "more elements, and nothing else");
+        firewall.remove_bridge(&internal()).unwrap();
+        assert_eq!(listing(), alone);
+        assert!(firewall.remove_bridge(&internal()).unwrap_err().is_missing());
     });
 }
 

@@ -1,41 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The bridge: found or made, with its address.
+//! Bridges: found or made, each with its address; and the choice of a subnet that collides with nothing.
 
 use netlink::route::{self, Address, Link};
 use netlink::{Batch, Socket};
 
-use crate::config::Config;
+use crate::cable::INTERFACE_PREFIX;
+use crate::config::{AddressPool, Config};
 use crate::endpoint::hardware_address;
 use crate::error::NetworkError;
+use crate::spec::BridgeSpec;
 use crate::subnet::{Subnet, choose};
 
-/// The bridge as it stands in the kernel.
+/// A bridge as it stands in the kernel.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bridge {
     pub(crate) index: u32,
-    pub(crate) subnet: Subnet,
     /// Whether it was made just now.
     pub(crate) created: bool,
-}
-
-/// Which subnet the bridge must have.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Wanted {
-    /// The first that collides with nothing.
-    Any,
-    /// This one, if it collides with nothing.
-    Configured(Subnet),
-    /// This one: containers have addresses of it.
-    Adopted(Subnet),
-}
-
-impl Wanted {
-    fn subnet(self) -> Option<Subnet> {
-        match self {
-            Wanted::Any => None,
-            Wanted::Configured(subnet) | Wanted::Adopted(subnet) => Some(subnet),
-        }
-    }
 }
 
 /// The bridge, if there is one of that name; an interface of another kind is an error.
@@ -47,38 +28,38 @@ pub(crate) fn find(socket: &mut Socket, name: &str) -> Result<Option<Link>, Netw
 }
 
 /// Finds the bridge or makes it, and sees to its address.
-pub(crate) fn establish(socket: &mut Socket, config: &Config, wanted: Wanted) -> Result<Bridge, NetworkError> {
-    let link = find(socket, &config.bridge)?;
+pub(crate) fn establish(socket: &mut Socket, spec: &BridgeSpec) -> Result<Bridge, NetworkError> {
+    let link = find(socket, &spec.bridge)?;
     let found = match &link {
-        Some(link) => subnet_of(socket, link)?,
+        Some(link) => address_of(socket, link)?,
         None => None,
     };
-    let subnet = match (wanted.subnet(), found) {
-        (Some(wanted), Some(found)) if wanted != found => {
-            return Err(NetworkError::OtherSubnet { bridge: config.bridge.clone(), found, wanted });
-        }
-        (_, Some(found)) => found,
-        (_, None) => pick(socket, config, wanted)?,
-    };
+    if let Some(found) = found
+        && (found.address, found.prefix) != (spec.gateway, spec.subnet.prefix())
+    {
+        let (found, wanted) = (Subnet::of(found.address, found.prefix), spec.subnet);
+        return Err(NetworkError::OtherSubnet { bridge: spec.bridge.clone(), found, wanted });
+    }
     let mut batch = Batch::new();
     let index = match &link {
         Some(link) => {
             route::set_up(&mut batch, link.index);
             link.index
         }
-        None => create(socket, config, subnet)?,
+        None => create(socket, spec)?,
     };
     let created = link.is_none();
     if found.is_none() {
-        route::add_address(&mut batch, Address { link: index, address: subnet.gateway(), prefix: subnet.prefix() });
+        let address = Address { link: index, address: spec.gateway, prefix: spec.subnet.prefix() };
+        route::add_address(&mut batch, address);
     }
     if let Err(error) = socket.execute(&mut batch) {
         if created {
-            delete_after_failure(socket, &config.bridge);
+            delete_after_failure(socket, &spec.bridge);
         }
         return Err(error.into());
     }
-    Ok(Bridge { index, subnet, created })
+    Ok(Bridge { index, created })
 }
 
 /// Deletes the bridge on the way out of a failure, which is what the caller will hear of.
@@ -98,37 +79,84 @@ pub(crate) fn delete(socket: &mut Socket, name: &str) -> Result<(), NetworkError
     }
 }
 
-fn create(socket: &mut Socket, config: &Config, subnet: Subnet) -> Result<u32, NetworkError> {
+/// Deletes the ports of bridges that we named, but for those that `keeps`.
+pub(crate) fn delete_ports(
+    socket: &mut Socket,
+    bridges: &[u32],
+    keeps: impl Fn(&str) -> bool,
+) -> Result<(), NetworkError> {
+    for link in route::links(socket)? {
+        let ours = link.master.is_some_and(|master| bridges.contains(&master));
+        if ours && link.name.starts_with(INTERFACE_PREFIX) && !keeps(&link.name) {
+            delete(socket, &link.name)?;
+        }
+    }
+    Ok(())
+}
+
+fn create(socket: &mut Socket, spec: &BridgeSpec) -> Result<u32, NetworkError> {
     let mut batch = Batch::new();
-    route::create_bridge(&mut batch, &config.bridge, hardware_address(subnet.gateway()));
+    route::create_bridge(&mut batch, &spec.bridge, hardware_address(spec.gateway), spec.traits.mtu);
     socket.execute(&mut batch)?;
-    match route::link(socket, &config.bridge)? {
+    match route::link(socket, &spec.bridge)? {
         Some(link) => Ok(link.index),
-        None => Err(NetworkError::BridgeVanished { bridge: config.bridge.clone() }),
+        None => Err(NetworkError::BridgeVanished { bridge: spec.bridge.clone() }),
     }
 }
 
-/// The subnet that the bridge's address says it has; `None` if it has no address.
-fn subnet_of(socket: &mut Socket, link: &Link) -> Result<Option<Subnet>, NetworkError> {
+fn address_of(socket: &mut Socket, link: &Link) -> Result<Option<Address>, NetworkError> {
     let addresses = route::addresses(socket)?;
-    let Some(first) = addresses.iter().find(|address| address.link == link.index) else { return Ok(None) };
-    let subnet = Subnet::of(first.address, first.prefix);
-    if first.address != subnet.gateway() || !subnet.can_hold_a_network() {
-        let (bridge, address) = (link.name.clone(), first.address);
-        return Err(NetworkError::BridgeAddress { bridge, address, prefix: first.prefix });
-    }
-    Ok(Some(subnet))
+    Ok(addresses.into_iter().find(|address| address.link == link.index))
 }
 
-fn pick(socket: &mut Socket, config: &Config, wanted: Wanted) -> Result<Subnet, NetworkError> {
-    let used = in_use(socket)?;
-    match wanted {
-        Wanted::Adopted(subnet) => Ok(subnet),
-        Wanted::Configured(wanted) => match used.iter().find(|used| used.overlaps(wanted)) {
-            Some(&other) => Err(NetworkError::SubnetTaken { wanted, other }),
-            None => Ok(wanted),
-        },
-        Wanted::Any => choose(&config.address_pools, &used).ok_or(NetworkError::NoFreeSubnet),
+/// The default bridge's subnet: what its address says if it has one, else what the configuration says, else the first
+/// that collides with nothing on this host and in `taken`.
+pub(crate) fn default_subnet(socket: &mut Socket, config: &Config, taken: &[Subnet]) -> Result<Subnet, NetworkError> {
+    let configured = config.subnet.map(|(address, prefix)| Subnet::of(address, prefix));
+    let link = find(socket, &config.bridge)?;
+    let found = match &link {
+        Some(link) => address_of(socket, link)?,
+        None => None,
+    };
+    let Some(found) = found else {
+        let used = [in_use(socket)?, taken.to_vec()].concat();
+        return match configured {
+            Some(wanted) => refuse_overlap(wanted, &used).map(|()| wanted),
+            None => choose(&config.address_pools, &used).ok_or(NetworkError::NoFreeSubnet),
+        };
+    };
+    let subnet = Subnet::of(found.address, found.prefix);
+    let bridge = config.bridge.clone();
+    if found.address != subnet.gateway() || !subnet.can_hold_a_network() {
+        return Err(NetworkError::BridgeAddress { bridge, address: found.address, prefix: found.prefix });
+    }
+    match configured.filter(|wanted| *wanted != subnet) {
+        Some(wanted) => Err(NetworkError::OtherSubnet { bridge, found: subnet, wanted }),
+        None => Ok(subnet),
+    }
+}
+
+/// A subnet for another network, that collides with nothing on this host and in `taken`.
+pub(crate) fn free_subnet(
+    socket: &mut Socket,
+    pools: &[AddressPool],
+    taken: &[Subnet],
+) -> Result<Subnet, NetworkError> {
+    let used = [in_use(socket)?, taken.to_vec()].concat();
+    choose(pools, &used).ok_or(NetworkError::NoFreeSubnet)
+}
+
+/// Refuses a subnet in which this host has an address. One that a router is asked about can be had: what is nearer wins.
+pub(crate) fn refuse_neighbours(socket: &mut Socket, wanted: Subnet) -> Result<(), NetworkError> {
+    let addresses = route::addresses(socket)?;
+    let neighbours: Vec<Subnet> = addresses.iter().map(|a| Subnet::of(a.address, a.prefix)).collect();
+    refuse_overlap(wanted, &neighbours)
+}
+
+fn refuse_overlap(wanted: Subnet, used: &[Subnet]) -> Result<(), NetworkError> {
+    match used.iter().find(|used| used.overlaps(wanted)) {
+        Some(&other) => Err(NetworkError::SubnetTaken { wanted, other }),
+        None => Ok(()),
     }
 }
 

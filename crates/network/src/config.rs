@@ -49,7 +49,7 @@ impl Default for Config {
 impl Config {
     /// Refuses names and sizes that the kernel would refuse later, or worse, take for something else.
     pub(crate) fn validate(&self) -> Result<(), NetworkError> {
-        name("bridge", &self.bridge, LONGEST_INTERFACE_NAME)?;
+        interface_name(&self.bridge)?;
         name("table", &self.table, LONGEST_TABLE_NAME)?;
         let wanted = self.subnet.map(|(address, prefix)| Subnet::of(address, prefix));
         match wanted.filter(|subnet| !subnet.can_hold_a_network()) {
@@ -57,6 +57,11 @@ impl Config {
             None => Ok(()),
         }
     }
+}
+
+/// Refuses what no bridge can be called.
+pub(crate) fn interface_name(bridge: &str) -> Result<(), NetworkError> {
+    name("bridge", bridge, LONGEST_INTERFACE_NAME)
 }
 
 fn name(what: &'static str, name: &str, longest: usize) -> Result<(), NetworkError> {

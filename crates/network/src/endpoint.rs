@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::NetworkId;
 use crate::subnet::Subnet;
 
 /// What carries a port's traffic.
@@ -80,35 +81,51 @@ impl PublishedPort {
     }
 }
 
+/// The name that a container's first interface has inside.
+pub(crate) const FIRST_INTERFACE: &str = "eth0";
+
 /// Everything about a container's attachment that must survive a restart of the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
+    /// The network. Containers of earlier versions are on the default bridge.
+    #[serde(default = "NetworkId::bridge")]
+    pub network: NetworkId,
+    /// The name of the container's interface, inside.
+    #[serde(default = "first_interface")]
+    pub interface: String,
     /// The container's address.
     pub address: Ipv4Addr,
     /// How many of its bits name the subnet.
     pub prefix: u8,
-    /// The bridge's address, where the container's default route leads.
-    pub gateway: Ipv4Addr,
+    /// The bridge's address, where the container's default route can lead; none on an internal network.
+    pub gateway: Option<Ipv4Addr>,
     /// The hardware address of the container's interface.
     pub mac: [u8; 6],
     /// The name of the host's end of the veth pair.
     pub host_interface: String,
-    /// The published ports, those that the kernel chose included.
+    /// The published ports, those that the kernel chose included. Of a container's endpoints one has them: that with
+    /// the default route.
     pub ports: Vec<PublishedPort>,
 }
 
-/// The state of a network, for people.
+fn first_interface() -> String {
+    FIRST_INTERFACE.to_owned()
+}
+
+/// The state of the networks, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
-    /// The bridge's name.
+    /// The default bridge's name.
     pub bridge: String,
     /// The nf_tables table's name (family inet).
     pub table: String,
-    /// The containers' subnet, once it is chosen.
+    /// Its containers' subnet, once it is chosen.
     pub subnet: Option<Subnet>,
-    /// The bridge's address, once there is one.
+    /// Its address, once there is one.
     pub gateway: Option<Ipv4Addr>,
-    /// How many containers are attached.
+    /// How many other bridges there are.
+    pub others: usize,
+    /// How many endpoints there are, on all bridges.
     pub attached: usize,
     /// How many ports are published.
     pub published: usize,

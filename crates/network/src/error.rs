@@ -9,6 +9,7 @@ use firewall::FirewallError;
 use netlink::NetlinkError;
 
 use crate::endpoint::Protocol;
+use crate::id::NetworkId;
 use crate::port_holder::PortHolder;
 use crate::subnet::Subnet;
 
@@ -32,7 +33,16 @@ pub enum NetworkError {
     #[error("the interface {interface} is missing in the network namespace it was made in")]
     InterfaceVanished {
         /// Its name.
-        interface: &'static str,
+        interface: String,
+    },
+    /// A container's network namespace cannot be entered.
+    #[error("cannot enter the container's network namespace")]
+    Enter(#[source] sys::Error),
+    /// No such interface in the container, where its record says there is one.
+    #[error("the container has no interface {interface}")]
+    NoInterface {
+        /// Its name.
+        interface: String,
     },
     /// No thread to work in.
     #[error("cannot start the thread that makes network namespaces")]
@@ -134,6 +144,73 @@ pub enum NetworkError {
         /// What is there.
         other: Subnet,
     },
+    /// A gateway, a range or reserved addresses were given without the subnet that they are of.
+    #[error("a gateway, a range of addresses or reserved addresses need a subnet beside them")]
+    WithoutSubnet,
+    /// An address is not one of the subnet's.
+    #[error("the {what} {address} is not an address for a host in the subnet {subnet}")]
+    Outside {
+        /// What it is for.
+        what: &'static str,
+        /// The address.
+        address: Ipv4Addr,
+        /// The subnet.
+        subnet: Subnet,
+    },
+    /// The range is not a part of the subnet.
+    #[error("the range {range} is not a part of the subnet {subnet}")]
+    RangeOutside {
+        /// The range.
+        range: Subnet,
+        /// The subnet.
+        subnet: Subnet,
+    },
+    /// Packets of a length that no bridge carries.
+    #[error("the longest packet must have from {least} to {most} bytes, not {mtu}")]
+    Mtu {
+        /// What was asked for.
+        mtu: u32,
+        /// The least.
+        least: u32,
+        /// The most.
+        most: u32,
+    },
+    /// The wanted subnet overlaps another network's.
+    #[error("the subnet {wanted} overlaps {other}, which another network of Corten's has")]
+    SubnetOfAnother {
+        /// What was asked for.
+        wanted: Subnet,
+        /// What is there.
+        other: Subnet,
+    },
+    /// There is an interface of that name already, which the network would not have made.
+    #[error("an interface {bridge} exists already")]
+    InterfaceExists {
+        /// Its name.
+        bridge: String,
+    },
+    /// No network has this id.
+    #[error("no bridge network has the id {0}")]
+    Unknown(NetworkId),
+    /// Containers are attached.
+    #[error("the bridge {bridge} has {attached} endpoints")]
+    InUse {
+        /// Its name.
+        bridge: String,
+        /// How many.
+        attached: usize,
+    },
+    /// The endpoint was released.
+    #[error("the container is not attached any more")]
+    Gone,
+    /// The wished address is another container's, or nobody may have it.
+    #[error("the address {address} is {}", taken(.holder))]
+    AddressNotFree {
+        /// The address.
+        address: Ipv4Addr,
+        /// The short id of the container that has it.
+        holder: Option<String>,
+    },
     /// All addresses are leased.
     #[error("all {capacity} addresses of the subnet {subnet} are in use")]
     NoFreeAddress {
@@ -202,16 +279,24 @@ fn by(holder: &Option<PortHolder>) -> String {
     holder.as_ref().map(|holder| format!(", by {holder}")).unwrap_or_default()
 }
 
+fn taken(holder: &Option<String>) -> String {
+    match holder {
+        Some(container) => format!("already in use by container {container}"),
+        None => "reserved".to_owned(),
+    }
+}
+
 impl Classify for NetworkError {
     fn kind(&self) -> Kind {
         match self {
             NetworkError::Netlink(source) => source.kind(),
             NetworkError::Firewall(source) => source.kind(),
-            NetworkError::Unshare(source) => kind_of_io(&source.to_io()),
+            NetworkError::Unshare(source) | NetworkError::Enter(source) => kind_of_io(&source.to_io()),
             NetworkError::OpenNamespace(_)
             | NetworkError::Random(_)
             | NetworkError::ThreadPanicked
-            | NetworkError::InterfaceVanished { .. } => Kind::Internal,
+            | NetworkError::InterfaceVanished { .. }
+            | NetworkError::NoInterface { .. } => Kind::Internal,
             NetworkError::Thread(source)
             | NetworkError::Setting { source, .. }
             | NetworkError::Claim { source, .. }
@@ -219,6 +304,10 @@ impl Classify for NetworkError {
             NetworkError::Name { .. }
             | NetworkError::SubnetSize { .. }
             | NetworkError::NotOurAddress { .. }
+            | NetworkError::WithoutSubnet
+            | NetworkError::Outside { .. }
+            | NetworkError::RangeOutside { .. }
+            | NetworkError::Mtu { .. }
             | NetworkError::PortZero => Kind::InvalidArgument,
             NetworkError::NotABridge { .. }
             | NetworkError::OtherSubnet { .. }
@@ -227,8 +316,14 @@ impl Classify for NetworkError {
             | NetworkError::Managed { .. }
             | NetworkError::NoFreeSubnet
             | NetworkError::SubnetTaken { .. }
+            | NetworkError::SubnetOfAnother { .. }
+            | NetworkError::InterfaceExists { .. }
+            | NetworkError::InUse { .. }
+            | NetworkError::Gone
+            | NetworkError::AddressNotFree { .. }
             | NetworkError::AddressTaken { .. }
             | NetworkError::PortTaken { .. } => Kind::Conflict,
+            NetworkError::Unknown(_) => Kind::NotFound,
             NetworkError::NoFreeAddress { .. } => Kind::Unavailable,
             NetworkError::Ipv6Port { .. } => Kind::Unsupported,
         }
@@ -248,9 +343,13 @@ impl Classify for NetworkError {
                 format!("delete the bridge {bridge} while no container uses it, or configure the subnet it has")
             }
             NetworkError::Managed { .. } => "give each daemon a bridge and a table of its own".to_owned(),
-            NetworkError::NoFreeSubnet | NetworkError::SubnetTaken { .. } => {
-                "configure a subnet that this host does not use".to_owned()
+            NetworkError::NoFreeSubnet | NetworkError::SubnetTaken { .. } | NetworkError::SubnetOfAnother { .. } => {
+                "give a subnet that neither this host nor another network uses".to_owned()
             }
+            NetworkError::InterfaceExists { bridge } => {
+                format!("give another name, or delete the interface {bridge}: Corten makes its bridges itself")
+            }
+            NetworkError::AddressNotFree { .. } => "give another address, or none to have one chosen".to_owned(),
             NetworkError::NoFreeAddress { .. } => "remove a container, or configure a larger subnet".to_owned(),
             NetworkError::PortTaken { .. } => {
                 "publish another port of the host, or stop whoever has this one".to_owned()

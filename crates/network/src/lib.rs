@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Networks: the bridge driver, address leases, published ports, prepared namespaces.
 //!
-//! A [`Network`] is one bridge with its subnet. Nothing of it exists before the first [`Network::attach`]; then there are
+//! [`Networks`] are the default bridge and any number of others, each with its subnet. Nothing of one exists before it is
+//! first needed; then there are
 //!
-//! - the bridge, with the subnet's first address; `net.ipv4.ip_forward` is switched on if it was off;
-//! - one nf_tables table (see `firewall`), with one map element per published port;
-//! - a small pool of prepared network namespaces, each with its veth pair in place, so that attaching a container only
-//!   sets an address and a route. The pool is refilled by a thread of its own, and lives in descriptors alone: whatever
+//! - its bridge, with the subnet's first address; `net.ipv4.ip_forward` is switched on if it was off;
+//! - one nf_tables table for all of them (see `firewall`), with one map element per published port and a few set elements
+//!   per bridge. Containers of different networks do not reach each other, but for published ports;
+//! - a small pool of prepared network namespaces, each with its veth pair on the default bridge in place, so that
+//!   attaching a container only sets an address and a route. In other networks interfaces are made when they are asked
+//!   for, also in a running container ([`Networks::join`]). The pool is refilled by a thread of its own, and lives in descriptors alone: whatever
 //!   way the process ends, the kernel removes the namespaces and with them the interfaces.
 //!
 //! **Published ports** need no proxy process: the packet filter redirects them, over loopback too. For as long as one
@@ -16,23 +19,35 @@
 //! **IPv6** is not offered yet: the containers' interfaces have it switched off, which also spares them the wait for
 //! duplicate address detection. `::1` works inside a container.
 
+mod adoption;
+mod attachment;
 mod bridge;
+mod cable;
 mod claim;
 mod config;
 mod endpoint;
 mod error;
+mod id;
 mod lease;
+mod mac;
 mod namespace;
-mod network;
+mod networks;
 mod pool;
 mod port;
 mod port_holder;
+mod running;
+mod sandbox;
 mod setting;
+mod spec;
 mod subnet;
 
 pub use config::{AddressPool, Config};
 pub use endpoint::{Description, Endpoint, PortMapping, Protocol, PublishedPort};
 pub use error::NetworkError;
-pub use network::Network;
+pub use id::{NetworkId, NetworkIdError};
+pub use mac::{MacAddress, MacAddressError};
+pub use networks::{Join, Networks};
 pub use port_holder::PortHolder;
-pub use subnet::Subnet;
+pub use sandbox::Sandbox;
+pub use spec::{BridgeSpec, BridgeWish, Traits};
+pub use subnet::{Subnet, SubnetError};

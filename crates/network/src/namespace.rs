@@ -2,7 +2,7 @@
 //! New network namespaces, with their loopback up.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::thread;
 
 use netlink::{Batch, Protocol, Socket, route};
@@ -38,6 +38,16 @@ pub(crate) fn create() -> Result<Namespace, NetworkError> {
         Ok(namespace) => namespace,
         Err(_) => Err(NetworkError::ThreadPanicked),
     }
+}
+
+/// Opens a namespace that there is already, in a thread of its own.
+pub(crate) fn open(descriptor: OwnedFd) -> Result<Namespace, NetworkError> {
+    let visit = move || {
+        sys::namespace::setns(descriptor.as_fd(), sys::process::CloneFlags::NEWNET).map_err(NetworkError::Enter)?;
+        Ok(Namespace { socket: Socket::open(Protocol::Route)?, descriptor })
+    };
+    let worker = thread::Builder::new().name("network-namespace".to_owned()).spawn(visit);
+    worker.map_err(NetworkError::Thread)?.join().map_err(|_| NetworkError::ThreadPanicked)?
 }
 
 /// For a thread that ends afterwards.

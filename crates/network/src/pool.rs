@@ -11,21 +11,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use netlink::route::{self, Address, Veth};
-use netlink::{Batch, Protocol, Socket};
+use netlink::Batch;
+use netlink::route::{self, Address};
 
-use crate::endpoint::Endpoint;
+use crate::cable::{self, Cable};
+use crate::endpoint::{Endpoint, FIRST_INTERFACE};
 use crate::error::NetworkError;
 use crate::namespace::{self, Namespace};
 
-/// What all our veth interfaces on the host begin with. Tools that leave "veth…" alone leave these alone.
-pub(crate) const INTERFACE_PREFIX: &str = "vethc";
-/// The interface's name in the container.
-const CONTAINER_INTERFACE: &str = "eth0";
 /// How long nothing must have been taken before the pool is refilled, unless it is nearly empty.
 const QUIET: Duration = Duration::from_millis(15);
-/// How long a new interface may take until it carries packets. It should be a fraction of a millisecond.
-const SETTLED: Duration = Duration::from_secs(2);
 /// How many namespaces without a network are kept, at most.
 const ISOLATED: usize = 2;
 
@@ -43,46 +38,17 @@ pub(crate) struct Slot {
 impl Slot {
     fn make(bridge: u32) -> Result<Slot, NetworkError> {
         let mut namespace = namespace::create()?;
-        let host_interface = random_name()?;
-        let mut batch = Batch::new();
-        let veth = Veth {
-            name: &host_interface,
+        let host_interface = cable::random_name()?;
+        let cable = Cable {
+            host_interface: &host_interface,
+            interface: FIRST_INTERFACE,
             bridge,
-            peer: CONTAINER_INTERFACE,
-            namespace: std::os::fd::AsFd::as_fd(&namespace.descriptor),
+            mac: None,
+            mtu: None,
+            isolated: false,
         };
-        route::create_veth(&mut batch, &veth);
-        route::hairpin(&mut batch, &host_interface);
-        let mut host = Socket::open(Protocol::Route)?;
-        host.execute(&mut batch)?;
-        let link = route::link(&mut namespace.socket, CONTAINER_INTERFACE)?;
-        let interface = link.ok_or(NetworkError::InterfaceVanished { interface: CONTAINER_INTERFACE })?.index;
-        let mut batch = Batch::new();
-        route::set_up(&mut batch, interface);
-        namespace.socket.execute(&mut batch)?;
-        let slot = Slot { namespace, interface, host_interface, bridge };
-        slot.settle(&mut host)
-    }
-
-    /// Waits until packets get through. The kernel notices in its own time that a cable has two ends: until then the
-    /// bridge does not forward, and a connection that is opened too early takes a second.
-    fn settle(mut self, host: &mut Socket) -> Result<Slot, NetworkError> {
-        let deadline = Instant::now() + SETTLED;
-        loop {
-            let links = [
-                route::link(&mut self.namespace.socket, CONTAINER_INTERFACE)?,
-                route::link(host, &self.host_interface)?,
-                route::link_by_index(host, self.bridge)?,
-            ];
-            if links.iter().flatten().filter(|link| link.operational).count() == links.len() {
-                return Ok(self);
-            }
-            if Instant::now() > deadline {
-                tracing::warn!(interface = self.host_interface, "the bridge does not forward to a new container yet");
-                return Ok(self);
-            }
-            thread::sleep(Duration::from_micros(200));
-        }
+        let interface = cable.lay(&mut namespace)?;
+        Ok(Slot { namespace, interface, host_interface, bridge })
     }
 
     /// The name of the host's end.
@@ -97,24 +63,12 @@ impl Slot {
         let address = Address { link: self.interface, address: endpoint.address, prefix: endpoint.prefix };
         route::add_address(&mut batch, address);
         route::set_hardware_address(&mut batch, self.interface, endpoint.mac);
-        route::add_default_route(&mut batch, self.interface, endpoint.gateway);
+        if let Some(gateway) = endpoint.gateway {
+            route::add_default_route(&mut batch, self.interface, gateway);
+        }
         self.namespace.socket.execute(&mut batch)?;
         Ok(self.namespace.descriptor)
     }
-}
-
-fn random_name() -> Result<String, NetworkError> {
-    let mut bytes = [0; 4];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        let rest = &mut bytes[filled..];
-        match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
-            Ok(count) => filled += count,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(NetworkError::Random(errno.into())),
-        }
-    }
-    Ok(format!("{INTERFACE_PREFIX}{:08x}", u32::from_ne_bytes(bytes)))
 }
 
 /// The prepared namespaces, and the thread that makes them.

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,11 @@ impl Subnet {
         address.to_bits() & mask(self.prefix) == self.network.to_bits()
     }
 
+    /// Whether `address` lies in it and may be somebody's: it is neither the network's own nor everybody's.
+    pub fn has_host(self, address: Ipv4Addr) -> bool {
+        self.contains(address) && address != self.network && address != self.broadcast()
+    }
+
     /// Whether any address lies in both.
     pub fn overlaps(self, other: Subnet) -> bool {
         self.contains(other.network) || other.contains(self.network)
@@ -61,6 +67,34 @@ impl Subnet {
 impl fmt::Display for Subnet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+
+/// Why a text is not a subnet.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubnetError {
+    /// It is not of that form.
+    #[error("{0:?} is not an IPv4 subnet such as 172.28.0.0/16")]
+    Form(String),
+    /// The address has bits that the length does not count.
+    #[error("{0} is an address of the subnet {1}, not the subnet itself")]
+    HostBits(String, Subnet),
+}
+
+impl FromStr for Subnet {
+    type Err = SubnetError;
+
+    fn from_str(text: &str) -> Result<Subnet, SubnetError> {
+        let parse = || {
+            let (address, prefix) = text.split_once('/')?;
+            let prefix = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
+            Some((address.parse::<Ipv4Addr>().ok()?, Subnet::of(address.parse().ok()?, prefix)))
+        };
+        match parse() {
+            None => Err(SubnetError::Form(text.chars().take(64).collect())),
+            Some((address, subnet)) if address != subnet.network => Err(SubnetError::HostBits(text.to_owned(), subnet)),
+            Some((_, subnet)) => Ok(subnet),
+        }
     }
 }
 
@@ -105,6 +139,16 @@ mod tests {
         assert!(net.contains(Ipv4Addr::new(172, 17, 255, 1)) && !net.contains(Ipv4Addr::new(172, 18, 0, 1)));
         assert!(subnet("0.0.0.0/0").contains(Ipv4Addr::BROADCAST));
         assert_eq!(Subnet::of(Ipv4Addr::LOCALHOST, 99).prefix(), 32);
+    }
+
+    #[test]
+    fn a_subnet_is_read_as_it_is_written() {
+        let read: Subnet = "10.1.0.0/16".parse().unwrap();
+        assert_eq!(read.to_string(), "10.1.0.0/16");
+        assert!(matches!("10.1.0.1/16".parse::<Subnet>(), Err(SubnetError::HostBits(..))));
+        for bad in ["", "10.1.0.0", "10.1.0.0/33", "fd00::/8", "10.1.0/16", "10.1.0.0/-1"] {
+            assert!(matches!(bad.parse::<Subnet>(), Err(SubnetError::Form(_))), "{bad}");
+        }
     }
 
     #[test]

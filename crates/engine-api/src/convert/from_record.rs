@@ -2,17 +2,18 @@
 //! A container's record as Docker's clients read it.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
 use api_types::docker::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
-    ContainerSummaryHostConfig, ContainerSummaryNetworkSettings, ContainerSummaryStateEnum, EndpointSettings,
-    HostConfig, HostConfigLogConfig, MountPoint, NetworkSettings, PortBinding, PortMap, PortSummary,
+    ContainerSummaryHostConfig, ContainerSummaryNetworkSettings, ContainerSummaryStateEnum, EndpointIpamConfig,
+    EndpointSettings, HostConfig, HostConfigLogConfig, MountPoint, NetworkSettings, PortBinding, PortMap, PortSummary,
     PortSummaryTypeEnum, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
 use api_types::human_duration;
-use engine::{Mount, NetworkMode, Record, RestartPolicy, Running, SeccompChoice, State};
+use engine::{Mount, Place, Record, RestartPolicy, Running, SeccompChoice, State};
 use jiff::Timestamp;
-use network::{Endpoint, Protocol};
+use network::{MacAddress, NetworkId, Protocol};
 use serde::Serialize;
 
 mod health;
@@ -62,17 +63,18 @@ pub(crate) fn inspect(record: &Record, log_path: String) -> Inspect {
         config: Some(config(record)),
         ..ContainerInspectResponse::default()
     };
-    let endpoint = record.state.running().and_then(|running| running.endpoint.as_ref());
+    let running = record.state.running();
+    let endpoint = running.and_then(|running| running.in_network(&NetworkId::bridge()));
     let network = Networks {
         settings: NetworkSettings {
-            ports: Some(endpoint.map(published).unwrap_or_default()),
-            networks: Some(networks(record, endpoint)),
+            ports: Some(running.map(published).unwrap_or_default()),
+            networks: Some(networks(record)),
             ..NetworkSettings::default()
         },
-        gateway: endpoint.map(|endpoint| endpoint.gateway.to_string()).unwrap_or_default(),
+        gateway: endpoint.and_then(|endpoint| endpoint.gateway).map(|address| address.to_string()).unwrap_or_default(),
         ip_address: endpoint.map(|endpoint| endpoint.address.to_string()).unwrap_or_default(),
         ip_prefix_len: endpoint.map_or(0, |endpoint| endpoint.prefix),
-        mac_address: endpoint.map(|endpoint| mac(&endpoint.mac)).unwrap_or_default(),
+        mac_address: endpoint.map(|endpoint| MacAddress(endpoint.mac).to_string()).unwrap_or_default(),
     };
     Inspect { container, network }
 }
@@ -129,14 +131,6 @@ fn config(record: &Record) -> ContainerConfig {
     }
 }
 
-fn network_name(mode: NetworkMode) -> &'static str {
-    match mode {
-        NetworkMode::Bridge => "bridge",
-        NetworkMode::Host => "host",
-        NetworkMode::None => "none",
-    }
-}
-
 fn host_config(record: &Record) -> HostConfig {
     let spec = &record.spec;
     let limits = &spec.resources;
@@ -167,7 +161,7 @@ fn host_config(record: &Record) -> HostConfig {
         binds: Some(binds).filter(|list| !list.is_empty()),
         tmpfs: Some(tmpfs).filter(|map| !map.is_empty()),
         port_bindings: Some(ports),
-        network_mode: Some(network_name(spec.network).to_owned()),
+        network_mode: Some(spec.network.docker()),
         auto_remove: Some(spec.auto_remove),
         restart_policy: Some(restart_policy(spec.restart)),
         log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(HashMap::new()) }),
@@ -235,24 +229,39 @@ fn mount_points(record: &Record) -> Vec<MountPoint> {
     record.spec.mounts.iter().map(point).collect()
 }
 
-fn networks(record: &Record, endpoint: Option<&Endpoint>) -> HashMap<String, EndpointSettings> {
-    let settings = endpoint.map(|endpoint| EndpointSettings {
-        mac_address: Some(mac(&endpoint.mac)),
-        gateway: Some(endpoint.gateway.to_string()),
-        ip_address: Some(endpoint.address.to_string()),
-        ip_prefix_len: Some(endpoint.prefix.into()),
+fn networks(record: &Record) -> HashMap<String, EndpointSettings> {
+    record.places().into_iter().map(|place| (place.name.to_owned(), place_settings(place))).collect()
+}
+
+fn place_settings(place: Place<'_>) -> EndpointSettings {
+    let text = |address: Option<Ipv4Addr>| address.map(|address| address.to_string()).unwrap_or_default();
+    let (wish, endpoint) = (place.wish, place.endpoint);
+    let some = |list: &Vec<String>| Some(list.clone()).filter(|list| !list.is_empty());
+    EndpointSettings {
+        ipam_config: wish.and_then(|wish| wish.address).map(|address| EndpointIpamConfig {
+            ipv4_address: Some(address.to_string()),
+            ..EndpointIpamConfig::default()
+        }),
+        links: wish.and_then(|wish| some(&wish.links)),
+        aliases: wish.and_then(|wish| some(&wish.aliases)),
+        gw_priority: wish.map(|wish| wish.gw_priority),
+        mac_address: Some(match endpoint {
+            Some(endpoint) => MacAddress(endpoint.mac).to_string(),
+            None => wish.and_then(|wish| wish.mac).map(|mac| mac.to_string()).unwrap_or_default(),
+        }),
+        network_id: Some(place.network.to_string()),
+        endpoint_id: Some(place.endpoint_id),
+        gateway: Some(text(endpoint.and_then(|endpoint| endpoint.gateway))),
+        ip_address: Some(text(endpoint.map(|endpoint| endpoint.address))),
+        ip_prefix_len: Some(endpoint.map_or(0, |endpoint| endpoint.prefix.into())),
+        dns_names: Some(place.dns_names).filter(|names| !names.is_empty()),
         ..EndpointSettings::default()
-    });
-    HashMap::from([(network_name(record.spec.network).to_owned(), settings.unwrap_or_default())])
+    }
 }
 
-fn mac(address: &[u8; 6]) -> String {
-    address.map(|byte| format!("{byte:02x}")).join(":")
-}
-
-fn published(endpoint: &Endpoint) -> PortMap {
+fn published(running: &Running) -> PortMap {
     let mut ports = PortMap::new();
-    for port in &endpoint.ports {
+    for port in running.ports() {
         let binding = PortBinding {
             host_ip: Some(port.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string())),
             host_port: Some(port.host_port.to_string()),
@@ -266,7 +275,6 @@ fn published(endpoint: &Endpoint) -> PortMap {
 /// A container as `ps` lists it.
 pub(crate) fn summary(record: &Record, now: Timestamp) -> ContainerSummary {
     let running = record.state.running();
-    let endpoint = running.and_then(|running| running.endpoint.as_ref());
     ContainerSummary {
         id: Some(record.id.to_string()),
         names: Some(vec![format!("/{}", record.name)]),
@@ -286,10 +294,10 @@ pub(crate) fn summary(record: &Record, now: Timestamp) -> ContainerSummary {
         status: Some(health::status(status(&record.state, now), record)),
         health: health::summary(record),
         host_config: Some(ContainerSummaryHostConfig {
-            network_mode: Some(network_name(record.spec.network).to_owned()),
+            network_mode: Some(record.spec.network.docker()),
             ..ContainerSummaryHostConfig::default()
         }),
-        network_settings: Some(ContainerSummaryNetworkSettings { networks: Some(networks(record, endpoint)) }),
+        network_settings: Some(ContainerSummaryNetworkSettings { networks: Some(networks(record)) }),
         mounts: Some(mount_points(record)),
         ..ContainerSummary::default()
     }
@@ -314,9 +322,7 @@ fn port_summaries(record: &Record, running: Option<&Running>) -> Vec<PortSummary
     };
     let Some(running) = running else { return Vec::new() };
     let mut ports: Vec<PortSummary> = running
-        .endpoint
-        .iter()
-        .flat_map(|endpoint| &endpoint.ports)
+        .ports()
         .map(|port| PortSummary {
             ip: Some(port.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string())),
             private_port: port.container_port,

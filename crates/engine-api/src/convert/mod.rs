@@ -2,6 +2,7 @@
 //! Between Docker's models and the engine's words. Pure: values in, values out.
 
 pub(crate) mod by_version;
+pub(crate) mod endpoints;
 pub(crate) mod from_image;
 pub(crate) mod from_record;
 pub(crate) mod from_sample;

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use api_types::docker::{ContainerCreateBody, HostConfig, NetworkingConfig};
+use api_types::docker::{ContainerCreateBody, HostConfig};
 
 use crate::error::ApiError;
 
@@ -21,7 +21,6 @@ pub(crate) fn unsupported(body: &ContainerCreateBody) -> Result<(), ApiError> {
     refuse(body.network_disabled == Some(true), "NetworkDisabled");
     refuse(some_list(&body.on_build), "OnBuild");
     refuse(some_list(&body.shell), "Shell");
-    refuse(body.networking_config.as_ref().is_some_and(special_network), "NetworkingConfig");
     if let Some(host) = &body.host_config {
         host_limits(host, &mut refuse);
         host_namespaces(host, &mut refuse);
@@ -47,18 +46,6 @@ fn some_map<T>(field: &Option<HashMap<String, T>>) -> bool {
 
 fn some_number(field: Option<i64>) -> bool {
     field.is_some_and(|number| number != 0)
-}
-
-/// Whether the endpoint on the one network there is has any wishes.
-fn special_network(config: &NetworkingConfig) -> bool {
-    config.endpoints_config.iter().flatten().any(|(network, endpoint)| {
-        !matches!(network.as_str(), "default" | "bridge" | "host" | "none")
-            || endpoint.ipam_config.is_some()
-            || some_list(&endpoint.links)
-            || some_list(&endpoint.aliases)
-            || some_map(&endpoint.driver_opts)
-            || some_text(&endpoint.mac_address)
-    })
 }
 
 fn host_limits(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str)) {
@@ -158,7 +145,6 @@ mod tests {
             (r#"{"HostConfig":{"Dns":["1.1.1.1"]}}"#, "Dns"),
             (r#"{"HostConfig":{"LogConfig":{"Type":"syslog"}}}"#, "LogConfig.Type"),
             (r#"{"Volumes":{"/data":{}}}"#, "Volumes"),
-            (r#"{"NetworkingConfig":{"EndpointsConfig":{"mine":{}}}}"#, "NetworkingConfig"),
         ] {
             assert!(refused(json).unwrap().contains(field), "{json}");
         }

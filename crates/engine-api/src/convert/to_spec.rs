@@ -13,7 +13,7 @@ use engine::{
 };
 use network::{PortMapping, Protocol};
 
-use super::refuse;
+use super::{endpoints, refuse};
 use crate::error::ApiError;
 
 /// The modes of propagation that a bind may have.
@@ -44,7 +44,8 @@ pub(crate) fn container(body: ContainerCreateBody, name: Option<String>) -> Resu
         stop_signal: text(body.stop_signal),
         stop_timeout: stop_timeout.transpose()?,
         mounts: mounts(&host)?,
-        network: network_mode(host.network_mode.as_deref())?,
+        network: NetworkMode::from_docker(host.network_mode.as_deref().unwrap_or_default()),
+        endpoints: endpoints::wishes(body.networking_config.as_ref())?,
         ports: ports(host.port_bindings.as_ref())?,
         resources: resources(&host)?,
         read_only: host.readonly_rootfs.unwrap_or(false),
@@ -126,15 +127,6 @@ fn console_size(size: Option<&[usize]>) -> Option<(u16, u16)> {
     match *size? {
         [rows, cols] if rows > 0 && cols > 0 => Some((u16::try_from(rows).ok()?, u16::try_from(cols).ok()?)),
         _ => None,
-    }
-}
-
-fn network_mode(mode: Option<&str>) -> Result<NetworkMode, ApiError> {
-    match mode.unwrap_or("") {
-        "" | "default" | "bridge" => Ok(NetworkMode::Bridge),
-        "host" => Ok(NetworkMode::Host),
-        "none" => Ok(NetworkMode::None),
-        other => Err(ApiError::Unsupported(format!("the network \"{other}\" (there are bridge, host and none)"))),
     }
 }
 

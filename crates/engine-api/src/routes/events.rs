@@ -62,14 +62,18 @@ fn lines(events: &[Arc<Event>]) -> Bytes {
 }
 
 fn message(event: &Event) -> EventMessage {
-    // Docker has these of containers and images only, and there is nothing else here.
+    // Docker has these of containers and images only.
+    let (status, id) = match event.kind {
+        EventKind::Container | EventKind::Image => (event.action.to_string(), event.id.clone()),
+        EventKind::Network => (String::new(), String::new()),
+    };
     let from = match event.kind {
         EventKind::Container => event.attributes.get("image").cloned().unwrap_or_default(),
-        EventKind::Image => String::new(),
+        EventKind::Image | EventKind::Network => String::new(),
     };
     EventMessage {
-        status: event.action.to_string(),
-        id: event.id.clone(),
+        status,
+        id,
         from,
         kind: event.kind.as_str().to_owned(),
         action: event.action.to_string(),

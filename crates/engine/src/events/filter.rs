@@ -14,11 +14,13 @@ pub struct EventFilter {
     pub containers: Vec<String>,
     /// Images, by name with or without tag, or by id: events of the image, and of containers made from it.
     pub images: Vec<String>,
+    /// Networks, by name or by id: events of the network, those of places in it included.
+    pub networks: Vec<String>,
     /// `NAME` or `NAME=VALUE`, of any attribute.
     pub labels: Vec<String>,
     /// Scopes. All that is told here is `local`.
     pub scopes: Vec<String>,
-    /// Whether only events of things are wanted that are never told of: a network's, a volume's, the daemon's own.
+    /// Whether only events of things are wanted that are never told of: a volume's, the daemon's own.
     pub nothing: bool,
 }
 
@@ -30,6 +32,7 @@ impl EventFilter {
             && one_is(&self.scopes, "local")
             && self.fits_container(event)
             && self.fits_image(event)
+            && self.fits_network(event)
             && self.labels.iter().all(|label| has_label(event, label))
     }
 
@@ -51,8 +54,15 @@ impl EventFilter {
         let name = match event.kind {
             EventKind::Container => attribute(event, "image"),
             EventKind::Image => attribute(event, "name"),
+            EventKind::Network => return self.images.is_empty(),
         };
         [&event.id, name, without_tag(&event.id), without_tag(name)].iter().any(|image| one_is(&self.images, image))
+    }
+
+    fn fits_network(&self, event: &Event) -> bool {
+        let name = attribute(event, "name");
+        let fits = |wanted: &String| event.id.starts_with(wanted.as_str()) || name == wanted;
+        self.networks.is_empty() || event.kind == EventKind::Network && self.networks.iter().any(fits)
     }
 }
 

@@ -36,12 +36,20 @@ fn record(change: impl FnOnce(&mut ContainerSpec)) -> Record {
         restarts: 0,
         stopped: false,
         health: None,
+        attachments: None,
     }
 }
 
 fn made(record: &Record, uid: u32) -> Value {
     let identity = Identity { uid, gid: uid, groups: vec![], home: "/root".into() };
-    let inputs = Inputs { record, identity: &identity, dir: Path::new("/c"), cgroup: "/corten/x", kernel: (6, 18) };
+    let inputs = Inputs {
+        record,
+        identity: &identity,
+        dir: Path::new("/c"),
+        hostname: "abababababab",
+        cgroup: "/corten/x",
+        kernel: (6, 18),
+    };
     serde_json::to_value(runtime_spec(&inputs).unwrap()).unwrap()
 }
 
@@ -163,7 +171,13 @@ fn another_user_has_nothing_effective() {
 fn a_profile_that_is_no_profile_is_refused() {
     let bad = record(|spec| spec.security.seccomp = SeccompChoice::Profile("{".into()));
     let identity = Identity { uid: 0, gid: 0, groups: vec![], home: "/".into() };
-    let inputs =
-        Inputs { record: &bad, identity: &identity, dir: Path::new("/c"), cgroup: "/corten/x", kernel: (6, 18) };
+    let inputs = Inputs {
+        record: &bad,
+        identity: &identity,
+        dir: Path::new("/c"),
+        hostname: "abababababab",
+        cgroup: "/corten/x",
+        kernel: (6, 18),
+    };
     assert!(matches!(runtime_spec(&inputs), Err(EngineError::Seccomp(_))));
 }

@@ -15,6 +15,7 @@ const RTM_SETLINK: u16 = 19;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_OPERSTATE: u16 = 16;
 const IF_OPER_UP: u8 = 6;
@@ -25,6 +26,7 @@ const IFLA_INFO_DATA: u16 = 2;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_INFO_SLAVE_DATA: u16 = 5;
 const IFLA_BRPORT_MODE: u16 = 4;
+const IFLA_BRPORT_ISOLATED: u16 = 33;
 const VETH_INFO_PEER: u16 = 1;
 const IFF_UP: u32 = 1;
 /// `struct ifinfomsg`.
@@ -60,6 +62,10 @@ pub struct Veth<'a> {
     pub peer: &'a str,
     /// Where the other end is.
     pub namespace: BorrowedFd<'a>,
+    /// The other end's hardware address; the kernel makes one up when absent.
+    pub peer_address: Option<[u8; 6]>,
+    /// The longest packet that both ends carry, in bytes; the kernel's usual 1500 when absent.
+    pub mtu: Option<u32>,
 }
 
 /// The fixed part: which link by number (0: by its name, or a new one), and its flags with a mask of those meant.
@@ -71,13 +77,15 @@ fn header(body: &mut Body<'_>, index: u32, flags: u32, mask: u32) {
     body.fixed(&bytes);
 }
 
-/// Creates a bridge, up. A hardware address given by name stays; otherwise it would change with the ports.
-pub fn create_bridge(batch: &mut Batch, name: &str, hardware_address: [u8; 6]) {
+/// Creates a bridge, up. A hardware address given by name stays; otherwise it would change with the ports. So does the
+/// longest packet's length.
+pub fn create_bridge(batch: &mut Batch, name: &str, hardware_address: [u8; 6], mtu: Option<u32>) {
     let flags = flags::CREATE | flags::EXCLUSIVE;
     batch.push(RTM_NEWLINK, flags, format!("create the bridge {name}"), |body| {
         header(body, 0, IFF_UP, IFF_UP);
         body.string(IFLA_IFNAME, name);
         body.bytes(IFLA_ADDRESS, &hardware_address);
+        longest_packet(body, mtu);
         body.nested(IFLA_LINKINFO, |info| info.string(IFLA_INFO_KIND, "bridge"));
     });
 }
@@ -90,6 +98,7 @@ pub fn create_veth(batch: &mut Batch, veth: &Veth<'_>) {
         header(body, 0, IFF_UP, IFF_UP);
         body.string(IFLA_IFNAME, veth.name);
         body.u32(IFLA_MASTER, veth.bridge);
+        longest_packet(body, veth.mtu);
         body.nested(IFLA_LINKINFO, |info| {
             info.string(IFLA_INFO_KIND, "veth");
             info.nested(IFLA_INFO_DATA, |data| {
@@ -97,6 +106,10 @@ pub fn create_veth(batch: &mut Batch, veth: &Veth<'_>) {
                     // It cannot be up yet: while it is made, it has no other end.
                     header(peer, 0, 0, 0);
                     peer.string(IFLA_IFNAME, veth.peer);
+                    longest_packet(peer, veth.mtu);
+                    if let Some(address) = veth.peer_address {
+                        peer.bytes(IFLA_ADDRESS, &address);
+                    }
                     peer.u32(IFLA_NET_NS_FD, veth.namespace.as_raw_fd() as u32);
                 });
             });
@@ -104,14 +117,29 @@ pub fn create_veth(batch: &mut Batch, veth: &Veth<'_>) {
     });
 }
 
+fn longest_packet(body: &mut Body<'_>, mtu: Option<u32>) {
+    if let Some(mtu) = mtu {
+        body.u32(IFLA_MTU, mtu);
+    }
+}
+
 /// Lets a bridge send a frame back through the port it came from: a container may reach its own published port.
 pub fn hairpin(batch: &mut Batch, port: &str) {
-    batch.push(RTM_NEWLINK, 0, format!("let frames turn round at {port}"), |body| {
+    bridge_port(batch, port, format!("let frames turn round at {port}"), IFLA_BRPORT_MODE);
+}
+
+/// Keeps a bridge from handing frames from this port to another isolated one.
+pub fn isolate(batch: &mut Batch, port: &str) {
+    bridge_port(batch, port, format!("isolate {port} from other ports"), IFLA_BRPORT_ISOLATED);
+}
+
+fn bridge_port(batch: &mut Batch, port: &str, what: String, switch: u16) {
+    batch.push(RTM_NEWLINK, 0, what, |body| {
         header(body, 0, 0, 0);
         body.string(IFLA_IFNAME, port);
         body.nested(IFLA_LINKINFO, |info| {
             info.string(IFLA_INFO_SLAVE_KIND, "bridge");
-            info.nested(IFLA_INFO_SLAVE_DATA, |data| data.u8(IFLA_BRPORT_MODE, 1));
+            info.nested(IFLA_INFO_SLAVE_DATA, |data| data.u8(switch, 1));
         });
     });
 }
@@ -225,7 +253,7 @@ mod tests {
     #[test]
     fn a_link_is_read_back() {
         let mut batch = Batch::new();
-        create_bridge(&mut batch, "corten0", [2, 0x42, 0, 0, 0, 1]);
+        create_bridge(&mut batch, "corten0", [2, 0x42, 0, 0, 0, 1], Some(1400));
         let message = crate::messages(batch.bytes()).next().unwrap().unwrap();
         let link = read(&message).unwrap().unwrap();
         assert_eq!((link.name.as_str(), link.kind.as_deref(), link.up), ("corten0", Some("bridge"), true));

@@ -5,9 +5,10 @@ use std::net::Ipv4Addr;
 
 use super::AF_INET;
 use crate::decode::{Malformed, Message, array, attributes};
-use crate::{Batch, NetlinkError, Socket, flags};
+use crate::{Batch, Body, NetlinkError, Socket, flags};
 
 const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
@@ -15,6 +16,8 @@ const RTA_GATEWAY: u16 = 5;
 const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_STATIC: u8 = 4;
 const RTN_UNICAST: u8 = 1;
+/// Whatever scope.
+const RT_SCOPE_NOWHERE: u8 = 255;
 /// `struct rtmsg`.
 const RTMSG: usize = 12;
 
@@ -31,13 +34,32 @@ pub struct Route {
     pub gateway: Option<Ipv4Addr>,
 }
 
-/// Sends everything that has no better route to `gateway`.
+/// Sends everything that has no better route to `gateway`; there must be no default route yet.
 pub fn add_default_route(batch: &mut Batch, link: u32, gateway: Ipv4Addr) {
     let flags = flags::CREATE | flags::EXCLUSIVE;
     batch.push(RTM_NEWROUTE, flags, format!("add a default route through {gateway}"), |body| {
-        body.fixed(&[AF_INET, 0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, 0, RTN_UNICAST, 0, 0, 0, 0]);
-        body.bytes(RTA_GATEWAY, &gateway.octets());
-        body.u32(RTA_OIF, link);
+        default_route(body, link, gateway);
+    });
+}
+
+/// Sends everything that has no better route to `gateway`, wherever it went before.
+pub fn replace_default_route(batch: &mut Batch, link: u32, gateway: Ipv4Addr) {
+    let flags = flags::CREATE | flags::REPLACE;
+    batch.push(RTM_NEWROUTE, flags, format!("make the default route lead through {gateway}"), |body| {
+        default_route(body, link, gateway);
+    });
+}
+
+fn default_route(body: &mut Body<'_>, link: u32, gateway: Ipv4Addr) {
+    body.fixed(&[AF_INET, 0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, 0, RTN_UNICAST, 0, 0, 0, 0]);
+    body.bytes(RTA_GATEWAY, &gateway.octets());
+    body.u32(RTA_OIF, link);
+}
+
+/// Deletes the default route of the main table; that there is none is an error (ESRCH).
+pub fn delete_default_route(batch: &mut Batch) {
+    batch.push(RTM_DELROUTE, 0, "delete the default route", |body| {
+        body.fixed(&[AF_INET, 0, 0, 0, RT_TABLE_MAIN, 0, RT_SCOPE_NOWHERE, RTN_UNICAST, 0, 0, 0, 0]);
     });
 }
 

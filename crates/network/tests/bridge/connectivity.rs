@@ -14,12 +14,12 @@ fn a_container_and_its_host_reach_each_other() {
     on_a_host(|| {
         let network = network();
         let (container, endpoint) = network.attach(&id(1), &[]).unwrap();
-        let server = Server::start(here(), endpoint.gateway, 7000);
-        assert!(call(&container, endpoint.gateway, 7000));
+        let server = Server::start(here(), gateway(&endpoint), 7000);
+        assert!(call(&container, gateway(&endpoint), 7000));
         assert_eq!(server.caller().unwrap().ip(), IpAddr::V4(endpoint.address));
         let server = Server::start(&container, Ipv4Addr::UNSPECIFIED, 80);
         assert!(call(here(), endpoint.address, 80));
-        assert_eq!(server.caller().unwrap().ip(), IpAddr::V4(endpoint.gateway));
+        assert_eq!(server.caller().unwrap().ip(), IpAddr::V4(gateway(&endpoint)));
 
         let inside_view = inside(&container, || ip(&["address", "show", "dev", "eth0"]));
         let mac = endpoint.mac.map(|byte| format!("{byte:02x}")).join(":");
@@ -58,14 +58,14 @@ fn a_published_port_is_reached_from_everywhere() {
                 assert!(call(from, by, 8080), "{who} by {by}, bridge-nf-call-iptables={filter_bridged}");
                 assert_eq!(server.caller().unwrap().ip(), IpAddr::V4(seen_as), "{who} by {by}");
             };
-            reached("the host", &here(), LOCALHOST, endpoint.gateway);
-            reached("the host", &here(), Ipv4Addr::new(127, 9, 9, 9), endpoint.gateway);
+            reached("the host", &here(), LOCALHOST, gateway(&endpoint));
+            reached("the host", &here(), Ipv4Addr::new(127, 9, 9, 9), gateway(&endpoint));
             reached("the host", &here(), HOST, HOST);
-            reached("the host", &here(), endpoint.gateway, endpoint.gateway);
+            reached("the host", &here(), gateway(&endpoint), gateway(&endpoint));
             reached("the world, which keeps its address,", &world, HOST, WORLD);
-            reached("a sibling", &sibling, endpoint.gateway, endpoint.gateway);
-            reached("a sibling", &sibling, HOST, endpoint.gateway);
-            reached("the container itself", &container, HOST, endpoint.gateway);
+            reached("a sibling", &sibling, gateway(&endpoint), gateway(&endpoint));
+            reached("a sibling", &sibling, HOST, gateway(&endpoint));
+            reached("the container itself", &container, HOST, gateway(&endpoint));
         }
         drop(other);
     });
@@ -88,7 +88,7 @@ fn a_port_published_on_one_address_is_reached_there_only() {
         assert!(greeted(&here(), HOST, 8081));
         assert!(greeted(&world, HOST, 8081));
         assert!(!greeted(&here(), LOCALHOST, 8081));
-        assert!(!greeted(&here(), endpoint.gateway, 8081));
+        assert!(!greeted(&here(), gateway(&endpoint), 8081));
     });
 }
 
@@ -102,7 +102,7 @@ fn datagrams_reach_published_ports_and_come_back() {
         let seen = exchange(&world, (HOST, 5353), &container, 53).unwrap();
         assert_eq!(seen.ip(), IpAddr::V4(WORLD));
         let seen = exchange(here(), (LOCALHOST, 5353), &container, 53).unwrap();
-        assert_eq!(seen.ip(), IpAddr::V4(endpoint.gateway));
+        assert_eq!(seen.ip(), IpAddr::V4(gateway(&endpoint)));
     });
 }
 
@@ -196,9 +196,9 @@ fn containers_do_not_pose_as_the_hosts_loopback() {
     on_a_host(|| {
         let network = network();
         let (container, endpoint) = network.attach(&id(1), &[]).unwrap();
-        let socket = UdpSocket::bind((endpoint.gateway, 7000)).unwrap();
+        let socket = UdpSocket::bind((gateway(&endpoint), 7000)).unwrap();
         socket.set_read_timeout(Some(GIVE_UP)).unwrap();
-        let gateway = endpoint.gateway;
+        let gateway = gateway(&endpoint);
         inside(&container, move || {
             set("/proc/sys/net/ipv4/conf/eth0/route_localnet", "1");
             let posing = UdpSocket::bind((Ipv4Addr::new(127, 0, 0, 2), 7001)).unwrap();

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use network::{Config, Network, PortMapping, Protocol};
+use network::{Config, Networks, PortMapping, Protocol};
 use oci::ContainerId;
 
 /// The host's address towards the world.
@@ -245,8 +245,8 @@ pub(crate) fn at_last<T, E: std::fmt::Display>(what: &str, attempt: impl Fn() ->
 }
 
 /// A network with the default names.
-pub(crate) fn network() -> Network {
-    Network::open(Config::default()).unwrap()
+pub(crate) fn network() -> Networks {
+    Networks::open(Config::default()).unwrap()
 }
 
 /// A container's id, told by a number.
@@ -262,4 +262,9 @@ pub(crate) fn tcp(host_port: u16, container_port: u16) -> PortMapping {
 /// `-p address:host:container`.
 pub(crate) fn tcp_on(address: Ipv4Addr, host_port: u16, container_port: u16) -> PortMapping {
     PortMapping { host_ip: Some(address.into()), ..tcp(host_port, container_port) }
+}
+
+/// The bridge's address.
+pub(crate) fn gateway(endpoint: &network::Endpoint) -> Ipv4Addr {
+    endpoint.gateway.unwrap()
 }

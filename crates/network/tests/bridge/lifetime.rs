@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use errors::{Classify, Kind};
-use network::{Config, Endpoint, Network, NetworkError};
+use network::{Config, Endpoint, NetworkError, Networks};
 
 use crate::lab::*;
 
@@ -20,7 +20,7 @@ fn nothing_is_touched_before_the_first_container() {
     on_a_host(|| {
         let before = (ip(&["address"]), nft(&["list", "ruleset"]));
         let network = network();
-        network.adopt(&[]).unwrap();
+        network.adopt(vec![], &[]).unwrap();
         network.shutdown(true).unwrap();
         assert_eq!((ip(&["address"]), nft(&["list", "ruleset"])), before);
         assert_eq!(network.describe().subnet, None);
@@ -63,7 +63,7 @@ fn a_network_that_is_used_survives_the_daemons_end_and_is_adopted() {
         drop(first);
         drop(two);
         let second = network();
-        at_last("adopt", || second.adopt(&[(id(1), one_end.clone())]));
+        at_last("adopt", || second.adopt(vec![], &[(id(1), vec![one_end.clone()])]));
         assert_eq!((elements(), second.describe().attached), (1, 1));
         eventually("the stray's interface is gone", || {
             ours().iter().filter(|name| name.starts_with("veth")).count() == 1 + second.describe().prepared
@@ -90,7 +90,7 @@ fn what_a_crash_left_without_containers_is_removed() {
         drop(first);
         let second = network();
         eventually("nothing is left", || {
-            second.adopt(&[]).unwrap();
+            second.adopt(vec![], &[]).unwrap();
             interfaces() == before
         });
         assert_eq!(nft(&["list", "ruleset"]), "");
@@ -106,9 +106,9 @@ fn containers_that_cannot_have_been_attached_together_are_not_adopted() {
         let (_namespace, endpoint) = first.attach(&id(1), &[]).unwrap();
         first.shutdown(false).unwrap();
         drop(first);
-        let twice = [(id(1), endpoint.clone()), (id(2), endpoint)];
+        let twice = [(id(1), vec![endpoint.clone()]), (id(2), vec![endpoint])];
         eventually("refused for the right reason", || {
-            matches!(network().adopt(&twice), Err(NetworkError::AddressTaken { .. }))
+            matches!(network().adopt(vec![], &twice), Err(NetworkError::AddressTaken { .. }))
         });
         eventually("nothing is left", || {
             interfaces().iter().filter(|name| !name.starts_with("vethc")).eq(before.iter())
@@ -136,12 +136,12 @@ fn the_subnet_collides_with_nothing_the_host_knows() {
         ip(&["address", "add", "172.17.200.1/24", "dev", "wire"]);
         ip(&["route", "add", "172.18.64.0/20", "via", "192.0.2.2"]);
         let (_container, endpoint) = network().attach(&id(1), &[]).unwrap();
-        assert_eq!(endpoint.gateway, Ipv4Addr::new(172, 19, 0, 1));
+        assert_eq!(gateway(&endpoint), Ipv4Addr::new(172, 19, 0, 1));
     });
     on_a_host(|| {
         let _world = world();
         let config = Config { subnet: Some((Ipv4Addr::new(192, 0, 2, 128), 25)), ..Config::default() };
-        let error = Network::open(config).unwrap().attach(&id(1), &[]).unwrap_err();
+        let error = Networks::open(config).unwrap().attach(&id(1), &[]).unwrap_err();
         assert!(matches!(error, NetworkError::SubnetTaken { .. }) && error.kind() == Kind::Conflict, "{error}");
         assert_eq!(ours(), [""; 0]);
     });
@@ -151,7 +151,7 @@ fn the_subnet_collides_with_nothing_the_host_knows() {
 fn a_full_subnet_says_so_and_has_room_again() {
     on_a_host(|| {
         let config = Config { subnet: Some((Ipv4Addr::new(10, 99, 0, 0), 30)), ..Config::default() };
-        let network = Network::open(config).unwrap();
+        let network = Networks::open(config).unwrap();
         let (_one, one) = network.attach(&id(1), &[]).unwrap();
         assert_eq!(one.address, Ipv4Addr::new(10, 99, 0, 2));
         let error = network.attach(&id(2), &[tcp(8080, 80)]).unwrap_err();
@@ -182,7 +182,7 @@ fn a_bridge_that_was_deleted_is_made_again_for_all() {
         let (one, one_end) = network.attach(&id(1), &[tcp(8081, 80)]).unwrap();
         ip(&["link", "delete", "corten0"]);
         let (two, two_end) = network.attach(&id(2), &[tcp(8082, 80)]).unwrap();
-        assert_eq!(two_end.gateway, one_end.gateway);
+        assert_eq!(gateway(&two_end), gateway(&one_end));
         for (container, port) in [(&one, 8081), (&two, 8082)] {
             eventually("the port is reached", || {
                 let server = Server::start(container, Ipv4Addr::UNSPECIFIED, 80);
@@ -200,11 +200,11 @@ fn two_daemons_need_two_names() {
         let same = network();
         let error = same.attach(&id(2), &[]).unwrap_err();
         assert!(matches!(error, NetworkError::Managed { .. }) && error.kind() == Kind::Conflict, "{error}");
-        same.adopt(&[]).unwrap();
+        same.adopt(vec![], &[]).unwrap();
         assert!(ours().contains(&"corten0".to_owned()), "what another manages is not removed");
         let config = Config { bridge: "corten1".to_owned(), table: "corten1".to_owned(), ..Config::default() };
-        let (_container, endpoint) = Network::open(config).unwrap().attach(&id(2), &[]).unwrap();
-        assert_eq!(endpoint.gateway, Ipv4Addr::new(172, 18, 0, 1));
+        let (_container, endpoint) = Networks::open(config).unwrap().attach(&id(2), &[]).unwrap();
+        assert_eq!(gateway(&endpoint), Ipv4Addr::new(172, 18, 0, 1));
     });
 }
 
@@ -214,7 +214,7 @@ fn an_interface_that_is_no_bridge_is_left_alone() {
         ip(&["link", "add", "corten0", "type", "veth", "peer", "name", "other"]);
         let error = network().attach(&id(1), &[]).unwrap_err();
         assert!(matches!(error, NetworkError::NotABridge { .. }), "{error}");
-        network().adopt(&[]).unwrap();
+        network().adopt(vec![], &[]).unwrap();
         assert_eq!(ours(), ["corten0"]);
     });
 }
@@ -243,7 +243,7 @@ fn many_threads_attach_at_once() {
 fn attaching_from_the_pool_is_quick() {
     on_a_host(|| {
         const COUNT: usize = 31;
-        let network = Network::open(Config { pool: COUNT, ..Config::default() }).unwrap();
+        let network = Networks::open(Config { pool: COUNT, ..Config::default() }).unwrap();
         network.prepare().unwrap();
         let report = |kind: &str, mut times: Vec<Duration>| {
             times.sort();

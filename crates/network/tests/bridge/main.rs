@@ -6,3 +6,4 @@ mod connectivity;
 mod lab;
 mod lifetime;
 mod ports;
+mod several;

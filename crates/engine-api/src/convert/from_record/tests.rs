@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The engine's records in, Docker's JSON out.
 
-use engine::{ContainerSpec, Exited, Process};
-use network::PublishedPort;
+use engine::{ContainerSpec, Exited, NetworkMode, Process};
+use network::{Endpoint, PublishedPort};
 
 use super::*;
 
@@ -40,6 +40,7 @@ fn record(state: State) -> Record {
         restarts: 0,
         stopped: false,
         health: None,
+        attachments: None,
     }
 }
 
@@ -48,14 +49,16 @@ fn running() -> State {
         pid: 7,
         start_time: 1,
         started: Timestamp::from_second(1_100).unwrap(),
-        endpoint: Some(Endpoint {
+        endpoints: vec![Endpoint {
+            network: NetworkId::bridge(),
+            interface: "eth0".into(),
             address: [10, 0, 0, 2].into(),
             prefix: 16,
-            gateway: [10, 0, 0, 1].into(),
+            gateway: Some([10, 0, 0, 1].into()),
             mac: [2, 0, 0, 0, 0, 0x1f],
             host_interface: "veth".into(),
             ports: vec![PublishedPort { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp }],
-        }),
+        }],
         paused: false,
     })
 }

@@ -99,10 +99,11 @@ fn security_options_are_known_or_refused() {
 }
 
 #[test]
-fn there_are_three_networks() {
+fn a_network_is_predefined_another_containers_or_a_users() {
     assert_eq!(host(r#"{"NetworkMode":"default"}"#).unwrap().network, NetworkMode::Bridge);
     assert_eq!(host(r#"{"NetworkMode":"none"}"#).unwrap().network, NetworkMode::None);
-    assert_eq!(host(r#"{"NetworkMode":"container:x"}"#).unwrap_err().kind(), Kind::Unsupported);
+    assert_eq!(host(r#"{"NetworkMode":"container:x"}"#).unwrap().network, NetworkMode::Container("x".into()));
+    assert_eq!(host(r#"{"NetworkMode":"mine"}"#).unwrap().network, NetworkMode::User("mine".into()));
 }
 
 #[test]

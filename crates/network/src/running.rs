@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The bridges as they stand in the kernel, with one table for all of them.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use firewall::{Firewall, FirewallError, Published, connection};
+use netlink::{Batch, Protocol as NetlinkProtocol, Socket, route};
+use oci::ContainerId;
+use rustix::io::Errno;
+
+use crate::attachment::{Attachment, Publication};
+use crate::bridge::{self, Bridge};
+use crate::claim::Claim;
+use crate::config::Config;
+use crate::endpoint::{Endpoint, PortMapping, Protocol, PublishedPort, hardware_address};
+use crate::error::NetworkError;
+use crate::id::NetworkId;
+use crate::lease::Leases;
+use crate::port_holder::PortHolder;
+use crate::setting;
+use crate::spec::BridgeSpec;
+
+/// What there is once the first container was attached.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) socket: Socket,
+    pub(crate) firewall: Firewall,
+    pub(crate) segments: BTreeMap<NetworkId, Segment>,
+    pub(crate) enabled_forwarding: bool,
+    /// Keeps other processes from managing the same bridge and table.
+    _claims: [Claim; 2],
+}
+
+/// A bridge and who is attached to it.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) spec: BridgeSpec,
+    pub(crate) index: u32,
+    pub(crate) leases: Leases<Attachment>,
+}
+
+/// Somebody who wants to be attached.
+#[derive(Debug)]
+pub(crate) struct Guest<'a> {
+    pub(crate) container: &'a ContainerId,
+    /// The address it wants; any when absent.
+    pub(crate) address: Option<Ipv4Addr>,
+    /// The hardware address it wants; one that goes with the address when absent.
+    pub(crate) mac: Option<[u8; 6]>,
+    /// The container's interface, inside.
+    pub(crate) interface: &'a str,
+    /// The host's end of it.
+    pub(crate) host_interface: &'a str,
+    pub(crate) ports: &'a [PortMapping],
+}
+
+impl Running {
+    /// Nothing yet but the right to make it.
+    pub(crate) fn open(config: &Config) -> Result<Running, NetworkError> {
+        let claims = Claim::both(config)?;
+        let socket = Socket::open(NetlinkProtocol::Route)?;
+        let firewall = Firewall::open(&config.table)?;
+        Ok(Running { socket, firewall, segments: BTreeMap::new(), enabled_forwarding: false, _claims: claims })
+    }
+
+    /// A bridge more, and what it needs.
+    pub(crate) fn add(&mut self, spec: &BridgeSpec) -> Result<u32, NetworkError> {
+        let bridge = bridge::establish(&mut self.socket, spec)?;
+        let segment = Segment { spec: spec.clone(), index: bridge.index, leases: Leases::new(spec) };
+        self.segments.insert(spec.id.clone(), segment);
+        let added = self.serve(spec).and_then(|()| self.connect(&spec.id, bridge));
+        if let Err(error) = added {
+            self.segments.remove(&spec.id);
+            if let Err(error) = self.replace_table(&[]) {
+                tracing::warn!(error = %errors::chain(&error), "the packet filter still names a bridge that was not made");
+            }
+            if bridge.created {
+                bridge::delete_after_failure(&mut self.socket, &spec.bridge);
+            }
+            return Err(error);
+        }
+        Ok(bridge.index)
+    }
+
+    /// The table guards the host's loopback against what the setting in [`Running::connect`] opens.
+    fn serve(&mut self, spec: &BridgeSpec) -> Result<(), NetworkError> {
+        if self.segments.len() == 1 {
+            // The first one: whatever the table says was another daemon's.
+            self.replace_table(&[])?;
+        } else {
+            match self.firewall.add_bridge(&spec.to_rule()) {
+                // Somebody emptied the packet filter.
+                Err(error) if error.is_missing() => self.replace_table(&[])?,
+                other => other?,
+            }
+        }
+        self.forward()
+    }
+
+    /// Deletes a bridge that nobody is attached to.
+    pub(crate) fn remove(&mut self, id: &NetworkId) -> Result<(), NetworkError> {
+        let Some(segment) = self.segments.get(id) else { return Ok(()) };
+        let (spec, attached) = (&segment.spec, segment.leases.count());
+        if attached > 0 {
+            return Err(NetworkError::InUse { bridge: spec.bridge.clone(), attached });
+        }
+        // First the bridge: while it is there, the table must guard it.
+        bridge::delete(&mut self.socket, &spec.bridge)?;
+        let rule = spec.to_rule();
+        self.segments.remove(id);
+        match self.firewall.remove_bridge(&rule) {
+            Err(error) if error.is_missing() => self.replace_table(&[]),
+            other => Ok(other?),
+        }
+    }
+
+    /// Lets the kernel forward packets at all.
+    pub(crate) fn forward(&mut self) -> Result<(), NetworkError> {
+        self.enabled_forwarding |= setting::switch_on("/proc/sys/net/ipv4/ip_forward")?;
+        Ok(())
+    }
+
+    /// Whether the bridge is still the one we know.
+    pub(crate) fn stands(&mut self, id: &NetworkId) -> Result<bool, NetworkError> {
+        let segment = self.segments.get(id).ok_or_else(|| NetworkError::Unknown(id.clone()))?;
+        let link = route::link_by_index(&mut self.socket, segment.index)?;
+        Ok(link.is_some_and(|link| link.name == segment.spec.bridge))
+    }
+
+    /// Makes the bridge again, for those who were attached to it.
+    pub(crate) fn rebuild(&mut self, id: &NetworkId) -> Result<u32, NetworkError> {
+        let segment = self.segments.get_mut(id).ok_or_else(|| NetworkError::Unknown(id.clone()))?;
+        let bridge = bridge::establish(&mut self.socket, &segment.spec)?;
+        segment.index = bridge.index;
+        self.connect(id, bridge)?;
+        Ok(bridge.index)
+    }
+
+    /// Makes the bridge reach the host's loopback, and if it is new, those containers that had another before.
+    pub(crate) fn connect(&mut self, id: &NetworkId, bridge: Bridge) -> Result<(), NetworkError> {
+        let segment = self.segments.get(id).ok_or_else(|| NetworkError::Unknown(id.clone()))?;
+        setting::write(&format!("/proc/sys/net/ipv4/conf/{}/route_localnet", segment.spec.bridge), "1")?;
+        if !bridge.created {
+            return Ok(());
+        }
+        for held in segment.leases.holders() {
+            let mut batch = Batch::new();
+            route::enslave(&mut batch, &held.host_interface, bridge.index);
+            route::hairpin(&mut batch, &held.host_interface);
+            if !segment.spec.traits.inter_container {
+                route::isolate(&mut batch, &held.host_interface);
+            }
+            match self.socket.execute(&mut batch) {
+                // The container ended, and nobody released it yet.
+                Err(error) if error.refusal() == Some(Errno::NODEV) => {}
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Address, ports and their rules: all or nothing.
+    pub(crate) fn admit(&mut self, id: &NetworkId, guest: &Guest<'_>) -> Result<Endpoint, NetworkError> {
+        let segment = self.segments.get_mut(id).ok_or_else(|| NetworkError::Unknown(id.clone()))?;
+        let address = segment.address_for(guest.address)?;
+        let (subnet, traits) = (segment.spec.subnet, segment.spec.traits.clone());
+        let gateway = (!traits.internal).then_some(segment.spec.gateway);
+        let publication = self.publication(id, guest.container, address, guest.ports)?;
+        let ports = publication.ports.clone();
+        let attachment = Attachment {
+            container: guest.container.clone(),
+            host_interface: guest.host_interface.to_owned(),
+            publication,
+        };
+        let segment = self.segments.get_mut(id).ok_or_else(|| NetworkError::Unknown(id.clone()))?;
+        segment.leases.claim(&segment.spec, address, attachment).map_err(|refused| NetworkError::AddressTaken {
+            container: refused.container.to_string(),
+            address,
+            subnet,
+        })?;
+        Ok(Endpoint {
+            network: id.clone(),
+            interface: guest.interface.to_owned(),
+            address,
+            prefix: subnet.prefix(),
+            gateway,
+            mac: guest.mac.unwrap_or_else(|| hardware_address(address)),
+            host_interface: guest.host_interface.to_owned(),
+            ports,
+        })
+    }
+
+    /// Reserves ports and redirects them to an address.
+    pub(crate) fn publication(
+        &mut self,
+        id: &NetworkId,
+        container: &ContainerId,
+        address: Ipv4Addr,
+        ports: &[PortMapping],
+    ) -> Result<Publication, NetworkError> {
+        let publish_on = self.segments.get(id).and_then(|segment| segment.spec.traits.publish_on);
+        let with_address = |mapping: &PortMapping| PortMapping {
+            host_ip: mapping.host_ip.or(publish_on.map(Into::into)),
+            ..mapping.clone()
+        };
+        let mappings: Vec<PortMapping> = ports.iter().map(with_address).collect();
+        let explain = |error, wanted: &[PublishedPort]| self.name_holder(error, container, wanted);
+        let publication = Publication::reserve(&mappings, address, explain)?;
+        match self.firewall.publish(&publication.rules) {
+            // Somebody emptied the packet filter, as host firewalls do when they are reloaded.
+            Err(error) if error.is_missing() => self.replace_table(&publication.rules)?,
+            other => other?,
+        }
+        warn_if_failed(connection::redirect_flows(&publication.rules));
+        Ok(publication)
+    }
+
+    /// The attachment that an endpoint stands for, if it is still that one: the address may be another container's by
+    /// now; the interface's name is never used again.
+    pub(crate) fn holder_mut(&mut self, endpoint: &Endpoint) -> Option<&mut Attachment> {
+        let held = self.segments.get_mut(&endpoint.network)?.leases.holder_mut(endpoint.address);
+        held.filter(|held| held.host_interface == endpoint.host_interface)
+    }
+
+    /// Withdraws an endpoint's ports. If that fails they stay published, so that nobody inherits them.
+    pub(crate) fn withdraw(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let Some(held) = self.holder_mut(endpoint) else { return Ok(()) };
+        let publication = std::mem::take(&mut held.publication);
+        let datagrams = publication.ports.iter().any(|port| port.protocol == Protocol::Udp);
+        let withdrawn = match self.firewall.withdraw(&publication.rules) {
+            Err(error) if error.is_missing() => self.replace_table(&[]),
+            other => other.map_err(NetworkError::from),
+        };
+        match withdrawn {
+            Ok(()) if datagrams => warn_if_failed(connection::end_flows(endpoint.address)),
+            Ok(()) => {}
+            Err(_) => {
+                if let Some(held) = self.holder_mut(endpoint) {
+                    held.publication = publication;
+                }
+            }
+        }
+        withdrawn
+    }
+
+    /// Withdraws an endpoint's ports and ends its lease.
+    pub(crate) fn release(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        if self.holder_mut(endpoint).is_none() {
+            return Ok(());
+        }
+        self.withdraw(endpoint)?;
+        if let Some(segment) = self.segments.get_mut(&endpoint.network) {
+            segment.leases.end(endpoint.address);
+        }
+        Ok(())
+    }
+
+    /// The table as it must be for all that are attached, and one that is about to be.
+    pub(crate) fn replace_table(&mut self, coming: &[Published]) -> Result<(), NetworkError> {
+        let bridges: Vec<firewall::Bridge> = self.segments.values().map(|segment| segment.spec.to_rule()).collect();
+        let attached = self.holders().flat_map(|held| &held.publication.rules);
+        let published: Vec<Published> = attached.chain(coming).copied().collect();
+        Ok(self.firewall.replace(&bridges, &published)?)
+    }
+
+    /// All who are attached, to whichever bridge.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = &Attachment> {
+        self.segments.values().flat_map(|segment| segment.leases.holders())
+    }
+
+    /// If the port is one of ours, says whose.
+    fn name_holder(&self, error: NetworkError, id: &ContainerId, wanted: &[PublishedPort]) -> NetworkError {
+        let NetworkError::PortTaken { address, port, protocol, holder } = error else { return error };
+        let collides = |held: &PublishedPort| {
+            let same_address = held.host_ip.is_none_or(|held| held == address) || address.is_unspecified();
+            same_address && held.host_port == port && held.protocol == protocol
+        };
+        let container = if wanted.iter().any(collides) {
+            Some(id)
+        } else {
+            self.holders().find(|held| held.publication.ports.iter().any(collides)).map(|held| &held.container)
+        };
+        let holder = container.map(|id| PortHolder::Container(id.short().to_owned())).or(holder);
+        NetworkError::PortTaken { address, port, protocol, holder }
+    }
+}
+
+impl Segment {
+    /// The address that is wished for, or the next one.
+    fn address_for(&mut self, wished: Option<Ipv4Addr>) -> Result<Ipv4Addr, NetworkError> {
+        let (spec, subnet) = (&self.spec, self.spec.subnet);
+        let Some(address) = wished else {
+            let capacity = self.leases.capacity(spec);
+            return self.leases.free_address(spec).ok_or(NetworkError::NoFreeAddress { subnet, capacity });
+        };
+        if !subnet.has_host(address) {
+            return Err(NetworkError::Outside { what: "container's address", address, subnet });
+        }
+        let holder = self.leases.holder(address).map(|held| held.container.short().to_owned());
+        if holder.is_some() || !spec.is_for_containers(address) {
+            return Err(NetworkError::AddressNotFree { address, holder });
+        }
+        Ok(address)
+    }
+}
+
+/// Flows of the past that go where they went are no reason to refuse a container.
+fn warn_if_failed(forgotten: Result<usize, FirewallError>) {
+    if let Err(error) = forgotten {
+        tracing::warn!(error = %errors::chain(&error), "UDP senders that never pause may miss a change of published ports");
+    }
+}
