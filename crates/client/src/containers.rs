@@ -44,6 +44,8 @@ pub struct LogOptions {
     pub follow: bool,
     /// Begin each line with its time (RFC 3339, nanoseconds).
     pub timestamps: bool,
+    /// With each line, what the log's options say of the container.
+    pub details: bool,
     /// Only so many of the last lines.
     pub tail: Option<u64>,
     /// Only from then on: seconds since the epoch, with fraction.
@@ -306,6 +308,7 @@ impl Client {
             .with("stderr", "1")
             .with_flag("follow", options.follow)
             .with_flag("timestamps", options.timestamps)
+            .with_flag("details", options.details)
             .with_some("tail", options.tail.map(|tail| tail.to_string()))
             .with_some("since", options.since.as_ref())
             .with_some("until", options.until.as_ref());

@@ -428,9 +428,14 @@ impl Container {
         self.changed.subscribe()
     }
 
-    /// The directory of its log, and the log's file name.
-    pub fn log_path(&self) -> PathBuf {
-        self.dir.join(format!("{}-json.log", self.id))
+    /// The newest file of its log; `None` if none is kept.
+    pub(crate) fn log_path(&self) -> Option<PathBuf> {
+        self.with_record(|record| record.spec.log.path(&self.dir, &self.id))
+    }
+
+    /// The newest file of its log, if that is where its output goes.
+    pub fn shown_log_path(&self) -> Option<PathBuf> {
+        self.log_path()
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Record> {

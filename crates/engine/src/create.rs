@@ -54,6 +54,7 @@ impl Engine {
         mut spec: ContainerSpec,
         keep: Keep,
     ) -> Result<(Arc<Container>, Turn), EngineError> {
+        spec.log = spec.log.or(&self.config.log);
         validate(&spec)?;
         let attachments = self.attachments(&mut spec)?;
         // The image must not go before the container can be seen to need it.
@@ -149,6 +150,7 @@ pub(crate) fn validate(spec: &ContainerSpec) -> Result<(), EngineError> {
             "a container cannot be removed at its end (--rm) and start again",
         ));
     }
+    spec.log.settings()?;
     if let Some(hostname) = &spec.hostname {
         let label = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
         if hostname.is_empty() || hostname.len() > 64 || !hostname.bytes().all(label) {

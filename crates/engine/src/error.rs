@@ -102,6 +102,12 @@ pub enum EngineError {
         /// What was asked.
         verb: &'static str,
     },
+    /// Its output is kept nowhere.
+    #[error("container {name} has no log to read: its log driver is none")]
+    NoLog {
+        /// The container's name.
+        name: String,
+    },
     /// A transition that the state machine does not have.
     #[error("a container cannot go from {from} to {to}")]
     Transition {
@@ -227,7 +233,7 @@ impl Classify for EngineError {
             | EngineError::OnlyOneNetwork(_)
             | EngineError::NetworkInUse { .. }
             | EngineError::AlreadyConnected { .. } => Kind::Forbidden,
-            EngineError::Unsupported(_) => Kind::Unsupported,
+            EngineError::Unsupported(_) | EngineError::NoLog { .. } => Kind::Unsupported,
             EngineError::AmbiguousId(_)
             | EngineError::AmbiguousNetwork(_)
             | EngineError::SharedNetwork { .. }
@@ -292,6 +298,7 @@ impl Classify for EngineError {
             EngineError::WrongState { name, verb: "list the processes of", .. } => {
                 Some(format!("start it first: corten start {name}"))
             }
+            EngineError::NoLog { .. } => Some("corten attach shows what it writes from now on".to_owned()),
             EngineError::NoCommand(_) => Some("name a command after the image: corten run IMAGE COMMAND".to_owned()),
             EngineError::Io { source, .. } if kind_of_io(source) == Kind::NoSpace => {
                 Some("free some space, or move --data-root to a larger disk".to_owned())

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use crate::container::State;
+use crate::logging::{Driver, LogChoice};
 use crate::request::ContainerSpec;
 use crate::{Engine, Room};
 
@@ -39,6 +40,10 @@ pub struct Info {
     /// How the disk's room is looked after; `None` if that cannot be found out, of which a warning tells.
     #[serde(skip)]
     pub room: Option<Room>,
+    /// Where output of containers goes that do not say it.
+    pub log_driver: String,
+    /// The log drivers there are.
+    pub log_drivers: Vec<&'static str>,
     /// Where the state is.
     pub data_root: String,
     /// Where shims are.
@@ -72,6 +77,8 @@ impl Engine {
             snapshotter: describe(serde_json::to_value(self.layers.describe())),
             network: describe(serde_json::to_value(self.network.describe())),
             room,
+            log_driver: LogChoice::default().or(&self.config.log).driver,
+            log_drivers: Driver::names().collect(),
             data_root: self.config.data_root.display().to_string(),
             exec_root: self.config.exec_root.display().to_string(),
             warnings,

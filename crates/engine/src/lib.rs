@@ -22,6 +22,7 @@ mod export;
 mod frames;
 mod health;
 mod info;
+mod logging;
 mod logs;
 mod names;
 mod networks;
@@ -74,6 +75,7 @@ pub use export::Export;
 pub use health::{Health, HealthCheck, HealthStatus, HealthTest, Probe};
 pub use image::Threshold;
 pub use info::Info;
+pub use logging::LogChoice;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use networks::{Attachment, EndpointWish, Ipam, Member, Network, NetworkDriver, NetworkSpec, Place, Upstreams};
 pub use request::{ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, RestartPolicy, SeccompChoice, Security};
@@ -118,6 +120,8 @@ pub struct EngineConfig {
     pub signature_policy: Option<PathBuf>,
     /// How long a registry may say nothing; `None` for the usual 30 s.
     pub registry_timeout: Option<Duration>,
+    /// Where the output of containers goes that do not say it.
+    pub log: LogChoice,
 }
 
 /// The engine. Share it in an [`Arc`].
@@ -134,6 +138,7 @@ pub struct Engine {
     jobs: Arc<Semaphore>,
     kernel: (u32, u32),
     layers: Arc<dyn Snapshotter>,
+    log_watch: Arc<logs::watch::Watch>,
     network: Networks,
     networks: networks::Known,
     registry: Mutex<Registry>,
@@ -155,6 +160,7 @@ impl Engine {
     /// # Errors
     /// Roots that cannot be made or read, another daemon that holds them, a kernel without what containers need.
     pub fn open(config: EngineConfig, zygote: Zygote) -> Result<Arc<Engine>, EngineError> {
+        config.log.settings()?;
         for dir in [&config.data_root, &config.exec_root] {
             fs::create_dir_all(dir).map_err(EngineError::io("create", dir))?;
         }
@@ -183,6 +189,7 @@ impl Engine {
             jobs: Arc::new(Semaphore::new(BACKGROUND as usize)),
             kernel: kernel_version(),
             layers,
+            log_watch: logs::watch::Watch::start().map_err(EngineError::io("watch", &config.data_root))?,
             network,
             networks: networks::Known::read(&store)?,
             registry: Mutex::default(),

@@ -1,36 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `logs`: reading back what the shim wrote, across rotations, and following it.
 //!
-//! The shim writes Docker's json-file format and rotates `LOG` to `LOG.1`, `LOG.2` and so on. A follower keeps its file
-//! open and, at the end of it, looks whether the name now means another file: then the old one is finished first.
+//! Nothing is read before somebody asks for it: a reader that stops asking holds no thread, no lock and no memory beyond
+//! one batch, and the shim knows nothing of readers.
 
-use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+mod files;
+pub(crate) mod follow;
+pub(crate) mod watch;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::inotify;
 use serde::Deserialize;
-use tokio::sync::mpsc;
+use tokio::sync::watch::Receiver;
 
+use self::follow::{Follower, Step};
+use self::watch::Listener;
 use crate::Engine;
-use crate::container::{Container, Phase};
+use crate::container::Phase;
 use crate::error::EngineError;
 
-/// So many lines may wait for a slow reader.
-const QUEUE: usize = 256;
-/// How often a follower looks even when nothing was written: for the container's end, and for a reader who left.
-const LOOK: Duration = Duration::from_millis(250);
+/// So many lines are read at once, and so many bytes of text.
+const BATCH_LINES: usize = 512;
+const BATCH_BYTES: usize = 256 << 10;
 
 /// Which lines are wanted.
 #[derive(Debug, Clone, Default)]
 pub struct LogOptions {
-    /// Go on until the container ends.
+    /// Go on until the container ends, or until the time `until`.
     pub follow: bool,
     /// Only so many of the last lines.
     pub tail: Option<usize>,
@@ -53,47 +53,11 @@ pub struct LogLine {
     pub stream: u8,
     /// The text, with its newline.
     pub text: String,
+    /// What the log's options say of the container.
+    pub attributes: BTreeMap<String, String>,
 }
 
-/// Lines, as they come.
-pub struct LogStream(mpsc::Receiver<Result<LogLine, EngineError>>);
-
-impl LogStream {
-    /// The next line; `None` at the end.
-    pub async fn next(&mut self) -> Option<Result<LogLine, EngineError>> {
-        self.0.recv().await
-    }
-}
-
-impl Engine {
-    /// A container's log.
-    ///
-    /// # Errors
-    /// No such container, or a log that cannot be read.
-    pub fn logs(&self, name: &str, options: LogOptions) -> Result<LogStream, EngineError> {
-        let container = self.container(name)?;
-        let (lines, receiver) = mpsc::channel(QUEUE);
-        tokio::task::spawn_blocking(move || {
-            let reader = Reader { path: container.log_path(), container, options, lines };
-            if let Err(error) = reader.run() {
-                // The reader who left does not hear of it, and need not.
-                reader.lines.blocking_send(Err(error)).ok();
-            }
-        });
-        Ok(LogStream(receiver))
-    }
-}
-
-struct Reader {
-    path: PathBuf,
-    container: Arc<Container>,
-    options: LogOptions,
-    lines: mpsc::Sender<Result<LogLine, EngineError>>,
-}
-
-/// The receiver is gone.
-struct Gone;
-
+/// A line as the shim wrote it.
 #[derive(Deserialize)]
 struct Entry<'a> {
     #[serde(borrow)]
@@ -102,197 +66,190 @@ struct Entry<'a> {
     stream: std::borrow::Cow<'a, str>,
     #[serde(borrow)]
     time: std::borrow::Cow<'a, str>,
+    #[serde(default)]
+    attrs: BTreeMap<String, String>,
+}
+
+/// A line of a log file. `None`: it is no JSON, cut off by a full disk; what follows it is whole again.
+pub(crate) fn parse(bytes: &[u8]) -> Option<LogLine> {
+    let Entry { log, stream, time, attrs } = serde_json::from_slice(bytes).ok()?;
+    let stream = if stream == "stderr" { 2 } else { 1 };
+    Some(LogLine { time: time.into_owned(), stream, text: log.into_owned(), attributes: attrs })
+}
+
+/// Lines, as they come.
+pub struct LogStream {
+    /// Absent at the end.
+    reader: Option<Reader>,
+    changes: Option<Listener>,
+    phase: Receiver<Phase>,
+    until: Option<Timestamp>,
+}
+
+impl LogStream {
+    /// The next lines, one at least; `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<Vec<LogLine>, EngineError>> {
+        loop {
+            // Asked before reading: what was written before the end is read after learning of it.
+            let ended = self.changes.is_none() || self.has_ended();
+            let mut reader = self.reader.take()?;
+            let read = tokio::task::spawn_blocking(move || (reader.batch(), reader)).await;
+            let Ok((batch, reader)) = read else { return Some(Err(EngineError::Worker("logs"))) };
+            match batch {
+                Err(error) => return Some(Err(error)),
+                Ok(batch) => {
+                    if !ended || !batch.is_empty() {
+                        self.reader = Some(reader);
+                    }
+                    if !batch.is_empty() {
+                        return Some(Ok(batch));
+                    }
+                }
+            }
+            if !ended {
+                self.await_change().await;
+            }
+        }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        matches!(*self.phase.borrow_and_update(), Phase::Exited(_) | Phase::Removed(_))
+            || self.until.is_some_and(|until| until < Timestamp::now())
+    }
+
+    /// Waits until there may be more, or the end.
+    async fn await_change(&mut self) {
+        let until = self.until.map(|until| Timestamp::now().duration_until(until).unsigned_abs());
+        // A thousandth of a second more, for lines of the last moment.
+        let limit = async {
+            match until {
+                Some(left) => tokio::time::sleep(left + Duration::from_millis(1)).await,
+                None => std::future::pending().await,
+            }
+        };
+        let Some(changes) = &self.changes else { return };
+        tokio::select! {
+            () = changes.changed() => {}
+            // An error means that the container is gone: then it has been removed.
+            _ = self.phase.changed() => {}
+            () = limit => {}
+        }
+    }
+}
+
+impl Engine {
+    /// A container's log.
+    ///
+    /// # Errors
+    /// No such container, one whose log is kept nowhere, or a log that cannot be read.
+    pub async fn logs(self: &Arc<Self>, name: &str, options: LogOptions) -> Result<LogStream, EngineError> {
+        let container = self.container(name)?;
+        let path = container.log_path().ok_or_else(|| {
+            let name = container.with_record(|record| record.name.clone());
+            EngineError::NoLog { name }
+        })?;
+        // Watching begins before the first read: what is written in between is then noticed, not missed.
+        let listen = || self.log_watch.listen(&container.dir).map_err(EngineError::io("watch", &container.dir));
+        let changes = options.follow.then(listen).transpose()?;
+        let until = options.until;
+        let reader = self.blocking("logs", move || Reader::new(path, options)).await?;
+        Ok(LogStream { reader: Some(reader), changes, phase: container.watch(), until })
+    }
+}
+
+struct Reader {
+    path: PathBuf,
+    follower: Follower,
+    options: LogOptions,
+    /// The last lines, where `tail` asked for them.
+    held: VecDeque<LogLine>,
 }
 
 impl Reader {
-    fn run(&self) -> Result<(), EngineError> {
-        // Watching begins before the first read: what is written in between is then noticed, not missed.
-        let watch = if self.options.follow { Some(watch(&self.path)?) } else { None };
-        let mut held = VecDeque::new();
-        let mut current = None;
-        for path in files(&self.path) {
-            let Some(mut file) = open(&path)? else { continue };
-            if self.read_lines(&mut file, &path, &mut held).is_err() {
-                return Ok(());
-            }
-            current = Some(file);
+    fn new(path: PathBuf, options: LogOptions) -> Result<Reader, EngineError> {
+        let follower = Follower::new(path.clone(), options.follow).map_err(EngineError::io("read", &path))?;
+        let mut reader = Reader { path, follower, options, held: VecDeque::new() };
+        if let Some(tail) = reader.options.tail {
+            reader.hold_last(tail).map_err(EngineError::io("read", &reader.path))?;
         }
-        for line in held.drain(..) {
-            if self.send(line).is_err() {
-                return Ok(());
-            }
-        }
-        match watch {
-            Some(watch) => self.follow(current, &watch),
-            None => Ok(()),
-        }
+        Ok(reader)
     }
 
-    /// Reads to the end of a file. With `tail`, lines are held back and the oldest dropped.
-    fn read_lines(&self, file: &mut Tail, path: &Path, held: &mut VecDeque<LogLine>) -> Result<(), Gone> {
-        while let Some(line) = file.next_line() {
-            let Some(line) = line.map_err(EngineError::io("read", path)).transpose_line(self)? else { continue };
-            match self.options.tail {
-                Some(tail) => {
-                    held.push_back(line);
-                    if held.len() > tail {
-                        held.pop_front();
-                    }
+    /// Reads the last `tail` wanted lines, from the newest file back, and goes on behind them.
+    fn hold_last(&mut self, tail: usize) -> std::io::Result<()> {
+        let all = self.options.stdout && self.options.stderr;
+        let unfiltered = all && self.options.since.is_none() && self.options.until.is_none();
+        let mut files = std::mem::take(self.follower.files_mut());
+        let mut newest = None;
+        while let Some(mut file) = files.pop_back() {
+            let missing = tail - self.held.len();
+            if unfiltered || missing == 0 {
+                file.skip_to_last(missing)?;
+            }
+            let (mut last, mut bytes) = (VecDeque::new(), Vec::new());
+            while file.next_line(&mut bytes)? {
+                last.extend(self.wanted(&bytes));
+                if last.len() > missing {
+                    last.pop_front();
                 }
-                None => self.send(line)?,
+            }
+            last.append(&mut self.held);
+            self.held = last;
+            newest.get_or_insert(file);
+            if self.held.len() >= tail {
+                break;
             }
         }
+        self.follower.files_mut().extend(newest);
         Ok(())
     }
 
-    fn follow(&self, current: Option<Tail>, watch: &std::os::fd::OwnedFd) -> Result<(), EngineError> {
-        let mut current = current;
-        loop {
-            // Asked before reading: what was written before the end is read after learning of it.
-            let ended = matches!(*self.container.watch().borrow(), Phase::Exited(_) | Phase::Removed(_));
-            loop {
-                if let Some(file) = &mut current {
-                    while let Some(line) = file.next_line() {
-                        let line = line.map_err(EngineError::io("read", &self.path))?;
-                        if let Some(line) = self.wanted(&line)
-                            && self.send(line).is_err()
-                        {
-                            return Ok(());
-                        }
-                    }
-                }
-                // At the end of this file: is it still the one that is written to?
-                match open(&self.path)? {
-                    Some(next) if current.as_ref().is_none_or(|old| old.inode != next.inode) => {
-                        let replaced = current.replace(next);
-                        // The last lines may have been written between the read above and the rename.
-                        if let Some(mut old) = replaced {
-                            while let Some(Ok(line)) = old.next_line() {
-                                if let Some(line) = self.wanted(&line)
-                                    && self.send(line).is_err()
-                                {
-                                    return Ok(());
-                                }
-                            }
-                        }
-                    }
-                    _ => break,
-                }
+    /// Some lines; none at the end of what is there.
+    fn batch(&mut self) -> Result<Vec<LogLine>, EngineError> {
+        let mut batch: Vec<LogLine> = Vec::new();
+        let (mut size, mut bytes) = (0, Vec::new());
+        while batch.len() < BATCH_LINES && size < BATCH_BYTES {
+            if let Some(line) = self.held.pop_front() {
+                size += line.text.len();
+                batch.push(line);
+                continue;
             }
-            if ended || self.lines.is_closed() {
-                return Ok(());
+            match self.follower.next(&mut bytes).map_err(EngineError::io("read", &self.path))? {
+                Step::Line => {
+                    let line = self.wanted(&bytes);
+                    size += line.as_ref().map_or(0, |line| line.text.len());
+                    batch.extend(line);
+                }
+                Step::Gap => batch.push(gap()),
+                Step::End => break,
             }
-            await_change(watch)?;
         }
+        Ok(batch)
     }
 
     fn wanted(&self, bytes: &[u8]) -> Option<LogLine> {
-        // A line that is no JSON was cut off by a full disk; what follows it is whole again.
-        let entry: Entry<'_> = serde_json::from_slice(bytes).ok()?;
-        let stream = if entry.stream == "stderr" { 2 } else { 1 };
-        if (stream == 1 && !self.options.stdout) || (stream == 2 && !self.options.stderr) {
+        let line = parse(bytes)?;
+        if (line.stream == 1 && !self.options.stdout) || (line.stream == 2 && !self.options.stderr) {
             return None;
         }
         if self.options.since.is_some() || self.options.until.is_some() {
-            let time: Timestamp = entry.time.parse().ok()?;
-            if self.options.since.is_some_and(|since| time < since)
-                || self.options.until.is_some_and(|until| time > until)
-            {
+            let time: Timestamp = line.time.parse().ok()?;
+            let early = self.options.since.is_some_and(|since| time < since);
+            let late = self.options.until.is_some_and(|until| time > until);
+            if early || late {
                 return None;
             }
         }
-        Some(LogLine { time: entry.time.into_owned(), stream, text: entry.log.into_owned() })
-    }
-
-    fn send(&self, line: LogLine) -> Result<(), Gone> {
-        self.lines.blocking_send(Ok(line)).map_err(|_| Gone)
+        Some(line)
     }
 }
 
-/// A read that may fail, made a wanted line or a report to the receiver.
-trait TransposeLine {
-    fn transpose_line(self, reader: &Reader) -> Result<Option<LogLine>, Gone>;
-}
-
-impl TransposeLine for Result<Vec<u8>, EngineError> {
-    fn transpose_line(self, reader: &Reader) -> Result<Option<LogLine>, Gone> {
-        match self {
-            Ok(bytes) => Ok(reader.wanted(&bytes)),
-            Err(error) => {
-                reader.lines.blocking_send(Err(error)).map_err(|_| Gone)?;
-                Err(Gone)
-            }
-        }
-    }
-}
-
-/// A file that is read line by line while it grows.
-struct Tail {
-    file: BufReader<File>,
-    inode: u64,
-    /// A line whose end has not been written yet.
-    partial: Vec<u8>,
-}
-
-impl Tail {
-    /// The next whole line; `None` at the end of what is there.
-    fn next_line(&mut self) -> Option<std::io::Result<Vec<u8>>> {
-        match self.file.read_until(b'\n', &mut self.partial) {
-            Ok(_) if self.partial.ends_with(b"\n") => Some(Ok(std::mem::take(&mut self.partial))),
-            Ok(_) => None,
-            Err(error) => Some(Err(error)),
-        }
-    }
-}
-
-fn open(path: &Path) -> Result<Option<Tail>, EngineError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(EngineError::io("open", path)(error)),
-    };
-    let inode = file.metadata().map_err(EngineError::io("look at", path))?.ino();
-    Ok(Some(Tail { file: BufReader::new(file), inode, partial: Vec::new() }))
-}
-
-/// The log's files, oldest first.
-fn files(path: &Path) -> Vec<PathBuf> {
-    let numbered = |number: u32| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{number}"));
-        PathBuf::from(name)
-    };
-    let mut files: Vec<PathBuf> = (1..).map(numbered).take_while(|file| file.exists()).collect();
-    files.reverse();
-    files.push(path.to_owned());
-    files
-}
-
-/// A watch on the log's directory, which sees writes, and the new file of a rotation.
-fn watch(path: &Path) -> Result<std::os::fd::OwnedFd, EngineError> {
-    let directory = path.parent().unwrap_or(path);
-    let failed = |errno: rustix::io::Errno| EngineError::io("watch", directory)(errno.into());
-    let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).map_err(failed)?;
-    let flags = inotify::WatchFlags::MODIFY | inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO;
-    inotify::add_watch(&fd, directory, flags).map_err(failed)?;
-    Ok(fd)
-}
-
-fn await_change(watch: &std::os::fd::OwnedFd) -> Result<(), EngineError> {
-    let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(LOOK.subsec_nanos()) };
-    let mut fds = [PollFd::new(watch, PollFlags::IN)];
-    let failed = |errno: rustix::io::Errno| EngineError::io("wait for", "log lines")(errno.into());
-    match poll(&mut fds, Some(&limit)) {
-        Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(()),
-        Ok(_) => {}
-        Err(errno) => return Err(failed(errno)),
-    }
-    let mut buffer = [0; 4096];
-    loop {
-        match rustix::io::read(watch, &mut buffer) {
-            Ok(0) | Err(rustix::io::Errno::AGAIN) => return Ok(()),
-            Ok(_) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
+/// What is told in the place of lines that nobody can read any more.
+pub(crate) fn gap() -> LogLine {
+    LogLine {
+        time: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string(),
+        stream: 2,
+        text: "corten: log lines were rotated away before they could be read\n".to_owned(),
+        attributes: BTreeMap::new(),
     }
 }

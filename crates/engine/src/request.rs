@@ -9,6 +9,7 @@ use network::PortMapping;
 use serde::{Deserialize, Serialize};
 
 use crate::health::HealthCheck;
+use crate::logging::LogChoice;
 use crate::networks::{self, EndpointWish};
 
 /// The wish for a container. Empty or absent fields take the image's value, then Docker's default.
@@ -68,6 +69,8 @@ pub struct ContainerSpec {
     pub init: bool,
     /// Removed when it exits.
     pub auto_remove: bool,
+    /// Where its output goes.
+    pub log: LogChoice,
     /// Whether it is started again when it has ended.
     pub restart: RestartPolicy,
     /// How it is found out whether it is well.

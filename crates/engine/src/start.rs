@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use network::Endpoint;
 use oci::ContainerId;
 use runtime::{Step, now_ns};
-use shim::{LogConfig, ShimFds, ShimHandle, ShimRequest, Started};
+use shim::{ShimFds, ShimHandle, ShimRequest, Started};
 use snapshot::MountOptions;
 use tokio::net::UnixStream;
 
@@ -27,11 +27,6 @@ use crate::request::{ContainerSpec, Mount};
 use crate::session::Session;
 use crate::spec::{self, Inputs};
 use crate::{Engine, health, rootfs, user};
-
-/// A log may fill this much before it is rotated, and this many files are kept: 50 MiB a container, so that logs never
-/// fill the disk by default.
-const LOG_MAX_SIZE: u64 = 10 << 20;
-const LOG_MAX_FILES: u32 = 5;
 
 /// How a `run` is attached and traced.
 #[derive(Debug, Clone, Default)]
@@ -226,6 +221,7 @@ impl Engine {
         let cgroup = self.cgroup_path(&record.id).to_string();
         let inputs = Inputs { record, identity, dir: files, hostname: &hostname, cgroup: &cgroup, kernel: self.kernel };
         let spec = spec::runtime_spec(&inputs)?;
+        let log = record.spec.log.settings()?.file(&container.dir, record);
         let dir = self.shim_dir(&record.id);
         self.write_shim_record(&dir, record, endpoints)?;
         let request = ShimRequest {
@@ -233,7 +229,7 @@ impl Engine {
             dir: dir.clone(),
             spec,
             bundle: container.dir.clone(),
-            log: Some(LogConfig { path: container.log_path(), max_size: LOG_MAX_SIZE, max_files: LOG_MAX_FILES }),
+            log,
             open_stdin: record.spec.open_stdin,
             stdin_once: record.spec.stdin_once,
             init: record.spec.init,

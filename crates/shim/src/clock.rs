@@ -12,6 +12,35 @@ pub(crate) fn now() -> String {
     text
 }
 
+/// A moment as text, and the ones after it.
+#[derive(Debug)]
+pub(crate) struct Stamp(String);
+
+impl Stamp {
+    pub(crate) fn now() -> Stamp {
+        Stamp(now())
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// The next nanosecond. The last one of a second stays: a moment too early is better than one that has not come.
+    pub(crate) fn advance(&mut self) {
+        let text = std::mem::take(&mut self.0);
+        let mut bytes = text.into_bytes();
+        let fraction = bytes.len().saturating_sub(10)..bytes.len().saturating_sub(1);
+        if let Some(digits) = bytes.get_mut(fraction)
+            && let Some(last) = digits.iter().rposition(|&digit| digit != b'9')
+        {
+            digits[last] += 1;
+            digits[last + 1..].fill(b'0');
+        }
+        // Digits were replaced by digits: this is the same text.
+        self.0 = String::from_utf8(bytes).unwrap_or_default();
+    }
+}
+
 /// Appends `time` to `out`. Times before 1970 are shown as 1970: no clock that runs containers is there.
 fn write_time(out: &mut impl std::fmt::Write, time: SystemTime) -> std::fmt::Result {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -39,6 +68,20 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn the_next_nanosecond() {
+        let next = |fraction: &str| {
+            let mut stamp = Stamp(format!("2026-01-01T00:00:00.{fraction}Z"));
+            stamp.advance();
+            stamp.text()[20..29].to_owned()
+        };
+        assert_eq!(next("000000000"), "000000001");
+        assert_eq!(next("129999999"), "130000000");
+        assert_eq!(next("999999999"), "999999999");
+        let now = Stamp::now();
+        assert_eq!((now.text().len(), &now.text()[29..]), (30, "Z"));
+    }
 
     #[test]
     fn known_moments() {

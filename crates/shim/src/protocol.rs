@@ -94,7 +94,7 @@ pub struct Exit {
     pub steps: Vec<Step>,
 }
 
-/// Where and how much a container may log: Docker's json-file format, rotated, bounded in all.
+/// Where, what and how much a container may log: Docker's json-file format, rotated, bounded in all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogConfig {
     /// The newest file; older ones are `<path>.1`, `<path>.2`, …
@@ -103,12 +103,18 @@ pub struct LogConfig {
     pub max_size: u64,
     /// How many files are kept, the newest included; 0 counts as 1.
     pub max_files: u32,
+    /// Whether the older files are compressed: `<path>.1.gz` and so on.
+    #[serde(default)]
+    pub compress: bool,
+    /// What each line says of the container: a JSON object as text, or nothing.
+    #[serde(default)]
+    pub attrs: String,
 }
 
 impl LogConfig {
     /// Logs to `path`, within the default bound of five files of 10 MiB.
     pub fn new(path: impl Into<PathBuf>) -> LogConfig {
-        LogConfig { path: path.into(), max_size: 10 << 20, max_files: 5 }
+        LogConfig { path: path.into(), max_size: 10 << 20, max_files: 5, compress: false, attrs: String::new() }
     }
 }
 

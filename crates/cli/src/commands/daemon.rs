@@ -11,13 +11,13 @@ use std::time::Duration;
 use cgroup::CgroupPath;
 use clap::ValueEnum;
 use client::{DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, socket_of};
-use engine::{Engine, EngineConfig, SnapshotterChoice, Threshold};
+use engine::{Engine, EngineConfig, LogChoice, SnapshotterChoice, Threshold};
 use errors::{Kind, kind_of_io};
 use shim::Zygote;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
-use crate::flags::size;
+use crate::flags::{logging, size};
 use crate::process;
 
 /// The bridge that a daemon makes unless it is told otherwise.
@@ -52,6 +52,12 @@ pub(crate) struct Args {
     /// The address to listen on [default: corten.sock in the exec root]
     #[arg(short = 'H', long, value_name = "ADDRESS")]
     host: Option<String>,
+    /// Where the output of containers goes that do not say it: json-file, local, none
+    #[arg(long, value_name = "DRIVER", default_value = "json-file")]
+    log_driver: String,
+    /// An option for that log driver, as in max-size=10m
+    #[arg(long, value_name = "NAME=VALUE", value_parser = logging::option)]
+    log_opt: Vec<(String, String)>,
     /// How much to log
     #[arg(short, long, value_name = "LEVEL", default_value = "info")]
     log_level: LogLevel,
@@ -182,6 +188,7 @@ async fn serve(args: Args, places: Places, zygote: Zygote) -> Result<(), Failure
             snapshotter: args.snapshotter.map(SnapshotterChoice::from),
             gc_threshold: args.gc_threshold.unwrap_or_default(),
             signature_policy,
+            log: LogChoice { driver: args.log_driver, options: args.log_opt.into_iter().collect() },
             registry_timeout: args.registry_timeout.map(|seconds| Duration::from_secs(seconds.into())),
         },
         zygote,
@@ -256,6 +263,7 @@ mod tests {
             ["--gc-threshold", "100%"],
             ["--log-level", "chatty"],
             ["--snapshotter", "btrfs"],
+            ["--log-opt", "max-size"],
             ["--nonsense", "x"],
             ["--registry-timeout", "0"],
         ] {

@@ -11,6 +11,9 @@ use crate::printer;
 /// Print what a container wrote
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Tell of each line what the log's options say of the container
+    #[arg(long)]
+    details: bool,
     /// Go on as the container writes
     #[arg(short, long)]
     follow: bool,
@@ -44,6 +47,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let options = LogOptions {
         follow: args.follow,
         timestamps: args.timestamps,
+        details: args.details,
         tail: args.tail.0,
         since: time(&args.since)?,
         until: time(&args.until)?,

@@ -7,7 +7,7 @@ use api_types::docker::{ContainerCreateBody, HostConfig};
 use api_types::{Size, Streams};
 use clap::{Args, ValueEnum};
 
-use super::{FlagError, environment, health, mounts, ports, restart, security, size};
+use super::{FlagError, environment, health, logging, mounts, ports, restart, security, size};
 
 /// When to fetch the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -83,6 +83,12 @@ pub(crate) struct ContainerFlags {
     /// Attach a label
     #[arg(short, long, value_name = "KEY=VALUE")]
     label: Vec<String>,
+    /// Where the output goes: json-file, local, none
+    #[arg(long, value_name = "DRIVER")]
+    log_driver: Option<String>,
+    /// An option of the log driver, as in max-size=10m
+    #[arg(long, value_name = "NAME=VALUE", value_parser = logging::option)]
+    log_opt: Vec<(String, String)>,
     /// Memory limit, as in 512m
     #[arg(short, long, value_name = "SIZE", value_parser = size::bytes)]
     memory: Option<i64>,
@@ -223,6 +229,7 @@ impl ContainerFlags {
                 NetworkMode::Host => "host".into(),
                 NetworkMode::None => "none".into(),
             }),
+            log_config: logging::config(self.log_driver.as_deref(), &self.log_opt),
             memory: self.memory,
             memory_swap: self.memory_swap,
             nano_cpus: self.cpus,
@@ -291,7 +298,8 @@ mod tests {
             "-e A=1 -w /w -u 1:2 -h box -l k=v --entrypoint /e --stop-signal INT --stop-timeout 3 -v ./d:/d:ro \
              -v /anon --tmpfs /t:size=1m -p 127.0.0.1:80:80 --network none -m 64m --memory-swap -1 --cpus .5 \
              --pids-limit 9 --read-only --cap-add NET_ADMIN,SYS_TIME --cap-drop ALL --security-opt \
-             no-new-privileges --mount type=tmpfs,dst=/m --restart on-failure:3 image",
+             no-new-privileges --mount type=tmpfs,dst=/m --restart on-failure:3 --log-driver local --log-opt max-size=1m \
+             --log-opt tag=a=b image",
         );
         let host = &body["HostConfig"];
         let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
@@ -316,6 +324,7 @@ mod tests {
         assert_eq!(host["CapAdd"], json(r#"["NET_ADMIN","SYS_TIME"]"#));
         assert_eq!(host["CapDrop"], json(r#"["ALL"]"#));
         assert_eq!(host["SecurityOpt"], json(r#"["no-new-privileges"]"#));
+        assert_eq!(host["LogConfig"], json(r#"{"Type":"local","Config":{"max-size":"1m","tag":"a=b"}}"#));
         assert_eq!(host["Mounts"][0]["Target"], "/m");
         assert_eq!(host["RestartPolicy"], json(r#"{"Name":"on-failure","MaximumRetryCount":3}"#));
     }

@@ -6,6 +6,7 @@ pub(crate) mod container;
 pub(crate) mod duration;
 pub(crate) mod environment;
 pub(crate) mod health;
+pub(crate) mod logging;
 pub(crate) mod mounts;
 pub(crate) mod ports;
 pub(crate) mod restart;

@@ -11,7 +11,7 @@ use api_types::docker::{
     PortSummaryTypeEnum, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
 use api_types::human_duration;
-use engine::{Mount, Place, Record, RestartPolicy, Running, SeccompChoice, State};
+use engine::{LogChoice, Mount, Place, Record, RestartPolicy, Running, SeccompChoice, State};
 use jiff::Timestamp;
 use network::{MacAddress, NetworkId, Protocol};
 use serde::Serialize;
@@ -163,8 +163,8 @@ fn host_config(record: &Record) -> HostConfig {
         port_bindings: Some(ports),
         network_mode: Some(spec.network.docker()),
         auto_remove: Some(spec.auto_remove),
+        log_config: Some(log_config(&spec.log)),
         restart_policy: Some(restart_policy(spec.restart)),
-        log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(HashMap::new()) }),
         readonly_rootfs: Some(spec.read_only),
         cap_add: Some(spec.cap_add.clone()).filter(|list| !list.is_empty()),
         cap_drop: Some(spec.cap_drop.clone()).filter(|list| !list.is_empty()),
@@ -180,6 +180,12 @@ fn host_config(record: &Record) -> HostConfig {
         privileged: Some(false),
         ..HostConfig::default()
     }
+}
+
+fn log_config(log: &LogChoice) -> HostConfigLogConfig {
+    // Containers of older versions do not say it.
+    let driver = if log.driver.is_empty() { "json-file" } else { &log.driver };
+    HostConfigLogConfig { typ: Some(driver.to_owned()), config: Some(log.options.clone().into_iter().collect()) }
 }
 
 fn restart_policy(policy: RestartPolicy) -> DockerRestart {

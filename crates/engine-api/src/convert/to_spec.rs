@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use api_types::docker::{
-    ContainerCreateBody, ContainerUpdateBody, ExecConfig, HealthConfig, HostConfig, Mount as DockerMount, MountType,
-    PortMap, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, ExecConfig, HealthConfig, HostConfig, HostConfigLogConfig,
+    Mount as DockerMount, MountType, PortMap, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
 use engine::{
-    Changes, ContainerSpec, ExecSpec, HealthCheck, Mount, NetworkMode, Resources, RestartPolicy, SeccompChoice,
-    Security,
+    Changes, ContainerSpec, ExecSpec, HealthCheck, LogChoice, Mount, NetworkMode, Resources, RestartPolicy,
+    SeccompChoice, Security,
 };
 use network::{PortMapping, Protocol};
 
@@ -54,6 +54,7 @@ pub(crate) fn container(body: ContainerCreateBody, name: Option<String>) -> Resu
         security: security(host.security_opt.as_deref().unwrap_or_default())?,
         init: host.init.unwrap_or(false),
         auto_remove: host.auto_remove.unwrap_or(false),
+        log: host.log_config.map(log_choice).unwrap_or_default(),
         restart: restart_policy(host.restart_policy.as_ref())?,
         health: body.healthcheck.map(health_check).transpose()?,
         client_start_ns: None,
@@ -95,6 +96,12 @@ fn health_check(check: HealthConfig) -> Result<HealthCheck, ApiError> {
     let times =
         [check.interval, check.timeout, check.start_period, check.start_interval].map(Option::unwrap_or_default);
     Ok(HealthCheck::from_docker(&check.test.unwrap_or_default(), times, check.retries.unwrap_or_default())?)
+}
+
+/// What is left open is the daemon's default.
+fn log_choice(config: HostConfigLogConfig) -> LogChoice {
+    let options = config.config.unwrap_or_default().into_iter().collect();
+    LogChoice { driver: config.typ.unwrap_or_default(), options }
 }
 
 /// The process that `config` asks for.

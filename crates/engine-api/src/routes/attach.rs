@@ -106,7 +106,7 @@ impl Streams {
         let from_now_on = if stream { Some(engine.attach(name, options).await?) } else { None };
         let AttachOptions { stdout, stderr, .. } = options;
         let before = match logs && (stdout || stderr) {
-            true => Some(engine.logs(name, LogOptions { stdout, stderr, ..LogOptions::default() })?),
+            true => Some(engine.logs(name, LogOptions { stdout, stderr, ..LogOptions::default() }).await?),
             false => None,
         };
         Ok(Streams { before, from_now_on, tty })
@@ -114,9 +114,9 @@ impl Streams {
 
     async fn copy(self, mut client: impl AsyncRead + AsyncWrite + Unpin, output: Output) -> io::Result<()> {
         if let Some(mut lines) = self.before {
-            while let Some(line) = lines.next().await {
-                let line = line.map_err(io::Error::other)?;
-                client.write_all(&logs::piece(&line, false, output == Output::Raw)).await?;
+            while let Some(batch) = lines.next().await {
+                let batch = batch.map_err(io::Error::other)?;
+                client.write_all(&logs::framed(&batch, logs::Shown::default(), output == Output::Raw)).await?;
             }
         }
         match self.from_now_on {

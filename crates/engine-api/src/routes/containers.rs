@@ -69,7 +69,10 @@ pub(crate) async fn inspect(
     Path(name): Path<String>,
 ) -> Result<Json<from_record::Inspect>, ApiError> {
     let container = engine.container(&name)?;
-    Ok(Json(from_record::inspect(&container.record(), container.log_path().display().to_string())))
+    Ok(Json(from_record::inspect(
+        &container.record(),
+        container.shown_log_path().map(|path| path.display().to_string()).unwrap_or_default(),
+    )))
 }
 
 pub(crate) async fn start(State(engine): State<Arc<Engine>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {

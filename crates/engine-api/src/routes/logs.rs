@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body as HttpBody, Bytes};
+use axum::body::Body as HttpBody;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use bytes::{BufMut, Bytes, BytesMut};
 use engine::{Engine, LogLine, LogOptions};
 use futures_util::stream;
 use jiff::Timestamp;
@@ -25,10 +26,11 @@ pub(crate) async fn logs(
     let options = options(&parameters)?;
     let timestamps = parameters.flag("timestamps");
     let tty = engine.inspect(&name)?.spec.tty;
-    let lines = engine.logs(&name, options)?;
+    let details = parameters.flag("details");
+    let lines = engine.logs(&name, options).await?;
     let pieces = stream::unfold(lines, move |mut lines| async move {
         let piece = match lines.next().await? {
-            Ok(line) => Ok(piece(&line, timestamps, tty)),
+            Ok(batch) => Ok(framed(&batch, Shown { timestamps, details }, tty)),
             Err(error) => {
                 tracing::error!(error = errors::chain(&error), "a log cannot be read to its end");
                 Err(error)
@@ -76,19 +78,49 @@ pub(super) fn seconds(text: &str) -> Option<Timestamp> {
     Timestamp::new(seconds, format!("{fraction:0<9}").parse().ok()?).ok()
 }
 
-/// A line as it is sent.
-pub(super) fn piece(line: &LogLine, timestamps: bool, tty: bool) -> Bytes {
-    let stamp = if timestamps { format!("{} ", line.time) } else { String::new() };
-    let length = stamp.len() + line.text.len();
-    let mut piece = Vec::with_capacity(8 + length);
+/// What is shown of a line beside its text.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Shown {
+    timestamps: bool,
+    details: bool,
+}
+
+/// Lines as they are sent.
+pub(super) fn framed(lines: &[LogLine], shown: Shown, tty: bool) -> Bytes {
+    let mut sent = BytesMut::new();
+    lines.iter().for_each(|line| write_line(&mut sent, line, shown, tty));
+    sent.freeze()
+}
+
+/// Adds a line as it is sent: its time, what is said of the container, and the text.
+fn write_line(sent: &mut BytesMut, line: &LogLine, shown: Shown, tty: bool) {
+    let stamp = if shown.timestamps { format!("{} ", line.time) } else { String::new() };
+    let said = if shown.details { format!("{} ", attributes(line)) } else { String::new() };
     if !tty {
-        piece.extend_from_slice(&[line.stream, 0, 0, 0]);
-        // A line is at most 16 KiB: the shim cuts longer ones.
-        piece.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+        sent.put_slice(&[line.stream, 0, 0, 0]);
+        // A line is at most 16 KiB: the shim cuts longer ones. What options may say of a container came in one request.
+        sent.put_u32(u32::try_from(stamp.len() + said.len() + line.text.len()).unwrap_or(u32::MAX));
     }
-    piece.extend_from_slice(stamp.as_bytes());
-    piece.extend_from_slice(line.text.as_bytes());
-    piece.into()
+    for part in [stamp, said] {
+        sent.put_slice(part.as_bytes());
+    }
+    sent.put_slice(line.text.as_bytes());
+}
+
+/// `name=value,name=value`, encoded as a query is.
+fn attributes(line: &LogLine) -> String {
+    let pairs = line.attributes.iter().map(|(name, value)| format!("{}={}", query(name), query(value)));
+    pairs.collect::<Vec<String>>().join(",")
+}
+
+/// Text as it stands in a query.
+fn query(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+        b' ' => "+".to_owned(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
 }
 
 #[cfg(test)]
@@ -97,9 +129,16 @@ mod tests {
 
     #[test]
     fn a_line_is_framed_unless_it_is_a_terminals() {
-        let line = LogLine { time: "T".into(), stream: 2, text: "hi\n".into() };
-        assert_eq!(piece(&line, false, true).as_ref(), b"hi\n");
-        assert_eq!(piece(&line, true, true).as_ref(), b"T hi\n");
-        assert_eq!(piece(&line, true, false).as_ref(), b"\x02\0\0\0\0\0\0\x05T hi\n");
+        let attributes = [("tag", "a b"), ("x", "1,2=&")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let line = LogLine { time: "T".into(), stream: 2, text: "hi\n".into(), attributes: attributes.into() };
+        let sent = |timestamps, details, tty| {
+            let mut sent = BytesMut::new();
+            write_line(&mut sent, &line, Shown { timestamps, details }, tty);
+            sent
+        };
+        assert_eq!(sent(false, false, true), &b"hi\n"[..]);
+        assert_eq!(sent(true, false, true), &b"T hi\n"[..]);
+        assert_eq!(sent(true, false, false), &b"\x02\0\0\0\0\0\0\x05T hi\n"[..]);
+        assert_eq!(sent(true, true, true), &b"T tag=a+b,x=1%2C2%3D%26 hi\n"[..]);
     }
 }

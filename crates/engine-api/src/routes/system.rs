@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use api_types::docker::{
-    LocalNodeState, SwarmInfo, SystemInfo, SystemInfoCgroupDriverEnum, SystemInfoCgroupVersionEnum, SystemVersion,
-    SystemVersionComponents, SystemVersionPlatform,
+    LocalNodeState, PluginsInfo, SwarmInfo, SystemInfo, SystemInfoCgroupDriverEnum, SystemInfoCgroupVersionEnum,
+    SystemVersion, SystemVersionComponents, SystemVersionPlatform,
 };
 use api_types::{API_VERSION, MIN_API_VERSION};
 use axum::Json;
@@ -99,7 +99,11 @@ pub(crate) async fn info(State(engine): State<Arc<Engine>>, version: Version) ->
         cpu_shares: Some(has("cpu")),
         cpu_set: Some(has("cpuset")),
         pids_limit: Some(has("pids")),
-        logging_driver: Some("json-file".into()),
+        logging_driver: Some(info.log_driver),
+        plugins: Some(PluginsInfo {
+            log: Some(info.log_drivers.into_iter().map(str::to_owned).collect()),
+            ..PluginsInfo::default()
+        }),
         cgroup_driver: Some(SystemInfoCgroupDriverEnum::CGROUPFS),
         cgroup_version: Some(if unified { SystemInfoCgroupVersionEnum::_2 } else { SystemInfoCgroupVersionEnum::_1 }),
         kernel_version: Some(info.kernel),

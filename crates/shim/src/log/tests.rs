@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is written can be read as JSON again, stays within its bound, and survives crashes and full disks.
 
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -14,6 +16,8 @@ struct Entry {
     log: String,
     stream: String,
     time: String,
+    #[serde(default)]
+    attrs: std::collections::BTreeMap<String, String>,
 }
 
 fn entries(path: &Path) -> Vec<Entry> {
@@ -23,7 +27,7 @@ fn entries(path: &Path) -> Vec<Entry> {
 }
 
 fn writer(dir: &Path, max_size: u64, max_files: u32) -> LogWriter {
-    LogWriter::open(LogConfig { path: dir.join("log"), max_size, max_files }).unwrap()
+    LogWriter::open(LogConfig { max_size, max_files, ..LogConfig::new(dir.join("log")) }).unwrap()
 }
 
 #[test]
@@ -97,7 +101,7 @@ fn one_batch_may_fill_several_files() {
     assert!(files > 10);
     let mut all = String::new();
     for age in (0..files as u32).rev() {
-        all.extend(entries(&log.aged(age)).into_iter().map(|e| e.log));
+        all.extend(entries(&log.files.aged(age)).into_iter().map(|e| e.log));
     }
     assert_eq!(all, batch);
 }
@@ -131,11 +135,11 @@ fn a_disk_that_refuses_is_counted_and_reported_once() {
     let mut log = writer(dir.path(), 0, 1);
     log.write(LogStream::Stdout, b"before\n");
     // /dev/full refuses every write with ENOSPC, as a full disk does.
-    let real = log.file.replace(File::options().write(true).open("/dev/full").unwrap());
+    let real = log.files.file.replace(File::options().write(true).open("/dev/full").unwrap());
     log.write(LogStream::Stdout, b"a\nb\n");
     assert_eq!(log.lost(), 2);
     assert!(log.failure().unwrap().contains("No space left"));
-    log.file = real;
+    log.files.file = real;
     log.write(LogStream::Stdout, b"after\n");
     log.write(LogStream::Stdout, b"last\n");
     assert_eq!((log.lost(), log.failure()), (2, None));
@@ -160,6 +164,74 @@ fn a_log_that_cannot_be_rotated_does_not_grow() {
     log.write(LogStream::Stdout, b"again\n");
     let found = entries(&dir.path().join("log"));
     assert!(found[0].log.contains("log lines were lost") && found[1].log == "again\n");
+}
+
+#[test]
+fn attributes_come_before_the_time_as_in_docker() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let config = LogConfig { attrs: r#"{"tag":"a\"b"}"#.into(), ..LogConfig::new(&path) };
+    LogWriter::open(config).unwrap().write(LogStream::Stderr, b"x\n");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with(r#"{"log":"x\n","stream":"stderr","attrs":{"tag":"a\"b"},"time":"20"#), "{text}");
+    assert_eq!(entries(&path)[0].attrs["tag"], "a\"b");
+}
+
+#[test]
+fn lines_of_one_read_are_a_nanosecond_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    writer(dir.path(), 0, 1).write(LogStream::Stdout, "line\n".repeat(300).as_bytes());
+    let times: Vec<String> = entries(&dir.path().join("log")).into_iter().map(|e| e.time).collect();
+    assert!(times.len() == 300 && times.windows(2).all(|pair| pair[0] < pair[1] || pair[0].ends_with("999999999Z")));
+}
+
+/// What all files say together, oldest first, and their names.
+fn everything(dir: &Path) -> (String, Vec<String>) {
+    let mut names: Vec<String> =
+        std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let mut all = String::new();
+    for name in names.iter().rev() {
+        let mut text = String::new();
+        let file = File::open(dir.join(name)).unwrap();
+        match name.ends_with(".gz") {
+            true => flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap(),
+            false => { file }.read_to_string(&mut text).unwrap(),
+        };
+        let lines = text.lines().map(|line| serde_json::from_str::<Entry>(line).unwrap().log);
+        all.extend(lines);
+    }
+    (all, names)
+}
+
+#[test]
+fn older_files_are_compressed_and_none_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig { compress: true, max_size: 4096, max_files: 4, ..LogConfig::new(dir.path().join("log")) };
+    let mut log = LogWriter::open(config).unwrap();
+    for number in 0..1000 {
+        log.write(LogStream::Stdout, format!("line {number}\n").as_bytes());
+    }
+    log.settle();
+    let (all, names) = everything(dir.path());
+    assert_eq!(names, ["log", "log.1.gz", "log.2.gz", "log.3.gz"]);
+    let expected: String = (0..1000).map(|number| format!("line {number}\n")).collect();
+    assert!(expected.ends_with(&all) && all.lines().count() > 100, "{}", all.lines().count());
+}
+
+#[test]
+fn a_file_that_a_crash_left_uncompressed_moves_on_with_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig { compress: true, max_size: 1000, max_files: 3, ..LogConfig::new(dir.path().join("log")) };
+    writer(dir.path(), 0, 1).write(LogStream::Stdout, "old\n".repeat(30).as_bytes());
+    std::fs::rename(dir.path().join("log"), dir.path().join("log.1")).unwrap();
+    std::fs::write(dir.path().join("log.1.gz.new"), "half").unwrap();
+    let mut log = LogWriter::open(config).unwrap();
+    log.write(LogStream::Stdout, "new\n".repeat(20).as_bytes());
+    log.settle();
+    let (all, names) = everything(dir.path());
+    assert_eq!(names, ["log", "log.1.gz", "log.2"], "and half a file is gone");
+    assert_eq!(all, format!("{}{}", "old\n".repeat(30), "new\n".repeat(20)));
 }
 
 proptest! {

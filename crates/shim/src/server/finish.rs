@@ -60,6 +60,10 @@ impl Shim<'_> {
         // The end of a watch session says that the tidying is done.
         drop(watchers);
         flush_all(&mut readers);
+        // Whoever waits for the shim may remove the log's directory.
+        if let Some(log) = &mut self.log {
+            log.settle();
+        }
         0
     }
 

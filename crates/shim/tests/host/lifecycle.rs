@@ -278,7 +278,7 @@ fn a_full_disk_neither_stops_nor_ends_the_container() {
     rustix::mount::mount("tmpfs", &small, "tmpfs", rustix::mount::MountFlags::empty(), Some(c"size=256k")).unwrap();
     let zygote = shim::Zygote::start_program(&program()).unwrap();
     let mut request = request;
-    request.log = Some(shim::LogConfig { path: small.join("log"), max_size: 0, max_files: 1 });
+    request.log = Some(shim::LogConfig { max_size: 0, max_files: 1, ..shim::LogConfig::new(small.join("log")) });
     let handle = zygote.spawn(&request, ShimFds::default()).unwrap();
     let mut control = Client::of(handle.control);
     control.started();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Output, input, logs: complete, in order, whoever listens and however slowly.
 
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -225,7 +226,7 @@ fn the_session_itself_resizes_too() {
 fn the_log_is_bounded() {
     let world = World::new();
     let mut request = world.request("seq 1 50000");
-    request.log = Some(LogConfig { path: request.dir.join("log"), max_size: 100_000, max_files: 3 });
+    request.log = Some(LogConfig { max_size: 100_000, max_files: 3, ..LogConfig::new(request.dir.join("log")) });
     let container = world.start(request);
     let dir = container.dir.clone();
     let log = move || crate::harness::log_of(&dir);
@@ -235,6 +236,35 @@ fn the_log_is_bounded() {
     assert!(sizes.iter().all(|&size| size <= 100_000), "{sizes:?}");
     assert!(!dir.join("log.3").exists());
     assert_eq!(log().last().unwrap().1, "50000\n");
+}
+
+#[test]
+fn older_files_of_a_log_are_compressed_beside_the_shim() {
+    let world = World::new();
+    let mut request = world.request("seq 1 50000");
+    let log =
+        LogConfig { max_size: 200_000, max_files: 100, compress: true, ..LogConfig::new(request.dir.join("log")) };
+    request.log = Some(log);
+    let container = world.start(request);
+    let dir = container.dir.clone();
+    container.finish();
+    let mut text = String::new();
+    for age in (1..100).rev() {
+        // Nothing is left half done when the shim has gone.
+        assert!(!dir.join(format!("log.{age}")).exists() && !dir.join(format!("log.{age}.gz.new")).exists());
+        if let Ok(file) = std::fs::File::open(dir.join(format!("log.{age}.gz"))) {
+            flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+        }
+    }
+    assert!(text.lines().count() > 40_000, "most of it was rotated");
+    text.push_str(&std::fs::read_to_string(dir.join("log")).unwrap());
+    let numbers: Vec<u32> = text
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["log"].as_str().unwrap().trim().parse().unwrap()
+        })
+        .collect();
+    assert_eq!(numbers, (1..=50_000).collect::<Vec<u32>>());
 }
 
 /// The anonymous memory of a process, in KiB: what exists because it does. Its program's pages are the page cache's,

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The options of a log driver, taken one by one; what is left then is not known.
+
+use std::collections::BTreeMap;
+
+use super::tag::Tag;
+use crate::error::EngineError;
+
+/// A log may fill this much before it is rotated, and this many files are kept: 50 MiB a container, so that logs never
+/// fill the disk by default.
+const MAX_SIZE: u64 = 10 << 20;
+/// The same where the older files are compressed; Docker's figure.
+const MAX_SIZE_COMPRESSED: u64 = 20_000_000;
+const MAX_FILES: u32 = 5;
+
+/// Options that Docker has and this engine does not, and why.
+const UNSUPPORTED: [(&str, &str); 3] = [
+    ("labels-regex", "regular expressions are not supported: name the labels with labels"),
+    ("env-regex", "regular expressions are not supported: name the variables with env"),
+    ("cache-disabled", "the log that is kept here is what is sent"),
+];
+
+/// The options that have not been looked at yet.
+pub(super) struct Options<'a> {
+    driver: &'static str,
+    left: BTreeMap<&'a str, &'a str>,
+}
+
+pub(super) fn invalid(option: &str, reason: impl std::fmt::Display) -> EngineError {
+    EngineError::invalid("--log-opt", format!("{option}: {reason}"))
+}
+
+impl<'a> Options<'a> {
+    pub(super) fn new(driver: &'static str, options: &'a BTreeMap<String, String>) -> Options<'a> {
+        Options { driver, left: options.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect() }
+    }
+
+    /// The value of an option, if it is given.
+    pub(super) fn take(&mut self, name: &str) -> Option<&'a str> {
+        self.left.remove(name)
+    }
+
+    /// A comma-separated list.
+    pub(super) fn list(&mut self, name: &str) -> Vec<String> {
+        let text = self.take(name).unwrap_or_default();
+        text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    }
+
+    pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, EngineError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(Some(false)),
+            Some(other) => Err(invalid(name, format!("{other:?} is neither true nor false"))),
+        }
+    }
+
+    pub(super) fn tag(&mut self) -> Result<Option<Tag>, EngineError> {
+        let text = self.take("tag").filter(|text| !text.is_empty());
+        text.map(|text| text.parse::<Tag>().map_err(|reason| invalid("tag", reason))).transpose()
+    }
+
+    /// How much a driver may keep for a server that is slow or dead, in bytes. `None`: all that the log on this host has.
+    pub(super) fn mode(&mut self) -> Result<Option<u64>, EngineError> {
+        let non_blocking = match self.take("mode") {
+            None | Some("" | "blocking") => false,
+            Some("non-blocking") => true,
+            Some(other) => return Err(invalid("mode", format!("{other:?} is neither blocking nor non-blocking"))),
+        };
+        match (non_blocking, self.take("max-buffer-size")) {
+            (true, size) => size.map_or(Ok(1 << 20), |text| bytes("max-buffer-size", text, 1024)).map(Some),
+            (false, Some(_)) => Err(invalid("max-buffer-size", "needs mode=non-blocking")),
+            (false, None) => Ok(None),
+        }
+    }
+
+    /// The mode of a driver that writes files: nothing but the disk is waited for, so that both mean the same.
+    pub(super) fn check_mode(&mut self) -> Result<(), EngineError> {
+        self.mode().map(drop)
+    }
+
+    /// The size of a file (0: any), how many there are, and whether the older ones are compressed.
+    pub(super) fn files(&mut self, compressed: bool) -> Result<(u64, u32, bool), EngineError> {
+        let max_size = match self.take("max-size") {
+            None if compressed => MAX_SIZE_COMPRESSED,
+            None => MAX_SIZE,
+            Some("-1") => 0,
+            Some(text) => bytes("max-size", text, 1000)?,
+        };
+        let number = |text: &str| text.parse().ok().filter(|number| *number > 0);
+        let max_files = match self.take("max-file") {
+            None if max_size == 0 => 1,
+            None => MAX_FILES,
+            Some(text) => number(text).ok_or_else(|| invalid("max-file", format!("{text:?} is no number of files")))?,
+        };
+        let several = max_files > 1 && max_size > 0;
+        match self.flag("compress")? {
+            Some(true) if !several => Err(invalid("compress", "needs max-file of 2 or more, and a max-size")),
+            wanted => Ok((max_size, max_files, wanted.unwrap_or(compressed && several))),
+        }
+    }
+
+    /// Refuses what is left.
+    pub(super) fn finish(self) -> Result<(), EngineError> {
+        let Some((name, _)) = self.left.first_key_value() else { return Ok(()) };
+        Err(match UNSUPPORTED.iter().find(|(known, _)| known == name) {
+            Some((_, why)) => invalid(name, why),
+            None => {
+                let reason = format!("unknown log opt {name:?} for the {} log driver", self.driver);
+                EngineError::invalid("--log-opt", reason)
+            }
+        })
+    }
+}
+
+/// A size: a number, perhaps with a fraction, and k, m, g or t, each `base` times the one before; `b` and `ib` may follow.
+pub(super) fn bytes(option: &str, text: &str, base: u64) -> Result<u64, EngineError> {
+    let lower = text.to_ascii_lowercase();
+    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
+    let (number, unit) = lower.split_at(digits);
+    let exponent = match unit.trim_start().trim_end_matches('b').trim_end_matches('i') {
+        "" => Some(0),
+        "k" => Some(1),
+        "m" => Some(2),
+        "g" => Some(3),
+        "t" => Some(4),
+        _ => None,
+    };
+    let number = number.parse::<f64>().ok().zip(exponent);
+    let size = number.map(|(number, exponent)| number * (base as f64).powi(exponent));
+    // Beyond that no disk reaches.
+    let size = size.filter(|size| (1.0..1e15).contains(size));
+    size.map(|size| size as u64).ok_or_else(|| invalid(option, format!("{text:?} is no size, as 10m is")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_as_docker_reads_them() {
+        for (text, base, size) in [
+            ("10m", 1000, Some(10_000_000)),
+            ("10m", 1024, Some(10 << 20)),
+            ("1.5kB", 1000, Some(1500)),
+            ("2 GiB", 1024, Some(2 << 30)),
+            ("512", 1000, Some(512)),
+            ("512b", 1000, Some(512)),
+            ("0", 1000, None),
+            ("-5m", 1000, None),
+            ("m", 1000, None),
+            ("1.2.3k", 1000, None),
+            ("9999999999t", 1000, None),
+            ("", 1000, None),
+        ] {
+            assert_eq!(bytes("max-size", text, base).ok(), size, "{text}");
+        }
+    }
+}
