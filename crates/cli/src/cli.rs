@@ -1,29 +1,85 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line: from arguments to one command, and from its outcome to an exit code.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ErrorKind};
-use clap::{CommandFactory, Parser, Subcommand};
-use client::{Client, Endpoint};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use client::{Client, Endpoint, Wish};
 use errors::{Kind, Report};
 
 use crate::commands::*;
 use crate::failure::Failure;
 use crate::help::{self, Section};
-use crate::{printer, process};
+use crate::{environment, printer, process};
 
 /// Build, ship and run containers with one program.
 #[derive(Debug, Parser)]
 #[command(name = "corten", version, disable_help_subcommand = true, max_term_width = 120, styles = help::STYLES)]
 struct Line {
-    /// The daemon's address, as in unix:///run/corten/corten.sock
-    #[arg(short = 'H', long, global = false, value_name = "ADDRESS")]
-    host: Option<String>,
+    #[command(flatten)]
+    global: Global,
     #[command(subcommand)]
     command: AnyCommand,
+}
+
+/// What stands before the command: which daemon is meant.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+struct Global {
+    /// The context whose daemon is meant; `corten context ls` lists all
+    #[arg(short, long, value_name = "NAME")]
+    context: Option<String>,
+    /// Where Docker's client configuration and the contexts are [default: ~/.docker]
+    #[arg(long, value_name = "DIRECTORY")]
+    config: Option<PathBuf>,
+    /// The daemon's address: unix:///PATH, tcp://HOST:PORT or ssh://[USER@]HOST[:PORT]
+    #[arg(short = 'H', long, value_name = "ADDRESS")]
+    host: Vec<String>,
+    /// Use TLS; implied by --tlsverify, without which it is refused
+    #[arg(long)]
+    tls: bool,
+    /// Use TLS with tcp://, and verify the daemon's certificate
+    #[arg(long)]
+    tlsverify: bool,
+    /// The authority of the daemon's certificate, in PEM [default: ca.pem in $DOCKER_CERT_PATH or ~/.docker]
+    #[arg(long, value_name = "FILE")]
+    tlscacert: Option<PathBuf>,
+    /// The certificate to show to the daemon, in PEM [default: cert.pem there]
+    #[arg(long, value_name = "FILE")]
+    tlscert: Option<PathBuf>,
+    /// Its key, in PEM [default: key.pem there]
+    #[arg(long, value_name = "FILE")]
+    tlskey: Option<PathBuf>,
+}
+
+impl Global {
+    /// Which daemon these flags mean.
+    fn wish(self, as_docker: bool) -> Result<Wish, Failure> {
+        if self.tls && !self.tlsverify {
+            return Err(Failure::new(
+                Kind::Unsupported,
+                "TLS without --tlsverify would trust any server that answers, and is not supported",
+            ));
+        }
+        let mut hosts = self.host.into_iter();
+        let host = hosts.next();
+        if hosts.next().is_some() {
+            return Err(Failure::new(Kind::InvalidArgument, "a command asks one daemon: give -H once"));
+        }
+        Ok(Wish {
+            as_docker,
+            host,
+            context: self.context,
+            tls_verify: self.tlsverify,
+            authority: self.tlscacert,
+            certificate: self.tlscert,
+            key: self.tlskey,
+        })
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -84,16 +140,17 @@ commands! {
     }
 }
 
-/// Commands that ask no daemon: two are servers themselves, and a copy needs none.
+/// Commands that ask no daemon: two are servers themselves, the others need none.
 #[derive(Debug, Subcommand)]
 enum Alone {
+    Context(context::Args),
     Copy(copy::Args),
     Daemon(daemon::Args),
     Registry(registry::Args),
 }
 
 /// Where the help lists [`Alone`].
-const ALONE: Section = Section { heading: "Commands without a daemon", commands: 3 };
+const ALONE: Section = Section { heading: "Commands without a daemon", commands: 4 };
 
 /// What every command may use.
 #[derive(Debug)]
@@ -117,8 +174,9 @@ fn definition() -> clap::Command {
 /// Run the command line `arguments` (with the program's name first).
 pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
+    let as_docker = arguments.first().is_some_and(|program| is_docker(program));
     let outcome = match Line::try_parse_from(&arguments) {
-        Ok(line) => execute(line, start_ns),
+        Ok(line) => configured(line, &arguments).and_then(|line| execute(line, as_docker, start_ns)),
         Err(error) => refuse(&with_headings(error, &arguments)),
     };
     match outcome {
@@ -132,13 +190,45 @@ pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> 
     }
 }
 
-fn execute(line: Line, start_ns: u64) -> Result<u8, Failure> {
+/// Whether the program was called as `docker`, for which it then stands in.
+fn is_docker(program: &OsStr) -> bool {
+    Path::new(program).file_name().is_some_and(|name| name == "docker")
+}
+
+/// The same line, with what the daemon's configuration file says where no flag was given.
+fn configured(line: Line, arguments: &[OsString]) -> Result<Line, Failure> {
+    let AnyCommand::Alone(command) = &line.command else { return Ok(line) };
+    let Alone::Daemon(args) = &**command else { return Ok(line) };
+    let Some(path) = daemon::config_file::place(args.config_file.as_deref()) else { return Ok(line) };
+    let mut problem = None;
+    let definition = Line::command().mut_subcommand("daemon", |daemon| {
+        let unchanged = daemon.clone();
+        daemon::config_file::apply(daemon, &path).unwrap_or_else(|failure| {
+            problem = Some(failure);
+            unchanged
+        })
+    });
+    if let Some(failure) = problem {
+        return Err(failure);
+    }
+    let line = definition.try_get_matches_from(arguments).and_then(|matches| Line::from_arg_matches(&matches));
+    line.map_err(|error| match refuse(&error) {
+        Err(failure) => failure.with_hint(format!("the value stands in {}", path.display())),
+        Ok(_) => Failure::told(),
+    })
+}
+
+fn execute(line: Line, as_docker: bool, start_ns: u64) -> Result<u8, Failure> {
+    if let Some(directory) = &line.global.config {
+        environment::set_docker_config(directory);
+    }
     let command = match line.command {
         AnyCommand::OfTheDaemon(command) => command,
         AnyCommand::Alone(command) => {
             return match *command {
+                Alone::Context(args) => context::run(args, &line.global.wish(as_docker)?),
                 Alone::Copy(args) => copy::run(args),
-                Alone::Daemon(args) => daemon::run(args, line.host),
+                Alone::Daemon(args) => daemon::run(args, line.global.host),
                 Alone::Registry(args) => registry::run(args),
             };
         }
@@ -148,8 +238,8 @@ fn execute(line: Line, start_ns: u64) -> Result<u8, Failure> {
         Command::Container(group) => group.runs_something(),
         _ => false,
     };
-    let outcome = Endpoint::resolve(line.host.as_deref(), |name| std::env::var(name).ok());
-    let outcome = outcome.map_err(Failure::from).and_then(|endpoint| {
+    let outcome = line.global.wish(as_docker).and_then(|wish| {
+        let endpoint = Endpoint::resolve(&wish, environment::variable)?;
         let runtime = process::small_event_loop()?;
         let context = Context { client: Client::new(endpoint), start_ns };
         let outcome = runtime.block_on(command.dispatch(&context));

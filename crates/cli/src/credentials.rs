@@ -16,7 +16,7 @@ pub(crate) fn registry(server: Option<&str>) -> Result<String, Failure> {
 
 /// The stores of this user.
 pub(crate) fn stores() -> CredentialStores {
-    CredentialStores::of_user(|name| std::env::var_os(name))
+    CredentialStores::of_user(crate::environment::variable_os)
 }
 
 /// The `X-Registry-Auth` header for `registry`. A store that cannot be read is warned of: most images need no login.

@@ -10,6 +10,7 @@ mod cli;
 mod commands;
 mod credentials;
 mod detach_keys;
+mod environment;
 mod failure;
 mod flags;
 mod hello;

@@ -4,6 +4,7 @@
 use std::io::{self, IsTerminal as _};
 
 use errors::Kind;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::Failure;
@@ -26,6 +27,18 @@ pub(crate) fn event_loop() -> Result<Runtime, Failure> {
 /// An event loop of the calling thread alone: for a command that asks the daemon, and waits.
 pub(crate) fn small_event_loop() -> Result<Runtime, Failure> {
     made(Builder::new_current_thread().enable_all().build())
+}
+
+/// Lets this process have as many descriptors as it may, and gives their number: the usual 1024 are for programs that use
+/// select(2).
+pub(crate) fn raise_descriptors() -> u64 {
+    let mut limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if setrlimit(Resource::Nofile, raised).is_ok() {
+        limit = raised;
+    }
+    // Nothing there means no limit (getrlimit(2)).
+    limit.current.unwrap_or(u64::MAX)
 }
 
 fn made(result: io::Result<Runtime>) -> Result<Runtime, Failure> {

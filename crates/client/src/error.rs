@@ -7,6 +7,10 @@ use std::path::PathBuf;
 use errors::{Classify, Kind, Report, kind_of_io};
 use shim::frame::FrameError;
 
+use crate::address::Address;
+use crate::contexts::ContextError;
+use crate::tls::TlsError;
+
 /// A request that was not answered, or was answered with an error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -26,14 +30,44 @@ pub enum ClientError {
         socket: PathBuf,
     },
     /// The socket cannot be connected to.
-    #[error("cannot connect to the daemon at {}", socket.display())]
+    #[error("cannot connect to the daemon at {address}")]
     Connect {
-        /// The daemon's socket.
-        socket: PathBuf,
+        /// The daemon's address.
+        address: Address,
         /// Why.
         #[source]
         source: io::Error,
     },
+    /// TLS with the daemon did not come about.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The user's ssh cannot be run.
+    #[error("cannot run ssh, which {address} needs")]
+    Ssh {
+        /// The daemon's address.
+        address: Address,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A remote daemon did not answer.
+    #[error("{address} broke the connection off")]
+    Broken {
+        /// The daemon's address.
+        address: Address,
+        /// Why.
+        #[source]
+        source: hyper::Error,
+    },
+    /// A context cannot be used.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// `-H` and `--context` at once.
+    #[error("--host and --context each name a daemon")]
+    TwoDaemons,
+    /// A certificate without its key, or the other way round.
+    #[error("--tlscert and --tlskey belong together")]
+    HalfAnIdentity,
     /// The daemon was started and did not come up.
     #[error("the daemon did not start: {reason}")]
     Start {
@@ -138,6 +172,11 @@ impl Classify for ClientError {
                     kind => kind,
                 }
             }
+            ClientError::Ssh { source, .. } => kind_of_io(source),
+            ClientError::Tls(error) => error.kind(),
+            ClientError::Context(error) => error.kind(),
+            ClientError::TwoDaemons | ClientError::HalfAnIdentity => Kind::InvalidArgument,
+            ClientError::Broken { .. } => Kind::Unavailable,
             ClientError::Answered(report) => report.kind,
             ClientError::Write(source) => kind_of_io(source),
             ClientError::CutOff { .. } => Kind::Internal,
@@ -156,16 +195,31 @@ impl Classify for ClientError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            ClientError::Address { .. } => Some("give -H or CORTEN_HOST as unix:///path/of/the/socket".into()),
+            ClientError::Address { .. } => {
+                Some("give -H as unix:///path/of/the/socket, tcp://HOST:PORT or ssh://[USER@]HOST".into())
+            }
+            ClientError::TwoDaemons => Some("give one of them".into()),
+            ClientError::Context(error) => error.hint(),
+            ClientError::Tls(error) => error.hint(),
+            ClientError::Ssh { .. } => Some("install an SSH client, or give -H another address".into()),
+            ClientError::Broken { address: Address::Ssh(address), .. } => Some(format!(
+                "what ssh says stands above; `ssh {} true` must work without a question, and corten or docker be there",
+                address.host
+            )),
+            ClientError::Broken { .. } => Some(
+                "a daemon with TLS wants --tlsverify, and a certificate of its authority (--tlscacert, --tlscert, --tlskey)"
+                    .into(),
+            ),
             ClientError::NotRoot { .. } => {
                 Some("run the command as root (sudo corten …), or ask root to run `corten daemon`".into())
             }
-            ClientError::Connect { socket, source } => Some(match source.kind() {
+            ClientError::Connect { address: Address::Unix(socket), source } => Some(match source.kind() {
                 io::ErrorKind::PermissionDenied => {
                     format!("run the command as root, or let your user read and write {}", socket.display())
                 }
                 _ => format!("is the daemon running? start it with: corten daemon -H unix://{}", socket.display()),
             }),
+            ClientError::Connect { .. } => Some("is the daemon running there, and does a firewall let it be reached?".into()),
             ClientError::Start { log, .. } => Some(format!("what the daemon wrote is in {}", log.display())),
             ClientError::Answered(report) => report.hint.clone(),
             ClientError::Events(_) => Some(

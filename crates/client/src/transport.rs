@@ -2,6 +2,8 @@
 //! One HTTP exchange: connect, ask, and turn an error's body back into the error.
 
 use std::io;
+use std::path::Path;
+use std::time::Duration;
 
 use api_types::{ErrorBody, PROTOCOL};
 use bytes::Bytes;
@@ -12,13 +14,24 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
+use crate::address::Address;
 use crate::autostart;
 use crate::body::RequestBody;
 use crate::endpoint::Endpoint;
 use crate::error::ClientError;
 use crate::session::Session;
+use crate::{ssh, tls};
+
+/// How long it may take until a daemon elsewhere is reached.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection to a daemon, over whatever leads there.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// A daemon to talk to. Each request has its own connection: on a unix socket that costs about 25 µs.
 #[derive(Debug, Clone)]
@@ -32,8 +45,35 @@ impl Client {
         Client { endpoint }
     }
 
-    async fn connect(&self) -> Result<UnixStream, ClientError> {
-        let socket = &self.endpoint.socket;
+    /// The daemon that is talked to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// A connection to the daemon, on which nothing was said yet.
+    ///
+    /// # Errors
+    /// It cannot be reached.
+    pub async fn connect(&self) -> Result<Box<dyn Stream>, ClientError> {
+        match &self.endpoint.address {
+            Address::Unix(socket) => Ok(Box::new(self.connect_to_socket(socket).await?)),
+            Address::Tcp(address) => {
+                let stream = self.connect_over_tcp(&address.authority(self.endpoint.tls.is_some())).await?;
+                let Some(tls) = &self.endpoint.tls else { return Ok(Box::new(stream)) };
+                let handshake = tokio::time::timeout(CONNECT_TIMEOUT, tls::connect(tls, &address.host, stream));
+                Ok(Box::new(handshake.await.map_err(|_| self.unreachable(io::ErrorKind::TimedOut.into()))??))
+            }
+            Address::Ssh(address) => {
+                let stream = ssh::connect(address, self.endpoint.remote_program);
+                let failed = |source| ClientError::Ssh { address: self.endpoint.address.clone(), source };
+                Ok(Box::new(stream.map_err(failed)?))
+            }
+            // An endpoint has no such address; see `Endpoint::resolve`.
+            Address::Inherited => Err(self.unreachable(io::ErrorKind::Unsupported.into())),
+        }
+    }
+
+    async fn connect_to_socket(&self, socket: &Path) -> Result<UnixStream, ClientError> {
         let refused = match UnixStream::connect(socket).await {
             Ok(stream) => return Ok(stream),
             Err(error) => error,
@@ -46,8 +86,25 @@ impl Client {
         Err(self.unreachable(refused))
     }
 
+    async fn connect_over_tcp(&self, authority: &str) -> Result<TcpStream, ClientError> {
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(authority)).await;
+        let stream = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let stream = stream.map_err(|source| self.unreachable(source))?;
+        // What a user types goes out at once.
+        stream.set_nodelay(true).map_err(|source| self.unreachable(source))?;
+        Ok(stream)
+    }
+
     fn unreachable(&self, source: io::Error) -> ClientError {
-        ClientError::Connect { socket: self.endpoint.socket.clone(), source }
+        ClientError::Connect { address: self.endpoint.address.clone(), source }
+    }
+
+    /// How an exchange broke: of a daemon elsewhere the way to it is the first suspect.
+    fn broken(&self, method: &Method, path: &str, source: hyper::Error) -> ClientError {
+        match &self.endpoint.address {
+            Address::Unix(_) => ClientError::Http { method: method.clone(), path: path.to_owned(), source },
+            address => ClientError::Broken { address: address.clone(), source },
+        }
     }
 
     /// The answer to a request, whatever its status. `auth` says who is to ask a registry for it.
@@ -71,7 +128,7 @@ impl Client {
         }
         let request = request.body(body).map_err(|source| ClientError::Path { path: path.to_owned(), source })?;
 
-        let broken = |source| ClientError::Http { method: method.clone(), path: path.to_owned(), source };
+        let broken = |source| self.broken(method, path, source);
         let stream = TokioIo::new(self.connect().await?);
         let (mut sender, connection) = http1::handshake(stream).await.map_err(broken)?;
         // An error of the connection is an error of the exchange on it, and told there.

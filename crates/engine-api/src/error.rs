@@ -37,6 +37,9 @@ pub enum ApiError {
     /// The body is too large, or its sender broke off.
     #[error("the request's body cannot be read")]
     Broken(#[source] axum::Error),
+    /// The body's sender stalled.
+    #[error("the request's body did not come within a minute")]
+    SlowBody,
     /// A container that would have to run, and does not.
     #[error("container {name} is {status}, so there is nothing to attach to")]
     Stopped {

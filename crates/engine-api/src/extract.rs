@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What handlers take out of a request: JSON bodies and query parameters, as Docker's clients write them.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Query, Request};
 use axum::http::request::Parts;
@@ -10,6 +12,8 @@ use crate::error::ApiError;
 
 /// The largest JSON body, in bytes: a container's configuration with a large seccomp profile is a hundredth of it.
 pub(crate) const BODY_LIMIT: usize = 8 << 20;
+/// How long it may take to come. A connection that stalls is not kept for ever.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A JSON body. Its content type is not looked at: not every client sets it.
 pub(crate) struct Body<T>(pub(crate) T);
@@ -18,7 +22,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Body<T>, ApiError> {
-        let bytes = Bytes::from_request(request, state).await.map_err(ApiError::Unreadable)?;
+        let bytes = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state));
+        let bytes = bytes.await.map_err(|_| ApiError::SlowBody)?.map_err(ApiError::Unreadable)?;
         serde_json::from_slice(&bytes).map(Body).map_err(ApiError::Body)
     }
 }
@@ -26,7 +31,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 impl<T: DeserializeOwned> Body<T> {
     /// The same of a body whose request was taken apart.
     pub(crate) async fn from_parts(body: axum::body::Body) -> Result<Body<T>, ApiError> {
-        let bytes = axum::body::to_bytes(body, BODY_LIMIT).await.map_err(ApiError::Broken)?;
+        let bytes = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_LIMIT));
+        let bytes = bytes.await.map_err(|_| ApiError::SlowBody)?.map_err(ApiError::Broken)?;
         serde_json::from_slice(&bytes).map(Body).map_err(ApiError::Body)
     }
 }

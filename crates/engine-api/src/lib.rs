@@ -20,4 +20,4 @@ mod version;
 mod websocket;
 
 pub use error::ApiError;
-pub use server::{ListenError, listen, serve};
+pub use server::{ListenError, Listener, Protection, ServerTls, TlsError, TlsFiles, serve};

@@ -6,20 +6,36 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use errors::{Classify, Kind, kind_of_io};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Why a registry's certificates could not be used.
+/// Why certificates could not be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CertificateError {
+#[non_exhaustive]
+pub enum CertificateError {
+    /// A file or directory cannot be read.
     #[error("read {0:?}")]
     Read(PathBuf, #[source] io::Error),
+    /// A file is not what its name says.
     #[error("{0:?} holds no valid PEM")]
     Pem(PathBuf, #[source] pem::Error),
+    /// There is none in the file.
     #[error("{0:?} holds no certificate")]
     Empty(PathBuf),
-    #[error("{0:?} is missing: a client certificate needs its key beside it")]
+    /// A certificate's key is not there.
+    #[error("{0:?} is missing: a certificate needs its key beside it")]
     NoKey(PathBuf),
+}
+
+impl Classify for CertificateError {
+    fn kind(&self) -> Kind {
+        match self {
+            CertificateError::Read(_, source) => kind_of_io(source),
+            CertificateError::NoKey(_) => Kind::NotFound,
+            CertificateError::Pem(..) | CertificateError::Empty(_) => Kind::InvalidArgument,
+        }
+    }
 }
 
 /// What one registry's directory holds.
@@ -61,14 +77,22 @@ pub(crate) fn read(directories: &[PathBuf]) -> Result<Certificates, CertificateE
     Ok(found)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+/// The certificates in a file, at least one.
+///
+/// # Errors
+/// It cannot be read, or holds none.
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
     let text = fs::read(path).map_err(|error| CertificateError::Read(path.to_owned(), error))?;
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let all = all.map_err(|error| CertificateError::Pem(path.to_owned(), error))?;
     if all.is_empty() { Err(CertificateError::Empty(path.to_owned())) } else { Ok(all) }
 }
 
-fn key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
+/// The private key in a file.
+///
+/// # Errors
+/// It cannot be read, or holds none.
+pub fn key(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateError> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(CertificateError::NoKey(path.to_owned())),

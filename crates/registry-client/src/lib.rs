@@ -44,8 +44,14 @@ mod tunnel;
 mod upload;
 mod vault;
 
+/// Certificates and keys in files.
+pub mod pem {
+    pub use crate::certificates::{certificates, key};
+}
+
 pub use blob::Blob;
 pub use body::Source;
+pub use certificates::CertificateError;
 pub use client::{Client, Manifest};
 pub use credential_helper::HelperError;
 pub use credentials::{BadHeader, Credentials, Secret};

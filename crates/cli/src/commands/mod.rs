@@ -4,6 +4,7 @@
 pub(crate) mod attach;
 pub(crate) mod commit;
 pub(crate) mod container;
+pub(crate) mod context;
 pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod daemon;
@@ -44,6 +45,7 @@ pub(crate) mod stop;
 pub(crate) mod system;
 pub(crate) mod system_check;
 pub(crate) mod system_df;
+pub(crate) mod system_dial_stdio;
 pub(crate) mod system_leases;
 pub(crate) mod tag;
 pub(crate) mod top;

@@ -16,6 +16,8 @@ commands! {
     "Commands" {
         Check(system_check::Args) => system_check::run,
         Df(system_df::Args) => system_df::run,
+        #[command(name = "dial-stdio")]
+        DialStdio(system_dial_stdio::Args) => system_dial_stdio::run,
         Events(events::Args) => events::run,
         Info(info::Args) => info::run,
         Leases(system_leases::Args) => system_leases::run,

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use errors::{Kind, kind_of_io};
 use registry_server::{AccessLog, Collection, Identity, Mirror, Options, Registry};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -70,7 +69,7 @@ async fn serve(args: Args) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let mut options = Options::new(args.root);
-    options.limits.connections = options.limits.connections.min(connections_for(raise_descriptors()));
+    options.limits.connections = options.limits.connections.min(connections_for(process::raise_descriptors()));
     options.share_with = args.share_with;
     options.read_only = args.read_only;
     options.collection =
@@ -96,18 +95,6 @@ async fn serve(args: Args) -> Result<(), Failure> {
         })
         .await;
     Ok(())
-}
-
-/// Lets this process have as many descriptors as it may, and gives their number: the usual 1024 are for programs that use
-/// select(2).
-fn raise_descriptors() -> u64 {
-    let mut limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, ..limit };
-    if setrlimit(Resource::Nofile, raised).is_ok() {
-        limit = raised;
-    }
-    // Nothing there means no limit (getrlimit(2)).
-    limit.current.unwrap_or(u64::MAX)
 }
 
 /// How many connections there may be with so many descriptors. One that is served has its own and at most two files' and
@@ -151,6 +138,9 @@ mod tests {
 
     #[test]
     fn as_many_descriptors_as_there_may_be_are_taken() {
-        assert_eq!(Some(raise_descriptors()), getrlimit(Resource::Nofile).maximum.or(Some(u64::MAX)));
+        assert_eq!(
+            Some(process::raise_descriptors()),
+            rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.or(Some(u64::MAX))
+        );
     }
 }

@@ -4,18 +4,24 @@
 //! The order matters: the zygote is started while this process is small and has one thread; the engine takes the data
 //! root for itself before the socket appears; whoever can connect is served.
 
+pub(crate) mod config_file;
+mod listeners;
+mod notify;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cgroup::CgroupPath;
 use clap::ValueEnum;
-use client::{DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, socket_of};
+use client::{DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT};
 use engine::{Engine, EngineConfig, LogChoice, SnapshotterChoice, Threshold};
-use errors::{Kind, kind_of_io};
+use engine_api::ServerTls;
+use errors::{Kind, Report, kind_of_io};
 use shim::Zygote;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::listeners::Plan;
 use crate::failure::Failure;
 use crate::flags::{logging, size};
 use crate::process;
@@ -39,6 +45,9 @@ pub(crate) struct Args {
     /// The control group above those of all containers
     #[arg(long, value_name = "PATH", default_value = "/corten")]
     cgroup_parent: CgroupPath,
+    /// A JSON file of these flags [default: /etc/corten/daemon.json, where there is one]
+    #[arg(long, visible_alias = "config", value_name = "FILE")]
+    pub(crate) config_file: Option<PathBuf>,
     /// Where images and containers are kept [default: /var/lib/corten]
     #[arg(long, value_name = "DIRECTORY")]
     data_root: Option<PathBuf>,
@@ -49,9 +58,8 @@ pub(crate) struct Args {
     /// at most 10g]
     #[arg(long, value_name = "SIZE|PERCENT", value_parser = size::threshold)]
     gc_threshold: Option<Threshold>,
-    /// The address to listen on [default: corten.sock in the exec root]
-    #[arg(short = 'H', long, value_name = "ADDRESS")]
-    host: Option<String>,
+    #[command(flatten)]
+    listeners: listeners::Args,
     /// Where the output of containers goes that do not say it: json-file, local, none
     #[arg(long, value_name = "DRIVER", default_value = "json-file")]
     log_driver: String,
@@ -104,13 +112,15 @@ enum LogLevel {
     Error,
 }
 
-/// Run until SIGTERM or SIGINT; `host` is an address given before the command.
-pub(crate) fn run(args: Args, host: Option<String>) -> Result<u8, Failure> {
+/// Run until SIGTERM or SIGINT; `hosts` are addresses given before the command.
+pub(crate) fn run(mut args: Args, hosts: Vec<String>) -> Result<u8, Failure> {
     if !rustix::process::geteuid().is_root() {
         return Err(Failure::new(Kind::PermissionDenied, "only root can run the daemon")
             .with_hint("run it as root: sudo corten daemon"));
     }
-    let places = Places::of(&args, host)?;
+    args.listeners.host.splice(0..0, hosts);
+    let places = Places::of(&args)?;
+    let plan = Plan::of(&args.listeners, &places.exec_root.join("corten.sock"))?;
     if args.background {
         leave_the_callers_session()?;
     }
@@ -122,9 +132,14 @@ pub(crate) fn run(args: Args, host: Option<String>) -> Result<u8, Failure> {
         LogLevel::Warn => tracing::Level::WARN,
         LogLevel::Error => tracing::Level::ERROR,
     });
+    // Sockets of a service manager are for nobody else, the zygote included.
+    sys::fds::cloexec_from(3)
+        .map_err(|error| Failure::new(Kind::Internal, format!("cannot keep descriptors from containers: {error}")))?;
     let zygote = Zygote::start()?;
+    // After it: containers have the limit that the daemon was started with.
+    process::raise_descriptors();
     let runtime = process::event_loop()?;
-    runtime.block_on(serve(args, places, zygote))?;
+    runtime.block_on(serve(args, places, plan, zygote))?;
     Ok(0)
 }
 
@@ -132,26 +147,20 @@ pub(crate) fn run(args: Args, host: Option<String>) -> Result<u8, Failure> {
 struct Places {
     data_root: PathBuf,
     exec_root: PathBuf,
-    socket: PathBuf,
     pidfile: PathBuf,
 }
 
 impl Places {
-    fn of(args: &Args, host: Option<String>) -> Result<Places, Failure> {
+    fn of(args: &Args) -> Result<Places, Failure> {
         let root = |flag: &Option<PathBuf>, variable: &str, default: &str| {
             let chosen = flag.clone().or_else(|| std::env::var_os(variable).map(PathBuf::from));
             absolute(&chosen.filter(|path| !path.as_os_str().is_empty()).unwrap_or_else(|| default.into()))
         };
         let exec_root = root(&args.exec_root, "CORTEN_EXEC_ROOT", DEFAULT_EXEC_ROOT)?;
-        let socket = match args.host.as_deref().or(host.as_deref()) {
-            Some(address) => socket_of(address)?,
-            None => exec_root.join("corten.sock"),
-        };
         let pidfile = args.pidfile.clone().unwrap_or_else(|| exec_root.join("corten.pid"));
         Ok(Places {
             data_root: root(&args.data_root, "CORTEN_DATA_ROOT", DEFAULT_DATA_ROOT)?,
             exec_root,
-            socket,
             pidfile: absolute(&pidfile)?,
         })
     }
@@ -168,11 +177,11 @@ fn leave_the_callers_session() -> Result<(), Failure> {
     std::env::set_current_dir("/").map_err(|error| failed("change to /", error))
 }
 
-async fn serve(args: Args, places: Places, zygote: Zygote) -> Result<(), Failure> {
+async fn serve(args: Args, places: Places, plan: Plan, zygote: Zygote) -> Result<(), Failure> {
     let no_signals = |error| Failure::new(Kind::Internal, format!("cannot wait for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
-    // A terminal that goes away takes no daemon along.
+    // A terminal that goes away takes no daemon along; who renews certificates says so with the same signal.
     let mut hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
 
     let table = if args.bridge == DEFAULT_BRIDGE { DEFAULT_TABLE.to_owned() } else { args.bridge.clone() };
@@ -193,32 +202,47 @@ async fn serve(args: Args, places: Places, zygote: Zygote) -> Result<(), Failure
         },
         zygote,
     )?;
-    if let Some(directory) = places.socket.parent() {
-        fs::create_dir_all(directory).map_err(|error| cannot("make the directory", directory, &error))?;
-    }
-    let listener = engine_api::listen(&places.socket)?;
+    let listeners = plan.listen().await?;
     let pidfile = &places.pidfile;
     write_pidfile(pidfile).map_err(|error| cannot("write the pidfile", pidfile, &error))?;
-    tracing::info!(socket = %places.socket.display(), version = env!("CARGO_PKG_VERSION"), "the daemon listens");
+    for listener in &listeners {
+        tracing::info!(%listener, version = env!("CARGO_PKG_VERSION"), "the daemon listens");
+    }
+    notify::tell(notify::READY);
 
     let ended = async {
         loop {
             tokio::select! {
-                _ = terminate.recv() => return,
-                _ = interrupt.recv() => return,
-                _ = hangup.recv() => {}
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hangup.recv() => reload(plan.tls().as_deref()),
             }
         }
+        notify::tell(notify::STOPPING);
     };
-    engine_api::serve(engine.clone(), listener, ended).await;
+    engine_api::serve(engine.clone(), listeners, ended).await;
     tracing::info!("the daemon ends; containers go on");
-    for path in [&places.socket, pidfile] {
+    for path in plan.sockets().iter().chain([pidfile]) {
         if let Err(error) = fs::remove_file(path) {
             tracing::warn!(path = %path.display(), %error, "a file is left behind");
         }
     }
     engine.shutdown().await;
     Ok(())
+}
+
+/// Reads the certificates anew, where there are some.
+fn reload(tls: Option<&ServerTls>) {
+    let Some(tls) = tls else { return };
+    notify::tell(&notify::reloading());
+    match tls.reload() {
+        Ok(()) => tracing::info!("the certificates were read anew"),
+        Err(error) => {
+            let report = Report::from(&error);
+            tracing::error!(error = report.message, "the certificates stay as they were");
+        }
+    }
+    notify::tell(notify::READY);
 }
 
 fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {
@@ -243,17 +267,6 @@ mod tests {
     struct Line {
         #[command(flatten)]
         args: Args,
-    }
-
-    #[test]
-    fn the_socket_is_in_the_exec_root_unless_it_is_named() {
-        let args = Line::parse_from(["daemon", "--exec-root", "/x", "--data-root", "/d"]).args;
-        let places = Places::of(&args, None).unwrap();
-        assert_eq!((places.socket, places.data_root), ("/x/corten.sock".into(), PathBuf::from("/d")));
-        let args = Line::parse_from(["daemon", "-H", "unix:///s"]).args;
-        assert_eq!(Places::of(&args, Some("unix:///other".into())).unwrap().socket, Path::new("/s"));
-        let args = Line::parse_from(["daemon", "-H", "tcp://0.0.0.0:2375"]).args;
-        assert!(Places::of(&args, None).is_err());
     }
 
     #[test]
