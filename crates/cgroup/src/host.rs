@@ -114,6 +114,17 @@ impl Host {
         }
     }
 
+    /// Whether a controller's cgroups have this control file. Some files are not there in the root, so its children are
+    /// looked at as well: `false` may also mean that there are none yet.
+    pub fn has_file(&self, controller: Controller, file: &str) -> bool {
+        let has = |dir: &OwnedFd| control::open_read(dir, file).is_ok();
+        let Some(found) = self.hierarchies.iter().find(|h| h.controllers().contains(&controller)) else { return false };
+        has(&found.root)
+            || control::children(&found.root).is_ok_and(|children| {
+                children.iter().any(|child| control::open_dir(&found.root, child).is_ok_and(|dir| has(&dir)))
+            })
+    }
+
     /// For people: `corten info`.
     pub fn describe(&self) -> Description {
         let controllers: Vec<String> = self.controllers().into_iter().map(|c| c.to_string()).collect();

@@ -57,7 +57,7 @@ impl Engine {
         let _standing = match record.state.running() {
             // One that stands still already goes on doing so.
             Some(running) if options.pause && !running.paused => {
-                Some(Standing::still(self.cgroups.open(&self.cgroup_path(&record.id))?)?)
+                Some(Standing::still(self.cgroups.open(&self.cgroup_path(&record.id, &record.spec))?)?)
             }
             _ => None,
         };

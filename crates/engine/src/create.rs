@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `create`: a wish and an image become a container with a name, a directory and a record. Nothing runs yet.
 
+mod validate;
+
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
@@ -42,10 +44,11 @@ impl Engine {
     ///
     /// # Errors
     /// An unknown image, one that may not be trusted, a name in use, a field that cannot be, a full disk. Nothing is left behind then.
-    pub async fn create(self: &Arc<Self>, spec: ContainerSpec) -> Result<Created, EngineError> {
+    pub async fn create(self: &Arc<Self>, mut spec: ContainerSpec) -> Result<Created, EngineError> {
         let engine = Arc::clone(self);
+        let warnings = self.fit(&mut spec)?;
         let (container, _turn) = self.blocking("create", move || engine.create_blocking(spec, Keep::Durable)).await?;
-        Ok(Created { id: container.id.clone(), warnings: self.warnings(&container.record().spec) })
+        Ok(Created { id: container.id.clone(), warnings })
     }
 
     /// The container, and the turn to act on it: nobody else can start or remove it before the caller is done.
@@ -181,37 +184,9 @@ pub(crate) fn validate(spec: &ContainerSpec) -> Result<(), EngineError> {
             return Err(EngineError::invalid("--volume", format!("{} is not an absolute path", source.display())));
         }
     }
-    limits(spec)
-}
-
-fn limits(spec: &ContainerSpec) -> Result<(), EngineError> {
-    /// Less than this and not even a shell starts; Docker's figure.
-    const MIN_MEMORY: i64 = 6 << 20;
-    let resources = &spec.resources;
-    if let Some(memory) = resources.memory {
-        if memory < MIN_MEMORY {
-            return Err(EngineError::invalid("--memory", "the smallest memory limit is 6 MiB"));
-        }
-        if resources.memory_swap.is_some_and(|swap| swap != -1 && swap < memory) {
-            return Err(EngineError::invalid("--memory-swap", "memory and swap together cannot be less than --memory"));
-        }
-    } else if resources.memory_swap.is_some_and(|swap| swap > 0) {
-        return Err(EngineError::invalid("--memory-swap", "needs --memory beside it"));
-    }
-    if let Some(nano) = resources.nano_cpus {
-        let available = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        // A quota below 1 ms in a period of 100 ms is refused by the kernel.
-        if nano < 10_000_000 || nano > available as i64 * 1_000_000_000 {
-            return Err(EngineError::invalid(
-                "--cpus",
-                format!("must be from 0.01 to {available}, which this host has"),
-            ));
-        }
-    }
-    if let Some(name) = &spec.stop_signal {
-        signal::parse(name)?;
-    }
-    Ok(())
+    validate::limits(spec)?;
+    validate::devices(&spec.devices)?;
+    validate::isolation(spec)
 }
 
 fn absolute(field: &'static str, path: &str) -> Result<(), EngineError> {

@@ -294,7 +294,8 @@ fn exec_process(
         return Err(EngineError::WrongState { name: record.name, status: "exited", verb: "execute a command in" });
     }
     use std::os::fd::AsFd;
-    let identity = user::look_up(root.as_fd(), wish.user.as_ref().unwrap_or(&record.process.user))?;
+    let user = wish.user.as_ref().unwrap_or(&record.process.user);
+    let identity = user::look_up(root.as_fd(), user, &record.spec.isolation.groups)?;
     let mut env = merge_env(&record.process.env, &wish.env);
     spec::complete_env(&mut env, &spec::hostname(&record), &identity, wish.tty);
     let cwd = wish.working_dir.as_ref().unwrap_or(&record.process.cwd);
@@ -304,7 +305,7 @@ fn exec_process(
         cwd,
         &identity,
         wish.tty.then_some(wish.console_size),
-        &spec::granted_capabilities(&record.spec)?,
-        record.spec.security.no_new_privileges,
+        &if wish.privileged { spec::all_capabilities() } else { spec::granted_capabilities(&record.spec)? },
+        &record.spec,
     )
 }

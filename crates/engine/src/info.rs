@@ -4,8 +4,9 @@
 use serde::Serialize;
 
 use crate::container::State;
+use crate::fit::HostLimits;
 use crate::logging::{Driver, LogChoice};
-use crate::request::ContainerSpec;
+use crate::request::Resources;
 use crate::{Engine, Room};
 
 /// The engine and its host.
@@ -35,6 +36,9 @@ pub struct Info {
     pub cgroups: serde_json::Value,
     /// How layers are kept and mounted.
     pub snapshotter: serde_json::Value,
+    /// Which limits the kernel has.
+    #[serde(skip)]
+    pub limits: HostLimits,
     /// The bridge network.
     pub network: serde_json::Value,
     /// How the disk's room is looked after; `None` if that cannot be found out, of which a warning tells.
@@ -75,6 +79,7 @@ impl Engine {
             memory: memory.totalram.saturating_mul(u64::from(memory.mem_unit)),
             cgroups: describe(serde_json::to_value(self.cgroups.describe())),
             snapshotter: describe(serde_json::to_value(self.layers.describe())),
+            limits: HostLimits::of(&self.cgroups),
             network: describe(serde_json::to_value(self.network.describe())),
             room,
             log_driver: LogChoice::default().or(&self.config.log).driver,
@@ -93,8 +98,8 @@ impl Engine {
         warnings
     }
 
-    /// What of a wish this host cannot give.
-    pub(crate) fn warnings(&self, spec: &ContainerSpec) -> Vec<String> {
-        if spec.resources.memory_swap.is_some() { self.host_warnings() } else { Vec::new() }
+    /// What of a wish for swap this host cannot give.
+    pub(crate) fn swap_warnings(&self, wish: &Resources) -> Vec<String> {
+        if wish.memory_swap.is_some() { self.host_warnings() } else { Vec::new() }
     }
 }

@@ -19,6 +19,7 @@ mod error;
 mod events;
 mod exec;
 mod export;
+mod fit;
 mod frames;
 mod health;
 mod info;
@@ -40,6 +41,7 @@ mod start;
 mod stats;
 mod stop;
 mod supervise;
+mod surroundings;
 mod top;
 mod update;
 mod usage;
@@ -72,17 +74,22 @@ pub use error::EngineError;
 pub use events::{Event, EventFilter, EventKind, EventStream};
 pub use exec::ExecView;
 pub use export::Export;
+pub use fit::HostLimits;
 pub use health::{Health, HealthCheck, HealthStatus, HealthTest, Probe};
 pub use image::Threshold;
 pub use info::Info;
 pub use logging::LogChoice;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use networks::{Attachment, EndpointWish, Ipam, Member, Network, NetworkDriver, NetworkSpec, Place, Upstreams};
-pub use request::{ContainerSpec, ExecSpec, Mount, NetworkMode, Resources, RestartPolicy, SeccompChoice, Security};
+pub use request::{
+    CgroupNamespace, ContainerSpec, DeviceLimit, DeviceMapping, DeviceRequest, Devices, ExecSpec, IpcMode, Isolation,
+    Mount, NetworkMode, PidMode, Resources, RestartPolicy, SeccompChoice, Security, Ulimit,
+};
 pub use room::{Collection, Room};
 pub use select::{ContainerFilters, PortFilter};
 pub use session::{Output, Session};
 pub use snapshot::Choice as SnapshotterChoice;
+pub use spec::defaults::{MASKED_PATHS, READONLY_PATHS, SHM_SIZE};
 pub use start::{Ran, RunOptions, StartOutcome};
 pub use stats::{Counters, Flow, Sample, Traffic};
 pub use stop::{Condition, StopOutcome};
@@ -360,10 +367,6 @@ impl Engine {
 
     pub(crate) fn shim_dir(&self, id: &ContainerId) -> PathBuf {
         self.shims_dir().join(id.as_str())
-    }
-
-    pub(crate) fn cgroup_path(&self, id: &ContainerId) -> CgroupPath {
-        self.config.cgroup_parent.child(id)
     }
 }
 

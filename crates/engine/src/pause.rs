@@ -38,7 +38,7 @@ impl Engine {
         let (engine, target) = (Arc::clone(self), Arc::clone(&container));
         self.blocking(verb, move || {
             let _turn = turn;
-            let cgroup = engine.cgroups.open(&engine.cgroup_path(&target.id))?;
+            let cgroup = engine.cgroups.open(&engine.cgroup_of(&target))?;
             if pause {
                 cgroup.freeze()?
             } else {
@@ -57,7 +57,7 @@ impl Engine {
     pub(crate) fn unpause_to_end(&self, container: &Container) -> Result<(), EngineError> {
         let is_paused = container.with_record(|record| record.state.running().is_some_and(|running| running.paused));
         if is_paused {
-            self.cgroups.open(&self.cgroup_path(&container.id))?.thaw()?;
+            self.cgroups.open(&self.cgroup_of(container))?.thaw()?;
             note(container, false);
             // It may live on.
             self.watch_health(container);

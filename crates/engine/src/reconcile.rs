@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cgroup::CgroupPath;
 use jiff::Timestamp;
 use network::Endpoint;
 use oci::ContainerId;
@@ -58,7 +59,7 @@ impl Engine {
         let mut found = Vec::new();
         for shim in self.shim_records()? {
             let id = shim.record.id.clone();
-            found.push((id.clone(), self.examine(&id, shim.endpoints)?));
+            found.push((id.clone(), self.examine(&id, &self.cgroup_path(&id, &shim.record.spec), shim.endpoints)?));
             // The store's record is older than or as old as the shim's, except for its state, which the kernel knows.
             records.insert(id, shim.record);
         }
@@ -100,8 +101,9 @@ impl Engine {
                 // between removing the container and its directory: its cgroup may be left as well.
                 None => {
                     if let Some(id) = container_of(&dir) {
-                        self.end_orphan(&id);
+                        self.end_orphan(&id, &self.config.cgroup_parent.child(&id));
                     }
+                    crate::surroundings::unmount(&dir);
                     fs::remove_dir_all(&dir).map_err(EngineError::io("remove", &dir))?;
                 }
             }
@@ -110,7 +112,7 @@ impl Engine {
     }
 
     /// Whether a container that was started still runs.
-    fn examine(&self, id: &ContainerId, endpoints: Vec<Endpoint>) -> Result<Found, EngineError> {
+    fn examine(&self, id: &ContainerId, cgroup: &CgroupPath, endpoints: Vec<Endpoint>) -> Result<Found, EngineError> {
         let dir = self.shim_dir(id);
         if let Some(exit) = shim::read_exit(&dir)? {
             return Ok(Found::Ended(exited_from(&exit)));
@@ -127,7 +129,7 @@ impl Engine {
                         .ok()
                         .and_then(|time| Timestamp::try_from(time).ok())
                         .unwrap_or_else(Timestamp::now);
-                    let paused = self.stands_still(id);
+                    let paused = self.stands_still(id, cgroup);
                     let running = Running { pid: init.pid, start_time: init.start_time, started, endpoints, paused };
                     return Ok(Found::Alive(stream, pidfd, running));
                 }
@@ -140,13 +142,13 @@ impl Engine {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.end_orphan(id);
+        self.end_orphan(id, cgroup);
         Ok(Found::Ended(lost_exit()))
     }
 
     /// Whether a container's processes stand still: only the kernel knows it of one that no record is written of.
-    fn stands_still(&self, id: &ContainerId) -> bool {
-        let frozen = self.cgroups.open(&self.cgroup_path(id)).and_then(|cgroup| cgroup.is_frozen());
+    fn stands_still(&self, id: &ContainerId, cgroup: &CgroupPath) -> bool {
+        let frozen = self.cgroups.open(cgroup).and_then(|cgroup| cgroup.is_frozen());
         frozen.unwrap_or_else(|error| {
             tracing::warn!(container = %id, error = errors::chain(&error), "cannot tell whether it is paused");
             false

@@ -2,6 +2,9 @@
 //! What a user asks for: the engine's own words, free of HTTP and of the OCI runtime specification. The faces translate
 //! Docker's JSON into these; [`crate::spec`] translates these into a runtime spec.
 
+mod devices;
+mod isolation;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -11,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::health::HealthCheck;
 use crate::logging::LogChoice;
 use crate::networks::{self, EndpointWish};
+
+pub use devices::{DeviceLimit, DeviceMapping, DeviceRequest, Devices};
+pub use isolation::{CgroupNamespace, IpcMode, Isolation, PidMode, Ulimit};
 
 /// The wish for a container. Empty or absent fields take the image's value, then Docker's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -67,6 +73,10 @@ pub struct ContainerSpec {
     pub security: Security,
     /// An init of ours is its first process, which reaps and passes signals on; the command is a child of that.
     pub init: bool,
+    /// Namespaces, groups, limits of the process, kernel parameters.
+    pub isolation: Isolation,
+    /// Devices of the host.
+    pub devices: Devices,
     /// Removed when it exits.
     pub auto_remove: bool,
     /// Where its output goes.
@@ -187,8 +197,34 @@ pub struct Resources {
     pub cpu_shares: Option<u64>,
     /// Processors it may run on, for example `0-1`.
     pub cpuset_cpus: Option<String>,
+    /// Memory nodes it may use, for example `0`.
+    pub cpuset_mems: Option<String>,
     /// Processes and threads together; -1 or 0 is unlimited.
     pub pids_limit: Option<i64>,
+    /// Microseconds of processor time in a period. Not beside `nano_cpus`, nor is the period.
+    pub cpu_quota: Option<i64>,
+    /// Microseconds of that period; 100 ms when absent.
+    pub cpu_period: Option<i64>,
+    /// Microseconds of processor time for real-time tasks in a period.
+    pub cpu_realtime_runtime: Option<i64>,
+    /// Microseconds of that period.
+    pub cpu_realtime_period: Option<i64>,
+    /// How readily its memory is swapped out: 0 to 100 (cgroup v1).
+    pub memory_swappiness: Option<i64>,
+    /// Out of memory, its processes wait instead of being killed (cgroup v1).
+    pub oom_kill_disable: Option<bool>,
+    /// Its weight at block devices: 10 to 1000.
+    pub blkio_weight: Option<u16>,
+    /// The same at single devices.
+    pub blkio_weight_device: Vec<DeviceLimit>,
+    /// Bytes read per second from single devices.
+    pub blkio_read_bps: Vec<DeviceLimit>,
+    /// Bytes written per second to single devices.
+    pub blkio_write_bps: Vec<DeviceLimit>,
+    /// Reads per second from single devices.
+    pub blkio_read_iops: Vec<DeviceLimit>,
+    /// Writes per second to single devices.
+    pub blkio_write_iops: Vec<DeviceLimit>,
 }
 
 /// The system-call filter and its companions.
@@ -199,15 +235,29 @@ pub struct Security {
     pub seccomp: SeccompChoice,
     /// Set-uid programs gain nothing.
     pub no_new_privileges: bool,
+    /// All capabilities and devices, nothing masked, no filter unless one is named.
+    pub privileged: bool,
+    /// What of `/proc` and `/sys` cannot be seen; Docker's list when absent.
+    pub masked_paths: Option<Vec<String>>,
+    /// What of `/proc` cannot be changed; Docker's list when absent.
+    pub readonly_paths: Option<Vec<String>>,
+    /// The profile of AppArmor; none when absent.
+    pub apparmor: Option<String>,
+    /// The container may make control groups below its own.
+    pub writable_cgroups: bool,
+    /// The options as the user wrote them, for those who inspect the container.
+    pub given: Vec<String>,
 }
 
 /// Which system-call filter a container gets.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SeccompChoice {
-    /// Docker's default profile.
+    /// Docker's default profile; none for a privileged container.
     #[default]
     Default,
+    /// Docker's default profile, for a privileged container as well.
+    Builtin,
     /// None at all.
     Unconfined,
     /// A profile in Docker's JSON form.
@@ -232,6 +282,8 @@ pub struct ExecSpec {
     pub stdin: bool,
     /// Nobody is attached.
     pub detach: bool,
+    /// With all capabilities.
+    pub privileged: bool,
     /// The terminal's first size, rows and columns.
     pub console_size: Option<(u16, u16)>,
 }

@@ -3,18 +3,22 @@
 //! in through [`Inputs`].
 
 mod capabilities;
-mod defaults;
+pub(crate) mod defaults;
+pub(crate) mod devices;
+pub(crate) mod isolation;
+mod resources;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use oci::OciSpecError;
 use oci::runtime_spec as rt;
 
 use crate::container::Record;
 use crate::error::EngineError;
-use crate::request::{ContainerSpec, Mount, NetworkMode, Resources, SeccompChoice};
+use crate::request::{ContainerSpec, Mount, SeccompChoice, Security};
+use crate::surroundings::Surroundings;
 use crate::user::Identity;
+
+pub(crate) use resources::changed_limits;
 
 /// What the specification depends on beside the record.
 pub(crate) struct Inputs<'a> {
@@ -30,6 +34,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) cgroup: &'a str,
     /// The kernel's major and minor version, which some seccomp rules depend on.
     pub(crate) kernel: (u32, u32),
+    /// What of the host it is given.
+    pub(crate) around: &'a Surroundings,
 }
 
 /// The runtime specification of a container.
@@ -40,24 +46,35 @@ pub(crate) fn runtime_spec(inputs: &Inputs<'_>) -> Result<rt::Spec, EngineError>
     let record = inputs.record;
     let wish = &record.spec;
     let capabilities = granted_capabilities(wish)?;
-    let seccomp = seccomp_profile(&wish.security.seccomp, &capabilities, inputs.kernel)?;
+    let seccomp = seccomp_profile(&wish.security, &capabilities, inputs.kernel)?;
     let process = process(inputs, &capabilities)?;
     let linux = linux(inputs, seccomp)?;
     let root = rt::RootBuilder::default().path("rootfs").readonly(wish.read_only).build().map_err(EngineError::Spec)?;
-    rt::SpecBuilder::default()
+    let mut spec = rt::SpecBuilder::default()
         .version("1.2.0")
         .process(process)
         .root(root)
-        .hostname(inputs.hostname)
         .mounts(mounts(inputs)?)
         .linux(linux)
         .build()
-        .map_err(EngineError::Spec)
+        .map_err(EngineError::Spec)?;
+    let own_names = !wish.isolation.host_uts;
+    spec.set_hostname(own_names.then(|| inputs.hostname.to_owned()));
+    spec.set_domainname(wish.isolation.domainname.clone().filter(|_| own_names));
+    Ok(spec)
 }
 
 /// The capabilities that a container's root has.
 pub(crate) fn granted_capabilities(wish: &ContainerSpec) -> Result<rt::Capabilities, EngineError> {
+    if wish.security.privileged {
+        return Ok(all_capabilities());
+    }
     capabilities::granted(&wish.cap_add, &wish.cap_drop)
+}
+
+/// Those of a privileged process.
+pub(crate) fn all_capabilities() -> rt::Capabilities {
+    capabilities::all()
 }
 
 /// The name the container calls itself.
@@ -73,7 +90,7 @@ pub(crate) fn process_of(
     identity: &Identity,
     tty: Option<Option<(u16, u16)>>,
     capabilities: &rt::Capabilities,
-    no_new_privileges: bool,
+    wish: &ContainerSpec,
 ) -> Result<rt::Process, EngineError> {
     let user = rt::UserBuilder::default()
         .uid(identity.uid)
@@ -88,10 +105,13 @@ pub(crate) fn process_of(
         .env(env)
         .cwd(cwd)
         .capabilities(capabilities::effective(capabilities, identity.uid).map_err(EngineError::Spec)?)
-        .no_new_privileges(no_new_privileges)
+        .no_new_privileges(wish.security.no_new_privileges)
         .build()
         .map_err(EngineError::Spec)?;
-    process.set_rlimits(None);
+    process.set_rlimits(isolation::rlimits(&wish.isolation.ulimits)?);
+    let score = i32::try_from(wish.isolation.oom_score_adj).ok();
+    process.set_oom_score_adj(score.filter(|score| *score != 0));
+    process.set_apparmor_profile(wish.security.apparmor.clone());
     if let Some(Some((rows, columns))) = tty {
         let size = rt::BoxBuilder::default().height(u64::from(rows)).width(u64::from(columns)).build();
         process.set_console_size(Some(size.map_err(EngineError::Spec)?));
@@ -115,7 +135,7 @@ fn process(inputs: &Inputs<'_>, capabilities: &rt::Capabilities) -> Result<rt::P
         inputs.identity,
         record.spec.tty.then_some(record.spec.console_size),
         capabilities,
-        record.spec.security.no_new_privileges,
+        &record.spec,
     )
 }
 
@@ -135,97 +155,34 @@ pub(crate) fn complete_env(env: &mut Vec<String>, hostname: &str, identity: &Ide
 }
 
 fn linux(inputs: &Inputs<'_>, seccomp: Option<rt::LinuxSeccomp>) -> Result<rt::Linux, EngineError> {
-    let wish = &inputs.record.spec;
+    let (wish, around) = (&inputs.record.spec, inputs.around);
+    let mut resources = resources::resources(&wish.resources, &around.block).map_err(EngineError::Spec)?;
+    resources.set_devices(Some(devices::rules(wish, around)?));
+    let (masked, read_only) = isolation::protected_paths(&wish.security);
     let mut linux = rt::LinuxBuilder::default()
-        .namespaces(namespaces(&wish.network)?)
+        .namespaces(isolation::namespaces(wish, around)?)
         .cgroups_path(PathBuf::from(inputs.cgroup))
-        .resources(resources(&wish.resources).map_err(EngineError::Spec)?)
-        .masked_paths(defaults::MASKED_PATHS.map(str::to_owned))
-        .readonly_paths(defaults::READONLY_PATHS.map(str::to_owned))
+        .resources(resources)
+        .masked_paths(masked)
+        .readonly_paths(read_only)
         .build()
         .map_err(EngineError::Spec)?;
     linux.set_seccomp(seccomp);
-    linux.set_devices(None);
-    linux.set_sysctl(match wish.network {
-        NetworkMode::Host | NetworkMode::Container(_) => None,
-        // The namespace is the container's own: low ports and ping need no privilege in it, as in Docker since 20.10.
-        NetworkMode::Bridge | NetworkMode::None | NetworkMode::User(_) => {
-            Some(HashMap::from(defaults::NETWORK_SYSCTLS.map(|(name, value)| (name.to_owned(), value.to_owned()))))
-        }
-    });
+    linux.set_devices(devices::files(around).map_err(EngineError::Spec)?);
+    linux.set_sysctl(isolation::sysctls(wish));
     Ok(linux)
 }
 
-fn namespaces(network: &NetworkMode) -> Result<Vec<rt::LinuxNamespace>, EngineError> {
-    use rt::LinuxNamespaceType as Kind;
-    let mut kinds = vec![Kind::Pid, Kind::Mount, Kind::Uts, Kind::Ipc, Kind::Cgroup];
-    if *network != NetworkMode::Host {
-        kinds.push(Kind::Network);
-    }
-    kinds
-        .into_iter()
-        .map(|kind| rt::LinuxNamespaceBuilder::default().typ(kind).build().map_err(EngineError::Spec))
-        .collect()
-}
-
-fn resources(wish: &Resources) -> Result<rt::LinuxResources, OciSpecError> {
-    let mut resources = rt::LinuxResources::default();
-    resources.set_devices(Some(defaults::device_rules()?));
-    if wish.memory.is_some() || wish.memory_swap.is_some() || wish.memory_reservation.is_some() {
-        let mut memory = rt::LinuxMemory::default();
-        memory.set_limit(wish.memory);
-        memory.set_swap(wish.memory_swap);
-        memory.set_reservation(wish.memory_reservation);
-        resources.set_memory(Some(memory));
-    }
-    if wish.nano_cpus.is_some() || wish.cpu_shares.is_some() || wish.cpuset_cpus.is_some() {
-        let mut cpu = rt::LinuxCpu::default();
-        if let Some(nano) = wish.nano_cpus {
-            cpu.set_period(Some(defaults::CPU_PERIOD_US));
-            cpu.set_quota(Some(nano.saturating_mul(defaults::CPU_PERIOD_US as i64) / 1_000_000_000));
-        }
-        cpu.set_shares(wish.cpu_shares);
-        cpu.set_cpus(wish.cpuset_cpus.clone());
-        resources.set_cpu(Some(cpu));
-    }
-    if let Some(limit) = wish.pids_limit.filter(|&limit| limit > 0) {
-        resources.set_pids(Some(rt::LinuxPidsBuilder::default().limit(limit).build()?));
-    }
-    Ok(resources)
-}
-
-/// The limits of a running container that `changed` names, in the company that they have in `all`: memory and swap, quota
-/// and period go together.
-pub(crate) fn changed_limits(changed: &Resources, all: &Resources) -> Result<rt::LinuxResources, EngineError> {
-    let pick = |is_changed: bool| if is_changed { all.clone() } else { Resources::default() };
-    let has_memory = changed.memory.is_some() || changed.memory_swap.is_some() || changed.memory_reservation.is_some();
-    let (memory, cpu) = (pick(has_memory), pick(changed.nano_cpus.is_some()));
-    let wish = Resources {
-        memory: memory.memory,
-        memory_swap: memory.memory_swap,
-        memory_reservation: memory.memory_reservation,
-        nano_cpus: cpu.nano_cpus,
-        cpu_shares: changed.cpu_shares,
-        cpuset_cpus: changed.cpuset_cpus.clone(),
-        pids_limit: changed.pids_limit,
-    };
-    let mut limits = resources(&wish).map_err(EngineError::Spec)?;
-    limits.set_devices(None);
-    if changed.pids_limit.is_some_and(|limit| limit <= 0) {
-        limits.set_pids(Some(rt::LinuxPidsBuilder::default().limit(-1).build().map_err(EngineError::Spec)?));
-    }
-    Ok(limits)
-}
-
 fn seccomp_profile(
-    choice: &SeccompChoice,
+    security: &Security,
     capabilities: &rt::Capabilities,
     kernel: (u32, u32),
 ) -> Result<Option<rt::LinuxSeccomp>, EngineError> {
     let names = capabilities.iter().map(|capability| format!("CAP_{capability}")).collect();
-    match choice {
+    match &security.seccomp {
         SeccompChoice::Unconfined => Ok(None),
-        SeccompChoice::Default => Ok(Some(seccomp::default_profile(&names, kernel))),
+        SeccompChoice::Default if security.privileged => Ok(None),
+        SeccompChoice::Default | SeccompChoice::Builtin => Ok(Some(seccomp::default_profile(&names, kernel))),
         SeccompChoice::Profile(json) => seccomp::parse_docker_profile(json, &names, kernel)
             .map(Some)
             .map_err(|error| EngineError::Seccomp(errors::chain(&error))),
@@ -235,9 +192,9 @@ fn seccomp_profile(
 fn mounts(inputs: &Inputs<'_>) -> Result<Vec<rt::Mount>, EngineError> {
     let wish = &inputs.record.spec;
     let mut mounts = Vec::with_capacity(16);
-    for (destination, kind, source, options) in defaults::MOUNTS {
-        if !wish.mounts.iter().any(|own| own.target().trim_end_matches('/') == destination) {
-            mounts.push(mount(destination, kind, Path::new(source), options.iter().map(|&o| o.to_owned()).collect())?);
+    for usual in defaults::MOUNTS {
+        if !wish.mounts.iter().any(|own| own.target().trim_end_matches('/') == usual.0) {
+            mounts.extend(isolation::default_mount(wish, inputs.around, usual)?);
         }
     }
     for name in ["resolv.conf", "hostname", "hosts"] {

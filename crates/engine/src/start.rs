@@ -4,6 +4,8 @@
 //! Everything up to the shim is one straight recipe on one worker thread ([`Engine::launch`]); what it made is taken
 //! down again in reverse when a later step fails.
 
+mod steps;
+
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -14,7 +16,7 @@ use std::sync::{Arc, PoisonError};
 use jiff::Timestamp;
 use network::Endpoint;
 use oci::ContainerId;
-use runtime::{Step, now_ns};
+use runtime::Step;
 use shim::{ShimFds, ShimHandle, ShimRequest, Started};
 use snapshot::MountOptions;
 use tokio::net::UnixStream;
@@ -26,7 +28,9 @@ use crate::frames::{self, Frame};
 use crate::request::{ContainerSpec, Mount};
 use crate::session::Session;
 use crate::spec::{self, Inputs};
+use crate::surroundings::Surroundings;
 use crate::{Engine, health, rootfs, user};
+use steps::Steps;
 
 /// How a `run` is attached and traced.
 #[derive(Debug, Clone, Default)]
@@ -68,20 +72,8 @@ struct Launching {
     endpoints: Vec<Endpoint>,
     attach: Option<StdUnixStream>,
     steps: Steps,
-}
-
-/// The times of steps; empty, and cheap, when nobody asked for them.
-struct Steps {
-    wanted: bool,
-    taken: Vec<Step>,
-}
-
-impl Steps {
-    fn note(&mut self, name: &str) {
-        if self.wanted {
-            self.taken.push(Step { name: name.to_owned(), at_ns: now_ns() });
-        }
-    }
+    /// Keeps open what the container is going to join.
+    _around: Surroundings,
 }
 
 impl Engine {
@@ -128,9 +120,9 @@ impl Engine {
     ///
     /// # Errors
     /// Those of `create` and `start`. A container with `auto_remove` is gone then.
-    pub async fn run(self: &Arc<Self>, spec: ContainerSpec, options: RunOptions) -> Result<Ran, EngineError> {
+    pub async fn run(self: &Arc<Self>, mut spec: ContainerSpec, options: RunOptions) -> Result<Ran, EngineError> {
         let RunOptions { attach, trace, steps } = options;
-        let warnings = self.warnings(&spec);
+        let warnings = self.fit(&mut spec)?;
         let mut steps = Steps { wanted: trace, taken: steps };
         steps.note("daemon: request read");
         let engine = Arc::clone(self);
@@ -178,14 +170,16 @@ impl Engine {
         });
         let root = self.mount_root(container, &record)?;
         steps.note("snapshot: root filesystem mounted");
-        let identity = user::look_up(root.as_fd(), &record.process.user)?;
+        let identity = user::look_up(root.as_fd(), &record.process.user, &record.spec.isolation.groups)?;
         rootfs::make_working_directory(root.as_fd(), &record.process.cwd, &identity)?;
         make_bind_sources(&record)?;
+        let around = self.look_around(&record)?;
         let (netns, endpoints) = self.join_networks(&record)?;
         steps.note("network: namespace and address leased");
-        let result = self.spawn_shim(container, &record, &identity, root, netns, &endpoints, attach, &mut steps);
+        let result =
+            self.spawn_shim(container, &record, &identity, &around, root, netns, &endpoints, attach, &mut steps);
         match result {
-            Ok((shim, attach)) => Ok(Launching { shim, endpoints, attach, steps }),
+            Ok((shim, attach)) => Ok(Launching { shim, endpoints, attach, steps, _around: around }),
             Err(error) => {
                 self.release_networks(&endpoints);
                 Err(error)
@@ -204,6 +198,7 @@ impl Engine {
         container: &Container,
         record: &Record,
         identity: &user::Identity,
+        around: &Surroundings,
         root: OwnedFd,
         netns: Option<OwnedFd>,
         endpoints: &[Endpoint],
@@ -218,8 +213,9 @@ impl Engine {
         if owner.is_none() {
             rootfs::write_network_files(&container.dir, &hostname, record, endpoints)?;
         }
-        let cgroup = self.cgroup_path(&record.id).to_string();
-        let inputs = Inputs { record, identity, dir: files, hostname: &hostname, cgroup: &cgroup, kernel: self.kernel };
+        let cgroup = self.cgroup_path(&record.id, &record.spec).to_string();
+        let (hostname, cgroup, kernel) = (&hostname, &cgroup, self.kernel);
+        let inputs = Inputs { record, identity, dir: files, hostname, cgroup, kernel, around };
         let spec = spec::runtime_spec(&inputs)?;
         let log = record.spec.log.settings()?.file(&container.dir, record);
         let dir = self.shim_dir(&record.id);
@@ -237,6 +233,7 @@ impl Engine {
             terminal_size: record.spec.console_size,
         };
         let spawned = (|| {
+            self.make_shared_memory(record)?;
             let (ours, theirs) = if attach {
                 let (ours, theirs) = socket_pair(&dir)?;
                 (Some(ours), Some(theirs))
@@ -261,7 +258,7 @@ impl Engine {
         container: &Arc<Container>,
         launching: Launching,
     ) -> Result<(Started, Option<UnixStream>), EngineError> {
-        let Launching { shim, endpoints, attach, mut steps } = launching;
+        let Launching { shim, endpoints, attach, mut steps, _around } = launching;
         let mut control = frames::adopt(shim.control)?;
         let word = match frames::read(&mut control).await {
             Ok(Frame::Started(started)) => Ok(started),
@@ -278,7 +275,7 @@ impl Engine {
                     let _turn = container.lifecycle.blocking_lock();
                     // Another start may have come first; these names are its own then.
                     if container.with_record(|record| record.state.running().is_none()) {
-                        engine.remove_cgroup(&container.id);
+                        engine.remove_cgroup(&container.id, &engine.cgroup_of(&container));
                         engine.remove_shim_dir(&container.id);
                     }
                 });

@@ -95,7 +95,7 @@ impl Engine {
     }
 
     fn count(&self, container: &Container, running: &Running, network: &NetworkMode) -> Result<Counters, EngineError> {
-        let cgroup = self.cgroups.open(&self.cgroup_path(&container.id))?.stats()?;
+        let cgroup = self.cgroups.open(&self.cgroup_of(container))?.stats()?;
         let (system_cpu_ns, online_cpus) = processors(&read("/proc/stat")?);
         let machine = machine_memory(&read("/proc/meminfo")?);
         let memory_limit = cgroup.memory_limit.map_or(machine, |limit| limit.min(machine));

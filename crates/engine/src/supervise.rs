@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cgroup::CgroupError;
+use cgroup::{CgroupError, CgroupPath};
 use jiff::Timestamp;
 use metadata::Durability;
 use oci::ContainerId;
@@ -59,7 +59,7 @@ impl Engine {
                 if let Ok(Some(exit)) = shim::read_exit(&engine.shim_dir(&target.id)) {
                     return Ok(exited_from(&exit));
                 }
-                engine.end_orphan(&target.id);
+                engine.end_orphan(&target.id, &engine.cgroup_of(&target));
                 Ok(lost_exit())
             })
             .await;
@@ -67,8 +67,8 @@ impl Engine {
     }
 
     /// Ends whatever runs in a container's cgroup, and removes the cgroup.
-    pub(crate) fn end_orphan(&self, id: &ContainerId) {
-        match self.cgroups.open(&self.cgroup_path(id)) {
+    pub(crate) fn end_orphan(&self, id: &ContainerId, path: &CgroupPath) {
+        match self.cgroups.open(path) {
             Ok(cgroup) => {
                 if let Err(error) = cgroup.kill() {
                     tracing::error!(container = %id, error = errors::chain(&error), "cannot kill an orphaned container");
@@ -79,7 +79,7 @@ impl Engine {
                 tracing::error!(container = %id, error = errors::chain(&error), "cannot open an orphan's cgroup");
             }
         }
-        self.remove_cgroup(id);
+        self.remove_cgroup(id, path);
     }
 
     /// Records the exit, lets everybody who waits know, and takes the rest down in the background.
@@ -118,7 +118,7 @@ impl Engine {
             }
             // A container that was started again meanwhile owns these names now.
             if container.with_record(|record| record.state.running().is_none()) {
-                engine.remove_cgroup(&container.id);
+                engine.remove_cgroup(&container.id, &engine.cgroup_of(&container));
                 engine.remove_shim_dir(&container.id);
             }
         });
@@ -137,7 +137,7 @@ impl Engine {
         let (engine, container) = (Arc::clone(self), Arc::clone(container));
         self.in_background("remove a container's files", move || {
             engine.await_shim_opt(shim.as_deref());
-            engine.remove_cgroup(&container.id);
+            engine.remove_cgroup(&container.id, &engine.cgroup_of(&container));
             engine.remove_files(&container);
         });
     }
@@ -192,8 +192,8 @@ impl Engine {
         self.store.write(durability, |tx| tx.put(CONTAINERS, record.id.as_str(), &record))
     }
 
-    pub(crate) fn remove_cgroup(&self, id: &ContainerId) {
-        let removed = match self.cgroups.open(&self.cgroup_path(id)) {
+    pub(crate) fn remove_cgroup(&self, id: &ContainerId, path: &CgroupPath) {
+        let removed = match self.cgroups.open(path) {
             Ok(cgroup) => cgroup.remove(),
             Err(CgroupError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -214,6 +214,7 @@ impl Engine {
 
     pub(crate) fn remove_shim_dir(&self, id: &ContainerId) {
         let dir = self.shim_dir(id);
+        crate::surroundings::unmount(&dir);
         // A shim that nobody waits for may still put a file there.
         let removed = (0..3)
             .map(|_| fs::remove_dir_all(&dir))

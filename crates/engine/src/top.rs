@@ -27,7 +27,7 @@ impl Engine {
         })?;
         let engine = Arc::clone(self);
         self.blocking("list processes", move || {
-            let cgroup = engine.cgroups.open(&engine.cgroup_path(&container.id))?;
+            let cgroup = engine.cgroups.open(&engine.cgroup_of(&container))?;
             let listing = processes::list(&cgroup, &columns)?;
             container.tell("top", []);
             Ok(listing)

@@ -30,10 +30,18 @@ impl Changes {
         set(&mut old.memory, &new.memory);
         set(&mut old.memory_swap, &new.memory_swap);
         set(&mut old.memory_reservation, &new.memory_reservation);
+        set(&mut old.memory_swappiness, &new.memory_swappiness);
+        set(&mut old.oom_kill_disable, &new.oom_kill_disable);
         set(&mut old.nano_cpus, &new.nano_cpus);
+        set(&mut old.cpu_quota, &new.cpu_quota);
+        set(&mut old.cpu_period, &new.cpu_period);
+        set(&mut old.cpu_realtime_runtime, &new.cpu_realtime_runtime);
+        set(&mut old.cpu_realtime_period, &new.cpu_realtime_period);
         set(&mut old.cpu_shares, &new.cpu_shares);
         set(&mut old.cpuset_cpus, &new.cpuset_cpus);
+        set(&mut old.cpuset_mems, &new.cpuset_mems);
         set(&mut old.pids_limit, &new.pids_limit);
+        set(&mut old.blkio_weight, &new.blkio_weight);
         spec.restart = self.restart.unwrap_or(spec.restart);
     }
 }
@@ -59,16 +67,16 @@ impl Engine {
 
     fn update_blocking(&self, container: &Arc<Container>, changes: &Changes) -> Result<Vec<String>, EngineError> {
         let old = container.with_record(|record| record.spec.clone());
-        let mut new = old.clone();
+        let (mut new, mut changes) = (old.clone(), changes.clone());
+        let warnings = self.fit_resources(&mut changes.resources);
         changes.apply(&mut new);
         create::validate(&new)?;
-        let warnings = self.warnings(&new);
         let limits = spec::changed_limits(&changes.resources, &new.resources)?;
         container.update(|record| record.spec = new);
         let done = self.keep(container).and_then(|()| {
             let runs = container.with_record(|record| matches!(record.state, State::Running(_)));
             if runs && changes.resources != Resources::default() {
-                self.cgroups.open(&self.cgroup_path(&container.id))?.update(&limits)?;
+                self.cgroups.open(&self.cgroup_of(container))?.update(&limits)?;
             }
             Ok(())
         });

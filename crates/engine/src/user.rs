@@ -21,15 +21,27 @@ pub(crate) struct Identity {
     pub(crate) home: String,
 }
 
-/// Looks `user` up inside `root`, the container's root directory.
+/// Looks `user` up inside `root`, the container's root directory. It is in the groups `others` as well.
 ///
 /// # Errors
 /// A name that the image does not know, a number out of range, or files that cannot be read.
-pub(crate) fn look_up(root: BorrowedFd<'_>, user: &str) -> Result<Identity, EngineError> {
+pub(crate) fn look_up(root: BorrowedFd<'_>, user: &str, others: &[String]) -> Result<Identity, EngineError> {
     let passwd = read_inside(root, "etc/passwd")?;
     // Root in no group but its own is the usual case, and needs the group file only for its supplementary groups.
     let group = read_inside(root, "etc/group")?;
-    resolve(user, &passwd, &group)
+    let mut identity = resolve(user, &passwd, &group)?;
+    add_groups(&mut identity, others, &group)?;
+    Ok(identity)
+}
+
+fn add_groups(identity: &mut Identity, others: &[String], group: &str) -> Result<(), EngineError> {
+    for other in others {
+        let gid = find_group(other, group)?;
+        if !identity.groups.contains(&gid) {
+            identity.groups.push(gid);
+        }
+    }
+    Ok(())
 }
 
 fn read_inside(root: BorrowedFd<'_>, path: &'static str) -> Result<String, EngineError> {
@@ -148,6 +160,17 @@ mod tests {
         assert_eq!(identity("12345"), (12345, 0, vec![], "/".into()));
         assert_eq!(identity("12345:678"), (12345, 678, vec![], "/".into()));
         assert_eq!(identity("1000"), (7, 8, vec![], "/h".into()), "a name goes before a number");
+    }
+
+    #[test]
+    fn further_groups_are_names_or_numbers() {
+        let mut identity = resolve("web", PASSWD, GROUP).unwrap();
+        let add = |list: &[&str]| list.iter().map(|&one| one.to_owned()).collect::<Vec<_>>();
+        add_groups(&mut identity, &add(&["audio", "777", "video"]), GROUP).unwrap();
+        assert_eq!(identity.groups, [29, 44, 777]);
+        for bad in ["nogroup", "-1", "4294967295", "a\nb"] {
+            assert!(add_groups(&mut identity, &add(&[bad]), GROUP).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub(crate) struct Args {
     /// Attach stdin
     #[arg(short, long)]
     interactive: bool,
+    /// With all capabilities
+    #[arg(long)]
+    privileged: bool,
     /// Give the command a terminal
     #[arg(short, long)]
     tty: bool,
@@ -63,6 +66,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
             attach_stdout: Some(!args.detach),
             attach_stderr: Some(!args.detach),
             tty: Some(args.tty),
+            privileged: Some(args.privileged),
             console_size: size.map(|size| vec![size.rows.into(), size.cols.into()]),
             env: (!env.is_empty()).then_some(env),
             cmd: Some(command.to_vec()),

@@ -7,33 +7,15 @@ use errors::Kind;
 use crate::cli::Context;
 use crate::commands::for_each;
 use crate::failure::Failure;
-use crate::flags::{restart, size};
+use crate::flags::limits::LimitFlags;
+use crate::flags::restart;
 use crate::printer;
 
 /// Change the limits or the restart policy of one or more containers
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Weight of its share of the processors; 1024 is the usual one
-    #[arg(short, long, value_name = "WEIGHT")]
-    cpu_shares: Option<i64>,
-    /// Processors that may be used, as in 0.5
-    #[arg(long, value_name = "NUMBER", value_parser = size::nano_cpus)]
-    cpus: Option<i64>,
-    /// Processors it may run on, as in 0-2,5
-    #[arg(long, value_name = "LIST")]
-    cpuset_cpus: Option<String>,
-    /// Memory limit, as in 512m
-    #[arg(short, long, value_name = "SIZE", value_parser = size::bytes)]
-    memory: Option<i64>,
-    /// Memory that it keeps when memory is short
-    #[arg(long, value_name = "SIZE", value_parser = size::bytes)]
-    memory_reservation: Option<i64>,
-    /// Memory and swap together; -1 for unlimited swap
-    #[arg(long, value_name = "SIZE", value_parser = size::bytes_or_unlimited, allow_hyphen_values = true)]
-    memory_swap: Option<i64>,
-    /// How many processes and threads there may be; -1 for any number
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
-    pids_limit: Option<i64>,
+    #[command(flatten)]
+    limits: LimitFlags,
     /// When to start it again: no, on-failure[:N], always, unless-stopped
     #[arg(long, value_name = "POLICY", value_parser = restart::policy)]
     restart: Option<RestartPolicy>,
@@ -43,17 +25,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
-    let changes = ContainerUpdateBody {
-        cpu_shares: args.cpu_shares,
-        nano_cpus: args.cpus,
-        cpuset_cpus: args.cpuset_cpus,
-        memory: args.memory,
-        memory_reservation: args.memory_reservation,
-        memory_swap: args.memory_swap,
-        pids_limit: args.pids_limit,
-        restart_policy: args.restart,
-        ..ContainerUpdateBody::default()
-    };
+    let changes = ContainerUpdateBody { restart_policy: args.restart, ..args.limits.changes() };
     if changes == ContainerUpdateBody::default() {
         return Err(Failure::new(Kind::InvalidArgument, "nothing was said that shall change")
             .with_hint("`corten update --help` lists what can"));

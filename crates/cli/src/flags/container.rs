@@ -7,7 +7,9 @@ use api_types::docker::{ContainerCreateBody, HostConfig};
 use api_types::{Size, Streams};
 use clap::{Args, ValueEnum};
 
-use super::{FlagError, environment, health, logging, mounts, ports, restart, security, size};
+use super::isolation::IsolationFlags;
+use super::limits::LimitFlags;
+use super::{FlagError, environment, health, logging, mounts, ports, restart};
 
 /// When to fetch the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,15 +50,6 @@ pub(crate) struct ContainerFlags {
     /// Attach to stdin, stdout or stderr (may be given several times)
     #[arg(short = 'a', long, value_name = "STREAM")]
     pub(crate) attach: Vec<Stream>,
-    /// Add a Linux capability
-    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
-    cap_add: Vec<String>,
-    /// Drop a Linux capability
-    #[arg(long, value_name = "CAPABILITY", value_delimiter = ',')]
-    cap_drop: Vec<String>,
-    /// Processors that may be used, as in 0.5
-    #[arg(long, value_name = "NUMBER", value_parser = size::nano_cpus)]
-    cpus: Option<i64>,
     /// Keys that detach from the container
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
     pub(crate) detach_keys: crate::detach_keys::DetachKeys,
@@ -89,12 +82,6 @@ pub(crate) struct ContainerFlags {
     /// An option of the log driver, as in max-size=10m
     #[arg(long, value_name = "NAME=VALUE", value_parser = logging::option)]
     log_opt: Vec<(String, String)>,
-    /// Memory limit, as in 512m
-    #[arg(short, long, value_name = "SIZE", value_parser = size::bytes)]
-    memory: Option<i64>,
-    /// Memory and swap together; -1 for unlimited swap
-    #[arg(long, value_name = "SIZE", value_parser = size::bytes_or_unlimited, allow_hyphen_values = true)]
-    memory_swap: Option<i64>,
     /// Mount a directory or a tmpfs: type=bind,source=/HOST,target=/PATH[,readonly]
     #[arg(long, value_name = "MOUNT", value_parser = mounts::mount)]
     mount: Vec<api_types::docker::Mount>,
@@ -104,9 +91,6 @@ pub(crate) struct ContainerFlags {
     /// The container's network
     #[arg(long, alias = "net", value_name = "NETWORK")]
     network: Option<NetworkMode>,
-    /// How many processes and threads there may be; -1 for any number
-    #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
-    pids_limit: Option<i64>,
     /// The image's platform, as in linux/arm64
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
@@ -116,18 +100,12 @@ pub(crate) struct ContainerFlags {
     /// When to pull the image
     #[arg(long, value_name = "WHEN", default_value = "missing")]
     pub(crate) pull: Pull,
-    /// Mount the root file system read-only
-    #[arg(long)]
-    read_only: bool,
     /// When to start it again: no, on-failure[:N], always, unless-stopped
     #[arg(long, value_name = "POLICY", value_parser = restart::policy)]
     restart: Option<api_types::docker::RestartPolicy>,
     /// Remove the container when it exits
     #[arg(long)]
     pub(crate) rm: bool,
-    /// Security option: seccomp=unconfined, seccomp=FILE, no-new-privileges
-    #[arg(long, value_name = "OPTION")]
-    security_opt: Vec<String>,
     /// The signal that stops the container
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<String>,
@@ -152,6 +130,10 @@ pub(crate) struct ContainerFlags {
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
+    #[command(flatten)]
+    limits: LimitFlags,
+    #[command(flatten)]
+    isolation: IsolationFlags,
 }
 
 /// What of the caller's surroundings flags refer to.
@@ -191,6 +173,7 @@ impl ContainerFlags {
             env: some(environment::collect(&self.env_file, &self.env, around.environment)?),
             labels: Some(environment::labels(&self.label)?).filter(|labels| !labels.is_empty()),
             hostname: self.hostname.clone(),
+            domainname: self.isolation.domainname(),
             user: self.user.clone(),
             working_dir: self.workdir.clone(),
             stop_signal: self.stop_signal.clone(),
@@ -217,9 +200,8 @@ impl ContainerFlags {
         for mount in &self.tmpfs {
             mounts::tmpfs(mount, &mut tmpfs)?;
         }
-        let security = self.security_opt.iter().map(|text| security::option(text)).collect::<Result<Vec<_>, _>>()?;
         let some = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
-        Ok(HostConfig {
+        let host = HostConfig {
             binds: some(&binds),
             mounts: (!self.mount.is_empty()).then(|| self.mount.clone()),
             tmpfs: (!tmpfs.is_empty()).then_some(tmpfs),
@@ -230,20 +212,13 @@ impl ContainerFlags {
                 NetworkMode::None => "none".into(),
             }),
             log_config: logging::config(self.log_driver.as_deref(), &self.log_opt),
-            memory: self.memory,
-            memory_swap: self.memory_swap,
-            nano_cpus: self.cpus,
-            pids_limit: self.pids_limit,
             init: self.init.then_some(true),
-            readonly_rootfs: Some(self.read_only),
             auto_remove: Some(self.rm),
             restart_policy: self.restart.clone(),
-            cap_add: some(&self.cap_add),
-            cap_drop: some(&self.cap_drop),
-            security_opt: some(&security),
             console_size: terminal.filter(|_| self.tty).map(|size| vec![size.rows.into(), size.cols.into()]),
             ..HostConfig::default()
-        })
+        };
+        self.isolation.apply(self.limits.apply(host))
     }
 
     /// The binds and the anonymous volumes of `-v`.
@@ -332,7 +307,7 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_refused() {
         for line in
-            ["--restart sometimes x", "--network other x", "--memory lots x", "--privileged x", "--pull often x"]
+            ["--restart sometimes x", "--network other x", "--memory lots x", "--cgroupns mine x", "--pull often x"]
         {
             assert!(Line::try_parse_from(std::iter::once("run").chain(line.split_whitespace())).is_err(), "{line}");
         }

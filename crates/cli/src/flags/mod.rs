@@ -3,15 +3,19 @@
 //! text in, values out.
 
 pub(crate) mod container;
+mod devices;
 pub(crate) mod duration;
 pub(crate) mod environment;
 pub(crate) mod health;
+mod isolation;
+pub(crate) mod limits;
 pub(crate) mod logging;
 pub(crate) mod mounts;
 pub(crate) mod ports;
 pub(crate) mod restart;
 pub(crate) mod security;
 pub(crate) mod size;
+mod ulimit;
 
 use std::io;
 use std::path::PathBuf;
@@ -59,6 +63,14 @@ pub(crate) enum FlagError {
         #[source]
         source: serde_json::Error,
     },
+    /// One of Docker's flags that has no meaning here.
+    #[error("{flag} is not supported: {reason}")]
+    Refused {
+        /// The flag.
+        flag: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
     /// `--security-opt` with something that Corten does not do.
     #[error("--security-opt {option} is not supported")]
     SecurityOption {
@@ -85,7 +97,7 @@ impl Classify for FlagError {
     fn kind(&self) -> Kind {
         match self {
             FlagError::File { source, .. } => kind_of_io(source),
-            FlagError::SecurityOption { .. } => Kind::Unsupported,
+            FlagError::SecurityOption { .. } | FlagError::Refused { .. } => Kind::Unsupported,
             _ => Kind::InvalidArgument,
         }
     }
@@ -93,7 +105,7 @@ impl Classify for FlagError {
     fn hint(&self) -> Option<String> {
         match self {
             FlagError::SecurityOption { .. } => {
-                Some("there are seccomp=unconfined, seccomp=FILE and no-new-privileges".into())
+                Some("there are seccomp, no-new-privileges, apparmor, label=disable, systempaths=unconfined and writable-cgroups".into())
             }
             _ => None,
         }

@@ -5,6 +5,9 @@ use std::path::Path;
 
 use super::FlagError;
 
+/// Nothing of `/proc` and `/sys` is masked or read-only.
+pub(super) const SYSTEM_PATHS: &str = "systempaths=unconfined";
+
 /// The option as the daemon takes it: a seccomp profile is sent with its content, because the daemon need not see the
 /// caller's files.
 pub(crate) fn option(text: &str) -> Result<String, FlagError> {
@@ -13,8 +16,12 @@ pub(crate) fn option(text: &str) -> Result<String, FlagError> {
         None => (text, None),
     };
     match (key, value) {
-        ("no-new-privileges", None | Some("true")) => Ok("no-new-privileges".into()),
-        ("no-new-privileges", Some("false")) => Ok("no-new-privileges=false".into()),
+        ("no-new-privileges" | "writable-cgroups", None) => Ok(key.to_owned()),
+        ("no-new-privileges" | "writable-cgroups", Some(word @ ("true" | "false"))) => Ok(format!("{key}={word}")),
+        ("systempaths", Some("unconfined")) => Ok(SYSTEM_PATHS.to_owned()),
+        ("apparmor", Some(profile)) if !profile.is_empty() => Ok(format!("apparmor={profile}")),
+        // The daemon says which labels there are.
+        ("label", Some(label)) => Ok(format!("label={label}")),
         ("seccomp", Some(word @ ("unconfined" | "builtin"))) => Ok(format!("seccomp={word}")),
         ("seccomp", Some(path)) if !path.is_empty() => profile(Path::new(path)),
         _ => Err(FlagError::SecurityOption { option: text.to_owned() }),
@@ -40,8 +47,10 @@ mod tests {
     fn the_known_options_and_nothing_else() {
         assert_eq!(option("seccomp=unconfined").unwrap(), "seccomp=unconfined");
         assert_eq!(option("no-new-privileges").unwrap(), "no-new-privileges");
-        assert_eq!(option("no-new-privileges:true").unwrap(), "no-new-privileges");
-        for text in ["apparmor=unconfined", "label=disable", "seccomp", "seccomp=", "no-new-privileges=maybe", ""] {
+        assert_eq!(option("no-new-privileges:true").unwrap(), "no-new-privileges=true");
+        assert_eq!(option("systempaths=unconfined").unwrap(), SYSTEM_PATHS);
+        assert_eq!(option("apparmor:mine").unwrap(), "apparmor=mine");
+        for text in ["apparmor=", "label", "seccomp", "seccomp=", "no-new-privileges=maybe", "systempaths=x", ""] {
             assert!(matches!(option(text), Err(FlagError::SecurityOption { .. })), "{text}");
         }
     }

@@ -11,10 +11,12 @@ use api_types::docker::{
     PortSummaryTypeEnum, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
 use api_types::human_duration;
-use engine::{LogChoice, Mount, Place, Record, RestartPolicy, Running, SeccompChoice, State};
+use engine::{LogChoice, Mount, Place, Record, RestartPolicy, Running, State};
 use jiff::Timestamp;
 use network::{MacAddress, NetworkId, Protocol};
 use serde::Serialize;
+
+use super::from_host;
 
 mod health;
 
@@ -110,6 +112,7 @@ fn state(state: &State) -> ContainerState {
 fn config(record: &Record) -> ContainerConfig {
     let (spec, process) = (&record.spec, &record.process);
     ContainerConfig {
+        domainname: Some(spec.isolation.domainname.clone().unwrap_or_default()),
         hostname: Some(spec.hostname.clone().unwrap_or_else(|| record.id.short().to_owned())),
         user: Some(process.user.clone()),
         attach_stdin: Some(spec.stdin_once),
@@ -133,7 +136,6 @@ fn config(record: &Record) -> ContainerConfig {
 
 fn host_config(record: &Record) -> HostConfig {
     let spec = &record.spec;
-    let limits = &spec.resources;
     let mut ports = PortMap::new();
     for port in &spec.ports {
         let binding = PortBinding {
@@ -156,8 +158,7 @@ fn host_config(record: &Record) -> HostConfig {
             }
         }
     }
-    let shares = limits.cpu_shares.and_then(|shares| i64::try_from(shares).ok());
-    HostConfig {
+    let host = HostConfig {
         binds: Some(binds).filter(|list| !list.is_empty()),
         tmpfs: Some(tmpfs).filter(|map| !map.is_empty()),
         port_bindings: Some(ports),
@@ -165,21 +166,10 @@ fn host_config(record: &Record) -> HostConfig {
         auto_remove: Some(spec.auto_remove),
         log_config: Some(log_config(&spec.log)),
         restart_policy: Some(restart_policy(spec.restart)),
-        readonly_rootfs: Some(spec.read_only),
-        cap_add: Some(spec.cap_add.clone()).filter(|list| !list.is_empty()),
-        cap_drop: Some(spec.cap_drop.clone()).filter(|list| !list.is_empty()),
-        security_opt: Some(security_options(record)).filter(|list| !list.is_empty()),
-        memory: Some(limits.memory.unwrap_or(0)),
-        memory_swap: Some(limits.memory_swap.unwrap_or(0)),
-        memory_reservation: Some(limits.memory_reservation.unwrap_or(0)),
-        nano_cpus: Some(limits.nano_cpus.unwrap_or(0)),
-        cpu_shares: Some(shares.unwrap_or(0)),
-        cpuset_cpus: Some(limits.cpuset_cpus.clone().unwrap_or_default()),
-        pids_limit: limits.pids_limit,
         init: spec.init.then_some(true),
-        privileged: Some(false),
         ..HostConfig::default()
-    }
+    };
+    from_host::fill(spec, host)
 }
 
 fn log_config(log: &LogChoice) -> HostConfigLogConfig {
@@ -196,20 +186,6 @@ fn restart_policy(policy: RestartPolicy) -> DockerRestart {
         RestartPolicy::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
     };
     DockerRestart { name: Some(name), maximum_retry_count: Some(most.unwrap_or(0).into()) }
-}
-
-fn security_options(record: &Record) -> Vec<String> {
-    let security = &record.spec.security;
-    let mut options = Vec::new();
-    match &security.seccomp {
-        SeccompChoice::Default => {}
-        SeccompChoice::Unconfined => options.push("seccomp=unconfined".to_owned()),
-        SeccompChoice::Profile(profile) => options.push(format!("seccomp={profile}")),
-    }
-    if security.no_new_privileges {
-        options.push("no-new-privileges".to_owned());
-    }
-    options
 }
 
 fn mount_points(record: &Record) -> Vec<MountPoint> {

@@ -3,9 +3,11 @@
 
 pub(crate) mod by_version;
 pub(crate) mod endpoints;
+mod from_host;
 pub(crate) mod from_image;
 pub(crate) mod from_record;
 pub(crate) mod from_sample;
 pub(crate) mod from_store;
 pub(crate) mod refuse;
+mod to_host;
 pub(crate) mod to_spec;

@@ -16,14 +16,13 @@ pub(crate) fn unsupported(body: &ContainerCreateBody) -> Result<(), ApiError> {
             fields.push(field);
         }
     };
-    refuse(some_text(&body.domainname), "Domainname");
     refuse(some_list(&body.volumes), "Volumes (anonymous volumes)");
     refuse(body.network_disabled == Some(true), "NetworkDisabled");
     refuse(some_list(&body.on_build), "OnBuild");
     refuse(some_list(&body.shell), "Shell");
     if let Some(host) = &body.host_config {
         host_limits(host, &mut refuse);
-        host_namespaces(host, &mut refuse);
+        refuse(some_list(&host.device_requests), "HostConfig.DeviceRequests");
         host_rest(host, &mut refuse);
     }
     match fields.first() {
@@ -49,44 +48,11 @@ fn some_number(field: Option<i64>) -> bool {
 }
 
 fn host_limits(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str)) {
-    refuse(host.blkio_weight.is_some_and(|weight| weight != 0), "HostConfig.BlkioWeight");
-    refuse(some_list(&host.blkio_weight_device), "HostConfig.BlkioWeightDevice");
-    refuse(some_list(&host.blkio_device_read_bps), "HostConfig.BlkioDeviceReadBps");
-    refuse(some_list(&host.blkio_device_write_bps), "HostConfig.BlkioDeviceWriteBps");
-    refuse(some_list(&host.blkio_device_read_iops), "HostConfig.BlkioDeviceReadIOps");
-    refuse(some_list(&host.blkio_device_write_iops), "HostConfig.BlkioDeviceWriteIOps");
-    refuse(some_number(host.cpu_realtime_period), "HostConfig.CpuRealtimePeriod");
-    refuse(some_number(host.cpu_realtime_runtime), "HostConfig.CpuRealtimeRuntime");
-    refuse(some_text(&host.cpuset_mems), "HostConfig.CpusetMems");
-    refuse(some_number(host.cpu_count), "HostConfig.CpuCount");
-    refuse(some_number(host.cpu_percent), "HostConfig.CpuPercent");
-    refuse(some_number(host.io_maximum_iops), "HostConfig.IOMaximumIOps");
-    refuse(some_number(host.io_maximum_bandwidth), "HostConfig.IOMaximumBandwidth");
-    refuse(host.memory_swappiness.is_some_and(|value| value > 0), "HostConfig.MemorySwappiness");
-    refuse(host.oom_kill_disable == Some(true), "HostConfig.OomKillDisable");
-    refuse(some_number(host.oom_score_adj), "HostConfig.OomScoreAdj");
-    refuse(some_list(&host.ulimits), "HostConfig.Ulimits");
-    refuse(some_number(host.shm_size), "HostConfig.ShmSize");
-    refuse(some_text(&host.cgroup_parent), "HostConfig.CgroupParent");
-    refuse(some_text(&host.cgroup), "HostConfig.Cgroup");
-}
-
-fn host_namespaces(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str)) {
-    let own = |mode: &Option<String>| mode.as_deref().is_none_or(|mode| matches!(mode, "" | "private" | "shareable"));
-    refuse(!own(&host.ipc_mode), "HostConfig.IpcMode");
-    refuse(!own(&host.pid_mode), "HostConfig.PidMode");
-    refuse(!own(&host.uts_mode), "HostConfig.UTSMode");
-    refuse(some_text(&host.userns_mode), "HostConfig.UsernsMode");
-    let cgroup_namespace = host.cgroupns_mode.map(|mode| mode.to_string());
-    refuse(cgroup_namespace.is_some_and(|mode| mode == "host"), "HostConfig.CgroupnsMode");
-    refuse(host.privileged == Some(true), "HostConfig.Privileged");
-    refuse(some_list(&host.devices), "HostConfig.Devices");
-    refuse(some_list(&host.device_cgroup_rules), "HostConfig.DeviceCgroupRules");
-    refuse(some_list(&host.device_requests), "HostConfig.DeviceRequests");
-    refuse(some_list(&host.group_add), "HostConfig.GroupAdd");
-    refuse(some_map(&host.sysctls), "HostConfig.Sysctls");
-    refuse(host.masked_paths.is_some(), "HostConfig.MaskedPaths");
-    refuse(host.readonly_paths.is_some(), "HostConfig.ReadonlyPaths");
+    refuse(some_number(host.cpu_count), "HostConfig.CpuCount (Windows alone has it)");
+    refuse(some_number(host.cpu_percent), "HostConfig.CpuPercent (Windows alone has it)");
+    refuse(some_number(host.io_maximum_iops), "HostConfig.IOMaximumIOps (Windows alone has it)");
+    refuse(some_number(host.io_maximum_bandwidth), "HostConfig.IOMaximumBandwidth (Windows alone has it)");
+    refuse(some_text(&host.cgroup), "HostConfig.Cgroup (CgroupParent and CgroupnsMode are there)");
 }
 
 fn host_rest(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str)) {
@@ -98,11 +64,13 @@ fn host_rest(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str)) {
     refuse(some_list(&host.links), "HostConfig.Links");
     refuse(some_list(&host.volumes_from), "HostConfig.VolumesFrom");
     refuse(some_text(&host.volume_driver), "HostConfig.VolumeDriver");
-    refuse(some_map(&host.storage_opt), "HostConfig.StorageOpt");
+    refuse(some_map(&host.storage_opt), "HostConfig.StorageOpt (writable layers have no quotas of their own)");
     refuse(some_map(&host.annotations), "HostConfig.Annotations");
-    refuse(some_text(&host.runtime), "HostConfig.Runtime");
     let isolation = host.isolation.map(|isolation| isolation.to_string());
-    refuse(isolation.is_some_and(|word| !matches!(word.as_str(), "" | "default")), "HostConfig.Isolation");
+    refuse(
+        isolation.is_some_and(|word| !matches!(word.as_str(), "" | "default")),
+        "HostConfig.Isolation (Windows alone has it)",
+    );
 }
 
 #[cfg(test)]
@@ -135,9 +103,12 @@ mod tests {
 
     #[test]
     fn wishes_that_cannot_be_granted_are_named() {
-        assert_eq!(refused(r#"{"HostConfig":{"Privileged":true}}"#).unwrap(), "HostConfig.Privileged is not supported");
+        assert_eq!(
+            refused(r#"{"HostConfig":{"PublishAllPorts":true}}"#).unwrap(),
+            "HostConfig.PublishAllPorts is not supported"
+        );
         for (json, field) in [
-            (r#"{"HostConfig":{"PidMode":"host"}}"#, "PidMode"),
+            (r#"{"HostConfig":{"CpuCount":2}}"#, "CpuCount"),
             (r#"{"HostConfig":{"Dns":["1.1.1.1"]}}"#, "Dns"),
             (r#"{"Volumes":{"/data":{}}}"#, "Volumes"),
         ] {

@@ -7,13 +7,10 @@ use api_types::docker::{
     ContainerCreateBody, ContainerUpdateBody, ExecConfig, HealthConfig, HostConfig, HostConfigLogConfig,
     Mount as DockerMount, MountType, PortMap, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
-use engine::{
-    Changes, ContainerSpec, ExecSpec, HealthCheck, LogChoice, Mount, NetworkMode, Resources, RestartPolicy,
-    SeccompChoice, Security,
-};
+use engine::{Changes, ContainerSpec, ExecSpec, HealthCheck, LogChoice, Mount, NetworkMode, RestartPolicy};
 use network::{PortMapping, Protocol};
 
-use super::{endpoints, refuse};
+use super::{endpoints, refuse, to_host};
 use crate::error::ApiError;
 
 /// The modes of propagation that a bind may have.
@@ -47,11 +44,13 @@ pub(crate) fn container(body: ContainerCreateBody, name: Option<String>) -> Resu
         network: NetworkMode::from_docker(host.network_mode.as_deref().unwrap_or_default()),
         endpoints: endpoints::wishes(body.networking_config.as_ref())?,
         ports: ports(host.port_bindings.as_ref())?,
-        resources: resources(&host)?,
+        resources: to_host::resources(&host)?,
         read_only: host.readonly_rootfs.unwrap_or(false),
+        security: to_host::security(&host)?,
+        isolation: to_host::isolation(&host, body.domainname)?,
+        devices: to_host::devices(&host),
         cap_add: host.cap_add.unwrap_or_default(),
         cap_drop: host.cap_drop.unwrap_or_default(),
-        security: security(host.security_opt.as_deref().unwrap_or_default())?,
         init: host.init.unwrap_or(false),
         auto_remove: host.auto_remove.unwrap_or(false),
         log: host.log_config.map(log_choice).unwrap_or_default(),
@@ -72,7 +71,7 @@ pub(crate) fn changes(body: ContainerUpdateBody) -> Result<Changes, ApiError> {
             || policy.maximum_retry_count.unwrap_or(0) != 0
     });
     Ok(Changes {
-        resources: resources(&host)?,
+        resources: to_host::resources(&host)?,
         restart: restart.map(|policy| restart_policy(Some(policy))).transpose()?,
     })
 }
@@ -106,9 +105,6 @@ fn log_choice(config: HostConfigLogConfig) -> LogChoice {
 
 /// The process that `config` asks for.
 pub(crate) fn exec(config: ExecConfig) -> Result<ExecSpec, ApiError> {
-    if config.privileged == Some(true) {
-        return Err(ApiError::Unsupported("Privileged".into()));
-    }
     let text = |field: Option<String>| field.filter(|text| !text.is_empty());
     let is_set = |field: Option<bool>| field.unwrap_or(false);
     let (stdin, stdout, stderr) = (config.attach_stdin, config.attach_stdout, config.attach_stderr);
@@ -121,6 +117,7 @@ pub(crate) fn exec(config: ExecConfig) -> Result<ExecSpec, ApiError> {
         stdin: is_set(stdin),
         detach: !is_set(stdin) && !is_set(stdout) && !is_set(stderr),
         console_size: console_size(config.console_size.as_deref()),
+        privileged: is_set(config.privileged),
     })
 }
 
@@ -137,49 +134,8 @@ fn console_size(size: Option<&[usize]>) -> Option<(u16, u16)> {
     }
 }
 
-fn resources(host: &HostConfig) -> Result<Resources, ApiError> {
-    let number = |field: Option<i64>| field.filter(|value| *value != 0);
-    let nano_cpus = match (number(host.nano_cpus), number(host.cpu_quota).filter(|quota| *quota > 0)) {
-        (Some(_), Some(_)) => return Err(ApiError::invalid("NanoCpus", "cannot be set together with CpuQuota")),
-        (Some(nanos), None) => Some(nanos),
-        (None, Some(quota)) => {
-            // Docker's period when none is given: 100 ms.
-            let period = i128::from(number(host.cpu_period).unwrap_or(100_000));
-            Some(i64::try_from(i128::from(quota) * 1_000_000_000 / period).map_err(|_| too_large("CpuQuota"))?)
-        }
-        (None, None) => None,
-    };
-    let shares = number(host.cpu_shares).map(|shares| u64::try_from(shares).map_err(|_| too_large("CpuShares")));
-    Ok(Resources {
-        memory: number(host.memory),
-        memory_swap: number(host.memory_swap),
-        memory_reservation: number(host.memory_reservation),
-        nano_cpus,
-        cpu_shares: shares.transpose()?,
-        cpuset_cpus: host.cpuset_cpus.clone().filter(|list| !list.is_empty()),
-        pids_limit: number(host.pids_limit),
-    })
-}
-
 fn too_large(field: &'static str) -> ApiError {
     ApiError::invalid(field, "is out of range")
-}
-
-fn security(options: &[String]) -> Result<Security, ApiError> {
-    let mut security = Security::default();
-    for option in options {
-        match option.split_once(['=', ':']).unwrap_or((option, "true")) {
-            ("no-new-privileges", "true") => security.no_new_privileges = true,
-            ("no-new-privileges", "false") => security.no_new_privileges = false,
-            ("seccomp", "unconfined") => security.seccomp = SeccompChoice::Unconfined,
-            ("seccomp", "builtin") => security.seccomp = SeccompChoice::Default,
-            ("seccomp", profile) if profile.starts_with('{') => {
-                security.seccomp = SeccompChoice::Profile(profile.to_owned());
-            }
-            _ => return Err(ApiError::Unsupported(format!("the security option \"{option}\""))),
-        }
-    }
-    Ok(security)
 }
 
 fn ports(bindings: Option<&PortMap>) -> Result<Vec<PortMapping>, ApiError> {

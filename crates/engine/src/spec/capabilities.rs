@@ -57,6 +57,11 @@ const ALL: [Capability; 41] = {
     ]
 };
 
+/// All of them: those of a privileged container.
+pub(super) fn all() -> Capabilities {
+    ALL.into_iter().collect()
+}
+
 /// The capabilities that remain after adding and dropping. As in Docker: `ALL` on either side is taken first, then the
 /// single names of the other side.
 ///

@@ -18,11 +18,14 @@ pub(super) const MOUNTS: [(&str, &str, &str, &[&str]); 7] = [
     ("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
     ("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"]),
     ("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
-    ("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"]),
+    ("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777"]),
 ];
 
+/// Bytes of `/dev/shm`.
+pub const SHM_SIZE: i64 = 64 << 20;
+
 /// What of `/proc` and `/sys` a container cannot see.
-pub(super) const MASKED_PATHS: [&str; 12] = [
+pub const MASKED_PATHS: &[&str] = &[
     "/proc/asound",
     "/proc/acpi",
     "/proc/interrupts",
@@ -38,7 +41,7 @@ pub(super) const MASKED_PATHS: [&str; 12] = [
 ];
 
 /// What of `/proc` a container cannot change.
-pub(super) const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub const READONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Kernel parameters of the container's own network namespace.
 pub(super) const NETWORK_SYSCTLS: [(&str, &str); 2] =

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::container::{Process, State};
-use crate::request::Security;
+use crate::request::{NetworkMode, Resources, Security};
 
 fn record(change: impl FnOnce(&mut ContainerSpec)) -> Record {
     let mut spec = ContainerSpec { image: "debian".into(), ..ContainerSpec::default() };
@@ -42,13 +42,18 @@ fn record(change: impl FnOnce(&mut ContainerSpec)) -> Record {
 
 fn made(record: &Record, uid: u32) -> Value {
     let identity = Identity { uid, gid: uid, groups: vec![], home: "/root".into() };
+    made_in(record, &identity, &Surroundings::default())
+}
+
+fn made_in(record: &Record, identity: &Identity, around: &Surroundings) -> Value {
     let inputs = Inputs {
         record,
-        identity: &identity,
+        identity,
         dir: Path::new("/c"),
         hostname: "abababababab",
         cgroup: "/corten/x",
         kernel: (6, 18),
+        around,
     };
     serde_json::to_value(runtime_spec(&inputs).unwrap()).unwrap()
 }
@@ -135,7 +140,7 @@ fn what_was_asked_for_is_there() {
         spec.network = NetworkMode::Host;
         spec.read_only = true;
         spec.cap_drop = vec!["ALL".into()];
-        spec.security = Security { seccomp: SeccompChoice::Unconfined, no_new_privileges: true };
+        spec.security = Security { seccomp: SeccompChoice::Unconfined, no_new_privileges: true, ..Security::default() };
         spec.mounts = vec![
             Mount::Bind {
                 source: PathBuf::from("/host"),
@@ -178,6 +183,7 @@ fn a_profile_that_is_no_profile_is_refused() {
         hostname: "abababababab",
         cgroup: "/corten/x",
         kernel: (6, 18),
+        around: &Surroundings::default(),
     };
     assert!(matches!(runtime_spec(&inputs), Err(EngineError::Seccomp(_))));
 }

@@ -45,6 +45,7 @@ pub use operation::{
 pub use outside::{IdMapping, IdMaps, MapMethod, Outside};
 pub use scheduling::NumberSet;
 pub(crate) use scheduling::memory_policy_names;
+pub use sysctl::namespace_of as sysctl_namespace;
 pub(crate) use sysctl::path as sysctl_path;
 
 /// Who launches the container.

@@ -31,29 +31,37 @@ pub(super) fn operations(
     for (key, value) in sorted {
         let field = format!("linux.sysctl[{key}]");
         let invalid = |expected| PlanError::Invalid { field: "linux.sysctl".into(), value: key.clone(), expected };
-        if key.split(['.', '/']).any(str::is_empty) || key.contains('\0') {
-            return Err(invalid("a name like net.ipv4.ip_forward"));
-        }
-        let dotted = dotted(key);
-        let (kind, namespace) = if IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
-            (LinuxNamespaceType::Ipc, "ipc")
-        } else if dotted.starts_with("net.") {
-            (LinuxNamespaceType::Network, "network")
-        } else if dotted == "kernel.domainname" {
-            (LinuxNamespaceType::Uts, "uts")
-        } else if dotted == "kernel.hostname" {
-            return Err(invalid("the field hostname for it"));
-        } else if dotted.starts_with("user.") {
-            (LinuxNamespaceType::User, "user")
-        } else {
-            return Err(invalid("a parameter that belongs to a namespace"));
-        };
+        let (kind, namespace) = namespace_of(key).map_err(invalid)?;
         if !namespaces.has(kind) {
             return Err(PlanError::NeedsNamespace { field, namespace });
         }
         operations.push(Operation::Sysctl { key: key.clone(), value: value.clone() });
     }
     Ok(())
+}
+
+/// The namespace that a kernel parameter belongs to, and its name.
+///
+/// # Errors
+/// What is expected instead, for a name that is none, or a parameter of the whole machine.
+pub fn namespace_of(key: &str) -> Result<(LinuxNamespaceType, &'static str), &'static str> {
+    if key.split(['.', '/']).any(str::is_empty) || key.contains('\0') {
+        return Err("a name like net.ipv4.ip_forward");
+    }
+    let dotted = dotted(key);
+    if IPC.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
+        Ok((LinuxNamespaceType::Ipc, "ipc"))
+    } else if dotted.starts_with("net.") {
+        Ok((LinuxNamespaceType::Network, "network"))
+    } else if dotted == "kernel.domainname" {
+        Ok((LinuxNamespaceType::Uts, "uts"))
+    } else if dotted == "kernel.hostname" {
+        Err("the field hostname for it")
+    } else if dotted.starts_with("user.") {
+        Ok((LinuxNamespaceType::User, "user"))
+    } else {
+        Err("a parameter that belongs to a namespace")
+    }
 }
 
 /// A name with dots between its parts. As sysctl(8) reads it, the separator that comes first separates, and the other

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a start looks up on the host before a container's specification is made: device files and their numbers, the
+//! namespaces of other containers, shared memory. The specification itself is made without looking anything up.
+
+mod devices;
+mod namespaces;
+mod shared_memory;
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use oci::runtime_spec::LinuxNamespaceType;
+
+use cgroup::CgroupPath;
+use oci::ContainerId;
+
+use crate::Engine;
+use crate::container::{Container, Record};
+use crate::error::EngineError;
+use crate::request::{ContainerSpec, IpcMode};
+
+pub(crate) use namespaces::not_shareable;
+pub(crate) use shared_memory::unmount;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Surroundings {
+    /// Device files beyond those that every container has.
+    pub(crate) devices: Vec<HostDevice>,
+    /// Block devices with limits of their own.
+    pub(crate) block: BlockDevices,
+    /// Namespaces of others.
+    pub(crate) joined: Vec<Joined>,
+    /// What is bound at `/dev/shm`, where that is not a file system of the container's own.
+    pub(crate) shared_memory: Option<PathBuf>,
+}
+
+/// A device file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostDevice {
+    /// Where it is in the container.
+    pub(crate) path: PathBuf,
+    /// What it is.
+    pub(crate) kind: DeviceType,
+    pub(crate) major: i64,
+    pub(crate) minor: i64,
+    /// Permission bits.
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// What may be done with it, some of `rwm`; empty where a rule for all devices says so.
+    pub(crate) access: String,
+}
+
+/// Kinds of device files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeviceType {
+    Block,
+    Character,
+}
+
+/// Limits by device number.
+pub(crate) type NumberLimits = Vec<((i64, i64), u64)>;
+
+/// Block devices with limits of their own, by number.
+#[derive(Debug, Default)]
+pub(crate) struct BlockDevices {
+    pub(crate) weights: NumberLimits,
+    pub(crate) read_bps: NumberLimits,
+    pub(crate) write_bps: NumberLimits,
+    pub(crate) read_iops: NumberLimits,
+    pub(crate) write_iops: NumberLimits,
+}
+
+/// A namespace of another container's.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    pub(crate) kind: LinuxNamespaceType,
+    /// A path that leads to it as long as the descriptor is open, whatever becomes of the other container meanwhile.
+    pub(crate) path: PathBuf,
+    _held: OwnedFd,
+}
+
+impl Engine {
+    /// Looks up what the start of this container needs.
+    pub(crate) fn look_around(&self, record: &Record) -> Result<Surroundings, EngineError> {
+        let wish = &record.spec;
+        let mut around = Surroundings {
+            devices: devices::of(wish)?,
+            block: devices::with_limits(&wish.resources)?,
+            ..Surroundings::default()
+        };
+        around.joined = self.namespaces_of_others(&wish.isolation)?;
+        around.shared_memory = match &wish.isolation.ipc {
+            IpcMode::Private | IpcMode::None => None,
+            IpcMode::Host => Some(PathBuf::from("/dev/shm")),
+            IpcMode::Shareable => Some(shared_memory::path(&self.shim_dir(&record.id))),
+            IpcMode::Container(other) => Some(self.shared_memory_of(other)?),
+        };
+        Ok(around)
+    }
+
+    /// Makes the file system for the shared memory of a container that lets others join it, in its shim's directory.
+    pub(crate) fn make_shared_memory(&self, record: &Record) -> Result<(), EngineError> {
+        if record.spec.isolation.ipc != IpcMode::Shareable {
+            return Ok(());
+        }
+        let size = record.spec.isolation.shm_size.unwrap_or(crate::spec::defaults::SHM_SIZE);
+        shared_memory::mount(&self.shim_dir(&record.id), size)
+    }
+
+    /// The control group of a container with this wish.
+    pub(crate) fn cgroup_path(&self, id: &ContainerId, spec: &ContainerSpec) -> CgroupPath {
+        // A parent that is no path was refused when the container was created.
+        let own = spec.isolation.cgroup_parent.as_deref().and_then(|parent| parent.parse::<CgroupPath>().ok());
+        own.as_ref().unwrap_or(&self.config.cgroup_parent).child(id)
+    }
+
+    /// The control group of a container.
+    pub(crate) fn cgroup_of(&self, container: &Container) -> CgroupPath {
+        container.with_record(|record| self.cgroup_path(&container.id, &record.spec))
+    }
+}
