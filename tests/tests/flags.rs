@@ -11,7 +11,7 @@ fn run(daemon: &Daemon, flags: &[&str], script: &str) -> String {
 
 /// The inode of a namespace of a process of the host's.
 fn namespace(pid: &str, kind: &str) -> String {
-    std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap().display().to_string()
+    std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("it lives").display().to_string()
 }
 
 fn number<'a>(status: &'a str, field: &str) -> &'a str {
@@ -196,7 +196,8 @@ fn limits_reach_the_control_groups_and_update_changes_them() {
 
 /// Removes a cgroup from every hierarchy as soon as it is empty there.
 fn remove_empty(path: &str) {
-    let hierarchies = std::fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
+    let hierarchies =
+        std::fs::read_dir("/sys/fs/cgroup").expect("mounted").map(|entry| entry.expect("an entry").path());
     for dir in hierarchies.chain(["/sys/fs/cgroup".into()]).map(|root| root.join(path.trim_start_matches('/'))) {
         for _ in 0..1000 {
             if !dir.is_dir() || std::fs::remove_dir(&dir).is_ok() {

@@ -248,7 +248,7 @@ fn what_the_configuration_file_says_are_flags() {
 /// `docker`, which is this program.
 fn docker(daemon: &Daemon) -> PathBuf {
     let link = daemon.path().join("docker");
-    symlink(binary(), &link).unwrap();
+    symlink(binary(), &link).expect("a new directory");
     link
 }
 
