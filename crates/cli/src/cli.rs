@@ -108,6 +108,7 @@ commands! {
         Image(image::Args) => image::run,
         System(system::Args) => system::run,
         Trust(trust::Args) => trust::run,
+        Volume(volume::Args) => volume::run,
     }
     "Commands" {
         Attach(attach::Args) => attach::run,
@@ -169,6 +170,7 @@ fn definition() -> clap::Command {
         .mut_subcommand("container", group(container::SECTIONS))
         .mut_subcommand("image", group(image::SECTIONS))
         .mut_subcommand("system", group(system::SECTIONS))
+        .mut_subcommand("volume", group(volume::SECTIONS))
 }
 
 /// Run the command line `arguments` (with the program's name first).

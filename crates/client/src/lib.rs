@@ -25,6 +25,7 @@ mod tls;
 mod transport;
 mod trust;
 mod url;
+mod volumes;
 
 pub use address::{Address, SshAddress, TcpAddress};
 pub use containers::{CommitOptions, ListOptions, LogOptions, RunAnswer, WaitCondition};

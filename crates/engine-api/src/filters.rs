@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use engine::{ContainerFilters, EventFilter, PortFilter};
+use engine::{ContainerFilters, EventFilter, PortFilter, VolumeFilters};
 use image::Filters as ImageFilters;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -85,10 +85,35 @@ impl Filters {
         Ok(filters)
     }
 
+    /// The filters of `volume ls`.
+    pub(crate) fn into_volumes(mut self) -> Result<VolumeFilters, ApiError> {
+        let filters = VolumeFilters {
+            dangling: self.take_flag("dangling")?,
+            drivers: self.take("driver"),
+            labels: self.take("label"),
+            names: self.take("name"),
+            ..VolumeFilters::default()
+        };
+        self.finish()?;
+        Ok(filters)
+    }
+
+    /// The filters of `volume prune`, and whether volumes with a name go as well.
+    pub(crate) fn into_volume_prune(mut self) -> Result<(Option<bool>, VolumeFilters), ApiError> {
+        let all = self.take_flag("all")?;
+        let filters = VolumeFilters {
+            labels: self.take("label"),
+            without_labels: self.take("label!"),
+            ..VolumeFilters::default()
+        };
+        self.finish()?;
+        Ok((all, filters))
+    }
+
     /// The filters of `events`.
     pub(crate) fn into_events(mut self) -> Result<EventFilter, ApiError> {
         // What Docker tells of and Corten does not, or not yet: nothing is heard of any of them.
-        let others = ["config", "daemon", "node", "plugin", "secret", "service", "volume"];
+        let others = ["config", "daemon", "node", "plugin", "secret", "service"];
         let filter = EventFilter {
             nothing: others.map(|name| !self.take(name).is_empty()).contains(&true),
             kinds: self.take("type"),
@@ -96,6 +121,7 @@ impl Filters {
             containers: self.take("container"),
             images: self.take("image"),
             networks: self.take("network"),
+            volumes: self.take("volume"),
             labels: self.take("label"),
             scopes: self.take("scope"),
         };
@@ -103,8 +129,7 @@ impl Filters {
         Ok(filter)
     }
 
-    /// The filters of `ps`. Docker's others (`isolation`, `is-task`, names of volumes) are about what is not
-    /// here yet, and refused.
+    /// The filters of `ps`. Docker's others (`isolation`, `is-task`) are about what is not here yet, and refused.
     pub(crate) fn into_containers(mut self) -> Result<ContainerFilters, ApiError> {
         const STATUSES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
         let statuses = self.take("status");

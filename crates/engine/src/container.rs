@@ -32,6 +32,7 @@ use tokio::sync::watch;
 use crate::error::EngineError;
 use crate::events::Bus;
 use crate::health::{Health, HealthCheck, HealthStatus};
+use crate::mount::{Mount, VolumeMount};
 use crate::networks::Attachment;
 use crate::request::ContainerSpec;
 
@@ -52,6 +53,9 @@ pub struct Record {
     pub spec: ContainerSpec,
     /// What the wish and the image's configuration make together.
     pub process: Process,
+    /// What is mounted into it in the end; the wish, where that has not been said yet.
+    #[serde(default)]
+    pub mounts: Option<Vec<Mount>>,
     /// Where it stands.
     pub state: State,
     /// How often the restart policy has started it again since a user did last.
@@ -67,6 +71,18 @@ pub struct Record {
     /// The networks it shall be in, its mode's own first; `None` for what its mode says, without wishes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attachments: Option<Vec<Attachment>>,
+}
+
+impl Record {
+    /// What is mounted into it.
+    pub fn mounts(&self) -> &[Mount] {
+        self.mounts.as_deref().unwrap_or(&self.spec.mounts)
+    }
+
+    /// The volumes that it has.
+    pub fn volumes(&self) -> impl Iterator<Item = &VolumeMount> {
+        self.mounts().iter().filter_map(Mount::volume)
+    }
 }
 
 /// The command a container runs: the user's wish merged with the image's configuration.
@@ -92,6 +108,9 @@ pub struct Process {
     /// What executes a line of that check; empty for `/bin/sh -c`.
     #[serde(default)]
     pub shell: Vec<String>,
+    /// Where the image wants volumes.
+    #[serde(default)]
+    pub volumes: Vec<String>,
 }
 
 impl Record {

@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use image::Image;
 use jiff::Timestamp;
-use metadata::Durability;
 use oci::ContainerId;
 
 use crate::container::{Container, Process, Record, State};
 use crate::error::EngineError;
-use crate::request::{ContainerSpec, Mount, NetworkMode, RestartPolicy};
+use crate::mount::{Given, Mount, clean};
+use crate::request::{ContainerSpec, NetworkMode, RestartPolicy};
+use crate::volumes::Held;
 use crate::{CONTAINERS, Engine, names, signal};
 
 /// A container that was created.
@@ -65,6 +66,8 @@ impl Engine {
         self.images.admit(&spec.image, &image)?;
         let (health, shell) = self.check_of(&spec, &image)?;
         let process = Process { health, shell, ..merge(&spec, &image)? };
+        let mut volumes = Held::none(&self.volumes);
+        let mounts = self.resolve_mounts(&spec, &process.volumes, &mut volumes)?;
         let mut random = [0; 32];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| EngineError::io("read", "/dev/urandom")(errno.into()))?;
@@ -78,29 +81,36 @@ impl Engine {
             layers: image.layers,
             spec,
             process,
+            mounts: Some(mounts),
             state: State::Created,
             restarts: 0,
             stopped: false,
             health: None,
             attachments,
         };
-        self.establish(record, keep).inspect_err(|_| self.release_name(&name, &id))
+        self.establish(record, keep, &volumes).inspect_err(|_| self.release_name(&name, &id))
     }
 
-    /// Makes the directory, writes the record, and lets others see the container; in this order, so that a failure
-    /// leaves nothing that anyone could have seen.
-    fn establish(&self, record: Record, keep: Keep) -> Result<(Arc<Container>, Turn), EngineError> {
+    /// Makes the directory, fills the volumes, writes the record, and lets others see the container; in this order, so that a
+    /// failure leaves nothing that anyone could have seen.
+    fn establish(&self, record: Record, keep: Keep, volumes: &Held) -> Result<(Arc<Container>, Turn), EngineError> {
         let dir = self.container_dir(&record.id);
         fs::DirBuilder::new().mode(0o710).create(&dir).map_err(EngineError::io("create", &dir))?;
-        if keep == Keep::Durable {
-            let written = self.store.write(Durability::Synced, |tx| tx.put(CONTAINERS, record.id.as_str(), &record));
-            if let Err(error) = written {
-                // The directory is empty; if even that fails the next start removes what no record names.
-                if let Err(error) = fs::remove_dir(&dir) {
-                    tracing::warn!(dir = %dir.display(), %error, "an empty container directory stays until the next start");
+        let goes_with = record.spec.auto_remove.then_some(&record.id);
+        let written =
+            self.fill_volumes(record.mounts(), &record.layers, &dir.join("volumes")).and_then(|()| match keep {
+                Keep::Durable => {
+                    self.volumes.make_durable(volumes, goes_with, |tx| tx.put(CONTAINERS, record.id.as_str(), &record))
                 }
-                return Err(error.into());
+                Keep::Ephemeral if volumes.is_empty() => Ok(()),
+                Keep::Ephemeral => self.volumes.make_durable(volumes, goes_with, |_| Ok(())),
+            });
+        if let Err(error) = written {
+            // The directory is empty; if even that fails the next start removes what no record names.
+            if let Err(error) = fs::remove_dir(&dir) {
+                tracing::warn!(dir = %dir.display(), %error, "an empty container directory stays until the next start");
             }
+            return Err(error);
         }
         let container = Arc::new(Container::new(record, dir, Arc::clone(&self.events)));
         let turn = Arc::clone(&container.lifecycle).blocking_lock_owned();
@@ -174,10 +184,13 @@ pub(crate) fn validate(spec: &ContainerSpec) -> Result<(), EngineError> {
         if mount.target().split('/').all(|part| matches!(part, "" | "." | "..")) {
             return Err(EngineError::invalid("--volume", "the destination cannot be the container's root"));
         }
-        if targets.contains(&mount.target()) {
-            return Err(EngineError::invalid("--volume", format!("{} is mounted on twice", mount.target())));
+        let target = clean(mount.target());
+        if targets.contains(&target) {
+            return Err(EngineError::invalid("--volume", format!("Duplicate mount point: {target}")));
         }
-        targets.push(mount.target());
+        if mount.given() != Given::Declared {
+            targets.push(target);
+        }
         if let Mount::Bind { source, .. } = mount
             && !source.is_absolute()
         {
@@ -231,6 +244,7 @@ fn merge(spec: &ContainerSpec, image: &Image) -> Result<Process, EngineError> {
         exposed: config.exposed_ports().clone().unwrap_or_default(),
         health: None,
         shell: Vec::new(),
+        volumes: config.volumes().clone().unwrap_or_default(),
     })
 }
 
@@ -278,7 +292,7 @@ mod tests {
         assert!(refused(|spec| spec.resources.memory_swap = Some(1 << 30)));
         assert!(refused(|spec| spec.resources.nano_cpus = Some(1)));
         assert!(refused(|spec| spec.stop_signal = Some("SIGNONSENSE".into())));
-        let tmpfs = |target: &str| Mount::Tmpfs { target: target.into(), options: vec![] };
+        let tmpfs = |target: &str| Mount::Tmpfs { target: target.into(), options: vec![], given: Given::Short };
         let mut spec = ContainerSpec { image: "x".into(), mounts: vec![tmpfs("/a/../..")], ..Default::default() };
         assert!(validate(&spec).is_err() || spec.mounts[0].target() != "/");
         spec.mounts = vec![tmpfs("/a"), tmpfs("/a")];

@@ -19,6 +19,33 @@ pub enum EngineError {
     /// No exec session has this id.
     #[error("no such exec instance: {0}")]
     NoSuchExec(String),
+    /// No volume has this name.
+    #[error("no such volume: {0}")]
+    NoSuchVolume(String),
+    /// Containers have the volume.
+    #[error("remove {name}: volume is in use - [{}]", containers.join(", "))]
+    VolumeInUse {
+        /// Its name.
+        name: String,
+        /// The containers' ids.
+        containers: Vec<String>,
+    },
+    /// What a volume's options ask for could not be mounted.
+    #[error("mount {device:?} of type {kind:?} on {}, as the volume's options say", path.display())]
+    VolumeMount {
+        /// Its option `device`.
+        device: String,
+        /// Its option `type`.
+        kind: String,
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A volume could not be given what the image has in its place.
+    #[error("copy what the image has into a volume")]
+    FillVolume(#[from] runtime::CopyError),
     /// Another container has the name.
     #[error("the container name {name:?} is already in use by container {holder}")]
     NameInUse {
@@ -224,8 +251,12 @@ impl Classify for EngineError {
             EngineError::NoSuchContainer(_)
             | EngineError::NoSuchExec(_)
             | EngineError::NoSuchNetwork(_)
+            | EngineError::NoSuchVolume(_)
             | EngineError::NotConnected { .. } => Kind::NotFound,
+            EngineError::VolumeMount { source, .. } => kind_of_io(source),
+            EngineError::FillVolume(error) => error.kind(),
             EngineError::NameInUse { .. }
+            | EngineError::VolumeInUse { .. }
             | EngineError::NetworkExists(_)
             | EngineError::WrongState { .. }
             | EngineError::Transition { .. } => Kind::Conflict,
@@ -263,6 +294,10 @@ impl Classify for EngineError {
     fn hint(&self) -> Option<String> {
         match self {
             EngineError::NoSuchContainer(_) => Some("`corten ps -a` lists all containers".to_owned()),
+            EngineError::NoSuchVolume(_) => Some("`corten volume ls` lists all volumes".to_owned()),
+            EngineError::VolumeInUse { .. } => {
+                Some("remove these containers first, running or not: corten rm".to_owned())
+            }
             EngineError::NoSuchNetwork(_) => Some("`corten network ls` lists all networks".to_owned()),
             EngineError::AmbiguousNetwork(_) => Some("give more of the id, or the network's name".to_owned()),
             EngineError::NetworkExists(name) => {

@@ -48,6 +48,8 @@ pub enum EventKind {
     Image,
     /// A network.
     Network,
+    /// A volume.
+    Volume,
 }
 
 impl EventKind {
@@ -57,6 +59,7 @@ impl EventKind {
             EventKind::Container => "container",
             EventKind::Image => "image",
             EventKind::Network => "network",
+            EventKind::Volume => "volume",
         }
     }
 }

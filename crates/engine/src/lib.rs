@@ -25,6 +25,7 @@ mod health;
 mod info;
 mod logging;
 mod logs;
+mod mount;
 mod names;
 mod networks;
 mod pause;
@@ -46,6 +47,7 @@ mod top;
 mod update;
 mod usage;
 mod user;
+mod volumes;
 
 use std::collections::HashMap;
 use std::fs;
@@ -64,6 +66,7 @@ use oci::ContainerId;
 use shim::Zygote;
 use snapshot::Snapshotter;
 use tokio::sync::Semaphore;
+use volumes::Volumes;
 
 pub use attach::AttachOptions;
 pub use commit::CommitOptions;
@@ -80,10 +83,11 @@ pub use image::Threshold;
 pub use info::Info;
 pub use logging::LogChoice;
 pub use logs::{LogLine, LogOptions, LogStream};
+pub use mount::{BindOptions, Given, Mount, VolumeMount, VolumesFrom, clean as clean_path};
 pub use networks::{Attachment, EndpointWish, Ipam, Member, Network, NetworkDriver, NetworkSpec, Place, Upstreams};
 pub use request::{
     CgroupNamespace, ContainerSpec, DeviceLimit, DeviceMapping, DeviceRequest, Devices, ExecSpec, IpcMode, Isolation,
-    Mount, NetworkMode, PidMode, Resources, RestartPolicy, SeccompChoice, Security, Ulimit,
+    NetworkMode, PidMode, Resources, RestartPolicy, SeccompChoice, Security, Ulimit,
 };
 pub use room::{Collection, Room};
 pub use select::{ContainerFilters, PortFilter};
@@ -96,6 +100,9 @@ pub use stop::{Condition, StopOutcome};
 pub use top::Listing;
 pub use update::Changes;
 pub use usage::DiskUsage;
+pub use volumes::{
+    ANONYMOUS_LABEL, DRIVER as VOLUME_DRIVER, PrunedVolumes, Volume, VolumeFilters, VolumeSpec, VolumeUsage,
+};
 
 /// Containers by id.
 pub(crate) const CONTAINERS: Table = Table::new("containers");
@@ -150,6 +157,7 @@ pub struct Engine {
     networks: networks::Known,
     registry: Mutex<Registry>,
     store: Arc<Store>,
+    volumes: Arc<Volumes>,
     zygote: Zygote,
 }
 
@@ -185,6 +193,7 @@ impl Engine {
             ..network::Config::default()
         })?;
         let events = Arc::new(events::Bus::default());
+        let volumes = Arc::new(Volumes::open(&config.data_root, Arc::clone(&store), Arc::clone(&events))?);
         let engine = Arc::new(Engine {
             cgroups: cgroup::Host::probe()?,
             closing: AtomicBool::new(false),
@@ -201,6 +210,7 @@ impl Engine {
             networks: networks::Known::read(&store)?,
             registry: Mutex::default(),
             store,
+            volumes,
             zygote,
             config,
         });
@@ -381,7 +391,7 @@ fn image_options(config: &EngineConfig) -> image::Options {
     options
 }
 
-fn make_dir(path: &Path, mode: u32) -> Result<(), EngineError> {
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), EngineError> {
     match fs::DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         other => other.map_err(EngineError::io("create", path)),

@@ -84,10 +84,21 @@ impl Engine {
         }
         // Before the exits are settled, which removes directories of its own.
         self.remove_strays()?;
+        self.adopt_volumes(found.iter().map(|(id, _)| id))?;
         for (id, found) in found {
             self.resume(&self.container(id.as_str())?, found, durable.contains(&id))?;
         }
         Ok(())
+    }
+
+    /// Takes over the volumes, with the uses of the containers that were started.
+    fn adopt_volumes<'i>(&self, started: impl Iterator<Item = &'i ContainerId>) -> Result<(), EngineError> {
+        let mut used = Vec::new();
+        for id in started {
+            let container = self.container(id.as_str())?;
+            container.with_record(|record| used.extend(record.volumes().map(|volume| volume.name.clone())));
+        }
+        self.volumes.adopt(&used, &|id| self.registry().by_id.contains_key(id))
     }
 
     fn shim_records(&self) -> Result<Vec<ShimRecord>, EngineError> {

@@ -6,13 +6,13 @@ mod devices;
 mod isolation;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use network::PortMapping;
 use serde::{Deserialize, Serialize};
 
 use crate::health::HealthCheck;
 use crate::logging::LogChoice;
+use crate::mount::{Mount, VolumesFrom};
 use crate::networks::{self, EndpointWish};
 
 pub use devices::{DeviceLimit, DeviceMapping, DeviceRequest, Devices};
@@ -54,6 +54,8 @@ pub struct ContainerSpec {
     pub stop_timeout: Option<u32>,
     /// What is mounted over the image.
     pub mounts: Vec<Mount>,
+    /// Containers whose mounts are taken over.
+    pub volumes_from: Vec<VolumesFrom>,
     /// How it reaches others.
     pub network: NetworkMode,
     /// What it wishes in each network, by the network's name or id. Networks beside that of `network` may be named; where
@@ -88,40 +90,6 @@ pub struct ContainerSpec {
     /// The monotonic clock (nanoseconds) when the client's process began; images that carry the label
     /// `corten.client-start` get it as `CORTEN_CLIENT_START_NS`.
     pub client_start_ns: Option<u64>,
-}
-
-/// Something mounted into the container.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Mount {
-    /// A file or directory of the host.
-    Bind {
-        /// An absolute path on the host.
-        source: PathBuf,
-        /// An absolute path in the container.
-        target: String,
-        /// Not writable, recursively where the kernel can.
-        read_only: bool,
-        /// A missing source is made as a directory (`-v`), or is an error (`--mount`).
-        create_source: bool,
-        /// Mount propagation: `private` and so on; `rprivate` when absent.
-        propagation: Option<String>,
-    },
-    /// A new, empty tmpfs.
-    Tmpfs {
-        /// An absolute path in the container.
-        target: String,
-        /// Mount options beyond `nosuid,nodev,noexec` (`size=64m`, `mode=1777`, `exec`).
-        options: Vec<String>,
-    },
-}
-
-impl Mount {
-    /// Where in the container it is.
-    pub fn target(&self) -> &str {
-        match self {
-            Mount::Bind { target, .. } | Mount::Tmpfs { target, .. } => target,
-        }
-    }
 }
 
 /// Whether a container is started again that has ended.

@@ -11,7 +11,7 @@ use crate::Engine;
 use crate::container::{Record, Running};
 use crate::error::EngineError;
 use crate::health::HealthStatus;
-use crate::request::Mount;
+use crate::mount::Mount;
 
 /// What a container must be. The default: nothing in particular. Of several values of a filter one must fit; of labels all.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +34,7 @@ pub struct ContainerFilters {
     pub before: Option<String>,
     /// A container that must be older.
     pub since: Option<String>,
-    /// What is mounted: a path of the host or in the container.
+    /// What is mounted: a volume's name, a path of the host or in the container.
     pub volumes: Vec<String>,
     /// A network it is in, by name or by id.
     pub networks: Vec<String>,
@@ -114,7 +114,7 @@ impl ContainerFilters {
             && (self.ancestors.is_empty() || bounds.ancestors.iter().any(|image| descends(record, image)))
             && bounds.before.is_none_or(|limit| record.created < limit)
             && bounds.since.is_none_or(|limit| record.created > limit)
-            && any(&self.volumes, &|place| record.spec.mounts.iter().any(|mount| is_mounted(mount, place)))
+            && any(&self.volumes, &|place| record.mounts().iter().any(|mount| is_mounted(mount, place)))
             && (self.networks.is_empty() || is_in_one_of(record, &self.networks))
             && (self.published.is_empty() || self.published.iter().any(|filter| is_published(record, filter)))
             && (self.exposed.is_empty() || self.exposed.iter().any(|filter| is_exposed(record, filter)))
@@ -162,6 +162,7 @@ fn is_mounted(mount: &Mount, place: &str) -> bool {
     match mount {
         Mount::Bind { source, target, .. } => target == place || source.as_os_str() == place,
         Mount::Tmpfs { target, .. } => target == place,
+        Mount::Volume(volume) => volume.name == place || volume.target == place || volume.source.as_os_str() == place,
     }
 }
 

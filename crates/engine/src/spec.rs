@@ -14,7 +14,8 @@ use oci::runtime_spec as rt;
 
 use crate::container::Record;
 use crate::error::EngineError;
-use crate::request::{ContainerSpec, Mount, SeccompChoice, Security};
+use crate::mount::Mount;
+use crate::request::{ContainerSpec, SeccompChoice, Security};
 use crate::surroundings::Surroundings;
 use crate::user::Identity;
 
@@ -190,37 +191,46 @@ fn seccomp_profile(
 }
 
 fn mounts(inputs: &Inputs<'_>) -> Result<Vec<rt::Mount>, EngineError> {
-    let wish = &inputs.record.spec;
+    let own = inputs.record.mounts();
     let mut mounts = Vec::with_capacity(16);
     for usual in defaults::MOUNTS {
-        if !wish.mounts.iter().any(|own| own.target().trim_end_matches('/') == usual.0) {
-            mounts.extend(isolation::default_mount(wish, inputs.around, usual)?);
+        if !own.iter().any(|own| own.target().trim_end_matches('/') == usual.0) {
+            mounts.extend(isolation::default_mount(&inputs.record.spec, inputs.around, usual)?);
         }
     }
     for name in ["resolv.conf", "hostname", "hosts"] {
         let destination = format!("/etc/{name}");
-        if !wish.mounts.iter().any(|own| own.target() == destination) {
+        if !own.iter().any(|own| own.target() == destination) {
             let options = vec!["bind".to_owned(), "rprivate".to_owned()];
             mounts.push(mount(&destination, "bind", &inputs.dir.join(name), options)?);
         }
     }
-    for own in &wish.mounts {
-        mounts.push(user_mount(own)?);
+    for own in own {
+        mounts.push(user_mount(own, inputs.around)?);
     }
     Ok(mounts)
 }
 
-fn user_mount(own: &Mount) -> Result<rt::Mount, EngineError> {
+fn user_mount(own: &Mount, around: &Surroundings) -> Result<rt::Mount, EngineError> {
     match own {
-        Mount::Bind { source, target, read_only, propagation, .. } => {
-            let mut options = vec!["rbind".to_owned()];
+        Mount::Bind { source, target, read_only, propagation, options: own, .. } => {
+            let mut options = vec![if own.non_recursive { "bind" } else { "rbind" }.to_owned()];
             if *read_only {
-                options.push("rro".to_owned());
+                options.push(if own.read_only_non_recursive { "ro" } else { "rro" }.to_owned());
             }
             options.push(propagation.clone().unwrap_or_else(|| "rprivate".to_owned()));
             mount(target, "bind", source, options)
         }
-        Mount::Tmpfs { target, options } => {
+        Mount::Volume(volume) => {
+            let mut options = vec!["rbind".to_owned()];
+            if volume.read_only {
+                options.push("rro".to_owned());
+            }
+            options.push(volume.propagation.clone().unwrap_or_else(|| "rprivate".to_owned()));
+            let part = around.subpaths.iter().find(|part| part.target == volume.target);
+            mount(&volume.target, "bind", part.map_or(&volume.source, |part| &part.path), options)
+        }
+        Mount::Tmpfs { target, options, .. } => {
             let mut all: Vec<String> = ["noexec", "nosuid", "nodev"].map(str::to_owned).to_vec();
             for option in options {
                 match option.as_str() {

@@ -25,7 +25,8 @@ use crate::container::{Container, Exited, Phase, Record, Running, State};
 use crate::create::Keep;
 use crate::error::EngineError;
 use crate::frames::{self, Frame};
-use crate::request::{ContainerSpec, Mount};
+use crate::mount::Mount;
+use crate::request::ContainerSpec;
 use crate::session::Session;
 use crate::spec::{self, Inputs};
 use crate::surroundings::Surroundings;
@@ -173,15 +174,23 @@ impl Engine {
         let identity = user::look_up(root.as_fd(), &record.process.user, &record.spec.isolation.groups)?;
         rootfs::make_working_directory(root.as_fd(), &record.process.cwd, &identity)?;
         make_bind_sources(&record)?;
-        let around = self.look_around(&record)?;
-        let (netns, endpoints) = self.join_networks(&record)?;
-        steps.note("network: namespace and address leased");
-        let result =
-            self.spawn_shim(container, &record, &identity, &around, root, netns, &endpoints, attach, &mut steps);
+        self.mount_volumes(container, &record)?;
+        let result = (|| {
+            let around = self.look_around(&record)?;
+            let (netns, endpoints) = self.join_networks(&record)?;
+            steps.note("network: namespace and address leased");
+            match self.spawn_shim(container, &record, &identity, &around, root, netns, &endpoints, attach, &mut steps) {
+                Ok((shim, attach)) => Ok((shim, attach, endpoints, around)),
+                Err(error) => {
+                    self.release_networks(&endpoints);
+                    Err(error)
+                }
+            }
+        })();
         match result {
-            Ok((shim, attach)) => Ok(Launching { shim, endpoints, attach, steps, _around: around }),
+            Ok((shim, attach, endpoints, _around)) => Ok(Launching { shim, endpoints, attach, steps, _around }),
             Err(error) => {
-                self.release_networks(&endpoints);
+                self.unmount_volumes(container);
                 Err(error)
             }
         }
@@ -272,6 +281,7 @@ impl Engine {
                 self.in_background("clean up a failed start", move || {
                     engine.release_networks(&endpoints);
                     engine.await_shim(&shim.pidfd);
+                    engine.unmount_volumes(&container);
                     let _turn = container.lifecycle.blocking_lock();
                     // Another start may have come first; these names are its own then.
                     if container.with_record(|record| record.state.running().is_none()) {
@@ -314,7 +324,7 @@ impl Engine {
         container.update(|record| record.state = State::Exited(failed_start(error)));
         self.layers.unmounted(&container.dir);
         if container.with_record(|record| record.spec.auto_remove) {
-            self.forget(container, None);
+            self.forget(container, None, true);
             return;
         }
         // Who has attached for this start still waits where no shim was reached.
@@ -370,7 +380,7 @@ fn socket_pair(dir: &PathBuf) -> Result<(StdUnixStream, StdUnixStream), EngineEr
 
 /// `-v` makes a missing source as a directory, as Docker does; `--mount` refuses it.
 fn make_bind_sources(record: &Record) -> Result<(), EngineError> {
-    for mount in &record.spec.mounts {
+    for mount in record.mounts() {
         let Mount::Bind { source, create_source, .. } = mount else { continue };
         match fs::symlink_metadata(source) {
             Ok(_) => {}

@@ -163,11 +163,12 @@ impl Engine {
         })
     }
 
-    /// Removes a container: its name, record, writable layer and log. A running one only with `force`.
+    /// Removes a container: its name, record, writable layer and log; with `volumes` those volumes as well that nobody has
+    /// named and no other container has. A running one only with `force`.
     ///
     /// # Errors
     /// No such container; it runs and `force` was not given.
-    pub async fn remove(self: &Arc<Self>, name: &str, force: bool) -> Result<(), EngineError> {
+    pub async fn remove(self: &Arc<Self>, name: &str, force: bool, volumes: bool) -> Result<(), EngineError> {
         let container = self.container(name)?;
         let _turn = container.lifecycle.lock().await;
         // Another removal may have had the turn before.
@@ -192,7 +193,16 @@ impl Engine {
         let still_there = self.registry().by_id.contains_key(&container.id);
         if still_there {
             self.delete_record(&container).await?;
-            self.forget(&container, None);
+            self.forget(&container, None, false);
+        }
+        if volumes {
+            // Who asks for it looks for it at once.
+            let (engine, container) = (Arc::clone(self), Arc::clone(&container));
+            self.blocking("remove a container's volumes", move || {
+                engine.remove_anonymous_volumes(&container);
+                Ok(())
+            })
+            .await?;
         }
         Ok(())
     }

@@ -95,8 +95,9 @@ impl Engine {
         }
         self.leave_networks(container, endpoints);
         container.tell_stopped();
+        self.leave_volumes(container, shim.clone());
         if container.goes_at_its_end() {
-            self.forget(container, shim);
+            self.forget(container, shim, true);
             return;
         }
         self.announce_end(container, again);
@@ -124,8 +125,22 @@ impl Engine {
         });
     }
 
-    /// Removes a container that no longer runs: name and record at once, its files in the background.
-    pub(crate) fn forget(self: &Arc<Self>, container: &Arc<Container>, shim: Option<Arc<OwnedFd>>) {
+    /// Has a run's volumes unmounted when the processes are gone that see them. For most there is nothing to unmount, and
+    /// nobody waits for the rest.
+    fn leave_volumes(self: &Arc<Self>, container: &Arc<Container>, shim: Option<Arc<OwnedFd>>) {
+        if container.with_record(|record| record.volumes().next().is_none()) {
+            return;
+        }
+        let (engine, container) = (Arc::clone(self), Arc::clone(container));
+        self.in_background("unmount a container's volumes", move || {
+            engine.await_shim_opt(shim.as_deref());
+            engine.unmount_volumes(&container);
+        });
+    }
+
+    /// Removes a container that no longer runs: name and record at once, its files in the background, with `volumes` those
+    /// volumes as well that nobody has named.
+    pub(crate) fn forget(self: &Arc<Self>, container: &Arc<Container>, shim: Option<Arc<OwnedFd>>, volumes: bool) {
         let (name, code) = container.with_record(|record| {
             self.images.note_use(record.image_id);
             (record.name.clone(), record.state.exited().map(|exited| exited.code))
@@ -139,6 +154,9 @@ impl Engine {
             engine.await_shim_opt(shim.as_deref());
             engine.remove_cgroup(&container.id, &engine.cgroup_of(&container));
             engine.remove_files(&container);
+            if volumes {
+                engine.remove_anonymous_volumes(&container);
+            }
         });
     }
 

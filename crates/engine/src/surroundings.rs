@@ -33,6 +33,18 @@ pub(crate) struct Surroundings {
     pub(crate) joined: Vec<Joined>,
     /// What is bound at `/dev/shm`, where that is not a file system of the container's own.
     pub(crate) shared_memory: Option<PathBuf>,
+    /// Parts of volumes.
+    pub(crate) subpaths: Vec<Subpath>,
+}
+
+/// A part of a volume.
+#[derive(Debug)]
+pub(crate) struct Subpath {
+    /// Where it goes in the container.
+    pub(crate) target: String,
+    /// A path that leads to it as long as the descriptor is open, whatever becomes of its name meanwhile.
+    pub(crate) path: PathBuf,
+    pub(crate) _held: OwnedFd,
 }
 
 /// A device file.
@@ -97,6 +109,7 @@ impl Engine {
             IpcMode::Shareable => Some(shared_memory::path(&self.shim_dir(&record.id))),
             IpcMode::Container(other) => Some(self.shared_memory_of(other)?),
         };
+        around.subpaths = self.volume_parts(record)?;
         Ok(around)
     }
 

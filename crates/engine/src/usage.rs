@@ -10,6 +10,7 @@ use image::{Checked, Filters, Problem, Pruned, Usage};
 
 use crate::container::Record;
 use crate::error::EngineError;
+use crate::volumes::VolumeUsage;
 use crate::{Engine, EventKind};
 
 /// What is on disk, in bytes that the disk really gave.
@@ -19,6 +20,8 @@ pub struct DiskUsage {
     pub images: Usage,
     /// Containers, each with its writable layer, log and generated files.
     pub containers: Vec<(Record, u64)>,
+    /// Volumes.
+    pub volumes: Vec<VolumeUsage>,
 }
 
 impl Engine {
@@ -40,7 +43,8 @@ impl Engine {
                     Err(error) => return Err(EngineError::io("measure", dir)(error)),
                 }
             }
-            Ok(DiskUsage { images, containers })
+            let volumes = engine.volumes.usage(&|name| engine.volume_users(name).len());
+            Ok(DiskUsage { images, containers, volumes })
         })
         .await
     }
@@ -76,6 +80,7 @@ impl Engine {
                     remedy: format!("pull or load its image {} again, or corten rm {}", record.spec.image, record.name),
                 }));
             }
+            checked.problems.extend(engine.volume_problems());
             Ok(checked)
         })
         .await

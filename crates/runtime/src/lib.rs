@@ -15,6 +15,7 @@
 
 mod adopt;
 mod apply;
+mod copy;
 mod criu;
 mod error;
 mod exec;
@@ -40,6 +41,7 @@ mod rootless;
 mod scope;
 mod security_modules;
 
+pub use copy::{CopyError, copy_directory};
 pub use error::LaunchError;
 pub use exec::{ContainerProcess, ExecRequest, Executed, exec};
 pub use hooks::HookError;

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `corten image prune`: remove images that nobody uses.
 
-use std::io::{BufRead, IsTerminal};
-
 use crate::cli::Context;
 use crate::failure::Failure;
 use crate::flags;
 use crate::printer;
-use crate::printer::human;
+use crate::printer::{confirm, human};
 
 /// Remove images without a name that no container needs
 #[derive(Debug, clap::Args)]
@@ -24,7 +22,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(mut args: Args, context: &Context) -> Result<u8, Failure> {
-    if !args.force && !confirmed(args.all) {
+    let which = if args.all { "all images without a container" } else { "all images without a name and a container" };
+    if !args.force && !confirm::is_wanted(which) {
         return Ok(0);
     }
     args.filter.push(("dangling".to_owned(), (!args.all).to_string()));
@@ -40,17 +39,4 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<u8, Failure
     let bytes = pruned.space_reclaimed.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
     printer::line(&format!("Total reclaimed space: {}", human::size(bytes)));
     Ok(0)
-}
-
-/// Whether the user wants it. Nobody who can be asked means no.
-fn confirmed(all: bool) -> bool {
-    let which = if all { "all images without a container" } else { "all images without a name and a container" };
-    printer::warning(&format!("this removes {which}"));
-    printer::error_data(b"Are you sure you want to continue? [y/N] ");
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    if !std::io::stdin().is_terminal() {
-        printer::note("");
-    }
-    read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `corten inspect`: all about containers and images.
+//! `corten inspect`: all about containers, images and volumes.
 
 use client::{Client, ClientError};
 use errors::{Classify, Kind, Report};
@@ -10,7 +10,7 @@ use crate::printer;
 use crate::printer::json;
 use crate::template::Template;
 
-/// Print all about containers and images, as JSON
+/// Print all about containers, images and volumes, as JSON
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How to print: json, or a template like '{{.State.OOMKilled}}' or '{{json .Config}}'
@@ -30,6 +30,8 @@ enum Thing {
     Container,
     /// Images.
     Image,
+    /// Volumes.
+    Volume,
 }
 
 /// Print all about images, as JSON
@@ -52,6 +54,22 @@ pub(crate) struct ContainerArgs {
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     names: Vec<String>,
+}
+
+/// Print all about volumes, as JSON
+#[derive(Debug, clap::Args)]
+pub(crate) struct VolumeArgs {
+    /// How to print: json, or a template like '{{.Mountpoint}}' or '{{json .Options}}'
+    #[arg(short, long, value_name = "FORMAT", default_value = "json")]
+    format: String,
+    /// Names
+    #[arg(required = true, value_name = "VOLUME")]
+    names: Vec<String>,
+}
+
+/// `corten volume inspect`.
+pub(crate) async fn volumes(args: VolumeArgs, context: &Context) -> Result<u8, Failure> {
+    run(Args { format: args.format, kind: Some(Thing::Volume), names: args.names }, context).await
 }
 
 /// `corten container inspect`.
@@ -93,27 +111,26 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     if failed { Err(Failure::told()) } else { Ok(0) }
 }
 
-/// The JSON of the container, or else of the image.
+/// The JSON of the first thing that has this name: a container, an image, a volume.
 async fn inspect(client: &Client, name: &str, kind: Option<Thing>) -> Result<String, Failure> {
+    const ALL: &[Thing] = &[Thing::Container, Thing::Image, Thing::Volume];
     let missing = |error: &ClientError| error.kind() == Kind::NotFound;
-    let answer = match kind {
-        Some(Thing::Container) => client.inspect_container_json(name).await,
-        Some(Thing::Image) => client.inspect_image_json(name).await,
-        None => match client.inspect_container_json(name).await {
-            Err(error) if missing(&error) => match client.inspect_image_json(name).await {
-                Err(error) if missing(&error) => {
-                    return Err(nothing(name));
-                }
-                other => other,
-            },
-            other => other,
-        },
-    };
-    Ok(String::from_utf8_lossy(&answer?).into_owned())
+    for thing in kind.as_ref().map_or(ALL, std::slice::from_ref) {
+        let answer = match thing {
+            Thing::Container => client.inspect_container_json(name).await,
+            Thing::Image => client.inspect_image_json(name).await,
+            Thing::Volume => client.inspect_volume_json(name).await,
+        };
+        match answer {
+            Err(error) if kind.is_none() && missing(&error) => {}
+            answer => return Ok(String::from_utf8_lossy(&answer?).into_owned()),
+        }
+    }
+    Err(nothing(name))
 }
 
 fn nothing(name: &str) -> Failure {
-    let report = Report::new(Kind::NotFound, format!("no such container or image: {name}"))
-        .with_hint("`corten ps -a` and `corten images` list what there is");
+    let report = Report::new(Kind::NotFound, format!("no such container, image or volume: {name}"))
+        .with_hint("`corten ps -a`, `corten images` and `corten volume ls` list what there is");
     Failure { report: Some(report), code: 1 }
 }

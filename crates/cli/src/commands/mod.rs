@@ -53,6 +53,11 @@ pub(crate) mod trust;
 pub(crate) mod unpause;
 pub(crate) mod update;
 pub(crate) mod version;
+pub(crate) mod volume;
+pub(crate) mod volume_create;
+pub(crate) mod volume_ls;
+pub(crate) mod volume_prune;
+pub(crate) mod volume_rm;
 pub(crate) mod wait;
 
 use crate::failure::Failure;

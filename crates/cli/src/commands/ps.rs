@@ -76,6 +76,7 @@ struct Row {
     names: String,
     labels: String,
     mounts: String,
+    local_volumes: usize,
     networks: String,
     state: String,
 }
@@ -87,7 +88,13 @@ impl Row {
         let created = container.created.unwrap_or(now);
         let names = container.names.iter().flatten().map(|name| name.trim_start_matches('/'));
         let command = if no_trunc { command.to_owned() } else { human::ellipsis(command, 20) };
-        let mounts = container.mounts.iter().flatten().filter_map(|mount| mount.source.clone());
+        let mounts = container.mounts.iter().flatten();
+        let local_volumes = mounts.clone().filter(|mount| mount.driver.as_deref() == Some("local")).count();
+        // A volume by its name, anything else by where the host has it.
+        let mounts = mounts.filter_map(|mount| {
+            let name = mount.name.as_ref().filter(|name| !name.is_empty()).or(mount.source.as_ref())?;
+            Some(if no_trunc { name.clone() } else { human::ellipsis(name, 15) })
+        });
         let networks = container.network_settings.iter().flat_map(|settings| settings.networks.iter().flatten());
         Row {
             id: if no_trunc { id.to_owned() } else { human::short_id(id).to_owned() },
@@ -100,6 +107,7 @@ impl Row {
             names: names.collect::<Vec<_>>().join(","),
             labels: labels(container.labels.as_ref()),
             mounts: mounts.collect::<Vec<_>>().join(","),
+            local_volumes,
             networks: networks.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(","),
             state: container.state.map(|state| state.to_string()).unwrap_or_default(),
         }
@@ -113,6 +121,7 @@ impl Row {
             "ID": self.id,
             "Image": self.image,
             "Labels": self.labels,
+            "LocalVolumes": self.local_volumes.to_string(),
             "Mounts": self.mounts,
             "Names": self.names,
             "Networks": self.networks,
@@ -163,6 +172,10 @@ mod tests {
         serde_json::from_value(json!({
             "Id": "0123456789abcdef", "Names": ["/web"], "Image": "debian", "Command": "sh -c 'sleep 1000000'",
             "Created": 1000, "Status": "Up 5 minutes", "State": "running", "Labels": {"b": "2", "a": "1"},
+            "Mounts": [
+                {"Type": "volume", "Name": "a-long-volume-name", "Source": "/x", "Driver": "local"},
+                {"Type": "bind", "Source": "/srv"},
+            ],
             "Ports": [
                 {"PrivatePort": 90, "Type": "udp"},
                 {"IP": "::", "PrivatePort": 80, "PublicPort": 8080, "Type": "tcp"},
@@ -180,6 +193,7 @@ mod tests {
         assert_eq!(row.created, "5 minutes ago");
         assert_eq!(row.ports, "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp, 90/udp");
         assert_eq!((row.names.as_str(), row.labels.as_str()), ("web", "a=1,b=2"));
+        assert_eq!((row.mounts.as_str(), row.local_volumes), ("a-long-volume-…,/srv", 1));
         let lines = table(std::iter::once(row));
         assert!(lines.starts_with("CONTAINER ID   IMAGE     COMMAND"), "{lines}");
     }

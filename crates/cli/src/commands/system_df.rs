@@ -2,7 +2,7 @@
 //! `corten system df`: what the daemon has on disk.
 
 use api_types::DiskUsage;
-use api_types::docker::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary};
+use api_types::docker::{ContainerSummary, ContainerSummaryStateEnum, ImageSummary, Volume};
 use serde_json::{Value, json};
 
 use crate::cli::Context;
@@ -36,6 +36,7 @@ const CONTAINERS: &[(&str, &str)] = &[
     ("STATUS", "Status"),
     ("NAMES", "Names"),
 ];
+const VOLUMES: &[(&str, &str)] = &[("VOLUME NAME", "Name"), ("LINKS", "Links"), ("SIZE", "Size")];
 const STORE: &[(&str, &str)] = &[("STORED AS", "Type"), ("TOTAL", "TotalCount"), ("SIZE", "Size")];
 
 /// Show what takes space on disk, in bytes that the disk really gave; what is shared counts once
@@ -44,7 +45,7 @@ pub(crate) struct Args {
     /// How to print: table, json, or a template like '{{.Type}} {{.Size}}'
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: String,
-    /// Each image and each container
+    /// Each image, each container and each volume
     #[arg(short, long)]
     verbose: bool,
 }
@@ -58,14 +59,16 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let now = human::now();
     let images: Vec<Value> = usage.images.iter().map(|image| image_row(image, now)).collect();
     let containers: Vec<Value> = usage.containers.iter().map(|container| container_row(container, now)).collect();
+    let volumes: Vec<Value> = usage.volumes.iter().flatten().map(volume_row).collect();
     if args.format != "table" {
-        let all = json!({"Images": images, "Containers": containers, "Store": store(&usage)});
+        let all = json!({"Images": images, "Containers": containers, "Volumes": volumes, "Store": store(&usage)});
         printer::data(listing::render(&args.format, &[], &[all])?.as_bytes());
         return Ok(0);
     }
     for (title, columns, rows) in [
         ("Images space usage:", IMAGES, images),
         ("Containers space usage:", CONTAINERS, containers),
+        ("Local Volumes space usage:", VOLUMES, volumes),
         ("Images by what they are made of:", STORE, store(&usage)),
     ] {
         printer::data(format!("{title}\n\n{}\n", listing::render("table", columns, &rows)?).as_bytes());
@@ -100,7 +103,26 @@ fn summary(usage: &DiskUsage) -> Vec<Value> {
     vec![
         row("Images", usage.images.len(), used.count(), usage.layers_size, images),
         row("Containers", usage.containers.len(), usage.containers.iter().filter(runs).count(), all, all - running),
+        volumes(usage.volumes.as_deref().unwrap_or_default(), row),
     ]
+}
+
+/// Of what options mount nothing is known: it counts as a volume that takes nothing.
+fn volumes(volumes: &[Volume], row: impl Fn(&str, usize, usize, i64, i64) -> Value) -> Value {
+    let data = |volume: &Volume| volume.usage_data.as_ref().map_or((0, 0), |data| (data.size.max(0), data.ref_count));
+    let used = volumes.iter().filter(|volume| data(volume).1 > 0);
+    let bytes: i64 = volumes.iter().map(|volume| data(volume).0).sum();
+    let kept: i64 = used.clone().map(|volume| data(volume).0).sum();
+    row("Local Volumes", volumes.len(), used.count(), bytes, bytes - kept)
+}
+
+fn volume_row(volume: &Volume) -> Value {
+    let data = volume.usage_data.as_ref();
+    json!({
+        "Name": volume.name,
+        "Links": data.map_or(-1, |data| data.ref_count).to_string(),
+        "Size": data.filter(|data| data.size >= 0).map_or_else(|| "N/A".to_owned(), |data| size(data.size)),
+    })
 }
 
 fn image_row(image: &ImageSummary, now: i64) -> Value {

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::isolation::IsolationFlags;
 use super::limits::LimitFlags;
-use super::{FlagError, environment, health, logging, mounts, ports, restart};
+use super::{FlagError, environment, health, logging, mount, mounts, ports, restart};
 
 /// When to fetch the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -82,8 +82,8 @@ pub(crate) struct ContainerFlags {
     /// An option of the log driver, as in max-size=10m
     #[arg(long, value_name = "NAME=VALUE", value_parser = logging::option)]
     log_opt: Vec<(String, String)>,
-    /// Mount a directory or a tmpfs: type=bind,source=/HOST,target=/PATH[,readonly]
-    #[arg(long, value_name = "MOUNT", value_parser = mounts::mount)]
+    /// Mount a volume, a directory or a tmpfs: type=volume,source=NAME,target=/PATH[,readonly]
+    #[arg(long, value_name = "MOUNT", value_parser = mount::mount)]
     mount: Vec<api_types::docker::Mount>,
     /// The container's name
     #[arg(long, value_name = "NAME")]
@@ -121,9 +121,15 @@ pub(crate) struct ContainerFlags {
     /// User (and group) of the command: NAME or UID[:GROUP or GID]
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
-    /// Mount a directory: /HOST:/PATH[:ro]
+    /// Mount a volume or a directory: NAME:/PATH[:ro], /HOST:/PATH[:ro], or /PATH for a new volume
     #[arg(short, long, value_name = "VOLUME")]
     volume: Vec<String>,
+    /// The driver of new volumes; there is local
+    #[arg(long, value_name = "DRIVER")]
+    volume_driver: Option<String>,
+    /// Mount what another container has mounted
+    #[arg(long, value_name = "CONTAINER[:ro]")]
+    volumes_from: Vec<String>,
     /// Working directory of the command
     #[arg(short, long, value_name = "PATH")]
     workdir: Option<String>,
@@ -205,6 +211,8 @@ impl ContainerFlags {
             binds: some(&binds),
             mounts: (!self.mount.is_empty()).then(|| self.mount.clone()),
             tmpfs: (!tmpfs.is_empty()).then_some(tmpfs),
+            volume_driver: self.volume_driver.clone(),
+            volumes_from: some(&self.volumes_from),
             port_bindings: (!port_bindings.is_empty()).then_some(port_bindings),
             network_mode: self.network.map(|mode| match mode {
                 NetworkMode::Bridge => "bridge".into(),
@@ -274,7 +282,7 @@ mod tests {
              -v /anon --tmpfs /t:size=1m -p 127.0.0.1:80:80 --network none -m 64m --memory-swap -1 --cpus .5 \
              --pids-limit 9 --read-only --cap-add NET_ADMIN,SYS_TIME --cap-drop ALL --security-opt \
              no-new-privileges --mount type=tmpfs,dst=/m --restart on-failure:3 --log-driver local --log-opt max-size=1m \
-             --log-opt tag=a=b image",
+             --log-opt tag=a=b --volumes-from a:ro --volume-driver local image",
         );
         let host = &body["HostConfig"];
         let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
@@ -301,6 +309,7 @@ mod tests {
         assert_eq!(host["SecurityOpt"], json(r#"["no-new-privileges"]"#));
         assert_eq!(host["LogConfig"], json(r#"{"Type":"local","Config":{"max-size":"1m","tag":"a=b"}}"#));
         assert_eq!(host["Mounts"][0]["Target"], "/m");
+        assert_eq!((&host["VolumesFrom"], &host["VolumeDriver"]), (&json(r#"["a:ro"]"#), &json(r#""local""#)));
         assert_eq!(host["RestartPolicy"], json(r#"{"Name":"on-failure","MaximumRetryCount":3}"#));
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod health;
 mod isolation;
 pub(crate) mod limits;
 pub(crate) mod logging;
+pub(crate) mod mount;
 pub(crate) mod mounts;
 pub(crate) mod ports;
 pub(crate) mod restart;

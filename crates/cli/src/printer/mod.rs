@@ -2,6 +2,7 @@
 //! The only place that prints. Data goes to stdout; progress, warnings and errors to stderr. A reader that went away
 //! (`corten ps | head -1`) ends the program quietly, as it ends every other.
 
+pub(crate) mod confirm;
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod listing;

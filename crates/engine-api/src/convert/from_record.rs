@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A container's record as Docker's clients read it.
 
+mod mounts;
+
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use api_types::docker::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
     ContainerSummaryHostConfig, ContainerSummaryNetworkSettings, ContainerSummaryStateEnum, EndpointIpamConfig,
-    EndpointSettings, HostConfig, HostConfigLogConfig, MountPoint, NetworkSettings, PortBinding, PortMap, PortSummary,
+    EndpointSettings, HostConfig, HostConfigLogConfig, NetworkSettings, PortBinding, PortMap, PortSummary,
     PortSummaryTypeEnum, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
 use api_types::human_duration;
-use engine::{LogChoice, Mount, Place, Record, RestartPolicy, Running, State};
+use engine::{LogChoice, Place, Record, RestartPolicy, Running, State};
 use jiff::Timestamp;
 use network::{MacAddress, NetworkId, Protocol};
 use serde::Serialize;
@@ -61,7 +63,7 @@ pub(crate) fn inspect(record: &Record, log_path: String) -> Inspect {
         driver: Some("overlay".into()),
         platform: Some("linux".into()),
         host_config: Some(host_config(record)),
-        mounts: Some(mount_points(record)),
+        mounts: Some(mounts::points(record)),
         config: Some(config(record)),
         ..ContainerInspectResponse::default()
     };
@@ -124,6 +126,7 @@ fn config(record: &Record) -> ContainerConfig {
         cmd: spec.command.clone(),
         entrypoint: spec.entrypoint.clone(),
         image: Some(spec.image.clone()),
+        volumes: mounts::declared(record),
         working_dir: Some(process.cwd.clone()),
         labels: Some(process.labels.clone().into_iter().collect()),
         stop_signal: spec.stop_signal.clone(),
@@ -145,22 +148,7 @@ fn host_config(record: &Record) -> HostConfig {
         let key = format!("{}/{}", port.container_port, port.protocol);
         ports.entry(key).or_default().get_or_insert_default().push(binding);
     }
-    let mut tmpfs = HashMap::new();
-    let mut binds = Vec::new();
-    for mount in &spec.mounts {
-        match mount {
-            Mount::Bind { source, target, read_only, .. } => {
-                let mode = if *read_only { ":ro" } else { "" };
-                binds.push(format!("{}:{target}{mode}", source.display()));
-            }
-            Mount::Tmpfs { target, options } => {
-                tmpfs.insert(target.clone(), options.join(","));
-            }
-        }
-    }
-    let host = HostConfig {
-        binds: Some(binds).filter(|list| !list.is_empty()),
-        tmpfs: Some(tmpfs).filter(|map| !map.is_empty()),
+    let mut host = HostConfig {
         port_bindings: Some(ports),
         network_mode: Some(spec.network.docker()),
         auto_remove: Some(spec.auto_remove),
@@ -169,6 +157,7 @@ fn host_config(record: &Record) -> HostConfig {
         init: spec.init.then_some(true),
         ..HostConfig::default()
     };
+    mounts::wishes(record, &mut host);
     from_host::fill(spec, host)
 }
 
@@ -186,29 +175,6 @@ fn restart_policy(policy: RestartPolicy) -> DockerRestart {
         RestartPolicy::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
     };
     DockerRestart { name: Some(name), maximum_retry_count: Some(most.unwrap_or(0).into()) }
-}
-
-fn mount_points(record: &Record) -> Vec<MountPoint> {
-    let point = |mount: &Mount| match mount {
-        Mount::Bind { source, target, read_only, propagation, .. } => MountPoint {
-            typ: Some("bind".into()),
-            source: Some(source.display().to_string()),
-            destination: Some(target.clone()),
-            mode: Some(if *read_only { "ro".to_owned() } else { String::new() }),
-            rw: Some(!read_only),
-            propagation: Some(propagation.clone().unwrap_or_else(|| "rprivate".to_owned())),
-            ..MountPoint::default()
-        },
-        Mount::Tmpfs { target, options } => MountPoint {
-            typ: Some("tmpfs".into()),
-            source: Some(String::new()),
-            destination: Some(target.clone()),
-            mode: Some(options.join(",")),
-            rw: Some(!options.iter().any(|option| option == "ro")),
-            ..MountPoint::default()
-        },
-    };
-    record.spec.mounts.iter().map(point).collect()
 }
 
 fn networks(record: &Record) -> HashMap<String, EndpointSettings> {
@@ -280,7 +246,7 @@ pub(crate) fn summary(record: &Record, now: Timestamp) -> ContainerSummary {
             ..ContainerSummaryHostConfig::default()
         }),
         network_settings: Some(ContainerSummaryNetworkSettings { networks: Some(networks(record)) }),
-        mounts: Some(mount_points(record)),
+        mounts: Some(mounts::points(record)),
         ..ContainerSummary::default()
     }
 }

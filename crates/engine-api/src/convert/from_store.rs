@@ -11,7 +11,7 @@ use image::{Checked, Finding, ImageUsage, Reason, Resource, Waste};
 use jiff::Timestamp;
 
 use super::from_image::{bytes, summary};
-use super::from_record;
+use super::{from_record, from_volume};
 
 /// What is on disk.
 pub(crate) fn usage(usage: &engine::DiskUsage) -> DiskUsage {
@@ -34,7 +34,7 @@ pub(crate) fn usage(usage: &engine::DiskUsage) -> DiskUsage {
         layers_size: bytes(store.content + store.layers),
         images,
         containers: containers.collect(),
-        volumes: Some(Vec::new()),
+        volumes: Some(usage.volumes.iter().map(from_volume::usage).collect()),
         build_cache: Some(Vec::new()),
         store: Some(StoreUsage {
             blobs: store.blobs,

@@ -16,7 +16,6 @@ pub(crate) fn unsupported(body: &ContainerCreateBody) -> Result<(), ApiError> {
             fields.push(field);
         }
     };
-    refuse(some_list(&body.volumes), "Volumes (anonymous volumes)");
     refuse(body.network_disabled == Some(true), "NetworkDisabled");
     refuse(some_list(&body.on_build), "OnBuild");
     refuse(some_list(&body.shell), "Shell");
@@ -62,8 +61,6 @@ fn host_rest(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str)) {
     refuse(some_list(&host.dns_search), "HostConfig.DnsSearch");
     refuse(some_list(&host.extra_hosts), "HostConfig.ExtraHosts");
     refuse(some_list(&host.links), "HostConfig.Links");
-    refuse(some_list(&host.volumes_from), "HostConfig.VolumesFrom");
-    refuse(some_text(&host.volume_driver), "HostConfig.VolumeDriver");
     refuse(some_map(&host.storage_opt), "HostConfig.StorageOpt (writable layers have no quotas of their own)");
     refuse(some_map(&host.annotations), "HostConfig.Annotations");
     let isolation = host.isolation.map(|isolation| isolation.to_string());
@@ -107,11 +104,9 @@ mod tests {
             refused(r#"{"HostConfig":{"PublishAllPorts":true}}"#).unwrap(),
             "HostConfig.PublishAllPorts is not supported"
         );
-        for (json, field) in [
-            (r#"{"HostConfig":{"CpuCount":2}}"#, "CpuCount"),
-            (r#"{"HostConfig":{"Dns":["1.1.1.1"]}}"#, "Dns"),
-            (r#"{"Volumes":{"/data":{}}}"#, "Volumes"),
-        ] {
+        for (json, field) in
+            [(r#"{"HostConfig":{"CpuCount":2}}"#, "CpuCount"), (r#"{"HostConfig":{"Dns":["1.1.1.1"]}}"#, "Dns")]
+        {
             assert!(refused(json).unwrap().contains(field), "{json}");
         }
     }

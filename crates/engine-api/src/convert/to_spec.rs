@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Docker's wish for a container, or for a process in one, in the engine's words.
 
-use std::path::{Path, PathBuf};
+mod mounts;
 
 use api_types::docker::{
-    ContainerCreateBody, ContainerUpdateBody, ExecConfig, HealthConfig, HostConfig, HostConfigLogConfig,
-    Mount as DockerMount, MountType, PortMap, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, ExecConfig, HealthConfig, HostConfig, HostConfigLogConfig, PortMap,
+    RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
-use engine::{Changes, ContainerSpec, ExecSpec, HealthCheck, LogChoice, Mount, NetworkMode, RestartPolicy};
+use engine::{Changes, ContainerSpec, ExecSpec, HealthCheck, LogChoice, NetworkMode, RestartPolicy};
 use network::{PortMapping, Protocol};
+
+pub(crate) use mounts::check_driver;
 
 use super::{endpoints, refuse, to_host};
 use crate::error::ApiError;
-
-/// The modes of propagation that a bind may have.
-const PROPAGATION: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
 /// The container that `body` asks for.
 pub(crate) fn container(body: ContainerCreateBody, name: Option<String>) -> Result<ContainerSpec, ApiError> {
@@ -40,7 +39,8 @@ pub(crate) fn container(body: ContainerCreateBody, name: Option<String>) -> Resu
         console_size: console_size(host.console_size.as_deref()),
         stop_signal: text(body.stop_signal),
         stop_timeout: stop_timeout.transpose()?,
-        mounts: mounts(&host)?,
+        mounts: mounts::mounts(&host, body.volumes.as_deref())?,
+        volumes_from: mounts::volumes_from(&host)?,
         network: NetworkMode::from_docker(host.network_mode.as_deref().unwrap_or_default()),
         endpoints: endpoints::wishes(body.networking_config.as_ref())?,
         ports: ports(host.port_bindings.as_ref())?,
@@ -171,82 +171,6 @@ fn ports(bindings: Option<&PortMap>) -> Result<Vec<PortMapping>, ApiError> {
     // Docker's map has no order; errors and listings should.
     ports.sort_by_key(|port| (port.container_port, port.host_port));
     Ok(ports)
-}
-
-fn mounts(host: &HostConfig) -> Result<Vec<Mount>, ApiError> {
-    let mut mounts = Vec::new();
-    for bind in host.binds.iter().flatten() {
-        mounts.push(parse_bind(bind)?);
-    }
-    for mount in host.mounts.iter().flatten() {
-        mounts.push(parse_mount(mount)?);
-    }
-    for (target, options) in host.tmpfs.iter().flatten() {
-        let options = options.split(',').filter(|option| !option.is_empty()).map(str::to_owned).collect();
-        mounts.push(Mount::Tmpfs { target: absolute("Tmpfs", target)?.to_owned(), options });
-    }
-    Ok(mounts)
-}
-
-fn absolute<'a>(field: &'static str, path: &'a str) -> Result<&'a str, ApiError> {
-    if path.starts_with('/') {
-        Ok(path)
-    } else {
-        Err(ApiError::invalid(field, format!("\"{path}\" is no absolute path")))
-    }
-}
-
-/// `SOURCE:TARGET[:OPTIONS]`.
-fn parse_bind(text: &str) -> Result<Mount, ApiError> {
-    let invalid = |problem| ApiError::invalid("Binds", format!("\"{text}\" {problem}"));
-    let mut parts = text.splitn(3, ':');
-    let (source, target) = match (parts.next(), parts.next()) {
-        (Some(source), Some(target)) => (source, target),
-        _ => return Err(invalid("is not SOURCE:TARGET")),
-    };
-    if !Path::new(source).is_absolute() {
-        return Err(ApiError::Unsupported(format!("the volume \"{source}\" (only directories of the host are)")));
-    }
-    let (mut read_only, mut propagation) = (false, None);
-    for option in parts.next().into_iter().flat_map(|options| options.split(',')) {
-        match option {
-            "ro" => read_only = true,
-            "rw" => read_only = false,
-            mode if PROPAGATION.contains(&mode) => propagation = Some(mode.to_owned()),
-            _ => return Err(invalid("has an option that is not known: there are ro, rw and the modes of propagation")),
-        }
-    }
-    let target = absolute("Binds", target)?.to_owned();
-    Ok(Mount::Bind { source: PathBuf::from(source), target, read_only, create_source: true, propagation })
-}
-
-fn parse_mount(mount: &DockerMount) -> Result<Mount, ApiError> {
-    let target = absolute("Target", mount.target.as_deref().unwrap_or_default())?.to_owned();
-    let read_only = mount.read_only.unwrap_or(false);
-    match mount.typ {
-        Some(MountType::BIND) => {
-            let options = mount.bind_options.clone().unwrap_or_default();
-            if options.non_recursive == Some(true) {
-                return Err(ApiError::Unsupported("BindOptions.NonRecursive".into()));
-            }
-            let source = PathBuf::from(absolute("Source", mount.source.as_deref().unwrap_or_default())?);
-            let propagation = options.propagation.map(|mode| mode.to_string()).filter(|mode| !mode.is_empty());
-            let create_source = options.create_mountpoint == Some(true);
-            Ok(Mount::Bind { source, target, read_only, create_source, propagation })
-        }
-        Some(MountType::TMPFS) => {
-            let wish = mount.tmpfs_options.clone().unwrap_or_default();
-            let mut options: Vec<String> = read_only.then(|| "ro".to_owned()).into_iter().collect();
-            options.extend(wish.size_bytes.map(|size| format!("size={size}")));
-            options.extend(wish.mode.map(|mode| format!("mode={mode:o}")));
-            options.extend(wish.options.into_iter().flatten().map(|pair| pair.join("=")));
-            Ok(Mount::Tmpfs { target, options })
-        }
-        other => {
-            let kind = other.map(|kind| kind.to_string()).unwrap_or_default();
-            Err(ApiError::Unsupported(format!("a mount of type \"{kind}\"")))
-        }
-    }
 }
 
 #[cfg(test)]

@@ -202,6 +202,6 @@ pub(crate) async fn remove(
     if parameters.flag("link") {
         return Err(ApiError::Unsupported("link".into()));
     }
-    engine.remove(&name, parameters.flag("force")).await?;
+    engine.remove(&name, parameters.flag("force"), parameters.flag("v")).await?;
     Ok(StatusCode::NO_CONTENT)
 }

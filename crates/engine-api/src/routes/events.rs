@@ -65,11 +65,11 @@ fn message(event: &Event) -> EventMessage {
     // Docker has these of containers and images only.
     let (status, id) = match event.kind {
         EventKind::Container | EventKind::Image => (event.action.to_string(), event.id.clone()),
-        EventKind::Network => (String::new(), String::new()),
+        EventKind::Network | EventKind::Volume => (String::new(), String::new()),
     };
     let from = match event.kind {
         EventKind::Container => event.attributes.get("image").cloned().unwrap_or_default(),
-        EventKind::Image | EventKind::Network => String::new(),
+        EventKind::Image | EventKind::Network | EventKind::Volume => String::new(),
     };
     EventMessage {
         status,

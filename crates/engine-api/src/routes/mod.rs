@@ -24,6 +24,7 @@ mod swarm;
 mod system;
 mod top;
 mod trust;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -84,6 +85,8 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/images/load", post(archives::load))
         // An image's name may have slashes.
         .route("/images/{*name}", get(images::about).post(images::act).delete(images::remove))
+        .route("/volumes", get(volumes::list))
+        .route("/volumes/{*name}", get(volumes::inspect).post(volumes::act).delete(volumes::remove))
         .route("/auth", post(auth::check))
         .route("/distribution/{*name}", get(distribution::about))
         .merge(absent::routes())

@@ -16,11 +16,13 @@ pub struct EventFilter {
     pub images: Vec<String>,
     /// Networks, by name or by id: events of the network, those of places in it included.
     pub networks: Vec<String>,
+    /// Names of volumes, or their beginnings. No other event is wanted then.
+    pub volumes: Vec<String>,
     /// `NAME` or `NAME=VALUE`, of any attribute.
     pub labels: Vec<String>,
     /// Scopes. All that is told here is `local`.
     pub scopes: Vec<String>,
-    /// Whether only events of things are wanted that are never told of: a volume's, the daemon's own.
+    /// Whether only events of things are wanted that are never told of: the daemon's own.
     pub nothing: bool,
 }
 
@@ -33,6 +35,7 @@ impl EventFilter {
             && self.fits_container(event)
             && self.fits_image(event)
             && self.fits_network(event)
+            && self.fits_volume(event)
             && self.labels.iter().all(|label| has_label(event, label))
     }
 
@@ -50,11 +53,16 @@ impl EventFilter {
         self.containers.is_empty() || event.kind == EventKind::Container && self.containers.iter().any(fits)
     }
 
+    fn fits_volume(&self, event: &Event) -> bool {
+        let fits = |wanted: &String| event.id.starts_with(wanted.as_str());
+        self.volumes.is_empty() || event.kind == EventKind::Volume && self.volumes.iter().any(fits)
+    }
+
     fn fits_image(&self, event: &Event) -> bool {
         let name = match event.kind {
             EventKind::Container => attribute(event, "image"),
             EventKind::Image => attribute(event, "name"),
-            EventKind::Network => return self.images.is_empty(),
+            EventKind::Network | EventKind::Volume => return self.images.is_empty(),
         };
         [&event.id, name, without_tag(&event.id), without_tag(name)].iter().any(|image| one_is(&self.images, image))
     }

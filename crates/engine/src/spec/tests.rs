@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::container::{Process, State};
+use crate::mount::{BindOptions, Given};
 use crate::request::{NetworkMode, Resources, Security};
 
 fn record(change: impl FnOnce(&mut ContainerSpec)) -> Record {
@@ -31,7 +32,9 @@ fn record(change: impl FnOnce(&mut ContainerSpec)) -> Record {
             exposed: vec![],
             health: None,
             shell: vec![],
+            volumes: vec![],
         },
+        mounts: None,
         state: State::Created,
         restarts: 0,
         stopped: false,
@@ -148,8 +151,13 @@ fn what_was_asked_for_is_there() {
                 read_only: true,
                 create_source: false,
                 propagation: None,
+                options: BindOptions::default(),
             },
-            Mount::Tmpfs { target: "/dev/shm".into(), options: vec!["size=1m".into(), "exec".into()] },
+            Mount::Tmpfs {
+                target: "/dev/shm".into(),
+                options: vec!["size=1m".into(), "exec".into()],
+                given: Given::Short,
+            },
         ];
     });
     assert!(!spec["linux"]["namespaces"].to_string().contains("network"));

@@ -25,7 +25,7 @@ use super::mounts::stat;
 const DEEPEST: usize = 200;
 
 /// Copies what is in the directory `from` into the new file system `to`; with `owned`, its owner as well.
-pub(super) fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>, owned: bool) -> Result<(), StepError> {
+pub(crate) fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>, owned: bool) -> Result<(), StepError> {
     let source = open(from, c".", OFlags::RDONLY | OFlags::DIRECTORY)?;
     let target = open(to, c".", OFlags::RDONLY | OFlags::DIRECTORY)?;
     let mut copier = Copier { root: target.as_fd(), links: HashMap::new() };
@@ -37,6 +37,12 @@ pub(super) fn copy_up(from: BorrowedFd<'_>, to: BorrowedFd<'_>, owned: bool) -> 
         mode(&target, &stat(&target)?)?;
     }
     times(&target, &metadata)
+}
+
+/// Gives the directory `to` the owner, permissions, extended attributes and times of `from`.
+pub(crate) fn take_after(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), StepError> {
+    let source = open(from, c".", OFlags::RDONLY | OFlags::DIRECTORY)?;
+    finish(&source, &open(to, c".", OFlags::RDONLY | OFlags::DIRECTORY)?)
 }
 
 struct Copier<'a> {

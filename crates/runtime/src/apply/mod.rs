@@ -5,7 +5,7 @@
 //! nothing by name after it let go of the host's descriptors, except in the container.
 
 mod cgroups;
-mod copy_up;
+pub(crate) mod copy_up;
 mod devices;
 mod error;
 mod files;

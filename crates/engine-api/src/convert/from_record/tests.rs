@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The engine's records in, Docker's JSON out.
 
-use engine::{ContainerSpec, Exited, NetworkMode, Process};
+use engine::{BindOptions, ContainerSpec, Exited, Mount, NetworkMode, Process};
 use network::{Endpoint, PublishedPort};
 
 use super::*;
@@ -22,6 +22,7 @@ fn record(state: State) -> Record {
                 read_only: true,
                 create_source: true,
                 propagation: None,
+                options: BindOptions { mode: "ro".into(), ..BindOptions::default() },
             }],
             ..ContainerSpec::default()
         },
@@ -35,7 +36,9 @@ fn record(state: State) -> Record {
             exposed: vec!["80/tcp".into(), "90/udp".into()],
             health: None,
             shell: vec![],
+            volumes: vec!["/data".into()],
         },
+        mounts: None,
         state,
         restarts: 0,
         stopped: false,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Docker's JSON in, the engine's words out.
 
+use engine::{BindOptions, Given, Mount};
 use errors::{Classify, Kind};
 
 use super::*;
@@ -55,23 +56,56 @@ fn a_bind_makes_its_source_and_a_mount_does_not() {
         read_only: true,
         create_source: true,
         propagation: Some("rslave".into()),
+        options: BindOptions { mode: "ro,rslave".into(), ..BindOptions::default() },
     };
     assert_eq!(mounts[0], bind);
     assert!(matches!(&mounts[1], Mount::Bind { create_source: false, read_only: false, .. }));
-    for json in [r#"{"Binds":["/a"]}"#, r#"{"Binds":["/a:b"]}"#, r#"{"Binds":["/a:/b:sideways"]}"#] {
+    for json in [r#"{"Binds":["/a:ro"]}"#, r#"{"Binds":["/a:b"]}"#, r#"{"Binds":["/a:/b:sideways"]}"#] {
         assert_eq!(host(json).unwrap_err().kind(), Kind::InvalidArgument, "{json}");
     }
-    assert_eq!(host(r#"{"Binds":["data:/b"]}"#).unwrap_err().kind(), Kind::Unsupported);
 }
 
 #[test]
 fn a_tmpfs_keeps_its_options() {
     let json = r#"{"Tmpfs":{"/t":"size=1m,exec"},"Mounts":[{"Type":"tmpfs","Target":"/u","TmpfsOptions":{"SizeBytes":64,"Mode":1023}}]}"#;
     let mounts = host(json).unwrap().mounts;
-    assert!(mounts.contains(&Mount::Tmpfs { target: "/t".into(), options: vec!["size=1m".into(), "exec".into()] }));
-    assert!(
-        mounts.contains(&Mount::Tmpfs { target: "/u".into(), options: vec!["size=64".into(), "mode=1777".into()] })
+    assert!(mounts.contains(&Mount::Tmpfs {
+        target: "/t".into(),
+        options: vec!["size=1m".into(), "exec".into()],
+        given: Given::Short
+    }));
+    assert!(mounts.contains(&Mount::Tmpfs {
+        target: "/u".into(),
+        options: vec!["size=64".into(), "mode=1777".into()],
+        given: Given::Long
+    }));
+}
+
+#[test]
+fn volumes_have_a_name_or_none() {
+    let mounts = host(
+        r#"{"Binds":["data:/b:ro,nocopy","/c"],"Mounts":[{"Type":"volume","Target":"/d/","VolumeOptions":{"Subpath":""}}]}"#,
     );
+    let mounts = mounts.unwrap().mounts;
+    let named = mounts[0].volume().unwrap();
+    assert_eq!((named.name.as_str(), named.read_only, named.no_copy), ("data", true, true));
+    assert_eq!(mounts[1].volume().unwrap().name, "");
+    assert_eq!((mounts[2].target(), mounts[2].given()), ("/d", Given::Long));
+    let json = r#"{"VolumesFrom":["a","b:ro"],"VolumeDriver":"local"}"#;
+    let from = host(json).unwrap().volumes_from;
+    assert_eq!(from.iter().map(|from| from.read_only).collect::<Vec<_>>(), [false, true]);
+    for json in [
+        r#"{"Binds":["data:/b:ro,rw"]}"#,
+        r#"{"Binds":[":/b"]}"#,
+        r#"{"VolumesFrom":["a:nocopy"]}"#,
+        r#"{"Mounts":[{"Type":"volume","Target":"/d","VolumeOptions":{"Subpath":"x"}}]}"#,
+        r#"{"Mounts":[{"Type":"volume","Source":"a","Target":"/d","VolumeOptions":{"Subpath":"../x"}}]}"#,
+        r#"{"Mounts":[{"Type":"bind","Source":"/a","Target":"/d","BindOptions":{"ReadOnlyNonRecursive":true}}]}"#,
+        r#"{"Mounts":[{"Type":"tmpfs","Source":"/a","Target":"/d"}]}"#,
+    ] {
+        assert_eq!(host(json).unwrap_err().kind(), Kind::InvalidArgument, "{json}");
+    }
+    assert_eq!(host(r#"{"VolumeDriver":"nfs"}"#).unwrap_err().kind(), Kind::Unsupported);
 }
 
 #[test]

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `docker volume`, `docker run -v` and `docker inspect` as clients of Corten.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use testkit::Daemon;
+use testkit::corten::Finished;
+use testkit::process::command;
+
+#[track_caller]
+fn finish(daemon: &Daemon, arguments: &[&str]) -> Finished {
+    let mut docker = command("docker");
+    docker.args(arguments).env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path());
+    docker.stdin(Stdio::null());
+    daemon.sandbox().run(move || testkit::corten::Running::start(docker, Vec::new())).wait()
+}
+
+#[track_caller]
+fn docker(daemon: &Daemon, arguments: &[&str]) -> String {
+    finish(daemon, arguments).ok().text().to_owned()
+}
+
+#[test]
+fn the_docker_command_line_manages_volumes() {
+    let daemon = Daemon::with_busybox();
+    assert_eq!(docker(&daemon, &["volume", "create", "--label", "tier=db", "data"]), "data");
+    assert_eq!(docker(&daemon, &["volume", "ls"]), "DRIVER    VOLUME NAME\nlocal     data");
+    assert_eq!(daemon.ok(&["volume", "ls"]), docker(&daemon, &["volume", "ls"]));
+    let ours: Value = serde_json::from_str(&daemon.ok(&["volume", "inspect", "data"])).unwrap();
+    let theirs: Value = serde_json::from_str(&docker(&daemon, &["volume", "inspect", "data"])).unwrap();
+    assert_eq!(ours, theirs);
+    assert_eq!(docker(&daemon, &["volume", "ls", "-q", "-f", "label=tier=web"]), "");
+    let write = ["run", "--rm", "-v", "data:/d", "-v", "/anonymous", "busybox", "sh", "-c", "echo x > /d/file"];
+    docker(&daemon, &write);
+    docker(&daemon, &["run", "--name", "reader", "-v", "data:/d:ro", "-v", "/a", "busybox", "cat", "/d/file"]);
+    let points: Value =
+        serde_json::from_str(&docker(&daemon, &["inspect", "-f", "{{json .Mounts}}", "reader"])).unwrap();
+    assert_eq!(points.as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        (&points[0]["Mode"], &points[0]["RW"], &points[0]["Driver"]),
+        (&json!("ro"), &json!(false), &json!("local"))
+    );
+    let listed = docker(&daemon, &["ps", "-a", "-f", "volume=data", "--format", "{{.Names}} {{.LocalVolumes}}"]);
+    assert_eq!(listed, "reader 2");
+    finish(&daemon, &["volume", "rm", "data"]).fails(1).saying("volume is in use - [");
+    finish(&daemon, &["volume", "inspect", "none"]).fails(1).saying("no such volume");
+    docker(&daemon, &["rm", "-v", "reader"]);
+    assert_eq!(docker(&daemon, &["volume", "ls", "-q"]), "data");
+    assert!(docker(&daemon, &["volume", "prune", "-f"]).contains("Total reclaimed space: 0B"));
+    let pruned = docker(&daemon, &["volume", "prune", "-a", "-f"]);
+    assert!(pruned.starts_with("Deleted Volumes:\ndata\n"), "{pruned}");
+    let mount = "type=volume,src=memory,dst=/m,volume-driver=local,volume-opt=type=tmpfs,volume-opt=device=tmpfs";
+    assert!(docker(&daemon, &["run", "--rm", "--mount", mount, "busybox", "df", "/m"]).contains("tmpfs"));
+    assert!(docker(&daemon, &["system", "df", "-v"]).contains("memory"));
+    docker(&daemon, &["volume", "rm", "memory"]);
+}
+
+#[test]
+fn before_api_1_42_a_pruning_takes_volumes_with_a_name() {
+    let daemon = Daemon::with_busybox();
+    for (version, left) in [("1.42", "named"), ("1.41", "")] {
+        docker(&daemon, &["volume", "create", "named"]);
+        let mut prune = command("docker");
+        prune.args(["volume", "prune", "-f"]).env("DOCKER_API_VERSION", version);
+        prune.env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path()).stdin(Stdio::null());
+        let output = daemon.sandbox().run(move || prune.output()).expect("docker is installed");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(docker(&daemon, &["volume", "ls", "-q"]), left, "{version}");
+    }
+}
