@@ -86,7 +86,10 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         // An image's name may have slashes.
         .route("/images/{*name}", get(images::about).post(images::act).delete(images::remove))
         .route("/volumes", get(volumes::list))
-        .route("/volumes/{*name}", get(volumes::inspect).post(volumes::act).delete(volumes::remove))
+        .route(
+            "/volumes/{*name}",
+            get(volumes::inspect).post(volumes::act).put(volumes::update).delete(volumes::remove),
+        )
         .route("/auth", post(auth::check))
         .route("/distribution/{*name}", get(distribution::about))
         .merge(absent::routes())

@@ -68,6 +68,11 @@ pub(crate) async fn inspect(
     Ok(Json(from_volume::volume(&volume, engine.volume_place(&volume))))
 }
 
+/// Only a swarm's volumes can be changed.
+pub(crate) async fn update() -> ApiError {
+    ApiError::NoSwarm("volume update only valid for cluster volumes, but swarm is unavailable")
+}
+
 pub(crate) async fn remove(
     State(engine): State<Arc<Engine>>,
     Path(name): Path<String>,
