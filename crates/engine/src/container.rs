@@ -471,3 +471,23 @@ fn phase_of(state: &State) -> Phase {
         State::Exited(exited) => Phase::Exited(exited.code),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_of_an_earlier_version_is_on_the_default_bridge() {
+        let endpoint = r#"{"address":"172.17.0.2","prefix":16,"gateway":"172.17.0.1","mac":[2,66,172,17,0,2],
+            "host_interface":"vethc1","ports":[]}"#;
+        let running = |endpoint: &str| {
+            let text = format!(r#"{{"pid":7,"start_time":1,"started":"2026-01-01T00:00:00Z","endpoint":{endpoint}}}"#);
+            serde_json::from_str::<Running>(&text).unwrap()
+        };
+        let one = running(endpoint);
+        assert_eq!(one.in_network(&NetworkId::bridge()).map(|end| end.interface.as_str()), Some("eth0"));
+        assert!(running("null").endpoints.is_empty());
+        let again: Running = serde_json::from_str(&serde_json::to_string(&one).unwrap()).unwrap();
+        assert_eq!(again.endpoints, one.endpoints);
+    }
+}

@@ -81,6 +81,9 @@ impl Engine {
         }
         let mut warnings = self.fit_resources(&mut spec.resources);
         warnings.extend(self.process_warnings(spec));
+        if self.publishes_nothing(spec) {
+            warnings.push("no port is published: the container is in internal networks alone".to_owned());
+        }
         Ok(warnings)
     }
 

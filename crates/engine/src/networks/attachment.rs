@@ -172,6 +172,19 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Whether ports are to be published where nothing leads to.
+    pub(crate) fn publishes_nothing(&self, spec: &ContainerSpec) -> bool {
+        let named = match &spec.network {
+            NetworkMode::User(name) => Some(name),
+            _ => None,
+        };
+        let mut networks = named.into_iter().chain(spec.endpoints.keys()).peekable();
+        let is_internal = |name: &String| self.find_network(name).is_ok_and(|network| network.internal);
+        !spec.ports.is_empty() && networks.peek().is_some() && networks.all(is_internal)
+    }
+}
+
 /// Refuses wishes that this network cannot grant, whoever else is in it.
 pub(super) fn check(network: &Network, wish: &EndpointWish) -> Result<(), EngineError> {
     let invalid = |field, reason: String| Err(EngineError::invalid(field, reason));
