@@ -233,3 +233,56 @@ fn flags_without_a_meaning_are_refused_by_name() {
     // What says the same as nothing is no wish.
     run(&daemon, &["--isolation", "default", "--userns", "host", "--runtime", "runc"], "true");
 }
+
+#[test]
+fn a_vendors_device_is_what_its_description_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let (hooked, hook) = (dir.path().join("hooked"), dir.path().join("hook"));
+    // As vendors' hooks do it: the bundle is told, its configuration names the root, and the root is there.
+    let script = format!(
+        "cat > {0}; b=$(sed 's/.*\"bundle\":\"\\([^\"]*\\)\".*/\\1/' {0}); grep -q '\"path\":\"rootfs\"' $b/config.json && touch $b/rootfs/by-the-hook",
+        hooked.display()
+    );
+    std::fs::write(&hook, script).unwrap();
+    let description = format!(
+        r#"
+cdiVersion: "0.7.0"
+kind: vendor.com/gpu
+devices:
+  - name: first
+    containerEdits:
+      deviceNodes: [{{path: /dev/gpu, hostPath: /dev/loop2, permissions: r}}]
+      env: [GPU=first]
+      additionalGids: [4242]
+containerEdits:
+  mounts: [{{hostPath: {0}, containerPath: /vendor, options: [ro, bind]}}]
+  hooks:
+    - hookName: createContainer
+      path: /bin/sh
+      args: [sh, {1}]
+"#,
+        dir.path().display(),
+        hook.display()
+    );
+    std::fs::write(dir.path().join("gpu.yaml"), description).unwrap();
+    let daemon = Daemon::builder().argument("--cdi-spec-dir").argument(&dir.path().to_string_lossy()).start();
+    daemon.import_busybox();
+    let script = "ls -l /dev/gpu; echo $GPU; id -G; ls /vendor; ls /by-the-hook; (: > /dev/gpu) 2>/dev/null || echo no";
+    let seen = run(&daemon, &["--device", "vendor.com/gpu=first"], script);
+    for word in ["7,   2", "first", "4242", "gpu.yaml", "/by-the-hook", "no"] {
+        assert!(seen.contains(word), "{word}: {seen}");
+    }
+    let state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&hooked).unwrap()).unwrap();
+    assert!(state["bundle"].as_str().is_some_and(|bundle| bundle.starts_with('/')), "{state}");
+    let twice = r#"{"cdiVersion":"0.6.0","kind":"vendor.com/gpu","devices":[{"name":"first","containerEdits":{"env":["A=1"]}}]}"#;
+    std::fs::write(dir.path().join("other.json"), twice).unwrap();
+    std::fs::write(dir.path().join("broken.json"), "{").unwrap();
+    let refused = daemon.fails(&["create", "--device", "vendor.com/gpu=first", "busybox"], 125);
+    assert!(refused.stderr.contains("gpu.yaml") && refused.stderr.contains("other.json"), "{refused}");
+    daemon.fails(&["create", "--device", "vendor.com/gpu=none", "busybox"], 125).saying("broken.json");
+    daemon.fails(&["create", "--gpus", "all", "busybox"], 125).saying("nvidia.com/gpu");
+    assert_eq!(daemon.ok(&["ps", "-aq"]), "");
+    let gpus = r#"{"cdiVersion":"0.6.0","kind":"nvidia.com/gpu","devices":[{"name":"all","containerEdits":{"env":["GPUS=all"]}}]}"#;
+    std::fs::write(dir.path().join("broken.json"), gpus).unwrap();
+    assert_eq!(run(&daemon, &["--gpus", "all"], "echo $GPUS"), "all");
+}

@@ -76,6 +76,7 @@ impl Engine {
     /// Another container that is named is not there, or does not let others join it.
     pub(crate) fn fit(&self, spec: &mut ContainerSpec) -> Result<Vec<String>, EngineError> {
         self.name_others_by_id(spec)?;
+        self.check_requests(&spec.devices.requests)?;
         if spec.hostname.is_none() && (spec.isolation.host_uts || spec.network == NetworkMode::Host) {
             spec.hostname = Some(rustix::system::uname().nodename().to_string_lossy().into_owned());
         }

@@ -126,6 +126,8 @@ pub struct EngineConfig {
     pub cgroup_parent: CgroupPath,
     /// Network namespaces kept ready.
     pub network_pool: usize,
+    /// Where vendors describe devices; a later directory goes first.
+    pub cdi_dirs: Vec<PathBuf>,
     /// How layers are kept; `None` for what the kernel allows.
     pub snapshotter: Option<SnapshotterChoice>,
     /// With how little room on the disk things are removed that nobody needs.

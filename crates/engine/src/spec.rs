@@ -2,6 +2,7 @@
 //! From what the user asked for to an OCI runtime specification. Pure: everything read from the host or the image comes
 //! in through [`Inputs`].
 
+mod additions;
 mod capabilities;
 pub(crate) mod defaults;
 pub(crate) mod devices;
@@ -62,6 +63,7 @@ pub(crate) fn runtime_spec(inputs: &Inputs<'_>) -> Result<rt::Spec, EngineError>
     let own_names = !wish.isolation.host_uts;
     spec.set_hostname(own_names.then(|| inputs.hostname.to_owned()));
     spec.set_domainname(wish.isolation.domainname.clone().filter(|_| own_names));
+    additions::apply(&inputs.around.additions, &mut spec);
     Ok(spec)
 }
 

@@ -29,7 +29,7 @@ use crate::mount::Mount;
 use crate::request::ContainerSpec;
 use crate::session::Session;
 use crate::spec::{self, Inputs};
-use crate::surroundings::Surroundings;
+use crate::surroundings::{Surroundings, write_bundle};
 use crate::{Engine, health, rootfs, user};
 use steps::Steps;
 
@@ -226,6 +226,7 @@ impl Engine {
         let (hostname, cgroup, kernel) = (&hostname, &cgroup, self.kernel);
         let inputs = Inputs { record, identity, dir: files, hostname, cgroup, kernel, around };
         let spec = spec::runtime_spec(&inputs)?;
+        write_bundle(&container.dir, &spec)?;
         let log = record.spec.log.settings()?.file(&container.dir, record);
         let dir = self.shim_dir(&record.id);
         self.write_shim_record(&dir, record, endpoints)?;

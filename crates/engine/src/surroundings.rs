@@ -2,6 +2,7 @@
 //! What a start looks up on the host before a container's specification is made: device files and their numbers, the
 //! namespaces of other containers, shared memory. The specification itself is made without looking anything up.
 
+mod cdi;
 mod devices;
 mod namespaces;
 mod shared_memory;
@@ -19,6 +20,7 @@ use crate::container::{Container, Record};
 use crate::error::EngineError;
 use crate::request::{ContainerSpec, IpcMode};
 
+pub(crate) use cdi::{Additions, write_bundle};
 pub(crate) use namespaces::not_shareable;
 pub(crate) use shared_memory::unmount;
 
@@ -31,6 +33,8 @@ pub(crate) struct Surroundings {
     pub(crate) block: BlockDevices,
     /// Namespaces of others.
     pub(crate) joined: Vec<Joined>,
+    /// What the devices' vendors add.
+    pub(crate) additions: Additions,
     /// What is bound at `/dev/shm`, where that is not a file system of the container's own.
     pub(crate) shared_memory: Option<PathBuf>,
     /// Parts of volumes.
@@ -69,6 +73,7 @@ pub(crate) struct HostDevice {
 pub(crate) enum DeviceType {
     Block,
     Character,
+    Fifo,
 }
 
 /// Limits by device number.
@@ -102,6 +107,7 @@ impl Engine {
             block: devices::with_limits(&wish.resources)?,
             ..Surroundings::default()
         };
+        self.add_described(&wish.devices.requests, &mut around)?;
         around.joined = self.namespaces_of_others(&wish.isolation)?;
         around.shared_memory = match &wish.isolation.ipc {
             IpcMode::Private | IpcMode::None => None,

@@ -52,6 +52,7 @@ const ROOMS: &[(&str, Row)] = &[
     ("dockerfile", Pure),
     ("compose-spec", Pure),
     ("oci", Pure),
+    ("cdi", Pure),
     ("trust", Pure),
     ("spki", Pure),
     ("api-types", Pure),
@@ -124,7 +125,7 @@ const PROHIBITIONS: &[Prohibition] = &[
         why: "it speaks to the daemon over its socket, as any API caller",
     },
     Prohibition {
-        rooms: &["oci", "api-types", "erofs", "dockerfile", "compose-spec", "seccomp", "errors"],
+        rooms: &["oci", "api-types", "cdi", "erofs", "dockerfile", "compose-spec", "seccomp", "errors"],
         reach: Reach::Linked,
         crates: &["tokio", "rustix", "nix", "libc", "mio", "sys"],
         why: "it does no input or output",

@@ -21,7 +21,6 @@ pub(crate) fn unsupported(body: &ContainerCreateBody) -> Result<(), ApiError> {
     refuse(some_list(&body.shell), "Shell");
     if let Some(host) = &body.host_config {
         host_limits(host, &mut refuse);
-        refuse(some_list(&host.device_requests), "HostConfig.DeviceRequests");
         host_rest(host, &mut refuse);
     }
     match fields.first() {

@@ -32,7 +32,8 @@ pub(super) fn rules(wish: &ContainerSpec, around: &Surroundings) -> Result<Vec<r
         return Ok(vec![all.build().map_err(EngineError::Spec)?]);
     }
     let mut rules = defaults::device_rules().map_err(EngineError::Spec)?;
-    for device in around.devices.iter().filter(|device| !device.access.is_empty()) {
+    let ruled = |device: &&HostDevice| !device.access.is_empty() && device.kind != DeviceType::Fifo;
+    for device in around.devices.iter().filter(ruled) {
         rules.push(rule(kind(device.kind), (Some(device.major), Some(device.minor)), &device.access)?);
     }
     for text in &wish.devices.rules {
@@ -46,6 +47,7 @@ fn kind(kind: DeviceType) -> rt::LinuxDeviceType {
     match kind {
         DeviceType::Block => rt::LinuxDeviceType::B,
         DeviceType::Character => rt::LinuxDeviceType::C,
+        DeviceType::Fifo => rt::LinuxDeviceType::P,
     }
 }
 

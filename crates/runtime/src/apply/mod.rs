@@ -259,6 +259,7 @@ impl<'a> Child<'a> {
             Operation::DetachPropagation => root::detach_propagation()?,
             Operation::HostPropagation { propagation, recursive } => root::host_propagation(*propagation, *recursive)?,
             Operation::AttachRootInPlace(path) => self.files.attach_root_in_place(path)?,
+            Operation::AttachGivenRootAt(path) => self.files.attach_given_root_at(path, self.prepared.rootfs)?,
             Operation::OpenTrees => self.open_trees()?,
             Operation::AttachRoot(source) => {
                 self.files.attach_root(source, self.prepared.rootfs, find(index, &self.trees, &self.prepared.trees))?

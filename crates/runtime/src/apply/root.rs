@@ -123,6 +123,18 @@ impl Files {
         Ok(())
     }
 
+    /// The root that is given, at the place where hooks look for it.
+    pub(super) fn attach_given_root_at(&mut self, path: &Path, given: Option<BorrowedFd<'_>>) -> Result<(), StepError> {
+        make_private(path)?;
+        let root = detached_root(&RootSource::Given, given, None)?;
+        sys::mount::setattr(root.as_fd(), false, &spread(Propagation::Private))?;
+        move_mount(&root, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(|errno| {
+            sys::Error::new(format!("move_mount(rootfs, \"\", AT_FDCWD, {path:?}, MOVE_MOUNT_F_EMPTY_PATH)"), errno)
+        })?;
+        self.root = Some(root);
+        Ok(())
+    }
+
     pub(super) fn read_only_root(&self) -> Result<(), StepError> {
         let root = self.root.as_ref().ok_or(StepError::NotProvided { what: "a root" })?;
         sys::mount::setattr(root.as_fd(), false, &Attributes { set: ATTR_RDONLY, ..Attributes::default() })?;

@@ -313,6 +313,10 @@ fn attach_root(
     operations.push(match source {
         RootSource::Path(path) if spreads || hooked => Operation::AttachRootInPlace(path),
         RootSource::Opened(path) if spreads => Operation::AttachRootInPlace(path),
+        RootSource::Given if hooked => {
+            let root = spec.root().as_ref().ok_or(PlanError::Missing { field: "root" })?;
+            Operation::AttachGivenRootAt(inputs.bundle.join(root.path()))
+        }
         source => Operation::AttachRoot(source),
     });
     Ok(())

@@ -69,6 +69,8 @@ pub enum Operation {
     AttachRoot(RootSource),
     /// Bind the container's root file system over itself: where mounts spread to the host, nothing may lie on its root.
     AttachRootInPlace(PathBuf),
+    /// Attach the root that is given where the bundle has it: hooks look for it there.
+    AttachGivenRootAt(PathBuf),
     /// Take a copy of the container's root file system that is attached nowhere: there is no mount namespace but the host's,
     /// which shall not show it.
     CloneRoot(RootSource),
@@ -584,6 +586,7 @@ impl fmt::Display for Operation {
                 write!(f, "take root {}, attached nowhere", path.display())
             }
             Operation::AttachRootInPlace(path) => write!(f, "attach root {} in its own place", path.display()),
+            Operation::AttachGivenRootAt(path) => write!(f, "attach root (prepared) at {}", path.display()),
             Operation::AttachRoot(RootSource::Path(path)) => write!(f, "attach root {}", path.display()),
             Operation::AttachRoot(RootSource::Opened(path)) => {
                 write!(f, "attach root {} (opened before)", path.display())

@@ -13,7 +13,8 @@ use crate::failure::Failure;
 /// Read where nobody names a file, if it is there.
 const DEFAULT_FILE: &str = "/etc/corten/daemon.json";
 /// Keys of Docker's that mean a flag of another name.
-const OTHER_NAMES: &[(&str, &str)] = &[("hosts", "host"), ("log-opts", "log-opt"), ("dns-opts", "dns-opt")];
+const OTHER_NAMES: &[(&str, &str)] =
+    &[("hosts", "host"), ("log-opts", "log-opt"), ("dns-opts", "dns-opt"), ("cdi-spec-dirs", "cdi-spec-dir")];
 /// Keys of Docker's that have no flag here, and what takes their place.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("insecure-registries", "registries without TLS are named in /etc/containers/registries.conf (insecure = true)"),

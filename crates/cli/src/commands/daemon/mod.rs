@@ -58,6 +58,9 @@ pub(crate) struct Args {
     /// at most 10g]
     #[arg(long, value_name = "SIZE|PERCENT", value_parser = size::threshold)]
     gc_threshold: Option<Threshold>,
+    /// Where vendors describe their devices (the Container Device Interface); the last directory goes first
+    #[arg(long, value_name = "DIRECTORY", default_values = ["/etc/cdi", "/var/run/cdi"])]
+    cdi_spec_dir: Vec<PathBuf>,
     #[command(flatten)]
     listeners: listeners::Args,
     /// Where the output of containers goes that do not say it: json-file, local, none
@@ -194,6 +197,7 @@ async fn serve(args: Args, places: Places, plan: Plan, zygote: Zygote) -> Result
             table,
             cgroup_parent: args.cgroup_parent,
             network_pool: NETWORK_POOL,
+            cdi_dirs: args.cdi_spec_dir,
             snapshotter: args.snapshotter.map(SnapshotterChoice::from),
             gc_threshold: args.gc_threshold.unwrap_or_default(),
             signature_policy,
