@@ -174,3 +174,89 @@ fn an_images_check_is_had_field_by_field_and_can_be_left_out() {
     }
     daemon.fails(&["inspect", "bad"], 1);
 }
+
+#[test]
+fn without_any_program_of_the_images_a_request_a_port_and_a_file_are_tried() {
+    let daemon = Daemon::with_busybox();
+    let run = |name: &str, flag: &str, value: &str, image: &[&str]| {
+        daemon.ok(&[&["run", "-d", "--name", name, flag, value], &FAST[..], image].concat());
+    };
+    // An image without a shell. It listens where the daemon's host cannot see it.
+    let hello = ["--network", "none", "corten/hello", "serve"];
+    run("asked", "--health-http", ":8080/health/live", &hello);
+    run("missing", "--health-http", "HEAD http://127.0.0.1:8080/no/such/page", &hello);
+    run("open", "--health-tcp", "8080", &hello);
+    run("closed", "--health-tcp", "8081", &hello);
+    run("file", "--health-file", "/tmp/there", &["busybox", "sleep", "60"]);
+    // A link of the image's leads to the image's own file, wherever it points.
+    run("link", "--health-file", "/link", &["busybox", "sh", "-c", "ln -s /../../etc/shadow /link; sleep 60"]);
+    for (name, status, says) in [
+        ("asked", "healthy", "HTTP/1.1 200 OK"),
+        ("missing", "unhealthy", "HTTP/1.1 404"),
+        ("open", "healthy", ""),
+        ("closed", "unhealthy", "refused"),
+        ("file", "unhealthy", "/tmp/there"),
+        ("link", "unhealthy", "/link"),
+    ] {
+        let found = wait_for(&daemon, name, status);
+        let last = found["Log"].as_array().and_then(|log| log.last()).expect("a probe");
+        assert!(last["Output"].as_str().is_some_and(|output| output.contains(says)), "{name}: {found}");
+    }
+    daemon.ok(&["exec", "file", "touch", "/tmp/there"]);
+    wait_for(&daemon, "file", "healthy");
+    let test = daemon.inspect("asked")["Config"]["Healthcheck"]["Test"].clone();
+    assert_eq!(test, serde_json::json!(["CORTEN-HTTP", ":8080/health/live"]));
+    for (flag, value) in [("--health-http", "https://localhost/"), ("--health-tcp", "0"), ("--health-file", "there")] {
+        daemon.fails(&["run", flag, value, "busybox", "true"], 125).saying("Healthcheck.Test");
+    }
+    // One that answers nothing has no more time than others.
+    let silent = ["busybox", "nc", "-ll", "-p", "80", "-e", "sleep", "60"];
+    run("silent", "--health-http", ":80/", &[&["--health-timeout", "100ms"][..], &silent].concat());
+    wait_until(&daemon, "silent", "too slow", |found| found["Log"].to_string().contains("exceeded timeout"));
+}
+
+#[test]
+fn what_is_unhealthy_is_started_again_so_often_as_its_policy_says() {
+    let daemon = Daemon::with_busybox();
+    let policy = ["--restart", "unhealthy:2", "--health-file", "/tmp/ok"];
+    let script = "trap 'echo asked; exit 0' TERM; touch /tmp/ok; echo began; while true; do usleep 10000; done";
+    daemon.ok(&[&["run", "-d", "--name", "ill"], &policy[..], &FAST, &["busybox", "sh", "-c", script]].concat());
+    let restarts = |count: u64| {
+        wait_until(&daemon, "ill", "started again", |_| daemon.inspect("ill")["RestartCount"] == count);
+    };
+    for count in 0..2 {
+        restarts(count);
+        wait_for(&daemon, "ill", "healthy");
+        daemon.ok(&["exec", "ill", "rm", "/tmp/ok"]);
+    }
+    restarts(2);
+    wait_for(&daemon, "ill", "healthy");
+    // What it wrote before it made the file may still be on its way to the log.
+    wait_until(&daemon, "ill", "heard", |_| daemon.ok(&["logs", "ill"]) == "began\nasked\nbegan\nasked\nbegan");
+    let shown = &daemon.inspect("ill")["HostConfig"]["RestartPolicy"];
+    assert_eq!(shown, &serde_json::json!({"Name": "unhealthy", "MaximumRetryCount": 2}));
+    // Twice it was: now it stays as it is. So does what its user stops.
+    daemon.ok(&["exec", "ill", "rm", "/tmp/ok"]);
+    wait_until(&daemon, "ill", "unhealthy for long", |found| found["FailingStreak"].as_u64() > Some(5));
+    assert_eq!(daemon.inspect("ill")["RestartCount"], 2);
+    daemon.ok(&["update", "--restart", "unhealthy", "ill"]);
+    daemon.ok(&["stop", "ill"]);
+    assert_eq!(daemon.inspect("ill")["State"]["Status"], "exited");
+    // One that never was well waits longer each time.
+    let run =
+        ["run", "-d", "--name", "never", "--restart", "unhealthy", "--health-tcp", "9", "--health-interval", "20ms"];
+    daemon.ok(&[&run[..], &["--health-retries", "1", "--stop-timeout", "0", "busybox", "sleep", "60"]].concat());
+    wait_until(&daemon, "never", "started again", |_| daemon.inspect("never")["RestartCount"].as_u64() > Some(1));
+    daemon.ok(&["rm", "-f", "never"]);
+    for (policy, flags, says) in [
+        ("unhealthy", &[][..], "needs a health check"),
+        ("unhealthy", &["--no-healthcheck"], "needs a health check"),
+        ("unhealthy:x", &["--health-tcp", "1"], "unhealthy:x"),
+    ] {
+        let run = [&["run", "--name", "bad", "--restart", policy], flags, &["busybox", "true"]].concat();
+        daemon.fails(&run, 125).saying(says);
+    }
+    daemon.ok(&["create", "--name", "plain", "busybox", "true"]);
+    daemon.fails(&["update", "--restart", "unhealthy", "plain"], 1).saying("needs a health check");
+    daemon.assert_no_container_left();
+}

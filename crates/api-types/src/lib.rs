@@ -11,6 +11,7 @@ mod events;
 mod lease;
 mod store;
 mod trust;
+mod wish;
 
 use errors::{Kind, Report};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ pub use store::{
     CheckReport, DiskUsage, StoreProblem, StoreUsage, WasteFinding, WasteReport, WastedFile, WastefulLayer,
 };
 pub use trust::{RegistrySignatures, RuleKey, SignatureText, TrustRule, TrustRuleRequest};
+pub use wish::Wish;
 
 /// The newest version of the Docker Engine API that is spoken, as it stands in the path: `/v1.51/…`.
 pub const API_VERSION: &str = "1.51";
@@ -70,7 +72,7 @@ pub struct RunRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
     /// What to run and how, as in Docker's `POST /containers/create`.
-    pub config: docker::ContainerCreateBody,
+    pub config: Wish<docker::ContainerCreateBody>,
     /// Answer with JSON ([`RunResponse`]) once the command runs, instead of streaming.
     #[serde(default)]
     pub detach: bool,
@@ -259,7 +261,7 @@ mod tests {
     #[test]
     fn a_run_request_needs_nothing_but_a_config() {
         let request: RunRequest = serde_json::from_str(r#"{"config":{"Image":"debian"}}"#).unwrap();
-        assert_eq!(request.config.image.as_deref(), Some("debian"));
+        assert_eq!(request.config.docker.image.as_deref(), Some("debian"));
         assert!(!request.detach);
         assert_eq!(request.attach, Streams::default());
     }

@@ -5,7 +5,7 @@ use api_types::docker::{
     ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse, ContainerSummary, ContainerTopResponse,
     ContainerUpdateBody, ContainerUpdateResponse, ContainerWaitResponse, FilesystemChange, IdResponse,
 };
-use api_types::{AttachRequest, ExecRequest, ExecResponse, RUN_ROUTE, RunRequest, RunResponse};
+use api_types::{AttachRequest, ExecRequest, ExecResponse, RUN_ROUTE, RunRequest, RunResponse, Wish};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
@@ -126,7 +126,7 @@ impl Client {
         &self,
         name: Option<&str>,
         platform: Option<&str>,
-        config: &ContainerCreateBody,
+        config: &Wish<ContainerCreateBody>,
     ) -> Result<ContainerCreateResponse, ClientError> {
         let path = Path::new("/containers/create").with_some("name", name).with_some("platform", platform);
         let body = RequestBody::json(config).map_err(ClientError::Encode)?;
@@ -204,7 +204,7 @@ impl Client {
     pub async fn update_container(
         &self,
         name: &str,
-        changes: &ContainerUpdateBody,
+        changes: &Wish<ContainerUpdateBody>,
     ) -> Result<ContainerUpdateResponse, ClientError> {
         let body = RequestBody::json(changes).map_err(ClientError::Encode)?;
         self.json(Method::POST, &path_of(name, "update").into_string(), body).await
@@ -295,7 +295,8 @@ impl Client {
     /// # Errors
     /// The daemon cannot be reached, or refuses.
     pub async fn inspect_container(&self, name: &str) -> Result<ContainerInspectResponse, ClientError> {
-        self.json(Method::GET, &path_of(name, "json").into_string(), RequestBody::Empty).await
+        let found: Wish<_> = self.json(Method::GET, &path_of(name, "json").into_string(), RequestBody::Empty).await?;
+        Ok(found.docker)
     }
 
     /// What a container wrote.

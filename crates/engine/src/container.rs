@@ -269,6 +269,8 @@ pub struct Container {
     staying: AtomicUsize,
     /// Somebody has asked it to stop, and its end is the answer.
     stopping: AtomicBool,
+    /// Its run is being ended because it was unhealthy.
+    healed: AtomicBool,
     /// Which series of probes counts; the results of others do not.
     probing: AtomicU64,
     /// Where what happens to it is told.
@@ -325,6 +327,7 @@ impl Container {
             waiting: Mutex::default(),
             staying: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            healed: AtomicBool::new(false),
             probing: AtomicU64::new(0),
             events,
             dir,
@@ -402,6 +405,16 @@ impl Container {
         if self.stopping.swap(false, Ordering::AcqRel) {
             self.tell("stop", []);
         }
+    }
+
+    /// Its run is ended because it was unhealthy, or a new one begins.
+    pub(crate) fn heals(&self, ending: bool) {
+        self.healed.store(ending, Ordering::Release);
+    }
+
+    /// Whether its run is, or was, ended because it was unhealthy.
+    pub(crate) fn is_healed(&self) -> bool {
+        self.healed.load(Ordering::Acquire)
     }
 
     /// Another series of probes begins, or none: no other counts any more. Under the record's lock.

@@ -16,7 +16,7 @@ use crate::error::EngineError;
 use crate::mount::{Given, Mount, clean};
 use crate::request::{ContainerSpec, NetworkMode, RestartPolicy};
 use crate::volumes::Held;
-use crate::{CONTAINERS, Engine, names, signal};
+use crate::{CONTAINERS, Engine, health, names, signal};
 
 /// A container that was created.
 #[derive(Debug, Clone)]
@@ -65,6 +65,7 @@ impl Engine {
         let (image, _held) = self.images.hold(&spec.image)?;
         self.images.admit(&spec.image, &image)?;
         let (health, shell) = self.check_of(&spec, &image)?;
+        health::is_possible(spec.restart, health.as_ref())?;
         let process = Process { health, shell, ..merge(&spec, &image)? };
         let mut volumes = Held::none(&self.volumes);
         let mounts = self.resolve_mounts(&spec, &process.volumes, &mut volumes)?;

@@ -11,6 +11,8 @@
 //! last probes.
 
 mod check;
+mod heal;
+mod network;
 mod probe;
 mod schedule;
 mod state;
@@ -24,6 +26,7 @@ use oci::ContainerId;
 use rustix::time::{ClockId, clock_gettime};
 
 pub use check::{HealthCheck, HealthTest};
+pub(crate) use heal::is_possible;
 pub(crate) use schedule::Schedule;
 pub use state::{Health, HealthStatus, Probe};
 
@@ -101,7 +104,7 @@ impl Engine {
         let Ok(container) = self.container(id.as_str()) else { return };
         let Some((check, test, ran)) = container.with_record(|record| {
             let (running, check, test) = probed(record).filter(|_| container.is_probing(series))?;
-            Some((check.clone(), probe::Trial::of(record, test), running.ran_for()))
+            Some((check.clone(), probe::Trial::of(record, running, test), running.ran_for()))
         }) else {
             return;
         };
@@ -121,6 +124,9 @@ impl Engine {
         if let Some(status) = changed {
             container.tell(format!("health_status: {}", status.as_str()), []);
             self.remember_health(&container);
+            if status == HealthStatus::Unhealthy {
+                self.heal(&container);
+            }
         }
         self.health.add(id.clone(), series, wait);
     }

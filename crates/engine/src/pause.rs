@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::Engine;
 use crate::container::{Container, State};
 use crate::error::EngineError;
+use crate::signal;
 
 impl Engine {
     /// Has all processes of a running container stand still. Returns when they do.
@@ -57,7 +58,13 @@ impl Engine {
     pub(crate) fn unpause_to_end(&self, container: &Container) -> Result<(), EngineError> {
         let is_paused = container.with_record(|record| record.state.running().is_some_and(|running| running.paused));
         if is_paused {
-            self.cgroups.open(&self.cgroup_of(container))?.thaw()?;
+            let thawed = self.cgroups.open(&self.cgroup_of(container)).and_then(|cgroup| cgroup.thaw());
+            // A kernel that lets SIGKILL through to what stands still may have ended it, and its group with it.
+            let process = container.with_record(|record| record.state.running().map(signal::pidfd));
+            if thawed.is_err() && matches!(process, None | Some(Ok(None))) {
+                return Ok(());
+            }
+            thawed?;
             note(container, false);
             // It may live on.
             self.watch_health(container);

@@ -104,6 +104,11 @@ pub enum RestartPolicy {
         /// So often; without end when absent.
         most: Option<u32>,
     },
+    /// When its exit code is not 0; and when its health check says that it is unhealthy, which ends it first.
+    Unhealthy {
+        /// So often; without end when absent.
+        most: Option<u32>,
+    },
     /// However it ended, unless a user stopped it; then with the next start of the daemon.
     Always,
     /// However it ended, unless a user stopped it.

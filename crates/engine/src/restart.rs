@@ -30,7 +30,17 @@ impl RestartPolicy {
             _ if stopped => false,
             RestartPolicy::No => false,
             RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
-            RestartPolicy::OnFailure { most } => code != 0 && most.is_none_or(|most| restarts < most),
+            RestartPolicy::OnFailure { most } | RestartPolicy::Unhealthy { most } => {
+                code != 0 && most.is_none_or(|most| restarts < most)
+            }
+        }
+    }
+
+    /// Whether a container that has become unhealthy is ended, to be started again.
+    pub(crate) fn heals(self, restarts: u32, stopped: bool) -> bool {
+        match self {
+            RestartPolicy::Unhealthy { most } => !stopped && most.is_none_or(|most| restarts < most),
+            _ => false,
         }
     }
 
@@ -73,7 +83,9 @@ impl Engine {
         let closing = self.closing.load(Ordering::Acquire);
         container.update(|record| {
             let policy = record.spec.restart;
-            let again = !closing && policy.restarts(exited.code, record.restarts, record.stopped);
+            // Asked to end because it was unhealthy, it may have done so with any code.
+            let healed = container.is_healed() && policy.heals(record.restarts, record.stopped);
+            let again = !closing && (healed || policy.restarts(exited.code, record.restarts, record.stopped));
             let mut state = std::mem::replace(&mut record.state, State::Created);
             let endpoints = state.take_endpoints();
             let exited = state.end(exited);
@@ -85,6 +97,8 @@ impl Engine {
     /// Starts a container that waits for it, after its delay, unless somebody else decides first.
     pub(crate) fn restart_later(self: &Arc<Self>, container: &Arc<Container>) {
         let ran = container.with_record(|record| {
+            // Whoever was unhealthy from the beginning has failed at once, however long that was looked at.
+            record.health.as_ref().is_none_or(|health| health.was_healthy || !container.is_healed()).then_some(())?;
             let exited = record.state.exited()?;
             let ran = exited.finished.as_millisecond().checked_sub(exited.started?.as_millisecond())?;
             u64::try_from(ran).ok().map(Duration::from_millis)
@@ -186,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_policy_decides_by_the_exit_and_by_who_ended_it() {
-        use RestartPolicy::{Always, No, OnFailure, UnlessStopped};
+        use RestartPolicy::{Always, No, OnFailure, Unhealthy, UnlessStopped};
         let thrice = OnFailure { most: Some(3) };
         for (policy, code, restarts, stopped, again, with_daemon) in [
             (No, 1, 0, false, false, false),
@@ -199,10 +213,27 @@ mod tests {
             (OnFailure { most: None }, 1, 0, true, false, false),
             (thrice, 1, 2, false, true, true),
             (thrice, 1, 3, false, false, false),
+            (Unhealthy { most: Some(1) }, 1, 0, false, true, true),
+            (Unhealthy { most: Some(1) }, 1, 1, false, false, false),
+            (Unhealthy { most: None }, 0, 0, false, false, false),
         ] {
             assert_eq!(policy.restarts(code, restarts, stopped), again, "{policy:?} {code} {restarts} {stopped}");
             let found = policy.starts_with_daemon(code, restarts, stopped);
             assert_eq!(found, with_daemon, "{policy:?} {code} {restarts} {stopped}");
+        }
+    }
+
+    #[test]
+    fn only_one_policy_heals_and_so_often_as_it_says() {
+        let twice = RestartPolicy::Unhealthy { most: Some(2) };
+        for (policy, restarts, stopped, heals) in [
+            (twice, 1, false, true),
+            (twice, 2, false, false),
+            (twice, 0, true, false),
+            (RestartPolicy::Unhealthy { most: None }, 99, false, true),
+            (RestartPolicy::Always, 0, false, false),
+        ] {
+            assert_eq!(policy.heals(restarts, stopped), heals, "{policy:?} {restarts} {stopped}");
         }
     }
 

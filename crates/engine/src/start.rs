@@ -310,6 +310,7 @@ impl Engine {
             Ok::<(), EngineError>(())
         })?;
         container.stops(false);
+        container.heals(false);
         self.tell_of_places("connect", container);
         container.tell("start", []);
         container.announce(Phase::Running);

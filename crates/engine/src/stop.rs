@@ -13,7 +13,7 @@ use crate::request::RestartPolicy;
 use crate::{exec, signal};
 
 /// Seconds between the stop signal and SIGKILL when nobody chose another time.
-const DEFAULT_STOP_TIMEOUT: i64 = 10;
+pub(crate) const DEFAULT_STOP_TIMEOUT: i64 = 10;
 /// How long the kernel may take to end a process after SIGKILL. Uninterruptible I/O can hold it.
 const KILL_GRACE: Duration = Duration::from_secs(30);
 

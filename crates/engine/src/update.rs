@@ -8,7 +8,7 @@ use metadata::Durability;
 use crate::container::{Container, State};
 use crate::error::EngineError;
 use crate::request::{ContainerSpec, Resources, RestartPolicy};
-use crate::{Engine, create, spec};
+use crate::{Engine, create, health, spec};
 
 /// What of a container shall be otherwise. What is absent stays.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -71,6 +71,7 @@ impl Engine {
         let warnings = self.fit_resources(&mut changes.resources);
         changes.apply(&mut new);
         create::validate(&new)?;
+        container.with_record(|record| health::is_possible(new.restart, record.process.health.as_ref()))?;
         let limits = spec::changed_limits(&changes.resources, &new.resources)?;
         container.update(|record| record.spec = new);
         let done = self.keep(container).and_then(|()| {

@@ -2,7 +2,7 @@
 //! `corten run`: create and start a container, and stay with it unless it is detached.
 
 use api_types::docker::ContainerCreateBody;
-use api_types::{RunRequest, RunResponse, Streams};
+use api_types::{RunRequest, RunResponse, Streams, Wish};
 use client::{Client, ClientError, RunAnswer, Session};
 use errors::{Classify, Kind};
 
@@ -100,7 +100,7 @@ pub(crate) fn body(
     image: &str,
     command: &[String],
     attach: Streams,
-) -> Result<ContainerCreateBody, Failure> {
+) -> Result<Wish<ContainerCreateBody>, Failure> {
     let directory = std::env::current_dir()
         .map_err(|error| Failure::new(Kind::NotFound, format!("the working directory cannot be found: {error}")))?;
     let around = Surroundings {
@@ -108,12 +108,13 @@ pub(crate) fn body(
         environment: &|name| std::env::var(name).ok(),
         terminal: terminal::size(),
     };
-    Ok(flags.body(image, command, attach, &around)?)
+    let docker = flags.body(image, command, attach, &around)?;
+    Ok(Wish { docker, restart_unhealthy: flags.restart_unhealthy() })
 }
 
 /// Ask for the run; an image that is not there is pulled, unless the user does not want it.
 async fn ask(client: &Client, request: &RunRequest, pull: Pull, signals: &mut Signals) -> Result<RunAnswer, Failure> {
-    let image = request.config.image.as_deref().unwrap_or_default();
+    let image = request.config.docker.image.as_deref().unwrap_or_default();
     let platform = request.platform.as_deref();
     if pull == Pull::Always {
         fetch_unless_told(client, image, platform, signals).await?;

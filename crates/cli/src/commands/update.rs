@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `corten update`: other limits and another restart policy for containers.
 
-use api_types::docker::{ContainerUpdateBody, RestartPolicy};
+use api_types::Wish;
+use api_types::docker::ContainerUpdateBody;
 use errors::Kind;
 
 use crate::cli::Context;
@@ -16,17 +17,20 @@ use crate::printer;
 pub(crate) struct Args {
     #[command(flatten)]
     limits: LimitFlags,
-    /// When to start it again: no, on-failure[:N], always, unless-stopped
+    /// When to start it again: no, on-failure[:N], unhealthy[:N], always, unless-stopped
     #[arg(long, value_name = "POLICY", value_parser = restart::policy)]
-    restart: Option<RestartPolicy>,
+    restart: Option<restart::Policy>,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
-    let changes = ContainerUpdateBody { restart_policy: args.restart, ..args.limits.changes() };
-    if changes == ContainerUpdateBody::default() {
+    let restart_unhealthy = args.restart.as_ref().is_some_and(|policy| policy.unhealthy);
+    let restart_policy = args.restart.map(|policy| policy.docker);
+    let docker = ContainerUpdateBody { restart_policy, ..args.limits.changes() };
+    let changes = Wish { docker, restart_unhealthy };
+    if changes == Wish::default() {
         return Err(Failure::new(Kind::InvalidArgument, "nothing was said that shall change")
             .with_hint("`corten update --help` lists what can"));
     }

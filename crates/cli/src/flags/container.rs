@@ -100,9 +100,9 @@ pub(crate) struct ContainerFlags {
     /// When to pull the image
     #[arg(long, value_name = "WHEN", default_value = "missing")]
     pub(crate) pull: Pull,
-    /// When to start it again: no, on-failure[:N], always, unless-stopped
+    /// When to start it again: no, on-failure[:N], unhealthy[:N], always, unless-stopped
     #[arg(long, value_name = "POLICY", value_parser = restart::policy)]
-    restart: Option<api_types::docker::RestartPolicy>,
+    restart: Option<restart::Policy>,
     /// Remove the container when it exits
     #[arg(long)]
     pub(crate) rm: bool,
@@ -160,6 +160,11 @@ impl ContainerFlags {
         }
         let has = |stream| self.attach.contains(&stream);
         Streams { stdin: has(Stream::Stdin), stdout: has(Stream::Stdout), stderr: has(Stream::Stderr) }
+    }
+
+    /// Whether the restart policy is `unhealthy`, which the body cannot say.
+    pub(crate) fn restart_unhealthy(&self) -> bool {
+        self.restart.as_ref().is_some_and(|policy| policy.unhealthy)
     }
 
     /// The Engine API's body for `image` and `command`, to which `attach` is going to be attached.
@@ -222,7 +227,7 @@ impl ContainerFlags {
             log_config: logging::config(self.log_driver.as_deref(), &self.log_opt),
             init: self.init.then_some(true),
             auto_remove: Some(self.rm),
-            restart_policy: self.restart.clone(),
+            restart_policy: self.restart.as_ref().map(|policy| policy.docker.clone()),
             console_size: terminal.filter(|_| self.tty).map(|size| vec![size.rows.into(), size.cols.into()]),
             ..HostConfig::default()
         };

@@ -9,8 +9,14 @@ use super::{FlagError, duration};
 #[derive(Debug, Args)]
 pub(crate) struct HealthFlags {
     /// Check the container's health by this line for its shell
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND", group = "health_test")]
     health_cmd: Option<String>,
+    /// Check it by whether it has this file; no program of the image's is needed
+    #[arg(long, value_name = "PATH", group = "health_test")]
+    health_file: Option<String>,
+    /// Check it by an HTTP request: [METHOD ]:PORT[/PATH]; 200 to 399 is well
+    #[arg(long, value_name = "REQUEST", group = "health_test")]
+    health_http: Option<String>,
     /// Time between checks, as in 30s, 1m30s or 500ms (default 30s)
     #[arg(long, value_name = "TIME", value_parser = duration::nanos)]
     health_interval: Option<i64>,
@@ -23,6 +29,9 @@ pub(crate) struct HealthFlags {
     /// Time after the start in which failures do not count (default 0s)
     #[arg(long, value_name = "TIME", value_parser = duration::nanos)]
     health_start_period: Option<i64>,
+    /// Check it by connecting to this port
+    #[arg(long, value_name = "PORT", group = "health_test")]
+    health_tcp: Option<u16>,
     /// Time that one check may take (default 30s)
     #[arg(long, value_name = "TIME", value_parser = duration::nanos)]
     health_timeout: Option<i64>,
@@ -34,9 +43,17 @@ pub(crate) struct HealthFlags {
 impl HealthFlags {
     /// The Engine API's check, if one was asked for.
     pub(crate) fn check(&self) -> Result<Option<HealthConfig>, FlagError> {
+        // An empty line is none, as in Docker's command line.
+        let line = self.health_cmd.clone().filter(|line| !line.is_empty());
+        let tests = [
+            ("CMD-SHELL", line),
+            ("CORTEN-FILE", self.health_file.clone()),
+            ("CORTEN-HTTP", self.health_http.clone()),
+            ("CORTEN-TCP", self.health_tcp.map(|port| port.to_string())),
+        ];
+        let test = tests.into_iter().find_map(|(kind, argument)| Some(vec![kind.to_owned(), argument?]));
         let check = HealthConfig {
-            // An empty line is none, as in Docker's command line.
-            test: self.health_cmd.clone().filter(|line| !line.is_empty()).map(|line| vec!["CMD-SHELL".into(), line]),
+            test,
             interval: self.health_interval,
             timeout: self.health_timeout,
             retries: self.health_retries.map(i64::from),
@@ -80,7 +97,16 @@ mod tests {
             "Timeout": 500_000_000, "Retries": 4, "StartPeriod": 7_200_000_000_000_i64, "StartInterval": 1_500_000_000});
         assert_eq!(check(all).unwrap(), expected);
         assert_eq!(check("--health-retries 2").unwrap(), serde_json::json!({"Retries": 2}));
+        for (flag, test) in [
+            ("--health-file /ready", ["CORTEN-FILE", "/ready"]),
+            ("--health-http :80/", ["CORTEN-HTTP", ":80/"]),
+            ("--health-tcp 80", ["CORTEN-TCP", "80"]),
+        ] {
+            assert_eq!(check(flag).unwrap(), serde_json::json!({ "Test": test }));
+        }
         for bad in [
+            "--health-tcp 80 --health-file /x",
+            "--health-tcp x",
             "--no-healthcheck --health-retries 1",
             "--health-interval soon",
             "--health-interval=-1s",

@@ -170,7 +170,10 @@ fn log_config(log: &LogChoice) -> HostConfigLogConfig {
 fn restart_policy(policy: RestartPolicy) -> DockerRestart {
     let (name, most) = match policy {
         RestartPolicy::No => (RestartPolicyNameEnum::NO, None),
-        RestartPolicy::OnFailure { most } => (RestartPolicyNameEnum::ON_FAILURE, most),
+        // Docker's model has no other word; see `Wish`.
+        RestartPolicy::OnFailure { most } | RestartPolicy::Unhealthy { most } => {
+            (RestartPolicyNameEnum::ON_FAILURE, most)
+        }
         RestartPolicy::Always => (RestartPolicyNameEnum::ALWAYS, None),
         RestartPolicy::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
     };

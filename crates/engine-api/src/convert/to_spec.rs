@@ -3,6 +3,7 @@
 
 mod mounts;
 
+use api_types::Wish;
 use api_types::docker::{
     ContainerCreateBody, ContainerUpdateBody, ExecConfig, HealthConfig, HostConfig, HostConfigLogConfig, PortMap,
     RestartPolicy as DockerRestart, RestartPolicyNameEnum,
@@ -16,7 +17,8 @@ use super::{endpoints, refuse, to_host};
 use crate::error::ApiError;
 
 /// The container that `body` asks for.
-pub(crate) fn container(body: ContainerCreateBody, name: Option<String>) -> Result<ContainerSpec, ApiError> {
+pub(crate) fn container(wish: Wish<ContainerCreateBody>, name: Option<String>) -> Result<ContainerSpec, ApiError> {
+    let Wish { docker: body, restart_unhealthy } = wish;
     refuse::unsupported(&body)?;
     let host = body.host_config.unwrap_or_default();
     let text = |field: Option<String>| field.filter(|text| !text.is_empty());
@@ -54,14 +56,15 @@ pub(crate) fn container(body: ContainerCreateBody, name: Option<String>) -> Resu
         init: host.init.unwrap_or(false),
         auto_remove: host.auto_remove.unwrap_or(false),
         log: host.log_config.map(log_choice).unwrap_or_default(),
-        restart: restart_policy(host.restart_policy.as_ref())?,
+        restart: restart_policy(host.restart_policy.as_ref(), restart_unhealthy)?,
         health: body.healthcheck.map(health_check).transpose()?,
         client_start_ns: None,
     })
 }
 
 /// What `body` wants changed. Docker's clients send zeros for what stays.
-pub(crate) fn changes(body: ContainerUpdateBody) -> Result<Changes, ApiError> {
+pub(crate) fn changes(wish: Wish<ContainerUpdateBody>) -> Result<Changes, ApiError> {
+    let Wish { docker: body, restart_unhealthy } = wish;
     // The fields of both are the same, by name and by meaning.
     let text = serde_json::to_value(&body).map_err(|_| ApiError::invalid("body", "cannot be read"))?;
     let host: HostConfig = serde_json::from_value(text).map_err(ApiError::Body)?;
@@ -72,19 +75,23 @@ pub(crate) fn changes(body: ContainerUpdateBody) -> Result<Changes, ApiError> {
     });
     Ok(Changes {
         resources: to_host::resources(&host)?,
-        restart: restart.map(|policy| restart_policy(Some(policy))).transpose()?,
+        restart: restart.map(|policy| restart_policy(Some(policy), restart_unhealthy)).transpose()?,
     })
 }
 
-fn restart_policy(policy: Option<&DockerRestart>) -> Result<RestartPolicy, ApiError> {
+/// `unhealthy`: what the body has as `on-failure` was called so.
+fn restart_policy(policy: Option<&DockerRestart>, unhealthy: bool) -> Result<RestartPolicy, ApiError> {
     use RestartPolicyNameEnum as Name;
     let Some(DockerRestart { name, maximum_retry_count }) = policy else { return Ok(RestartPolicy::No) };
     let most = maximum_retry_count.filter(|count| *count != 0);
     let most = most.map(|count| u32::try_from(count).map_err(|_| too_large("RestartPolicy.MaximumRetryCount")));
     let most = most.transpose()?;
     match (name.unwrap_or(Name::EMPTY), most) {
+        (Name::ON_FAILURE, most) if unhealthy => Ok(RestartPolicy::Unhealthy { most }),
         (Name::ON_FAILURE, most) => Ok(RestartPolicy::OnFailure { most }),
-        (_, Some(_)) => Err(ApiError::invalid("RestartPolicy.MaximumRetryCount", "needs the policy on-failure")),
+        (_, Some(_)) => {
+            Err(ApiError::invalid("RestartPolicy.MaximumRetryCount", "needs the policy on-failure or unhealthy"))
+        }
         (Name::EMPTY | Name::NO, None) => Ok(RestartPolicy::No),
         (Name::ALWAYS, None) => Ok(RestartPolicy::Always),
         (Name::UNLESS_STOPPED, None) => Ok(RestartPolicy::UnlessStopped),

@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 
+use api_types::Wish;
 use api_types::docker::{
     ContainerCreateBody, ContainerCreateResponse, ContainerSummary, ContainerUpdateBody, ContainerUpdateResponse,
     ContainerWaitExitError, ContainerWaitResponse,
@@ -15,7 +16,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use engine::{Condition, Engine, EngineError, StartOutcome, StopOutcome};
+use engine::{Condition, Engine, EngineError, RestartPolicy, StartOutcome, StopOutcome};
 use errors::{Classify, Kind, Report};
 use futures_util::stream;
 
@@ -27,7 +28,7 @@ use crate::filters::Filters;
 pub(crate) async fn create(
     State(engine): State<Arc<Engine>>,
     parameters: Parameters,
-    Body(body): Body<ContainerCreateBody>,
+    Body(body): Body<Wish<ContainerCreateBody>>,
 ) -> Result<Response, ApiError> {
     let spec = to_spec::container(body, parameters.get("name").map(str::to_owned))?;
     check_platform(&engine, &spec.image, parameters.get("platform")).await?;
@@ -67,12 +68,12 @@ pub(crate) async fn list(
 pub(crate) async fn inspect(
     State(engine): State<Arc<Engine>>,
     Path(name): Path<String>,
-) -> Result<Json<from_record::Inspect>, ApiError> {
+) -> Result<Json<Wish<from_record::Inspect>>, ApiError> {
     let container = engine.container(&name)?;
-    Ok(Json(from_record::inspect(
-        &container.record(),
-        container.shown_log_path().map(|path| path.display().to_string()).unwrap_or_default(),
-    )))
+    let record = container.record();
+    let log_path = container.shown_log_path().map(|path| path.display().to_string()).unwrap_or_default();
+    let docker = from_record::inspect(&record, log_path);
+    Ok(Json(Wish { docker, restart_unhealthy: matches!(record.spec.restart, RestartPolicy::Unhealthy { .. }) }))
 }
 
 pub(crate) async fn start(State(engine): State<Arc<Engine>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
@@ -132,7 +133,7 @@ pub(crate) async fn rename(
 pub(crate) async fn update(
     State(engine): State<Arc<Engine>>,
     Path(name): Path<String>,
-    Body(body): Body<ContainerUpdateBody>,
+    Body(body): Body<Wish<ContainerUpdateBody>>,
 ) -> Result<Json<ContainerUpdateResponse>, ApiError> {
     let warnings = engine.update(&name, to_spec::changes(body)?).await?;
     Ok(Json(ContainerUpdateResponse { warnings: Some(warnings) }))

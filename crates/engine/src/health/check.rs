@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::network::HttpRequest;
 use crate::error::EngineError;
 
 /// Docker's defaults.
@@ -43,10 +44,17 @@ pub enum HealthTest {
     Command(Vec<String>),
     /// Executes a line in the container, by the image's shell; what comes after the line are the shell's further arguments.
     Shell(Vec<String>),
+    /// Asks over HTTP: `[METHOD ]:PORT/PATH` or `[METHOD ]http://ADDRESS:PORT/PATH`. An answer of 200 to 399 is a success.
+    Http(String),
+    /// Connects to a port.
+    Tcp(u16),
+    /// Looks for a file, by its absolute path.
+    File(String),
 }
 
 impl HealthTest {
-    /// Docker's words: `NONE`, `CMD` and a command, `CMD-SHELL` and a line. `None` for no words: the image's test.
+    /// Docker's words, `NONE`, `CMD` and a command, `CMD-SHELL` and a line; and ours, `CORTEN-HTTP` and a request,
+    /// `CORTEN-TCP` and a port, `CORTEN-FILE` and a path. `None` for no words: the image's test.
     ///
     /// # Errors
     /// Other words, or too few.
@@ -59,7 +67,22 @@ impl HealthTest {
             ("CMD", command) if command[0].is_empty() => refuse("CMD needs a command after it".to_owned()),
             ("CMD", command) => Ok(Some(HealthTest::Command(command.to_vec()))),
             ("CMD-SHELL", line) => Ok(Some(HealthTest::Shell(line.to_vec()))),
-            _ => refuse(format!("{kind:?} is no kind of test: there are NONE, CMD and CMD-SHELL")),
+            ("CORTEN-HTTP", [request]) => match HttpRequest::parse(request) {
+                Ok(_) => Ok(Some(HealthTest::Http(request.clone()))),
+                Err(problem) => refuse(problem),
+            },
+            ("CORTEN-TCP", [port]) => match port.parse() {
+                Ok(port @ 1..) => Ok(Some(HealthTest::Tcp(port))),
+                _ => refuse(format!("{port:?} is no port")),
+            },
+            ("CORTEN-FILE", [path]) if path.starts_with('/') && !path.contains('\0') => {
+                Ok(Some(HealthTest::File(path.clone())))
+            }
+            ("CORTEN-FILE", [path]) => refuse(format!("{path:?} is not an absolute path")),
+            ("CORTEN-HTTP" | "CORTEN-TCP" | "CORTEN-FILE", _) => refuse(format!("{kind} takes one argument")),
+            _ => refuse(format!(
+                "{kind:?} is no kind of test: there are NONE, CMD, CMD-SHELL, CORTEN-HTTP, CORTEN-TCP and CORTEN-FILE"
+            )),
         }
     }
 
@@ -69,6 +92,9 @@ impl HealthTest {
             HealthTest::None => vec!["NONE".to_owned()],
             HealthTest::Command(command) => [&["CMD".to_owned()], command.as_slice()].concat(),
             HealthTest::Shell(line) => [&["CMD-SHELL".to_owned()], line.as_slice()].concat(),
+            HealthTest::Http(request) => vec!["CORTEN-HTTP".to_owned(), request.clone()],
+            HealthTest::Tcp(port) => vec!["CORTEN-TCP".to_owned(), port.to_string()],
+            HealthTest::File(path) => vec!["CORTEN-FILE".to_owned(), path.clone()],
         }
     }
 }
@@ -184,13 +210,30 @@ mod tests {
 
     #[test]
     fn tests_are_written_as_docker_writes_them() {
-        for good in [&["NONE"][..], &["CMD", "/probe", "-x"], &["CMD-SHELL", "exit 0 # fine"], &["CMD-SHELL", "a", "b"]]
-        {
+        for good in [
+            &["NONE"][..],
+            &["CORTEN-HTTP", "HEAD :80/x"],
+            &["CORTEN-TCP", "5432"],
+            &["CORTEN-FILE", "/run/ready"],
+            &["CMD", "/probe", "-x"],
+            &["CMD-SHELL", "exit 0 # fine"],
+            &["CMD-SHELL", "a", "b"],
+        ] {
             let test = HealthTest::from_words(&words(good)).unwrap().unwrap();
             assert_eq!(test.words(), good);
         }
         assert_eq!(HealthTest::from_words(&[]).unwrap(), None);
-        for bad in [&["CMD"][..], &["CMD", ""], &["CMD-SHELL"], &["true"], &[""]] {
+        for bad in [
+            &["CMD"][..],
+            &["CMD", ""],
+            &["CMD-SHELL"],
+            &["CORTEN-TCP", "0"],
+            &["CORTEN-TCP"],
+            &["CORTEN-FILE", "x"],
+            &["CORTEN-HTTP", "x y z"],
+            &["true"],
+            &[""],
+        ] {
             assert!(HealthTest::from_words(&words(bad)).is_err(), "{bad:?}");
         }
     }

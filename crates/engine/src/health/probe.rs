@@ -11,8 +11,9 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::check::HealthTest;
+use super::network::{HttpRequest, connect_to, has_file};
 use crate::Engine;
-use crate::container::{Container, Record};
+use crate::container::{Container, Record, Running};
 use crate::exec::Executed;
 use crate::frames;
 use crate::request::ExecSpec;
@@ -30,10 +31,16 @@ const NO_CODE: i32 = -1;
 pub(super) enum Trial {
     /// This command succeeds.
     Command(Vec<String>),
+    /// This request is answered well.
+    Http(String, Running),
+    /// Somebody listens at this port.
+    Tcp(u16, Running),
+    /// There is this file.
+    File(String, Running),
 }
 
 impl Trial {
-    pub(super) fn of(record: &Record, test: &HealthTest) -> Trial {
+    pub(super) fn of(record: &Record, running: &Running, test: &HealthTest) -> Trial {
         let shell = || match record.process.shell.as_slice() {
             [] => SHELL.map(str::to_owned).to_vec(),
             own => own.to_vec(),
@@ -43,6 +50,9 @@ impl Trial {
             HealthTest::None => Trial::Command(Vec::new()),
             HealthTest::Command(command) => Trial::Command(command.clone()),
             HealthTest::Shell(line) => Trial::Command([shell(), line.clone()].concat()),
+            HealthTest::Http(request) => Trial::Http(request.clone(), running.clone()),
+            HealthTest::Tcp(port) => Trial::Tcp(*port, running.clone()),
+            HealthTest::File(path) => Trial::File(path.clone(), running.clone()),
         }
     }
 }
@@ -77,6 +87,18 @@ impl Engine {
     ) -> (i32, String) {
         match trial {
             Trial::Command(command) => self.try_command(container, command, limit).await,
+            Trial::Http(request, running) => {
+                in_time(limit, async { HttpRequest::parse(&request)?.ask(&running).await }).await
+            }
+            Trial::Tcp(port, running) => {
+                in_time(limit, async { Ok((true, connect_to(&running, None, port).await.map(|_| String::new())?)) })
+                    .await
+            }
+            Trial::File(path, running) => {
+                let looked = tokio::task::spawn_blocking(move || has_file(&running, &path));
+                let looked = async { looked.await.map_err(|_| "the daemon's worker panicked".to_owned())? };
+                in_time(limit, async { looked.await.map(|()| (true, String::new())) }).await
+            }
         }
     }
 
@@ -124,6 +146,15 @@ impl Engine {
             (_, false) if output.kept.is_empty() => (NO_CODE, too_long(limit)),
             (_, false) => (NO_CODE, format!("{}: {}", too_long(limit), output.text())),
         }
+    }
+}
+
+/// What a probe without a process has found out: whether all is well, and what is to be said.
+async fn in_time(limit: Duration, probe: impl Future<Output = Result<(bool, String), String>>) -> (i32, String) {
+    match timeout(limit, probe).await {
+        Ok(Ok((is_well, output))) => (i32::from(!is_well), output),
+        Ok(Err(problem)) => (1, problem),
+        Err(_) => (NO_CODE, too_long(limit)),
     }
 }
 

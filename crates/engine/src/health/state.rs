@@ -61,6 +61,9 @@ pub struct Health {
     pub status: HealthStatus,
     /// How many probes in a row have failed, as far as failures counted.
     pub failing_streak: u32,
+    /// Whether a probe has succeeded since its start.
+    #[serde(default)]
+    pub was_healthy: bool,
     /// The last probes, the oldest first.
     pub log: VecDeque<Probe>,
 }
@@ -69,7 +72,7 @@ impl Health {
     /// At the start of a run, after one that left `before`: what it said last stays to be read.
     pub(crate) fn at_start(before: Option<&Health>) -> Health {
         let log = before.map(|before| before.log.clone()).unwrap_or_default();
-        Health { status: HealthStatus::Starting, failing_streak: 0, log }
+        Health { status: HealthStatus::Starting, failing_streak: 0, was_healthy: false, log }
     }
 
     /// Takes one more probe into account, of a container that had run for `ran` when it began. Says whether the status is
@@ -77,7 +80,7 @@ impl Health {
     pub(crate) fn note(&mut self, probe: Probe, check: &HealthCheck, ran: Duration) -> bool {
         let before = self.status;
         if probe.exit_code == 0 {
-            (self.status, self.failing_streak) = (HealthStatus::Healthy, 0);
+            (self.status, self.failing_streak, self.was_healthy) = (HealthStatus::Healthy, 0, true);
         } else if self.status != HealthStatus::Starting || check.counts_failures(ran) {
             self.failing_streak = self.failing_streak.saturating_add(1);
             if self.failing_streak >= check.retries() {

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Docker's bodies with what Corten has beyond Docker's model: the restart policy `unhealthy`.
+
+use serde::de::{DeserializeOwned, Error as _};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+/// Where a body may have the name of a restart policy.
+const POLICY_NAMES: [&str; 2] = ["/HostConfig/RestartPolicy/Name", "/RestartPolicy/Name"];
+const UNHEALTHY: &str = "unhealthy";
+/// What Docker's model is told instead; whoever fails is started again by both.
+const INSTEAD: &str = "on-failure";
+
+/// A body of Docker's model, and what it cannot say.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Wish<T> {
+    /// The body, in which the policy `unhealthy` is `on-failure`.
+    pub docker: T,
+    /// Whether the restart policy is `unhealthy`.
+    pub restart_unhealthy: bool,
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Wish<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Wish<T>, D::Error> {
+        let mut body = Value::deserialize(deserializer)?;
+        let mut restart_unhealthy = false;
+        for place in POLICY_NAMES {
+            if let Some(name) = body.pointer_mut(place).filter(|name| **name == UNHEALTHY) {
+                (*name, restart_unhealthy) = (INSTEAD.into(), true);
+            }
+        }
+        Ok(Wish { docker: serde_json::from_value(body).map_err(D::Error::custom)?, restart_unhealthy })
+    }
+}
+
+impl<T: Serialize> Serialize for Wish<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !self.restart_unhealthy {
+            return self.docker.serialize(serializer);
+        }
+        let mut body = serde_json::to_value(&self.docker).map_err(S::Error::custom)?;
+        for place in POLICY_NAMES {
+            if let Some(name) = body.pointer_mut(place) {
+                *name = UNHEALTHY.into();
+            }
+        }
+        body.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::docker::{ContainerCreateBody, ContainerUpdateBody, RestartPolicyNameEnum};
+
+    #[test]
+    fn the_policy_unhealthy_goes_both_ways_and_others_are_dockers() {
+        let text = r#"{"HostConfig":{"RestartPolicy":{"MaximumRetryCount":2,"Name":"unhealthy"}},"Image":"x"}"#;
+        let wish: Wish<ContainerCreateBody> = serde_json::from_str(text).unwrap();
+        let policy = wish.docker.host_config.clone().and_then(|host| host.restart_policy).unwrap();
+        assert_eq!((wish.restart_unhealthy, policy.name), (true, Some(RestartPolicyNameEnum::ON_FAILURE)));
+        assert_eq!(serde_json::to_string(&wish).unwrap(), text);
+        let text = r#"{"RestartPolicy":{"Name":"unhealthy"}}"#;
+        let wish: Wish<ContainerUpdateBody> = serde_json::from_str(text).unwrap();
+        assert_eq!((wish.restart_unhealthy, serde_json::to_string(&wish).unwrap()), (true, text.to_owned()));
+        let plain: Wish<ContainerUpdateBody> = serde_json::from_str(r#"{"RestartPolicy":{"Name":"always"}}"#).unwrap();
+        assert!(!plain.restart_unhealthy);
+        for bad in [r#"{"RestartPolicy":{"Name":"sometimes"}}"#, r#"{"RestartPolicy":"#, "[]"] {
+            assert!(serde_json::from_str::<Wish<ContainerUpdateBody>>(bad).is_err(), "{bad}");
+        }
+    }
+}
