@@ -39,6 +39,10 @@ pub struct Info {
     /// Which limits the kernel has.
     #[serde(skip)]
     pub limits: HostLimits,
+    /// Devices that can be asked for by their vendors' names.
+    pub devices: Vec<String>,
+    /// Where these are described.
+    pub device_dirs: Vec<String>,
     /// The bridge network.
     pub network: serde_json::Value,
     /// How the disk's room is looked after; `None` if that cannot be found out, of which a warning tells.
@@ -63,7 +67,7 @@ impl Engine {
         let records = self.list(true);
         let count = |wanted: fn(&State) -> bool| records.iter().filter(|record| wanted(&record.state)).count();
         let memory = rustix::system::sysinfo();
-        let mut warnings = self.host_warnings();
+        let (devices, mut warnings) = self.described_devices();
         let room = self.room().map_err(|error| warnings.push(errors::chain(&error))).ok();
         let describe = |value: Result<serde_json::Value, serde_json::Error>| value.unwrap_or_default();
         Info {
@@ -80,6 +84,8 @@ impl Engine {
             cgroups: describe(serde_json::to_value(self.cgroups.describe())),
             snapshotter: describe(serde_json::to_value(self.layers.describe())),
             limits: HostLimits::of(&self.cgroups),
+            devices,
+            device_dirs: self.config.cdi_dirs.iter().map(|dir| dir.display().to_string()).collect(),
             network: describe(serde_json::to_value(self.network.describe())),
             room,
             log_driver: LogChoice::default().or(&self.config.log).driver,
@@ -90,16 +96,11 @@ impl Engine {
         }
     }
 
-    fn host_warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if self.cgroups.swap_limit() == Some(false) {
-            warnings.push("this kernel has no swap accounting: --memory-swap is not enforced".to_owned());
-        }
-        warnings
-    }
-
     /// What of a wish for swap this host cannot give.
     pub(crate) fn swap_warnings(&self, wish: &Resources) -> Vec<String> {
-        if wish.memory_swap.is_some() { self.host_warnings() } else { Vec::new() }
+        if wish.memory_swap.is_none() || self.cgroups.swap_limit() != Some(false) {
+            return Vec::new();
+        }
+        vec!["this kernel has no swap accounting: --memory-swap is not enforced".to_owned()]
     }
 }

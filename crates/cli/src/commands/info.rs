@@ -70,7 +70,8 @@ fn text(info: &SystemInfo) -> String {
     line(1, "ID", info.id.clone());
     line(1, "Data Root", info.docker_root_dir.clone());
     for warning in info.warnings.iter().flatten() {
-        line(0, "WARNING", Some(warning.clone()));
+        // Docker's own have the word already.
+        line(0, "WARNING", Some(warning.strip_prefix("WARNING: ").unwrap_or(warning).to_owned()));
     }
     text
 }

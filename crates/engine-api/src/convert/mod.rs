@@ -5,6 +5,7 @@ pub(crate) mod by_version;
 pub(crate) mod endpoints;
 mod from_host;
 pub(crate) mod from_image;
+pub(crate) mod from_info;
 pub(crate) mod from_record;
 pub(crate) mod from_sample;
 pub(crate) mod from_store;

@@ -14,7 +14,7 @@ use axum::http::header::{CACHE_CONTROL, HeaderName, PRAGMA};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
 
-use crate::convert::{by_version, from_store};
+use crate::convert::{by_version, from_info, from_store};
 use crate::error::ApiError;
 use crate::version::Version;
 
@@ -77,10 +77,7 @@ pub(crate) async fn info(State(engine): State<Arc<Engine>>, version: Version) ->
         }
     }
     status.extend(info.room.iter().flat_map(from_store::room));
-    let has = |name: &str| {
-        let controllers = info.cgroups["controllers"].as_array();
-        controllers.is_some_and(|list| list.iter().any(|controller| controller == name))
-    };
+    let limits = from_info::limits(&info, SystemInfo::default());
     // The hybrid layout has its controllers in v1.
     let unified = info.cgroups["mode"].as_str().is_some_and(|mode| mode.eq_ignore_ascii_case("v2"));
     let info = SystemInfo {
@@ -92,13 +89,6 @@ pub(crate) async fn info(State(engine): State<Arc<Engine>>, version: Version) ->
         driver: Some(text(&info.snapshotter["driver"])),
         driver_status: Some(status),
         docker_root_dir: Some(info.data_root),
-        memory_limit: Some(has("memory")),
-        swap_limit: info.cgroups["swap_limit"].as_bool(),
-        cpu_cfs_period: Some(has("cpu")),
-        cpu_cfs_quota: Some(has("cpu")),
-        cpu_shares: Some(has("cpu")),
-        cpu_set: Some(has("cpuset")),
-        pids_limit: Some(has("pids")),
         logging_driver: Some(info.log_driver),
         plugins: Some(PluginsInfo {
             log: Some(info.log_drivers.into_iter().map(str::to_owned).collect()),
@@ -124,9 +114,7 @@ pub(crate) async fn info(State(engine): State<Arc<Engine>>, version: Version) ->
             error: Some(String::new()),
             ..SwarmInfo::default()
         }),
-        security_options: Some(vec!["name=seccomp,profile=builtin".into()]),
-        warnings: Some(info.warnings).filter(|warnings| !warnings.is_empty()),
-        ..SystemInfo::default()
+        ..limits
     };
     by_version::answer(version, info, by_version::info)
 }

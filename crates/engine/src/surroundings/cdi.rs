@@ -37,7 +37,9 @@ impl Engine {
     pub fn described_devices(&self) -> (Vec<String>, Vec<String>) {
         match read(&self.config.cdi_dirs) {
             Ok(registry) => {
-                let problem = |(path, problem): (PathBuf, String)| format!("{}: {problem}", path.display());
+                let problem = |(path, problem): (PathBuf, String)| {
+                    format!("the description of devices {} cannot be used: {problem}", path.display())
+                };
                 let names = registry.devices().iter().map(ToString::to_string).collect();
                 (names, registry.broken().into_iter().map(problem).collect())
             }
