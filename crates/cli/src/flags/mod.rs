@@ -4,6 +4,8 @@
 
 pub(crate) mod container;
 mod devices;
+#[cfg(test)]
+mod documented;
 pub(crate) mod duration;
 pub(crate) mod environment;
 pub(crate) mod health;
