@@ -2,8 +2,13 @@
 //! Log drivers: what is on disk, what `logs` reads back of it, and what of it arrives elsewhere.
 
 use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use serde_json::{Value, json};
 use testkit::Daemon;
@@ -186,4 +191,246 @@ fn readers_who_do_not_read_hold_up_nobody() {
         reader.read_to_string(&mut answer).expect("an answer");
         assert!(answer.ends_with("\r\n0\r\n\r\n"), "the end comes to each: {answer}");
     }
+}
+
+/// What a log server was sent, message by message or byte by byte.
+#[derive(Clone, Default)]
+struct Received(Arc<(Mutex<Vec<Vec<u8>>>, Condvar)>);
+
+impl Received {
+    fn take(&self, message: &[u8]) {
+        self.0.0.lock().expect("no test panics with it").push(message.to_vec());
+        self.0.1.notify_all();
+    }
+
+    /// Waits until what was received, taken together, is enough.
+    #[track_caller]
+    fn wait_until(&self, enough: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+        let received = self.0.0.lock().expect("no test panics with it");
+        let missing = |all: &mut Vec<Vec<u8>>| !enough(&all.concat());
+        let (received, limit) = self.0.1.wait_timeout_while(received, PATIENCE, missing).expect("no panic");
+        let all = received.concat();
+        let last = String::from_utf8_lossy(&all[all.len().saturating_sub(300)..]).into_owned();
+        assert!(!limit.timed_out(), "more should have been sent; the last of {} bytes: {last}", all.len());
+        received.clone()
+    }
+
+    /// Waits until these bytes are among it.
+    #[track_caller]
+    fn wait_for(&self, end: &[u8]) -> Vec<Vec<u8>> {
+        self.wait_until(|all| all.windows(end.len()).any(|window| window == end))
+    }
+
+    fn text(&self, end: &str) -> String {
+        String::from_utf8(self.wait_for(end.as_bytes()).concat()).expect("UTF-8")
+    }
+}
+
+/// What is sent on a loaded machine is there by then.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A log server in the daemon's network; `answer` is what it says to what it has read so far, if anything.
+fn tcp_server(daemon: &Daemon, port: u16, answer: fn(&[u8]) -> Option<Vec<u8>>) -> Received {
+    let listener = daemon.sandbox().run(move || TcpListener::bind(("127.0.0.1", port)).expect("a port"));
+    let received = Received::default();
+    let taken = received.clone();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let taken = taken.clone();
+            std::thread::spawn(move || {
+                let (mut unanswered, mut part) = (Vec::new(), [0; 4096]);
+                while let Ok(count @ 1..) = stream.read(&mut part) {
+                    taken.take(&part[..count]);
+                    unanswered.extend_from_slice(&part[..count]);
+                    if let Some(said) = answer(&unanswered) {
+                        unanswered.clear();
+                        // The daemon may be gone.
+                        stream.write_all(&said).ok();
+                    }
+                }
+            });
+        }
+    });
+    received
+}
+
+fn silent(_: &[u8]) -> Option<Vec<u8>> {
+    None
+}
+
+fn datagrams(receive: impl Fn(&mut [u8]) -> std::io::Result<usize> + Send + 'static) -> Received {
+    let received = Received::default();
+    let taken = received.clone();
+    std::thread::spawn(move || {
+        let mut message = vec![0; 1 << 16];
+        while let Ok(count) = receive(&mut message) {
+            taken.take(&message[..count]);
+        }
+    });
+    received
+}
+
+fn udp_server(daemon: &Daemon, port: u16) -> Received {
+    let socket = daemon.sandbox().run(move || UdpSocket::bind(("127.0.0.1", port)).expect("a port"));
+    // Nobody waits for a server that is too slow: room for all of it.
+    rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 16 << 20).expect("root may");
+    datagrams(move |message| socket.recv(message))
+}
+
+const TALK: &str = "seq 1 700; echo oops >&2; sleep 0.1; echo the-end";
+
+/// Every driver: all lines arrive, in order, and `logs` reads them here all the same.
+#[track_caller]
+fn talks(daemon: &Daemon, name: &str, options: &[&str]) {
+    let log: Vec<&str> = options.iter().flat_map(|option| ["--log-opt", option]).collect();
+    let (driver, _) = name.split_once('-').unwrap_or((name, ""));
+    run(daemon, name, &[&["--log-driver", driver][..], &log].concat(), TALK);
+    let expected: String = (1..=700).map(|number| format!("{number}\n")).collect();
+    assert_eq!(daemon.ok(&["logs", name]), expected + "the-end", "{name}");
+    assert_eq!(daemon.inspect(name)["LogPath"], "", "{name}");
+}
+
+#[test]
+fn syslog_has_every_line_over_tcp_udp_and_unix_sockets() {
+    let daemon = Daemon::with_busybox();
+    let of = |messages: Vec<String>, name: &str| {
+        let numbers: Vec<&str> =
+            messages.iter().filter(|m| m.starts_with("<134>1 ")).map(|m| m.rsplit(' ').next().expect("text")).collect();
+        let expected: Vec<String> = (1..=700).map(|number| number.to_string()).chain(["the-end".to_owned()]).collect();
+        assert_eq!(numbers, expected, "{name}");
+        let oops = messages.iter().find(|m| m.ends_with(" - oops")).expect("of standard error");
+        assert!(oops.starts_with("<131>1 20") && oops.contains(&format!(" {name}/busybox ")), "{oops}");
+    };
+    let common = ["syslog-format=rfc5424micro", "syslog-facility=local0", "tag={{.Name}}/{{.ImageName}}"];
+    let tcp = tcp_server(&daemon, 601, silent);
+    talks(&daemon, "syslog-tcp", &[&common[..], &["syslog-address=tcp://127.0.0.1:601"]].concat());
+    of(tcp.text("- the-end\n").lines().map(str::to_owned).collect(), "syslog-tcp");
+
+    let udp = udp_server(&daemon, 514);
+    talks(&daemon, "syslog-udp", &[&common[..], &["syslog-address=udp://127.0.0.1"]].concat());
+    let each =
+        |messages: Vec<Vec<u8>>| messages.into_iter().map(|m| String::from_utf8(m).expect("UTF-8")).collect::<Vec<_>>();
+    of(each(udp.wait_for(b"- the-end")), "syslog-udp");
+
+    let path = daemon.path().join("log.sock");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    let unix = datagrams(move |message| socket.recv(message));
+    talks(&daemon, "syslog-unix", &[&common[..], &[&format!("syslog-address=unixgram://{}", path.display())]].concat());
+    of(each(unix.wait_for(b"- the-end")), "syslog-unix");
+}
+
+#[test]
+fn gelf_has_every_line_over_tcp_and_udp() {
+    let daemon = Daemon::with_busybox();
+    let check = |messages: Vec<Value>, name: &str| {
+        let lines: Vec<&str> =
+            messages.iter().filter(|m| m["level"] == 6).filter_map(|m| m["short_message"].as_str()).collect();
+        assert_eq!((lines.len(), lines[0], lines[699], lines[700]), (701, "1", "700", "the-end"), "{name}");
+        let oops = messages.iter().find(|m| m["short_message"] == "oops").expect("of standard error");
+        let said =
+            ["version", "_container_name", "_image_name", "_STAGE"].map(|field| oops[field].as_str().unwrap_or(""));
+        assert_eq!((said, &oops["level"]), (["1.1", name, "busybox", ""], &json!(3)));
+        assert!(oops["timestamp"].as_f64().is_some_and(|time| time > 1.7e9), "{oops}");
+    };
+    let tcp = tcp_server(&daemon, 12201, silent);
+    talks(&daemon, "gelf-tcp", &["gelf-address=tcp://127.0.0.1:12201"]);
+    let whole = |all: &[u8]| all.ends_with(b"\0") && all.windows(7).any(|window| window == b"the-end");
+    let all = tcp.wait_until(whole).concat();
+    let messages = all.split(|byte| *byte == 0).filter(|message| !message.is_empty());
+    check(messages.map(|message| serde_json::from_slice(message).expect("JSON")).collect(), "gelf-tcp");
+
+    let udp = udp_server(&daemon, 12201);
+    talks(&daemon, "gelf-udp", &["gelf-address=udp://127.0.0.1:12201", "gelf-compression-type=none"]);
+    let messages = udp.wait_for(b"the-end");
+    check(messages.iter().map(|message| serde_json::from_slice(message).expect("JSON")).collect(), "gelf-udp");
+}
+
+/// The acknowledgement of a chunk that has come as a whole: it is the last thing in a message.
+fn acknowledge(message: &[u8]) -> Option<Vec<u8>> {
+    let chunk = message.len().checked_sub(24)?;
+    let head = b"\x81\xa5chunk\xb8";
+    message[..chunk].ends_with(head).then(|| [b"\x81\xa3ack\xb8", &message[chunk..]].concat())
+}
+
+#[test]
+fn fluentd_acknowledges_every_line_and_journald_has_its_fields() {
+    let daemon = Daemon::with_busybox();
+    let fluentd = tcp_server(&daemon, 24224, acknowledge);
+    talks(&daemon, "fluentd", &["fluentd-request-ack=true", "fluentd-sub-second-precision=true"]);
+    let all = fluentd.wait_for(b"\xa3log\xa7the-end").concat();
+    let count = |bytes: &[u8]| all.windows(bytes.len()).filter(|window| *window == bytes).count();
+    assert_eq!((count(b"\xa6source\xa6stdout"), count(b"\xa6source\xa6stderr\xa3log\xa4oops")), (701, 1));
+    assert_eq!((count(b"\xa3log\xa3700"), count(b"container_name\xa8/fluentd")), (1, 702));
+
+    // The journal of the daemon's own machine.
+    let run = Path::new("/run");
+    let socket = daemon.sandbox().run(move || {
+        mount("tmpfs", run, "tmpfs", MountFlags::empty(), None).expect("a tmpfs");
+        std::fs::create_dir_all(run.join("systemd/journal")).expect("a directory");
+        UnixDatagram::bind(run.join("systemd/journal/socket")).expect("a socket")
+    });
+    let journal = datagrams(move |message| socket.recv(message));
+    talks(&daemon, "journald", &["tag=it"]);
+    let entries = journal.wait_for(b"MESSAGE=the-end\n");
+    daemon.sandbox().run(move || unmount(run, UnmountFlags::DETACH).expect("it was mounted"));
+    let entries: Vec<String> = entries.into_iter().map(|entry| String::from_utf8(entry).expect("UTF-8")).collect();
+    assert_eq!(entries.len(), 702);
+    let oops = entries.iter().find(|entry| entry.starts_with("MESSAGE=oops\nPRIORITY=3\n")).expect("of standard error");
+    assert!(oops.contains("\nCONTAINER_NAME=journald\n") && oops.contains("\nSYSLOG_IDENTIFIER=it\n"), "{oops}");
+    assert!(entries[0].starts_with("MESSAGE=1\nPRIORITY=6\n"), "{}", entries[0]);
+}
+
+/// The numbers that a syslog server was sent, in order.
+fn numbers(text: &str) -> Vec<u32> {
+    text.lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
+}
+
+#[test]
+fn a_dead_server_and_a_killed_daemon_lose_no_line() {
+    let daemon = Daemon::with_busybox();
+    let log = [
+        "--log-driver",
+        "syslog",
+        "--log-opt",
+        "syslog-address=tcp://127.0.0.1:601",
+        "--log-opt",
+        "cache-max-size=30k",
+    ];
+    // Nobody listens yet: the container does not notice. Its log is rotated meanwhile.
+    let script = "seq 1 1000; read go; seq 1001 2000; echo the-end; sleep 600";
+    let create = [&["run", "-d", "-i", "--name", "talker"], &log[..], &["busybox", "sh", "-c", script]].concat();
+    daemon.ok(&create);
+    while !daemon.ok(&["logs", "--tail", "1", "talker"]).contains("1000") {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    daemon.kill();
+    let server = tcp_server(&daemon, 601, silent);
+    daemon.start();
+    assert_eq!(numbers(&server.text(": 1000\n")), (1..=1000).collect::<Vec<u32>>());
+    // What is written while there is no daemon is sent by the next one, which goes on where the last one stopped.
+    let attached = daemon.spawn_with(&["attach", "talker"], b"go\n", &[]);
+    let text = server.text(": the-end\n");
+    daemon.kill();
+    attached.wait();
+    daemon.start();
+    daemon.ok(&["kill", "talker"]);
+    daemon.ok(&["wait", "talker"]);
+    assert_eq!(numbers(&text), (1..=2000).collect::<Vec<u32>>());
+    let again = numbers(&server.text(": the-end\n"));
+    assert!(again.starts_with(&numbers(&text)) && again.len() <= 2000 + 512, "{} numbers", again.len());
+}
+
+#[test]
+fn what_does_not_wait_leaves_lines_out_and_says_so() {
+    let daemon = Daemon::with_busybox();
+    let log =
+        ["--log-driver", "syslog", "--log-opt", "syslog-address=tcp://127.0.0.1:601", "--log-opt", "mode=non-blocking"];
+    let limit = ["--log-opt", "max-buffer-size=10k"];
+    run(&daemon, "talker", &[&log[..], &limit].concat(), "seq 1 4000; echo the-end");
+    let server = tcp_server(&daemon, 601, silent);
+    let text = server.text(": the-end\n");
+    let sent = numbers(&text);
+    assert!(sent.len() < 1500 && sent.ends_with(&[3999, 4000]), "{} numbers", sent.len());
+    assert!(text.contains(": corten: log lines were left out"), "{text}");
+    assert_eq!(daemon.ok(&["logs", "talker"]).lines().count(), 4001, "here nothing is left out");
 }

@@ -2,12 +2,22 @@
 //! Log drivers: where a container's output goes, with which options.
 //!
 //! Every driver but `none` has a log on this host, which the shim writes and `logs` reads. `json-file` and `local` are
-//! nothing else. What is wished is checked when a container is created, and kept in its record with the daemon's defaults
+//! nothing else; of the others, [`forward`] sends it on. A driver is a file that says what becomes of lines, in bytes;
+//! [`transport`] has the connections. What is wished is checked when a container is created, and kept in its record with the daemon's defaults
 //! filled in: a later default changes no container.
 
+mod address;
 mod attributes;
+mod fluentd;
+pub(crate) mod forward;
+mod gelf;
+mod journald;
 mod options;
+mod remote;
+mod syslog;
 mod tag;
+mod tls;
+mod transport;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,8 +26,9 @@ use oci::ContainerId;
 use serde::{Deserialize, Serialize};
 use shim::LogConfig;
 
-pub(crate) use self::attributes::Subject;
-use self::options::Options;
+use self::attributes::Subject;
+use self::options::{Options, invalid};
+use self::remote::Remote;
 use self::tag::Tag;
 use crate::container::Record;
 use crate::error::EngineError;
@@ -41,11 +52,26 @@ pub(crate) enum Driver {
     Local,
     /// Nowhere.
     None,
+    /// A syslog daemon, here or elsewhere.
+    Syslog,
+    /// Graylog, or what understands its messages.
+    Gelf,
+    /// fluentd or Fluent Bit.
+    Fluentd,
+    /// This host's journal.
+    Journald,
 }
 
 /// All drivers, in the order in which they are listed.
-const DRIVERS: [(Driver, &str); 3] =
-    [(Driver::JsonFile, "json-file"), (Driver::Local, "local"), (Driver::None, "none")];
+const DRIVERS: [(Driver, &str); 7] = [
+    (Driver::JsonFile, "json-file"),
+    (Driver::Local, "local"),
+    (Driver::None, "none"),
+    (Driver::Syslog, "syslog"),
+    (Driver::Gelf, "gelf"),
+    (Driver::Fluentd, "fluentd"),
+    (Driver::Journald, "journald"),
+];
 
 impl Driver {
     /// The names of all drivers.
@@ -76,6 +102,7 @@ pub(crate) struct Settings {
     labels: Vec<String>,
     env: Vec<String>,
     tag: Option<Tag>,
+    remote: Option<Remote>,
 }
 
 impl LogChoice {
@@ -101,15 +128,41 @@ impl LogChoice {
     pub(crate) fn settings(&self) -> Result<Settings, EngineError> {
         let driver = if self.driver.is_empty() { Driver::JsonFile } else { Driver::parse(&self.driver)? };
         let mut options = Options::new(driver.name(), &self.options);
-        if driver == Driver::None {
-            options.finish()?;
-            return Ok(Settings { max_size: 0, max_files: 1, compress: false, labels: vec![], env: vec![], tag: None });
+        let mut settings = Settings {
+            max_size: 0,
+            max_files: 1,
+            compress: false,
+            labels: Vec::new(),
+            env: Vec::new(),
+            tag: None,
+            remote: None,
+        };
+        if driver != Driver::None {
+            settings.remote = Remote::parse(driver, &mut options)?;
+            (settings.labels, settings.env, settings.tag) =
+                (options.list("labels"), options.list("env"), options.tag()?);
+            if driver == Driver::Syslog && !(settings.labels.is_empty() && settings.env.is_empty()) {
+                return Err(invalid("labels, env", "syslog's messages have no place for them"));
+            }
+            let (prefix, compressed) = match driver {
+                Driver::JsonFile => ("", false),
+                Driver::Local => ("", true),
+                // The options of the copy that is kept here, as Docker calls them.
+                _ => ("cache-", true),
+            };
+            if settings.remote.is_none() {
+                // Nothing but the disk is waited for: both modes are the same.
+                options.mode()?;
+            }
+            (settings.max_size, settings.max_files, settings.compress) = options.files(prefix, compressed)?;
         }
-        options.check_mode()?;
-        let (labels, env, tag) = (options.list("labels"), options.list("env"), options.tag()?);
-        let (max_size, max_files, compress) = options.files(driver == Driver::Local)?;
         options.finish()?;
-        Ok(Settings { max_size, max_files, compress, labels, env, tag })
+        Ok(settings)
+    }
+
+    /// Whether lines go elsewhere.
+    pub(crate) fn is_sent(&self) -> bool {
+        !matches!(self.driver.as_str(), "" | "json-file" | "local" | "none")
     }
 
     /// The file of a container's log, in the container's directory. `None`: there is none.
@@ -165,6 +218,34 @@ mod tests {
     #[test]
     fn what_is_not_known_is_refused_by_name() {
         assert!(refused("syslogd", &[]).contains("\"syslogd\"") && refused("splunk", &[]).contains("json-file"));
+        for (driver, option, value) in [
+            ("syslog", "syslog-address", "http://h"),
+            ("syslog", "syslog-facility", "locals"),
+            ("syslog", "syslog-format", "rfc1"),
+            ("syslog", "syslog-tls-ca-cert", "/x"),
+            ("syslog", "labels", "a"),
+            ("syslog", "max-size", "1m"),
+            ("gelf", "tag", "x"),
+            ("fluentd", "fluentd-address", "udp://h"),
+            ("fluentd", "fluentd-retry-wait", "soon"),
+            ("fluentd", "fluentd-max-retries", "-1"),
+            ("fluentd", "fluentd-request-ack", "maybe"),
+            ("journald", "syslog-address", "udp://h"),
+            ("journald", "cache-disabled", "true"),
+            ("journald", "max-buffer-size", "1m"),
+        ] {
+            let said = refused(driver, &[(option, value)]);
+            assert!(
+                said.contains(option) || (driver == "gelf" && said.contains("gelf-address")),
+                "{driver} {option}: {said}"
+            );
+        }
+        let wait = [("fluentd-retry-wait", "500ms"), ("fluentd-max-retries", "3"), ("cache-max-size", "1m")];
+        let settings = choice("fluentd", &wait).settings().unwrap();
+        let remote = settings.remote.unwrap();
+        assert_eq!((remote.retry_wait.as_millis(), remote.max_retries, settings.max_size), (500, Some(3), 1_000_000));
+        let kept = [("mode", "non-blocking"), ("max-buffer-size", "2m")];
+        assert_eq!(choice("journald", &kept).settings().unwrap().remote.unwrap().keep, Some(2 << 20));
         assert!(
             refused("json-file", &[("max-sise", "1m")])
                 .contains("unknown log opt \"max-sise\" for the json-file log driver")

@@ -246,10 +246,15 @@ impl Reader {
 
 /// What is told in the place of lines that nobody can read any more.
 pub(crate) fn gap() -> LogLine {
+    notice("log lines were rotated away before they could be read")
+}
+
+/// A line of our own.
+pub(crate) fn notice(text: &str) -> LogLine {
     LogLine {
         time: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string(),
         stream: 2,
-        text: "corten: log lines were rotated away before they could be read\n".to_owned(),
+        text: format!("corten: {text}\n"),
         attributes: BTreeMap::new(),
     }
 }

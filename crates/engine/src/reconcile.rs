@@ -88,6 +88,9 @@ impl Engine {
         for (id, found) in found {
             self.resume(&self.container(id.as_str())?, found, durable.contains(&id))?;
         }
+        // What the earlier daemon had not sent of their logs.
+        let all: Vec<Arc<Container>> = self.registry().by_id.values().map(Arc::clone).collect();
+        all.iter().for_each(|container| self.forward_log(container));
         Ok(())
     }
 

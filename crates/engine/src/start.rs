@@ -314,6 +314,7 @@ impl Engine {
         self.tell_of_places("connect", container);
         container.tell("start", []);
         container.announce(Phase::Running);
+        self.forward_log(container);
         self.watch_health(container);
         self.supervise(Arc::clone(container), control, shim.pidfd);
         let stream = attach.map(frames::adopt).transpose()?;

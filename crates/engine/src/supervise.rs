@@ -153,6 +153,9 @@ impl Engine {
         self.in_background("remove a container's files", move || {
             engine.await_shim_opt(shim.as_deref());
             engine.remove_cgroup(&container.id, &engine.cgroup_of(&container));
+            // Who sends its last lines elsewhere says when it gives up.
+            let patience = crate::logging::forward::PATIENCE;
+            let _ = engine.handle.block_on(async { tokio::time::timeout(patience, container.forwarded()).await });
             engine.remove_files(&container);
             if volumes {
                 engine.remove_anonymous_volumes(&container);

@@ -76,7 +76,7 @@ pub(crate) struct ContainerFlags {
     /// Attach a label
     #[arg(short, long, value_name = "KEY=VALUE")]
     label: Vec<String>,
-    /// Where the output goes: json-file, local, none
+    /// Where the output goes: json-file, local, none, syslog, gelf, fluentd, journald
     #[arg(long, value_name = "DRIVER")]
     log_driver: Option<String>,
     /// An option of the log driver, as in max-size=10m

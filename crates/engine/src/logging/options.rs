@@ -2,6 +2,7 @@
 //! The options of a log driver, taken one by one; what is left then is not known.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::tag::Tag;
 use crate::error::EngineError;
@@ -74,28 +75,41 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// The mode of a driver that writes files: nothing but the disk is waited for, so that both mean the same.
-    pub(super) fn check_mode(&mut self) -> Result<(), EngineError> {
-        self.mode().map(drop)
+    /// A span of time: `500ms`, `2s`, `1m`, or a number of seconds.
+    pub(super) fn time(&mut self, name: &str) -> Result<Option<Duration>, EngineError> {
+        let Some(text) = self.take(name) else { return Ok(None) };
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let scale = match unit {
+            "ms" => 1,
+            "" | "s" => 1000,
+            "m" => 60_000,
+            _ => 0,
+        };
+        let span = number.parse::<u32>().ok().map(|number| u64::from(number) * scale).filter(|span| *span > 0);
+        let span = span.ok_or_else(|| invalid(name, format!("{text:?} is no time, as 500ms or 1s is")))?;
+        Ok(Some(Duration::from_millis(span)))
     }
 
-    /// The size of a file (0: any), how many there are, and whether the older ones are compressed.
-    pub(super) fn files(&mut self, compressed: bool) -> Result<(u64, u32, bool), EngineError> {
-        let max_size = match self.take("max-size") {
+    /// The size of a file (0: any), how many there are, and whether the older ones are compressed. `prefix`: what the names
+    /// of these options begin with.
+    pub(super) fn files(&mut self, prefix: &str, compressed: bool) -> Result<(u64, u32, bool), EngineError> {
+        let [size, number, compress] = ["max-size", "max-file", "compress"].map(|name| format!("{prefix}{name}"));
+        let max_size = match self.take(&size) {
             None if compressed => MAX_SIZE_COMPRESSED,
             None => MAX_SIZE,
             Some("-1") => 0,
-            Some(text) => bytes("max-size", text, 1000)?,
+            Some(text) => bytes(&size, text, 1000)?,
         };
-        let number = |text: &str| text.parse().ok().filter(|number| *number > 0);
-        let max_files = match self.take("max-file") {
+        let positive = |text: &str| text.parse().ok().filter(|files| *files > 0);
+        let max_files = match self.take(&number) {
             None if max_size == 0 => 1,
             None => MAX_FILES,
-            Some(text) => number(text).ok_or_else(|| invalid("max-file", format!("{text:?} is no number of files")))?,
+            Some(text) => positive(text).ok_or_else(|| invalid(&number, format!("{text:?} is no number of files")))?,
         };
         let several = max_files > 1 && max_size > 0;
-        match self.flag("compress")? {
-            Some(true) if !several => Err(invalid("compress", "needs max-file of 2 or more, and a max-size")),
+        match self.flag(&compress)? {
+            Some(true) if !several => Err(invalid(&compress, "needs max-file of 2 or more, and a max-size")),
             wanted => Ok((max_size, max_files, wanted.unwrap_or(compressed && several))),
         }
     }

@@ -61,6 +61,11 @@ impl FromStr for Tag {
 }
 
 impl Tag {
+    /// The container's short id: what Docker's drivers take where none is given.
+    pub(crate) fn usual() -> Tag {
+        Tag(vec![Part::Field(Field::Id)])
+    }
+
     /// The text for a container.
     pub(crate) fn render(&self, subject: &Subject<'_>) -> String {
         let mut text = String::new();

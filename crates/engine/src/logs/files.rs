@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 
-/// How much is read at once, in bytes.
-const BUFFER: usize = 64 << 10;
+/// How much is read at once, in bytes. Every container whose log is sent elsewhere has such a buffer.
+const BUFFER: usize = 16 << 10;
 
 /// One file of a log, read line by line while it may grow.
 pub(crate) struct LogFile {
@@ -100,8 +100,13 @@ impl LogFile {
         Ok(true)
     }
 
+    /// Where it is read next, and by what it is known again; `None` before its first line.
+    pub(crate) fn position(&self) -> Option<(&str, u64)> {
+        Some((self.began.as_deref()?, self.offset))
+    }
+
     /// Goes on behind its first `offset` bytes.
-    fn skip_to(&mut self, offset: u64) -> io::Result<()> {
+    pub(crate) fn skip_to(&mut self, offset: u64) -> io::Result<()> {
         match &mut self.source {
             Source::Plain(reader) => reader.seek(SeekFrom::Start(offset)).map(|_| ())?,
             Source::Compressed(reader) => {
@@ -119,11 +124,26 @@ impl LogFile {
     }
 
     /// How long it is; `None` of a compressed file.
-    fn length(&self) -> io::Result<Option<u64>> {
+    pub(crate) fn length(&self) -> io::Result<Option<u64>> {
         match &self.source {
             Source::Plain(reader) => Ok(Some(reader.get_ref().metadata()?.len())),
             Source::Compressed(_) => Ok(None),
         }
+    }
+
+    /// Goes on with the first line of which no more than `keep` bytes are behind its beginning, if there are more. Whether
+    /// it did.
+    pub(crate) fn skip_to_near_end(&mut self, keep: u64) -> io::Result<bool> {
+        let Some(length) = self.length()? else { return Ok(false) };
+        let near = length.saturating_sub(keep);
+        if near <= self.offset {
+            return Ok(false);
+        }
+        // One byte before: where a line begins just there, it is not left out.
+        self.skip_to(near - 1)?;
+        let mut half = Vec::new();
+        self.next_line(&mut half)?;
+        Ok(true)
     }
 
     /// Goes on at the last `count` lines, if it can be read backwards.
@@ -147,6 +167,10 @@ impl LogFile {
             end = start;
         }
         Ok(())
+    }
+
+    pub(crate) fn began_at(&self, time: &str) -> bool {
+        self.began.as_deref() == Some(time)
     }
 
     pub(crate) fn is_same(&self, other: &LogFile) -> bool {
@@ -254,6 +278,7 @@ mod tests {
         let newest = &mut files[1];
         newest.skip_to_last(3).unwrap();
         assert_eq!(rest(newest), lines(4997..5000));
+        assert_eq!(newest.position(), Some(("2026-01-01T00:00:00.000000000Z", lines(0..5000).len() as u64)));
         newest.rewind().unwrap();
         newest.skip_to_last(6000).unwrap();
         assert_eq!(rest(newest).len(), lines(0..5000).len());

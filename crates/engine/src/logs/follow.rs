@@ -1,11 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Following a log across its rotations.
+//! Following a log across its rotations, from its beginning or from where somebody else stopped.
 
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::files::{LogFile, scan};
+
+/// A place in a log that outlives whoever was there: the time of the first line of a file, and how far in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cursor {
+    pub(crate) began: String,
+    pub(crate) offset: u64,
+}
 
 /// What a look at the log gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,9 +44,54 @@ impl Follower {
         Ok(Follower { path, current: None, queue, follow })
     }
 
+    /// From `cursor` on. `Step::Gap` comes first when that place is no more.
+    pub(crate) fn resume(path: PathBuf, cursor: &Cursor) -> io::Result<(Follower, Step)> {
+        let mut follower = Follower::new(path, true)?;
+        match follower.queue.iter().position(|file| file.began_at(&cursor.began)) {
+            Some(at) => {
+                follower.queue.drain(..at);
+                if let Some(file) = follower.queue.front_mut() {
+                    file.skip_to(cursor.offset)?;
+                }
+                Ok((follower, Step::End))
+            }
+            None => Ok((follower, Step::Gap)),
+        }
+    }
+
     /// The files that are still to be read.
     pub(crate) fn files_mut(&mut self) -> &mut VecDeque<LogFile> {
         &mut self.queue
+    }
+
+    /// Where reading goes on; `None` before the first line.
+    pub(crate) fn cursor(&self) -> Option<Cursor> {
+        let (began, offset) = self.current.as_ref()?.position()?;
+        Some(Cursor { began: began.to_owned(), offset })
+    }
+
+    /// Goes on so near the end that at most `keep` bytes are still to be read, if there are more. Whether it did: then
+    /// lines were left out. What is compressed counts as more.
+    pub(crate) fn skip_backlog(&mut self, keep: u64) -> io::Result<bool> {
+        if let Some(file) = &mut self.current
+            && self.queue.is_empty()
+            && file.is_at(&self.path)
+        {
+            return file.skip_to_near_end(keep);
+        }
+        let Some(current) = &self.current else { return Ok(false) };
+        let mut files = scan(&self.path, false)?;
+        let behind = files.iter().position(|file| file.is_same(current)).map_or(0, |at| at + 1);
+        let lengths = files[behind..].iter().map(LogFile::length).collect::<io::Result<Vec<_>>>()?;
+        let left = lengths.into_iter().try_fold(0_u64, |sum, length| Some(sum.saturating_add(length?)));
+        if left.is_some_and(|left| left <= keep) {
+            return Ok(false);
+        }
+        let Some(mut newest) = files.pop() else { return Ok(false) };
+        newest.skip_to_near_end(keep)?;
+        self.queue.clear();
+        self.current = Some(newest);
+        Ok(true)
     }
 
     /// The next line, into `line`.
@@ -154,5 +208,50 @@ mod tests {
             append(&path, number);
         }
         assert_eq!(all(&mut follower), [0, 6, 7, 8]);
+    }
+
+    #[test]
+    fn a_backlog_can_be_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        append(&path, 1);
+        let mut follower = Follower::new(path.clone(), true).unwrap();
+        assert!(!follower.skip_backlog(0).unwrap(), "nothing was read yet");
+        assert_eq!(all(&mut follower), [1]);
+        (2..10).for_each(|number| append(&path, number));
+        assert!(!follower.skip_backlog(8 * line(1).len() as u64).unwrap());
+        assert!(follower.skip_backlog(2 * line(1).len() as u64).unwrap());
+        assert_eq!(all(&mut follower), [8, 9]);
+        for number in 10..14 {
+            append(&path, number);
+            rotate(&path, 5);
+        }
+        append(&path, 14);
+        assert!(!follower.skip_backlog(9 * line(10).len() as u64).unwrap());
+        assert!(follower.skip_backlog(2 * line(10).len() as u64).unwrap());
+        assert_eq!(all(&mut follower), [14]);
+    }
+
+    #[test]
+    fn a_cursor_holds_across_rotations() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        (1..4).for_each(|number| append(&path, number));
+        let mut follower = Follower::new(path.clone(), true).unwrap();
+        let mut line = Vec::new();
+        assert_eq!(follower.cursor(), None);
+        follower.next(&mut line).unwrap();
+        follower.next(&mut line).unwrap();
+        let cursor = follower.cursor().unwrap();
+        rotate(&path, 3);
+        append(&path, 4);
+        let (mut again, step) = Follower::resume(path.clone(), &cursor).unwrap();
+        assert_eq!((step, all(&mut again)), (Step::End, vec![3, 4]));
+        (0..3).for_each(|number| {
+            rotate(&path, 3);
+            append(&path, 5 + number);
+        });
+        let (mut again, step) = Follower::resume(path, &cursor).unwrap();
+        assert_eq!((step, all(&mut again)), (Step::Gap, vec![4, 5, 6, 7]));
     }
 }

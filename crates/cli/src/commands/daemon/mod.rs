@@ -63,7 +63,8 @@ pub(crate) struct Args {
     cdi_spec_dir: Vec<PathBuf>,
     #[command(flatten)]
     listeners: listeners::Args,
-    /// Where the output of containers goes that do not say it: json-file, local, none
+    /// Where the output of containers goes that do not say it: json-file, local, none, syslog, gelf, fluentd,
+    /// journald
     #[arg(long, value_name = "DRIVER", default_value = "json-file")]
     log_driver: String,
     /// An option for that log driver, as in max-size=10m
