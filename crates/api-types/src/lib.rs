@@ -8,6 +8,7 @@
 //! **Architecture Invariant:** pure. Values and their JSON; no I/O.
 
 mod events;
+pub mod explain;
 mod lease;
 mod store;
 mod trust;

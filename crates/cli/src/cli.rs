@@ -116,6 +116,7 @@ commands! {
         Create(create::Args) => create::run,
         Diff(diff::Args) => diff::run,
         Events(events::Args) => events::run,
+        Explain(explain::Args) => explain::run,
         Export(export::Args) => export::run,
         History(history::Args) => history::run,
         Import(import::Args) => import::run,

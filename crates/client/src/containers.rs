@@ -5,6 +5,7 @@ use api_types::docker::{
     ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse, ContainerSummary, ContainerTopResponse,
     ContainerUpdateBody, ContainerUpdateResponse, ContainerWaitResponse, FilesystemChange, IdResponse,
 };
+use api_types::explain::Explanation;
 use api_types::{AttachRequest, ExecRequest, ExecResponse, RUN_ROUTE, RunRequest, RunResponse, Wish};
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -297,6 +298,15 @@ impl Client {
     pub async fn inspect_container(&self, name: &str) -> Result<ContainerInspectResponse, ClientError> {
         let found: Wish<_> = self.json(Method::GET, &path_of(name, "json").into_string(), RequestBody::Empty).await?;
         Ok(found.docker)
+    }
+
+    /// The kernel objects behind a running container, and what could still reach the host.
+    ///
+    /// # Errors
+    /// No such container, or it does not run.
+    pub async fn explain(&self, name: &str) -> Result<Explanation, ClientError> {
+        let path = format!("/corten/v1/containers/{}/explain", encode(name));
+        self.json(Method::GET, &path, RequestBody::Empty).await
     }
 
     /// What a container wrote.

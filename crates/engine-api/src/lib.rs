@@ -13,6 +13,7 @@ mod error;
 mod extract;
 mod filters;
 mod hijack;
+mod metrics;
 mod routes;
 mod server;
 mod upload;
@@ -20,4 +21,5 @@ mod version;
 mod websocket;
 
 pub use error::ApiError;
+pub use metrics::serve_metrics;
 pub use server::{ListenError, Listener, Protection, ServerTls, TlsError, TlsFiles, serve};

@@ -323,7 +323,7 @@ impl Classify for EngineError {
             EngineError::WrongState { status: "restarting", .. } => {
                 Some("it has ended, and is about to be started again".to_owned())
             }
-            EngineError::WrongState { name, verb: "execute a command in", .. } => {
+            EngineError::WrongState { name, verb: "execute a command in" | "explain", .. } => {
                 Some(format!("start it first: corten start {name}"))
             }
             EngineError::PsOption(_) => Some(

@@ -176,6 +176,11 @@ fn linux(inputs: &Inputs<'_>, seccomp: Option<rt::LinuxSeccomp>) -> Result<rt::L
     Ok(linux)
 }
 
+/// The profile of a container's system call filter, if it has one.
+pub(crate) fn profile_of(wish: &ContainerSpec, kernel: (u32, u32)) -> Result<Option<rt::LinuxSeccomp>, EngineError> {
+    seccomp_profile(&wish.security, &granted_capabilities(wish)?, kernel)
+}
+
 fn seccomp_profile(
     security: &Security,
     capabilities: &rt::Capabilities,

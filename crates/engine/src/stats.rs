@@ -100,12 +100,16 @@ impl Engine {
         let machine = machine_memory(&read("/proc/meminfo")?);
         let memory_limit = cgroup.memory_limit.map_or(machine, |limit| limit.min(machine));
         let unified = self.cgroups.mode() == Mode::V2;
-        let networks = match network {
-            // Its traffic is the host's, or another container's.
-            NetworkMode::Host | NetworkMode::Container(_) => BTreeMap::new(),
-            NetworkMode::Bridge | NetworkMode::None | NetworkMode::User(_) => traffic_of(running)?,
-        };
+        let networks = traffic_in(network, running)?;
         Ok(Counters { cgroup, unified, memory_limit, system_cpu_ns, online_cpus, networks })
+    }
+}
+
+/// The traffic of a container's own interfaces; none when its network is the host's or another container's.
+pub(crate) fn traffic_in(network: &NetworkMode, running: &Running) -> Result<BTreeMap<String, Traffic>, EngineError> {
+    match network {
+        NetworkMode::Host | NetworkMode::Container(_) => Ok(BTreeMap::new()),
+        NetworkMode::Bridge | NetworkMode::None | NetworkMode::User(_) => traffic_of(running),
     }
 }
 

@@ -19,6 +19,7 @@ commands! {
         Create(create::Args) => create::run,
         Diff(diff::Args) => diff::run,
         Exec(exec::Args) => exec::run,
+        Explain(explain::Args) => explain::run,
         Export(export::Args) => export::run,
         Inspect(inspect::ContainerArgs) => inspect::containers,
         Kill(kill::Args) => kill::run,

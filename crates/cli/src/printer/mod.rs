@@ -58,6 +58,11 @@ fn colored(text: &str, color: &str) -> String {
     if wanted && io::stderr().is_terminal() { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
+/// Whether colours are wanted on stdout: it is a terminal, and the user has nothing against them.
+pub(crate) fn stdout_has_colours() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && io::stdout().is_terminal()
+}
+
 fn finish(result: io::Result<()>) {
     if result.is_err() {
         // Nobody reads: there is no one to tell. The terminal must not stay raw, whatever happens.

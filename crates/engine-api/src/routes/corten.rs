@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use api_types::explain::Explanation;
 use api_types::{
     AttachRequest, CONTAINER_HEADER, ExecRequest, ExecResponse, RunRequest, RunResponse, TracedStep, WARNING_HEADER,
 };
@@ -109,6 +110,14 @@ pub(crate) async fn attach(
         }
     };
     frames(hijack, session, Some(record.id.as_str()))
+}
+
+/// `GET /corten/v1/containers/NAME/explain`.
+pub(crate) async fn explain(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+) -> Result<Json<Explanation>, ApiError> {
+    Ok(Json(engine.explain(&name).await?))
 }
 
 fn frames(hijack: Hijack, session: Session, id: Option<&str>) -> Result<Response<HttpBody>, ApiError> {

@@ -31,16 +31,19 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use engine::Engine;
 
 use crate::error::ApiError;
 use crate::extract::BODY_LIMIT;
+use crate::metrics;
 
 /// All routes.
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
     Router::new()
+        .route("/metrics", get(metrics::metrics))
         .route("/_ping", get(system::ping).head(system::ping))
         .route("/version", get(system::version))
         .route("/info", get(system::info))
@@ -98,9 +101,11 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route(api_types::RUN_ROUTE, post(corten::run))
         .route("/corten/v1/containers/{name}/exec", post(corten::exec))
         .route("/corten/v1/containers/{name}/attach", post(corten::attach))
+        .route("/corten/v1/containers/{name}/explain", get(corten::explain))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(middleware::from_fn(metrics::note))
         .with_state(engine)
 }
 

@@ -9,6 +9,7 @@ mod listeners;
 mod notify;
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -73,6 +74,9 @@ pub(crate) struct Args {
     /// How much to log
     #[arg(short, long, value_name = "LEVEL", default_value = "info")]
     log_level: LogLevel,
+    /// Serve metrics at this address, and nothing else: whoever reaches it reads them, as at 127.0.0.1:9323
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics_addr: Option<SocketAddr>,
     /// Where to write the process id [default: corten.pid in the exec root]
     #[arg(short, long, value_name = "FILE")]
     pidfile: Option<PathBuf>,
@@ -208,6 +212,14 @@ async fn serve(args: Args, places: Places, plan: Plan, zygote: Zygote) -> Result
         zygote,
     )?;
     let listeners = plan.listen().await?;
+    if let Some(address) = args.metrics_addr {
+        let listener = tokio::net::TcpListener::bind(address).await.map_err(|error| {
+            Failure::new(kind_of_io(&error), format!("cannot serve metrics at {address}: {error}"))
+                .with_hint("another program may listen there: choose another --metrics-addr")
+        })?;
+        tracing::info!(%address, "metrics are served");
+        tokio::spawn(engine_api::serve_metrics(engine.clone(), listener));
+    }
     let pidfile = &places.pidfile;
     write_pidfile(pidfile).map_err(|error| cannot("write the pidfile", pidfile, &error))?;
     for listener in &listeners {
@@ -282,6 +294,7 @@ mod tests {
             ["--log-level", "chatty"],
             ["--snapshotter", "btrfs"],
             ["--log-opt", "max-size"],
+            ["--metrics-addr", "9323"],
             ["--nonsense", "x"],
             ["--registry-timeout", "0"],
         ] {
