@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Health checks: what their probes make of a container, and who is told.
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use end_to_end::network::serve;
 use serde_json::Value;
-use testkit::Daemon;
+use testkit::{Daemon, internet};
 
 /// Probes follow each other fast here.
 const FAST: [&str; 4] = ["--health-interval", "50ms", "--health-retries", "2"];
@@ -219,8 +221,10 @@ fn without_any_program_of_the_images_a_request_a_port_and_a_file_are_tried() {
 fn what_is_unhealthy_is_started_again_so_often_as_its_policy_says() {
     let daemon = Daemon::with_busybox();
     let policy = ["--restart", "unhealthy:2", "--health-file", "/tmp/ok"];
+    // However long it takes to make its file.
+    let patient = ["--health-start-period", "10m", "--health-start-interval", "50ms"];
     let script = "trap 'echo asked; exit 0' TERM; touch /tmp/ok; echo began; while true; do usleep 10000; done";
-    daemon.ok(&[&["run", "-d", "--name", "ill"], &policy[..], &FAST, &["busybox", "sh", "-c", script]].concat());
+    daemon.ok(&[&["run", "-d", "--name", "ill"], &policy[..], &patient, &FAST, &["busybox", "sh", "-c", script]].concat());
     let restarts = |count: u64| {
         wait_until(&daemon, "ill", "started again", |_| daemon.inspect("ill")["RestartCount"] == count);
     };
@@ -258,5 +262,47 @@ fn what_is_unhealthy_is_started_again_so_often_as_its_policy_says() {
     }
     daemon.ok(&["create", "--name", "plain", "busybox", "true"]);
     daemon.fails(&["update", "--restart", "unhealthy", "plain"], 1).saying("needs a health check");
+    daemon.assert_no_container_left();
+}
+
+/// Whether the published port leads to somebody, as soon as it is as expected.
+#[track_caller]
+fn wait_for_port(daemon: &Daemon, answers: bool) {
+    let begun = Instant::now();
+    while internet::get(daemon.sandbox(), (Ipv4Addr::LOCALHOST, 8080), "/").is_some() != answers {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the port never changed to {answers}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_published_port_leads_only_to_what_is_ready() {
+    let daemon = Daemon::with_busybox();
+    let flags =
+        ["-p", "8080:80", "--publish-when", "ready", "--health-file", "/tmp/ready", "--health-interval", "30ms"];
+    serve(&daemon, "web", &[&flags[..], &["--health-retries", "1000"]].concat(), "ready");
+    // It answers, and nobody is led to it.
+    let inside = "until wget -qO- http://127.0.0.1/; do usleep 10000; done";
+    assert!(daemon.ok(&["exec", "web", "sh", "-c", inside]).contains("ready"));
+    assert!(internet::get(daemon.sandbox(), (Ipv4Addr::LOCALHOST, 8080), "/").is_none());
+    daemon.ok(&["exec", "web", "touch", "/tmp/ready"]);
+    wait_for_port(&daemon, true);
+    assert_eq!(daemon.inspect("web")["HostConfig"]["CortenPublishWhen"], "ready");
+    daemon.ok(&["exec", "web", "rm", "/tmp/ready"]);
+    wait_for_port(&daemon, false);
+    assert_eq!(health(&daemon, "web")["Status"], "healthy", "one failure says nothing about its health");
+    // Nobody else may have the port meanwhile, and a new daemon knows where it does not lead.
+    daemon.fails(&["run", "-p", "8080:80", "busybox", "true"], 125).saying("8080");
+    daemon.kill();
+    daemon.start();
+    wait_for_port(&daemon, false);
+    daemon.ok(&["exec", "web", "touch", "/tmp/ready"]);
+    wait_for_port(&daemon, true);
+    daemon.ok(&["restart", "-t", "0", "web"]);
+    wait_for_port(&daemon, true);
+    daemon.ok(&["rm", "-f", "web"]);
+    daemon
+        .fails(&["run", "--publish-when", "ready", "-p", "1:1", "busybox", "true"], 125)
+        .saying("needs a health check");
     daemon.assert_no_container_left();
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Docker's bodies with what Corten has beyond Docker's model: the restart policy `unhealthy`.
+//! Docker's bodies with what Corten has beyond Docker's model: the restart policy `unhealthy`, and ports that are published
+//! only when a container is ready.
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
@@ -12,6 +13,9 @@ const UNHEALTHY: &str = "unhealthy";
 /// What Docker's model is told instead; whoever fails is started again by both.
 const INSTEAD: &str = "on-failure";
 
+/// Says when published ports lead to the container: `always` or `ready`.
+const PUBLISH_WHEN: &str = "CortenPublishWhen";
+
 /// A body of Docker's model, and what it cannot say.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wish<T> {
@@ -19,6 +23,8 @@ pub struct Wish<T> {
     pub docker: T,
     /// Whether the restart policy is `unhealthy`.
     pub restart_unhealthy: bool,
+    /// Whether published ports lead to the container only while it is ready.
+    pub publish_when_ready: bool,
 }
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Wish<T> {
@@ -30,20 +36,33 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Wish<T> {
                 (*name, restart_unhealthy) = (INSTEAD.into(), true);
             }
         }
-        Ok(Wish { docker: serde_json::from_value(body).map_err(D::Error::custom)?, restart_unhealthy })
+        let when =
+            body.pointer_mut("/HostConfig").and_then(Value::as_object_mut).and_then(|host| host.remove(PUBLISH_WHEN));
+        let publish_when_ready = match when.as_ref().map(|when| when.as_str().unwrap_or_default()) {
+            None | Some("always") => false,
+            Some("ready") => true,
+            Some(_) => return Err(D::Error::custom(format!("{PUBLISH_WHEN} is always or ready"))),
+        };
+        let docker = serde_json::from_value(body).map_err(D::Error::custom)?;
+        Ok(Wish { docker, restart_unhealthy, publish_when_ready })
     }
 }
 
 impl<T: Serialize> Serialize for Wish<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if !self.restart_unhealthy {
+        if !self.restart_unhealthy && !self.publish_when_ready {
             return self.docker.serialize(serializer);
         }
         let mut body = serde_json::to_value(&self.docker).map_err(S::Error::custom)?;
-        for place in POLICY_NAMES {
+        for place in POLICY_NAMES.into_iter().filter(|_| self.restart_unhealthy) {
             if let Some(name) = body.pointer_mut(place) {
                 *name = UNHEALTHY.into();
             }
+        }
+        if let Some(host) = body.pointer_mut("/HostConfig").and_then(Value::as_object_mut)
+            && self.publish_when_ready
+        {
+            host.insert(PUBLISH_WHEN.to_owned(), "ready".into());
         }
         body.serialize(serializer)
     }
@@ -66,7 +85,15 @@ mod tests {
         assert_eq!((wish.restart_unhealthy, serde_json::to_string(&wish).unwrap()), (true, text.to_owned()));
         let plain: Wish<ContainerUpdateBody> = serde_json::from_str(r#"{"RestartPolicy":{"Name":"always"}}"#).unwrap();
         assert!(!plain.restart_unhealthy);
-        for bad in [r#"{"RestartPolicy":{"Name":"sometimes"}}"#, r#"{"RestartPolicy":"#, "[]"] {
+        let text = r#"{"HostConfig":{"CortenPublishWhen":"ready"},"Image":"x"}"#;
+        let wish: Wish<ContainerCreateBody> = serde_json::from_str(text).unwrap();
+        assert_eq!((wish.publish_when_ready, serde_json::to_string(&wish).unwrap()), (true, text.to_owned()));
+        for bad in [
+            r#"{"HostConfig":{"CortenPublishWhen":"never"}}"#,
+            r#"{"RestartPolicy":{"Name":"sometimes"}}"#,
+            r#"{"RestartPolicy":"#,
+            "[]",
+        ] {
             assert!(serde_json::from_str::<Wish<ContainerUpdateBody>>(bad).is_err(), "{bad}");
         }
     }

@@ -65,7 +65,7 @@ impl Engine {
         let (image, _held) = self.images.hold(&spec.image)?;
         self.images.admit(&spec.image, &image)?;
         let (health, shell) = self.check_of(&spec, &image)?;
-        health::is_possible(spec.restart, health.as_ref())?;
+        health::is_possible(&spec, health.as_ref())?;
         let process = Process { health, shell, ..merge(&spec, &image)? };
         let mut volumes = Held::none(&self.volumes);
         let mounts = self.resolve_mounts(&spec, &process.volumes, &mut volumes)?;

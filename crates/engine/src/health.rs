@@ -14,6 +14,7 @@ mod check;
 mod heal;
 mod network;
 mod probe;
+mod ready;
 mod schedule;
 mod state;
 
@@ -111,22 +112,29 @@ impl Engine {
         let start = Timestamp::now();
         let (exit_code, output) = self.try_out(&container, test, check.timeout()).await;
         let probe = Probe { start, end: Timestamp::now(), exit_code, output };
-        let Some((changed, wait)) = container.update(|record| {
+        let Some((changed, turned, wait)) = container.update(|record| {
             // It was paused, or has ended: the result may come of that.
             let running =
                 probed(record).filter(|_| container.is_probing(series)).map(|(running, ..)| running.clone())?;
             let health = Arc::make_mut(record.health.as_mut()?);
+            let was_ready = health.ready;
             let changed = health.note(probe, &check, ran).then_some(health.status);
-            Some((changed, check.wait(health.status == HealthStatus::Starting, running.ran_for())))
+            let turned = health.ready != was_ready;
+            Some((changed, turned, check.wait(health.status == HealthStatus::Starting, running.ran_for())))
         }) else {
             return;
         };
+        if turned {
+            self.publish_if_ready(&container).await;
+        }
         if let Some(status) = changed {
             container.tell(format!("health_status: {}", status.as_str()), []);
-            self.remember_health(&container);
             if status == HealthStatus::Unhealthy {
                 self.heal(&container);
             }
+        }
+        if turned || changed.is_some() {
+            self.remember_health(&container);
         }
         self.health.add(id.clone(), series, wait);
     }

@@ -199,6 +199,11 @@ impl Engine {
                     // Started by a daemon that knew of no checks, or that died before it could say how well it is.
                     record.health = record.health.take().or_else(|| health::at_start(record));
                 });
+                let record = container.record();
+                let endpoints = record.state.running().map_or(&[][..], |running| &running.endpoints);
+                if let Err(error) = self.hold_ports_back(&record, endpoints) {
+                    tracing::error!(container = %container.id, error = errors::chain(&error), "its ports lead to it, ready or not");
+                }
                 container.announce(crate::container::Phase::Running);
                 self.watch_health(container);
                 self.supervise(Arc::clone(container), frames::adopt(stream)?, pidfd);

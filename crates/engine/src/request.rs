@@ -87,6 +87,8 @@ pub struct ContainerSpec {
     pub restart: RestartPolicy,
     /// How it is found out whether it is well.
     pub health: Option<HealthCheck>,
+    /// Its published ports lead to it only while the last probe of its health check was a success.
+    pub publish_when_ready: bool,
     /// The monotonic clock (nanoseconds) when the client's process began; images that carry the label
     /// `corten.client-start` get it as `CORTEN_CLIENT_START_NS`.
     pub client_start_ns: Option<u64>,

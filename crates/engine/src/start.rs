@@ -178,6 +178,7 @@ impl Engine {
         let result = (|| {
             let around = self.look_around(&record)?;
             let (netns, endpoints) = self.join_networks(&record)?;
+            self.hold_ports_back(&record, &endpoints).inspect_err(|_| self.release_networks(&endpoints))?;
             steps.note("network: namespace and address leased");
             match self.spawn_shim(container, &record, &identity, &around, root, netns, &endpoints, attach, &mut steps) {
                 Ok((shim, attach)) => Ok((shim, attach, endpoints, around)),

@@ -71,7 +71,7 @@ impl Engine {
         let warnings = self.fit_resources(&mut changes.resources);
         changes.apply(&mut new);
         create::validate(&new)?;
-        container.with_record(|record| health::is_possible(new.restart, record.process.health.as_ref()))?;
+        container.with_record(|record| health::is_possible(&new, record.process.health.as_ref()))?;
         let limits = spec::changed_limits(&changes.resources, &new.resources)?;
         container.update(|record| record.spec = new);
         let done = self.keep(container).and_then(|()| {

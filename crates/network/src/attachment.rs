@@ -21,7 +21,10 @@ pub(crate) struct Attachment {
 /// Published ports.
 #[derive(Debug, Default)]
 pub(crate) struct Publication {
+    /// Those that redirect.
     pub(crate) rules: Vec<Published>,
+    /// Those that are held back: their ports are reserved, and who connects is refused.
+    pub(crate) held_back: Vec<Published>,
     pub(crate) ports: Vec<PublishedPort>,
     /// Sockets bound to the published ports.
     _reservations: Vec<OwnedFd>,
@@ -41,7 +44,7 @@ impl Publication {
             ports.push(port);
         }
         let rules = ports.iter().map(|port| port.to_rule(address)).collect();
-        Ok(Publication { rules, ports, _reservations: reservations })
+        Ok(Publication { rules, held_back: Vec::new(), ports, _reservations: reservations })
     }
 }
 
@@ -60,6 +63,7 @@ impl Attachment {
         }
         let publication = Publication {
             rules: endpoint.ports.iter().map(|port| port.to_rule(endpoint.address)).collect(),
+            held_back: Vec::new(),
             ports: endpoint.ports.clone(),
             _reservations: reservations,
         };

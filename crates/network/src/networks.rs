@@ -261,6 +261,18 @@ impl Networks {
         Ok(())
     }
 
+    /// Redirects the ports that are published through an endpoint no longer (`hold`), or again. They stay reserved: who
+    /// connects meanwhile is refused, and connections that there are go on. To ask for what is so already is no error.
+    ///
+    /// # Errors
+    /// The packet filter could not be changed. All is as before then.
+    pub fn hold_back(&self, endpoint: &Endpoint, hold: bool) -> Result<(), NetworkError> {
+        match self.lock().running.as_mut() {
+            Some(running) => running.hold_back(endpoint, hold),
+            None => Ok(()),
+        }
+    }
+
     /// Withdraws a container's ports and ends its lease; returns at once. Its interface goes when the last descriptor of
     /// its namespace is closed. To release what is released already is no error.
     ///

@@ -244,6 +244,32 @@ impl Running {
         withdrawn
     }
 
+    /// Redirects an endpoint's ports no longer, or again; they stay reserved. If that fails all is as before.
+    pub(crate) fn hold_back(&mut self, endpoint: &Endpoint, hold: bool) -> Result<(), NetworkError> {
+        let Some(held) = self.holder_mut(endpoint) else { return Ok(()) };
+        let from = if hold { &mut held.publication.rules } else { &mut held.publication.held_back };
+        let rules = std::mem::take(from);
+        if rules.is_empty() {
+            return Ok(());
+        }
+        let changed = match if hold { self.firewall.withdraw(&rules) } else { self.firewall.publish(&rules) } {
+            Err(error) if error.is_missing() => self.replace_table(if hold { &[] } else { &rules }),
+            other => other.map_err(NetworkError::from),
+        };
+        if changed.is_ok() && rules.iter().any(|rule| rule.transport == firewall::Transport::Udp) {
+            warn_if_failed(if hold {
+                connection::end_flows(endpoint.address)
+            } else {
+                connection::redirect_flows(&rules)
+            });
+        }
+        if let Some(held) = self.holder_mut(endpoint) {
+            let is_held = hold == changed.is_ok();
+            *(if is_held { &mut held.publication.held_back } else { &mut held.publication.rules }) = rules;
+        }
+        changed
+    }
+
     /// Withdraws an endpoint's ports and ends its lease.
     pub(crate) fn release(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
         if self.holder_mut(endpoint).is_none() {

@@ -109,7 +109,8 @@ pub(crate) fn body(
         terminal: terminal::size(),
     };
     let docker = flags.body(image, command, attach, &around)?;
-    Ok(Wish { docker, restart_unhealthy: flags.restart_unhealthy() })
+    let (restart_unhealthy, publish_when_ready) = (flags.restart_unhealthy(), flags.publish_when_ready());
+    Ok(Wish { docker, restart_unhealthy, publish_when_ready })
 }
 
 /// Ask for the run; an image that is not there is pulled, unless the user does not want it.

@@ -29,7 +29,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let restart_unhealthy = args.restart.as_ref().is_some_and(|policy| policy.unhealthy);
     let restart_policy = args.restart.map(|policy| policy.docker);
     let docker = ContainerUpdateBody { restart_policy, ..args.limits.changes() };
-    let changes = Wish { docker, restart_unhealthy };
+    let changes = Wish { docker, restart_unhealthy, publish_when_ready: false };
     if changes == Wish::default() {
         return Err(Failure::new(Kind::InvalidArgument, "nothing was said that shall change")
             .with_hint("`corten update --help` lists what can"));

@@ -22,6 +22,15 @@ pub(crate) enum Pull {
     Never,
 }
 
+/// When published ports lead to a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PublishWhen {
+    /// As long as it runs.
+    Always,
+    /// While the last probe of its health check was a success.
+    Ready,
+}
+
 /// A standard stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Stream {
@@ -97,6 +106,9 @@ pub(crate) struct ContainerFlags {
     /// Publish a port: [[IP:]HOST:]CONTAINER[/udp]
     #[arg(short, long, value_name = "PORT")]
     publish: Vec<String>,
+    /// When published ports lead to the container: always, or only while its health check says that it is well
+    #[arg(long, value_name = "WHEN", default_value = "always")]
+    publish_when: PublishWhen,
     /// When to pull the image
     #[arg(long, value_name = "WHEN", default_value = "missing")]
     pub(crate) pull: Pull,
@@ -160,6 +172,11 @@ impl ContainerFlags {
         }
         let has = |stream| self.attach.contains(&stream);
         Streams { stdin: has(Stream::Stdin), stdout: has(Stream::Stdout), stderr: has(Stream::Stderr) }
+    }
+
+    /// Whether published ports shall lead to the container only while it is ready, which the body cannot say.
+    pub(crate) fn publish_when_ready(&self) -> bool {
+        self.publish_when == PublishWhen::Ready
     }
 
     /// Whether the restart policy is `unhealthy`, which the body cannot say.

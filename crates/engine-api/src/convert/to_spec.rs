@@ -18,7 +18,7 @@ use crate::error::ApiError;
 
 /// The container that `body` asks for.
 pub(crate) fn container(wish: Wish<ContainerCreateBody>, name: Option<String>) -> Result<ContainerSpec, ApiError> {
-    let Wish { docker: body, restart_unhealthy } = wish;
+    let Wish { docker: body, restart_unhealthy, publish_when_ready } = wish;
     refuse::unsupported(&body)?;
     let host = body.host_config.unwrap_or_default();
     let text = |field: Option<String>| field.filter(|text| !text.is_empty());
@@ -58,13 +58,14 @@ pub(crate) fn container(wish: Wish<ContainerCreateBody>, name: Option<String>) -
         log: host.log_config.map(log_choice).unwrap_or_default(),
         restart: restart_policy(host.restart_policy.as_ref(), restart_unhealthy)?,
         health: body.healthcheck.map(health_check).transpose()?,
+        publish_when_ready,
         client_start_ns: None,
     })
 }
 
 /// What `body` wants changed. Docker's clients send zeros for what stays.
 pub(crate) fn changes(wish: Wish<ContainerUpdateBody>) -> Result<Changes, ApiError> {
-    let Wish { docker: body, restart_unhealthy } = wish;
+    let Wish { docker: body, restart_unhealthy, .. } = wish;
     // The fields of both are the same, by name and by meaning.
     let text = serde_json::to_value(&body).map_err(|_| ApiError::invalid("body", "cannot be read"))?;
     let host: HostConfig = serde_json::from_value(text).map_err(ApiError::Body)?;

@@ -73,7 +73,8 @@ pub(crate) async fn inspect(
     let record = container.record();
     let log_path = container.shown_log_path().map(|path| path.display().to_string()).unwrap_or_default();
     let docker = from_record::inspect(&record, log_path);
-    Ok(Json(Wish { docker, restart_unhealthy: matches!(record.spec.restart, RestartPolicy::Unhealthy { .. }) }))
+    let restart_unhealthy = matches!(record.spec.restart, RestartPolicy::Unhealthy { .. });
+    Ok(Json(Wish { docker, restart_unhealthy, publish_when_ready: record.spec.publish_when_ready }))
 }
 
 pub(crate) async fn start(State(engine): State<Arc<Engine>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {

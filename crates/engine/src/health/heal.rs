@@ -11,18 +11,18 @@ use super::HealthCheck;
 use crate::Engine;
 use crate::container::{Container, Phase, Running};
 use crate::error::EngineError;
-use crate::request::RestartPolicy;
+use crate::request::{ContainerSpec, RestartPolicy};
 use crate::signal;
 use crate::stop::DEFAULT_STOP_TIMEOUT;
 
-/// Refuses a policy that waits for what nobody finds out.
-pub(crate) fn is_possible(restart: RestartPolicy, check: Option<&HealthCheck>) -> Result<(), EngineError> {
-    match restart {
-        RestartPolicy::Unhealthy { .. } if check.and_then(HealthCheck::probe).is_none() => Err(EngineError::invalid(
-            "--restart",
-            "unhealthy needs a health check, and neither the image nor a --health flag says of one",
-        )),
-        _ => Ok(()),
+/// Refuses what waits for what nobody finds out.
+pub(crate) fn is_possible(spec: &ContainerSpec, check: Option<&HealthCheck>) -> Result<(), EngineError> {
+    let needs = |what| format!("{what} needs a health check, and neither the image nor a --health flag says of one");
+    match (check.and_then(HealthCheck::probe), spec.restart) {
+        (Some(_), _) => Ok(()),
+        (None, RestartPolicy::Unhealthy { .. }) => Err(EngineError::invalid("--restart", needs("unhealthy"))),
+        (None, _) if spec.publish_when_ready => Err(EngineError::invalid("--publish-when", needs("ready"))),
+        (None, _) => Ok(()),
     }
 }
 

@@ -61,6 +61,9 @@ pub struct Health {
     pub status: HealthStatus,
     /// How many probes in a row have failed, as far as failures counted.
     pub failing_streak: u32,
+    /// Whether the last probe since its start succeeded.
+    #[serde(default)]
+    pub ready: bool,
     /// Whether a probe has succeeded since its start.
     #[serde(default)]
     pub was_healthy: bool,
@@ -72,13 +75,14 @@ impl Health {
     /// At the start of a run, after one that left `before`: what it said last stays to be read.
     pub(crate) fn at_start(before: Option<&Health>) -> Health {
         let log = before.map(|before| before.log.clone()).unwrap_or_default();
-        Health { status: HealthStatus::Starting, failing_streak: 0, was_healthy: false, log }
+        Health { status: HealthStatus::Starting, failing_streak: 0, ready: false, was_healthy: false, log }
     }
 
     /// Takes one more probe into account, of a container that had run for `ran` when it began. Says whether the status is
     /// another one now.
     pub(crate) fn note(&mut self, probe: Probe, check: &HealthCheck, ran: Duration) -> bool {
         let before = self.status;
+        self.ready = probe.exit_code == 0;
         if probe.exit_code == 0 {
             (self.status, self.failing_streak, self.was_healthy) = (HealthStatus::Healthy, 0, true);
         } else if self.status != HealthStatus::Starting || check.counts_failures(ran) {
@@ -120,6 +124,7 @@ mod tests {
         ] {
             assert_eq!(health.note(probe(code), &check, Duration::ZERO), changed, "{code}");
             assert_eq!((health.status, health.failing_streak), (status, streak), "{code}");
+            assert_eq!(health.ready, code == 0, "{code}");
         }
         let outputs: Vec<&str> = health.log.iter().map(|probe| probe.output.as_str()).collect();
         assert_eq!(outputs, ["0", "-1", "7", "7", "0"]);
