@@ -10,6 +10,7 @@
 mod events;
 pub mod explain;
 mod lease;
+mod ports;
 mod store;
 mod trust;
 mod wish;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use bollard_stubs::models as docker;
 pub use events::{EventActor, EventMessage};
 pub use lease::{DEFAULT_LEASE, LEASES_ROUTE, Lease, LeaseRequest, LeaseResource};
+pub use ports::PortChangeRequest;
 pub use store::{
     CheckReport, DiskUsage, StoreProblem, StoreUsage, WasteFinding, WasteReport, WastedFile, WastefulLayer,
 };

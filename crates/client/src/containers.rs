@@ -6,7 +6,9 @@ use api_types::docker::{
     ContainerUpdateBody, ContainerUpdateResponse, ContainerWaitResponse, FilesystemChange, IdResponse,
 };
 use api_types::explain::Explanation;
-use api_types::{AttachRequest, ExecRequest, ExecResponse, RUN_ROUTE, RunRequest, RunResponse, Wish};
+use api_types::{
+    AttachRequest, ExecRequest, ExecResponse, PortChangeRequest, RUN_ROUTE, RunRequest, RunResponse, Wish,
+};
 use bytes::Bytes;
 use http::{Method, StatusCode};
 
@@ -209,6 +211,15 @@ impl Client {
     ) -> Result<ContainerUpdateResponse, ClientError> {
         let body = RequestBody::json(changes).map_err(ClientError::Encode)?;
         self.json(Method::POST, &path_of(name, "update").into_string(), body).await
+    }
+
+    /// Change which ports of a container are published.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses; then nothing has changed.
+    pub async fn change_ports(&self, name: &str, changes: &PortChangeRequest) -> Result<(), ClientError> {
+        let body = RequestBody::json(changes).map_err(ClientError::Encode)?;
+        self.send(Method::POST, &format!("/corten/v1/containers/{}/ports", encode(name)), body).await.map(drop)
     }
 
     /// Send a signal (a name or a number) to a container's first process.

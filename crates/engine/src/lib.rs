@@ -88,7 +88,9 @@ pub use logging::LogChoice;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use measure::{Counted, Measure};
 pub use mount::{BindOptions, Given, Mount, VolumeMount, VolumesFrom, clean as clean_path};
-pub use networks::{Attachment, EndpointWish, Ipam, Member, Network, NetworkDriver, NetworkSpec, Place, Upstreams};
+pub use networks::{
+    Attachment, EndpointWish, Ipam, Member, Network, NetworkDriver, NetworkSpec, Place, PortChanges, Upstreams,
+};
 pub use request::{
     CgroupNamespace, ContainerSpec, DeviceLimit, DeviceMapping, DeviceRequest, Devices, ExecSpec, IpcMode, Isolation,
     NetworkMode, PidMode, Resources, RestartPolicy, SeccompChoice, Security, Ulimit,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is remembered of an endpoint: whose it is, and what it publishes.
 
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
 use firewall::Published;
@@ -21,52 +22,89 @@ pub(crate) struct Attachment {
 /// Published ports.
 #[derive(Debug, Default)]
 pub(crate) struct Publication {
-    /// Those that redirect.
-    pub(crate) rules: Vec<Published>,
-    /// Those that are held back: their ports are reserved, and who connects is refused.
-    pub(crate) held_back: Vec<Published>,
-    pub(crate) ports: Vec<PublishedPort>,
-    /// Sockets bound to the published ports.
-    _reservations: Vec<OwnedFd>,
+    open: Vec<Open>,
+    /// They are reserved and do not redirect: who connects is refused.
+    pub(crate) held_back: bool,
+}
+
+/// One port that is published.
+#[derive(Debug)]
+struct Open {
+    port: PublishedPort,
+    rule: Published,
+    /// A socket bound to it; none where a former daemon's could not be had again.
+    _reservation: Option<OwnedFd>,
 }
 
 impl Publication {
     /// Reserves what the mappings ask for; `explain` is told what each failure collided with so far.
     pub(crate) fn reserve(
         mappings: &[PortMapping],
-        address: std::net::Ipv4Addr,
+        address: Ipv4Addr,
         explain: impl Fn(NetworkError, &[PublishedPort]) -> NetworkError,
     ) -> Result<Publication, NetworkError> {
-        let (mut reservations, mut ports) = (Vec::with_capacity(mappings.len()), Vec::with_capacity(mappings.len()));
+        let mut publication = Publication { open: Vec::with_capacity(mappings.len()), held_back: false };
         for mapping in mappings {
-            let (socket, port) = port::reserve(mapping).map_err(|error| explain(error, &ports))?;
-            reservations.push(socket);
-            ports.push(port);
+            let (socket, port) = port::reserve(mapping).map_err(|error| explain(error, &publication.ports()))?;
+            let rule = port.to_rule(address);
+            publication.open.push(Open { port, rule, _reservation: Some(socket) });
         }
-        let rules = ports.iter().map(|port| port.to_rule(address)).collect();
-        Ok(Publication { rules, held_back: Vec::new(), ports, _reservations: reservations })
+        Ok(publication)
+    }
+
+    /// What others have published, reserved again. A port that somebody took meanwhile is only warned of: its traffic
+    /// goes to the container all the same.
+    pub(crate) fn again(container: &ContainerId, address: Ipv4Addr, ports: &[PublishedPort]) -> Publication {
+        let open = ports.iter().map(|port| {
+            let reservation = port::reserve_again(port).map_err(|error| {
+                tracing::warn!(%container, error = %errors::chain(&error), "a published port is no longer reserved");
+            });
+            Open { port: port.clone(), rule: port.to_rule(address), _reservation: reservation.ok() }
+        });
+        Publication { open: open.collect(), held_back: false }
+    }
+
+    /// The ports, as people read them.
+    pub(crate) fn ports(&self) -> Vec<PublishedPort> {
+        self.open.iter().map(|open| open.port.clone()).collect()
+    }
+
+    /// Those that redirect, as the packet filter takes them.
+    pub(crate) fn rules(&self) -> Vec<Published> {
+        if self.held_back { Vec::new() } else { self.all_rules() }
+    }
+
+    /// The same, those that are held back included.
+    pub(crate) fn all_rules(&self) -> Vec<Published> {
+        self.open.iter().map(|open| open.rule).collect()
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether one of them fits.
+    pub(crate) fn any(&self, fits: impl Fn(&PublishedPort) -> bool) -> bool {
+        self.open.iter().any(|open| fits(&open.port))
+    }
+
+    /// Those that are wanted, out of the others.
+    pub(crate) fn take(&mut self, wanted: &[PublishedPort]) -> Publication {
+        let open = self.open.extract_if(.., |open| wanted.contains(&open.port)).collect();
+        Publication { open, held_back: self.held_back }
+    }
+
+    /// Adds others behind its own.
+    pub(crate) fn append(&mut self, mut others: Publication) {
+        self.open.append(&mut others.open);
     }
 }
 
 impl Attachment {
-    /// That of a container which a former daemon attached. A port that somebody took meanwhile is only warned of: its
-    /// traffic goes to the container all the same.
+    /// That of a container which a former daemon attached.
     pub(crate) fn adopted(container: &ContainerId, endpoint: &Endpoint) -> Attachment {
-        let mut reservations = Vec::new();
-        for published in &endpoint.ports {
-            match port::reserve_again(published) {
-                Ok(socket) => reservations.push(socket),
-                Err(error) => {
-                    tracing::warn!(%container, error = %errors::chain(&error), "a published port is no longer reserved");
-                }
-            }
-        }
-        let publication = Publication {
-            rules: endpoint.ports.iter().map(|port| port.to_rule(endpoint.address)).collect(),
-            held_back: Vec::new(),
-            ports: endpoint.ports.clone(),
-            _reservations: reservations,
-        };
+        let publication = Publication::again(container, endpoint.address, &endpoint.ports);
         Attachment { container: container.clone(), host_interface: endpoint.host_interface.clone(), publication }
     }
 }

@@ -11,7 +11,7 @@ use oci::ContainerId;
 
 use crate::cable::{self, Cable};
 use crate::config::Config;
-use crate::endpoint::{Description, Endpoint, FIRST_INTERFACE, PortMapping};
+use crate::endpoint::{Description, Endpoint, FIRST_INTERFACE, PortMapping, PublishedPort};
 use crate::error::NetworkError;
 use crate::id::NetworkId;
 use crate::pool::{Pool, Slot};
@@ -240,11 +240,27 @@ impl Networks {
         let running = state.running.as_mut().ok_or_else(|| NetworkError::Unknown(endpoint.network.clone()))?;
         let Some(held) = running.holder_mut(endpoint) else { return Err(NetworkError::Gone) };
         let container = held.container.clone();
-        let publication = running.publication(&endpoint.network, &container, endpoint.address, ports)?;
+        let publication = running.publication(&endpoint.network, &container, endpoint.address, ports, false)?;
         if let Some(held) = running.holder_mut(endpoint) {
-            endpoint.ports.clone_from(&publication.ports);
+            endpoint.ports = publication.ports();
             held.publication = publication;
         }
+        Ok(())
+    }
+
+    /// Publishes other ports through an endpoint in place of some of those it has.
+    ///
+    /// # Errors
+    /// A port that is taken, an address the host does not have. It has the ports it had then.
+    pub fn exchange(
+        &self,
+        endpoint: &mut Endpoint,
+        withdrawn: &[PublishedPort],
+        wanted: &[PortMapping],
+    ) -> Result<(), NetworkError> {
+        let mut state = self.lock();
+        let running = state.running.as_mut().ok_or_else(|| NetworkError::Unknown(endpoint.network.clone()))?;
+        endpoint.ports = running.exchange(endpoint, withdrawn, wanted)?;
         Ok(())
     }
 
@@ -346,7 +362,7 @@ impl Networks {
             gateway: default.map(|segment| segment.spec.gateway),
             others: segments - usize::from(default.is_some()),
             attached: running.map_or(0, |running| running.holders().count()),
-            published: running.map_or(0, |running| running.holders().map(|held| held.publication.ports.len()).sum()),
+            published: running.map_or(0, |running| running.holders().map(|held| held.publication.count()).sum()),
             prepared,
             enabled_forwarding: running.is_some_and(|running| running.enabled_forwarding),
         }

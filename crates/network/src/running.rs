@@ -166,8 +166,8 @@ impl Running {
         let address = segment.address_for(guest.address)?;
         let (subnet, traits) = (segment.spec.subnet, segment.spec.traits.clone());
         let gateway = (!traits.internal).then_some(segment.spec.gateway);
-        let publication = self.publication(id, guest.container, address, guest.ports)?;
-        let ports = publication.ports.clone();
+        let publication = self.publication(id, guest.container, address, guest.ports, false)?;
+        let ports = publication.ports();
         let attachment = Attachment {
             container: guest.container.clone(),
             host_interface: guest.host_interface.to_owned(),
@@ -191,13 +191,14 @@ impl Running {
         })
     }
 
-    /// Reserves ports and redirects them to an address.
+    /// Reserves ports and, unless they are held back, redirects them to an address.
     pub(crate) fn publication(
         &mut self,
         id: &NetworkId,
         container: &ContainerId,
         address: Ipv4Addr,
         ports: &[PortMapping],
+        held_back: bool,
     ) -> Result<Publication, NetworkError> {
         let publish_on = self.segments.get(id).and_then(|segment| segment.spec.traits.publish_on);
         let with_address = |mapping: &PortMapping| PortMapping {
@@ -206,14 +207,67 @@ impl Running {
         };
         let mappings: Vec<PortMapping> = ports.iter().map(with_address).collect();
         let explain = |error, wanted: &[PublishedPort]| self.name_holder(error, container, wanted);
-        let publication = Publication::reserve(&mappings, address, explain)?;
-        match self.firewall.publish(&publication.rules) {
+        let mut publication = Publication::reserve(&mappings, address, explain)?;
+        publication.held_back = held_back;
+        self.redirect(&publication)?;
+        Ok(publication)
+    }
+
+    fn redirect(&mut self, publication: &Publication) -> Result<(), NetworkError> {
+        let rules = publication.rules();
+        match self.firewall.publish(&rules) {
             // Somebody emptied the packet filter, as host firewalls do when they are reloaded.
-            Err(error) if error.is_missing() => self.replace_table(&publication.rules)?,
+            Err(error) if error.is_missing() => self.replace_table(&rules)?,
             other => other?,
         }
-        warn_if_failed(connection::redirect_flows(&publication.rules));
-        Ok(publication)
+        warn_if_failed(connection::redirect_flows(&rules));
+        Ok(())
+    }
+
+    /// Publishes other ports through an endpoint in place of some of its own, which may be of the same numbers. If that
+    /// fails it has those it had.
+    pub(crate) fn exchange(
+        &mut self,
+        endpoint: &Endpoint,
+        withdrawn: &[PublishedPort],
+        wanted: &[PortMapping],
+    ) -> Result<Vec<PublishedPort>, NetworkError> {
+        let held = self.holder_mut(endpoint).ok_or(NetworkError::Gone)?;
+        let container = held.container.clone();
+        let held_back = held.publication.held_back;
+        let old = held.publication.take(withdrawn);
+        if let Err(error) = self.end_redirection(&old) {
+            if let Some(held) = self.holder_mut(endpoint) {
+                held.publication.append(old);
+            }
+            return Err(error);
+        }
+        let old_ports = old.ports();
+        // Their reservations end here: the same numbers may be wanted again.
+        drop(old);
+        let new = self.publication(&endpoint.network, &container, endpoint.address, wanted, held_back);
+        let (publication, done) = match new {
+            Ok(new) => (new, Ok(())),
+            Err(error) => {
+                let mut again = Publication::again(&container, endpoint.address, &old_ports);
+                again.held_back = held_back;
+                if let Err(error) = self.redirect(&again) {
+                    tracing::error!(%container, error = %errors::chain(&error), "ports are not published any more");
+                }
+                (again, Err(error))
+            }
+        };
+        let held = self.holder_mut(endpoint).ok_or(NetworkError::Gone)?;
+        held.publication.append(publication);
+        let ports = held.publication.ports();
+        done.map(|()| ports)
+    }
+
+    fn end_redirection(&mut self, publication: &Publication) -> Result<(), NetworkError> {
+        match self.firewall.withdraw(&publication.rules()) {
+            Err(error) if error.is_missing() => self.replace_table(&[]),
+            other => other.map_err(NetworkError::from),
+        }
     }
 
     /// The attachment that an endpoint stands for, if it is still that one: the address may be another container's by
@@ -227,11 +281,8 @@ impl Running {
     pub(crate) fn withdraw(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
         let Some(held) = self.holder_mut(endpoint) else { return Ok(()) };
         let publication = std::mem::take(&mut held.publication);
-        let datagrams = publication.ports.iter().any(|port| port.protocol == Protocol::Udp);
-        let withdrawn = match self.firewall.withdraw(&publication.rules) {
-            Err(error) if error.is_missing() => self.replace_table(&[]),
-            other => other.map_err(NetworkError::from),
-        };
+        let datagrams = publication.any(|port| port.protocol == Protocol::Udp);
+        let withdrawn = self.end_redirection(&publication);
         match withdrawn {
             Ok(()) if datagrams => warn_if_failed(connection::end_flows(endpoint.address)),
             Ok(()) => {}
@@ -246,12 +297,12 @@ impl Running {
 
     /// Redirects an endpoint's ports no longer, or again; they stay reserved. If that fails all is as before.
     pub(crate) fn hold_back(&mut self, endpoint: &Endpoint, hold: bool) -> Result<(), NetworkError> {
-        let Some(held) = self.holder_mut(endpoint) else { return Ok(()) };
-        let from = if hold { &mut held.publication.rules } else { &mut held.publication.held_back };
-        let rules = std::mem::take(from);
-        if rules.is_empty() {
+        let Some(held) = self.holder_mut(endpoint).filter(|held| held.publication.held_back != hold) else {
             return Ok(());
-        }
+        };
+        let rules = held.publication.all_rules();
+        // Until they redirect again, a table that is made anew has them from here alone.
+        held.publication.held_back = true;
         let changed = match if hold { self.firewall.withdraw(&rules) } else { self.firewall.publish(&rules) } {
             Err(error) if error.is_missing() => self.replace_table(if hold { &[] } else { &rules }),
             other => other.map_err(NetworkError::from),
@@ -264,8 +315,7 @@ impl Running {
             });
         }
         if let Some(held) = self.holder_mut(endpoint) {
-            let is_held = hold == changed.is_ok();
-            *(if is_held { &mut held.publication.held_back } else { &mut held.publication.rules }) = rules;
+            held.publication.held_back = hold == changed.is_ok();
         }
         changed
     }
@@ -285,8 +335,8 @@ impl Running {
     /// The table as it must be for all that are attached, and one that is about to be.
     pub(crate) fn replace_table(&mut self, coming: &[Published]) -> Result<(), NetworkError> {
         let bridges: Vec<firewall::Bridge> = self.segments.values().map(|segment| segment.spec.to_rule()).collect();
-        let attached = self.holders().flat_map(|held| &held.publication.rules);
-        let published: Vec<Published> = attached.chain(coming).copied().collect();
+        let attached = self.holders().flat_map(|held| held.publication.rules());
+        let published: Vec<Published> = attached.chain(coming.iter().copied()).collect();
         Ok(self.firewall.replace(&bridges, &published)?)
     }
 
@@ -305,7 +355,7 @@ impl Running {
         let container = if wanted.iter().any(collides) {
             Some(id)
         } else {
-            self.holders().find(|held| held.publication.ports.iter().any(collides)).map(|held| &held.container)
+            self.holders().find(|held| held.publication.any(collides)).map(|held| &held.container)
         };
         let holder = container.map(|id| PortHolder::Container(id.short().to_owned())).or(holder);
         NetworkError::PortTaken { address, port, protocol, holder }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `corten update`: other limits and another restart policy for containers.
+//! `corten update`: other limits, another restart policy and other published ports for containers.
 
-use api_types::Wish;
 use api_types::docker::ContainerUpdateBody;
+use api_types::{PortChangeRequest, Wish};
 use errors::Kind;
 
 use crate::cli::Context;
 use crate::commands::for_each;
 use crate::failure::Failure;
 use crate::flags::limits::LimitFlags;
-use crate::flags::restart;
+use crate::flags::{ports, restart};
 use crate::printer;
 
-/// Change the limits or the restart policy of one or more containers
+/// Change the limits, the restart policy or the published ports of one or more containers
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -20,6 +20,12 @@ pub(crate) struct Args {
     /// When to start it again: no, on-failure[:N], unhealthy[:N], always, unless-stopped
     #[arg(long, value_name = "POLICY", value_parser = restart::policy)]
     restart: Option<restart::Policy>,
+    /// Publish one more port: [[IP:]HOST:]CONTAINER[/udp]
+    #[arg(short, long, value_name = "PORT")]
+    publish: Vec<String>,
+    /// End the publication of a port: [[IP:]HOST:]CONTAINER[/udp]; without HOST, all of that port of the container
+    #[arg(long, value_name = "PORT")]
+    unpublish: Vec<String>,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -30,14 +36,24 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let restart_policy = args.restart.map(|policy| policy.docker);
     let docker = ContainerUpdateBody { restart_policy, ..args.limits.changes() };
     let changes = Wish { docker, restart_unhealthy, publish_when_ready: false };
-    if changes == Wish::default() {
+    let mut port_changes = PortChangeRequest::default();
+    for (texts, map) in [(&args.publish, &mut port_changes.publish), (&args.unpublish, &mut port_changes.withdraw)] {
+        texts.iter().try_for_each(|text| ports::publish(text, map))?;
+    }
+    let (has_changes, has_ports) = (changes != Wish::default(), port_changes != PortChangeRequest::default());
+    if !has_changes && !has_ports {
         return Err(Failure::new(Kind::InvalidArgument, "nothing was said that shall change")
             .with_hint("`corten update --help` lists what can"));
     }
     for_each(&args.containers, async |name| {
-        let answer = context.client.update_container(name, &changes).await?;
-        for warning in answer.warnings.into_iter().flatten() {
-            printer::note(&format!("warning: {warning}"));
+        if has_changes {
+            let answer = context.client.update_container(name, &changes).await?;
+            for warning in answer.warnings.into_iter().flatten() {
+                printer::note(&format!("warning: {warning}"));
+            }
+        }
+        if has_ports {
+            context.client.change_ports(name, &port_changes).await?;
         }
         Ok(name.to_owned())
     })

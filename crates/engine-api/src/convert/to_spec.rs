@@ -146,7 +146,7 @@ fn too_large(field: &'static str) -> ApiError {
     ApiError::invalid(field, "is out of range")
 }
 
-fn ports(bindings: Option<&PortMap>) -> Result<Vec<PortMapping>, ApiError> {
+pub(crate) fn ports(bindings: Option<&PortMap>) -> Result<Vec<PortMapping>, ApiError> {
     let mut ports = Vec::new();
     for (container, hosts) in bindings.into_iter().flatten() {
         let invalid = || ApiError::invalid("PortBindings", format!("\"{container}\" is no port"));

@@ -15,6 +15,7 @@ pub(crate) mod images;
 mod leases;
 mod logs;
 mod plugins;
+mod ports;
 mod progress;
 mod pull;
 mod push;
@@ -102,6 +103,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/corten/v1/containers/{name}/exec", post(corten::exec))
         .route("/corten/v1/containers/{name}/attach", post(corten::attach))
         .route("/corten/v1/containers/{name}/explain", get(corten::explain))
+        .route("/corten/v1/containers/{name}/ports", post(ports::change))
         .fallback(no_route)
         .method_not_allowed_fallback(no_route)
         .layer(DefaultBodyLimit::max(BODY_LIMIT))

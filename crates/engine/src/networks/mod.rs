@@ -11,6 +11,7 @@ mod connect;
 mod create;
 mod lookup;
 mod options;
+mod ports;
 mod remove;
 mod resolve;
 mod sandbox;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use attachment::predefined_mode;
 pub use attachment::{Attachment, EndpointWish, Place};
 pub use lookup::Member;
+pub use ports::PortChanges;
 pub use resolve::Upstreams;
 
 use crate::error::EngineError;

@@ -193,7 +193,7 @@ impl Engine {
 }
 
 /// Through which of the endpoints the default route leads.
-fn gateway(attachments: &[Attachment], endpoints: &[Endpoint]) -> Option<usize> {
+pub(super) fn gateway(attachments: &[Attachment], endpoints: &[Endpoint]) -> Option<usize> {
     let attachment = |endpoint: &Endpoint| attachments.iter().find(|one| one.network == endpoint.network);
     let candidates = endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.gateway.is_some());
     let best = candidates.min_by_key(|(_, endpoint)| {

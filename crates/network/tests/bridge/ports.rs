@@ -113,3 +113,35 @@ fn what_cannot_be_published_is_refused() {
         assert_eq!((elements(), network.describe().attached), (0, 0));
     });
 }
+
+#[test]
+fn ports_are_exchanged_while_others_stay() {
+    on_a_host(|| {
+        let network = network();
+        let (container, mut endpoint) = network.attach(&id(1), &[tcp(8080, 80), tcp(8081, 80)]).unwrap();
+        let (_other, _end) = network.attach(&id(2), &[tcp(9000, 80)]).unwrap();
+        let reached = |port: u16| {
+            let server = Server::start(&container, Ipv4Addr::UNSPECIFIED, 80);
+            call(here(), Ipv4Addr::LOCALHOST, port) & server.caller().is_some()
+        };
+        let first = endpoint.ports[0].clone();
+        let error = network.exchange(&mut endpoint, std::slice::from_ref(&first), &[tcp(8082, 80), tcp(9000, 80)]);
+        assert_eq!(error.unwrap_err().kind(), Kind::Conflict);
+        assert!(reached(8080) && reached(8081) && !reached(8082), "what fails changes nothing");
+        assert!(TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8080)).is_err(), "it is reserved as before");
+        network.exchange(&mut endpoint, &[first], &[tcp(8082, 80), tcp(8080, 80)]).unwrap();
+        let numbers: Vec<u16> = endpoint.ports.iter().map(|port| port.host_port).collect();
+        assert_eq!(numbers, [8081, 8082, 8080], "the same number again is no conflict with oneself");
+        assert!(reached(8080) && reached(8081) && reached(8082) && elements() == 4);
+        network.hold_back(&endpoint, true).unwrap();
+        network.exchange(&mut endpoint, &[], &[tcp(8083, 80)]).unwrap();
+        assert!(!reached(8083) && !reached(8081) && elements() == 1, "what is new is held back with the others");
+        network.hold_back(&endpoint, false).unwrap();
+        assert!(reached(8083) && reached(8081) && elements() == 5);
+        let all = endpoint.ports.clone();
+        network.exchange(&mut endpoint, &all, &[]).unwrap();
+        assert!(!reached(8081) && endpoint.ports.is_empty() && elements() == 1);
+        at_last("listen", || TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8081)));
+        network.release(&endpoint).unwrap();
+    });
+}
