@@ -100,7 +100,9 @@ fn processes_and_names_are_its_own_anothers_or_the_hosts() {
     assert_eq!(run(&daemon, &["--uts", "host"], "hostname"), hosts_name);
     let refused = ["run", "--rm", "--uts", "host", "--hostname", "other", "busybox", "true"];
     daemon.fails(&refused, 125).saying("--uts host");
-    assert_eq!(run(&daemon, &["--domainname", "example.org"], "cat /proc/sys/kernel/domainname"), "example.org");
+    let named = ["--hostname", "box", "--domainname", "example.org"];
+    let seen = run(&daemon, &named, "cat /proc/sys/kernel/domainname; cat /etc/hosts");
+    assert!(seen.starts_with("example.org\n") && seen.contains("\tbox.example.org box"), "{seen}");
     // The namespace is known by the other container's id, whatever that is called later.
     let id = daemon.ok(&["create", "--pid", "container:first", "busybox", "true"]);
     let first = daemon.inspect("first")["Id"].clone();

@@ -16,6 +16,11 @@ const INSTEAD: &str = "on-failure";
 /// Says when published ports lead to the container: `always` or `ready`.
 const PUBLISH_WHEN: &str = "CortenPublishWhen";
 
+/// Limits that Docker's model has no more, of the kernel's memory alone. Older clients may still ask for them, and are told
+/// rather than left in the belief that they hold.
+const GONE: [&str; 4] =
+    ["/HostConfig/KernelMemory", "/KernelMemory", "/HostConfig/KernelMemoryTCP", "/KernelMemoryTCP"];
+
 /// A body of Docker's model, and what it cannot say.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wish<T> {
@@ -30,6 +35,12 @@ pub struct Wish<T> {
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Wish<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Wish<T>, D::Error> {
         let mut body = Value::deserialize(deserializer)?;
+        let is_set = |place: &&&str| body.pointer(place).and_then(Value::as_i64).is_some_and(|limit| limit != 0);
+        if let Some(place) = GONE.iter().find(is_set) {
+            let name = place.trim_start_matches("/HostConfig").trim_start_matches('/');
+            let text = format!("{name} is not supported: Linux has given this limit up, and Memory counts it");
+            return Err(D::Error::custom(text));
+        }
         let mut restart_unhealthy = false;
         for place in POLICY_NAMES {
             if let Some(name) = body.pointer_mut(place).filter(|name| **name == UNHEALTHY) {
@@ -72,6 +83,16 @@ impl<T: Serialize> Serialize for Wish<T> {
 mod tests {
     use super::*;
     use crate::docker::{ContainerCreateBody, ContainerUpdateBody, RestartPolicyNameEnum};
+
+    #[test]
+    fn limits_that_are_no_more_are_refused_by_name() {
+        for text in [r#"{"HostConfig":{"KernelMemory":1048576}}"#, r#"{"KernelMemory":-1}"#] {
+            let error = serde_json::from_str::<Wish<ContainerCreateBody>>(text).unwrap_err().to_string();
+            assert!(error.starts_with("KernelMemory is not supported"), "{error}");
+        }
+        let zeros = r#"{"HostConfig":{"KernelMemory":0,"KernelMemoryTCP":0}}"#;
+        assert!(serde_json::from_str::<Wish<ContainerCreateBody>>(zeros).is_ok(), "older clients send all fields");
+    }
 
     #[test]
     fn the_policy_unhealthy_goes_both_ways_and_others_are_dockers() {

@@ -47,8 +47,13 @@ impl Engine {
     /// An unknown image, one that may not be trusted, a name in use, a field that cannot be, a full disk. Nothing is left behind then.
     pub async fn create(self: &Arc<Self>, mut spec: ContainerSpec) -> Result<Created, EngineError> {
         let engine = Arc::clone(self);
-        let warnings = self.fit(&mut spec)?;
-        let (container, _turn) = self.blocking("create", move || engine.create_blocking(spec, Keep::Durable)).await?;
+        let (container, warnings) = self
+            .blocking("create", move || {
+                let warnings = engine.fit(&mut spec)?;
+                let (container, _turn) = engine.create_blocking(spec, Keep::Durable)?;
+                Ok((container, warnings))
+            })
+            .await?;
         Ok(Created { id: container.id.clone(), warnings })
     }
 

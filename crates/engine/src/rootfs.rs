@@ -33,7 +33,8 @@ pub(crate) fn write_network_files(
 ) -> Result<(), EngineError> {
     write(dir, "hostname", &format!("{hostname}\n"))?;
     let is_hosts = record.spec.network == NetworkMode::Host;
-    let hosts = if is_hosts { read_host("/etc/hosts")? } else { hosts(hostname, endpoints) };
+    let names = full_and_short(hostname, record);
+    let hosts = if is_hosts { read_host("/etc/hosts")? } else { hosts(&names, endpoints) };
     write(dir, "hosts", &hosts)?;
     let own = read_host("/etc/resolv.conf")?;
     let resolv = match is_hosts {
@@ -48,7 +49,7 @@ pub(crate) fn write_network_files(
 pub(crate) fn say_connected(dir: &Path, record: &Record, endpoints: &[Endpoint]) -> Result<(), EngineError> {
     let Some((new, before)) = endpoints.split_last() else { return Ok(()) };
     let hosts = read(dir, "hosts")?;
-    write(dir, "hosts", &format!("{hosts}{}", host_line(new, &spec::hostname(record))))?;
+    write(dir, "hosts", &format!("{hosts}{}", host_line(new, &full_and_short(&spec::hostname(record), record))))?;
     if has_resolver(endpoints) && !has_resolver(before) {
         write(dir, "resolv.conf", &resolver_conf(&read_host("/etc/resolv.conf")?))?;
     }
@@ -57,7 +58,7 @@ pub(crate) fn say_connected(dir: &Path, record: &Record, endpoints: &[Endpoint])
 
 /// A running container has a place less.
 pub(crate) fn say_disconnected(dir: &Path, record: &Record, left: &Endpoint) -> Result<(), EngineError> {
-    let line = host_line(left, &spec::hostname(record));
+    let line = host_line(left, &full_and_short(&spec::hostname(record), record));
     let kept: String = read(dir, "hosts")?.split_inclusive('\n').filter(|known| *known != line).collect();
     write(dir, "hosts", &kept)
 }
@@ -125,6 +126,14 @@ fn hosts(hostname: &str, endpoints: &[Endpoint]) -> String {
         .to_owned();
     text.extend(endpoints.iter().map(|endpoint| host_line(endpoint, hostname)));
     text
+}
+
+/// The name with its domain, if it has one, and the name.
+fn full_and_short(hostname: &str, record: &Record) -> String {
+    match &record.spec.isolation.domainname {
+        Some(domain) => format!("{hostname}.{domain} {hostname}"),
+        None => hostname.to_owned(),
+    }
 }
 
 fn host_line(endpoint: &Endpoint, hostname: &str) -> String {

@@ -123,12 +123,12 @@ impl Engine {
     /// Those of `create` and `start`. A container with `auto_remove` is gone then.
     pub async fn run(self: &Arc<Self>, mut spec: ContainerSpec, options: RunOptions) -> Result<Ran, EngineError> {
         let RunOptions { attach, trace, steps } = options;
-        let warnings = self.fit(&mut spec)?;
         let mut steps = Steps { wanted: trace, taken: steps };
         steps.note("daemon: request read");
         let engine = Arc::clone(self);
-        let (container, _turn, launching) = self
+        let (container, _turn, launching, warnings) = self
             .blocking("run", move || {
+                let warnings = engine.fit(&mut spec)?;
                 let keep = if spec.auto_remove { Keep::Ephemeral } else { Keep::Durable };
                 let (container, turn) = engine.create_blocking(spec, keep)?;
                 if attach {
@@ -136,7 +136,7 @@ impl Engine {
                 }
                 steps.note("daemon: container created");
                 let launching = engine.launch(&container, attach, steps);
-                Ok((container, turn, launching))
+                Ok((container, turn, launching, warnings))
             })
             .await?;
         let started = match launching {
