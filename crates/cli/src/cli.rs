@@ -237,7 +237,7 @@ fn execute(line: Line, as_docker: bool, start_ns: u64) -> Result<u8, Failure> {
         }
     };
     let runs_something = match &*command {
-        Command::Run(_) | Command::Create(_) | Command::Exec(_) => true,
+        Command::Run(_) | Command::Create(_) => true,
         Command::Container(group) => group.runs_something(),
         _ => false,
     };

@@ -36,6 +36,17 @@ impl Failure {
         }
         self
     }
+
+    /// The same failure of `exec`: 126 or 127 where the command is the reason, 1 where it was never tried, as Docker's.
+    pub(crate) fn of_exec(mut self) -> Failure {
+        if let Some(report) = &self.report {
+            self.code = match report.kind {
+                kind @ (Kind::CommandNotFound | Kind::NotExecutable) => kind.run_exit_code(),
+                _ => 1,
+            };
+        }
+        self
+    }
 }
 
 impl<E: Classify> From<E> for Failure {

@@ -203,6 +203,16 @@ impl Engine {
         })
     }
 
+    /// The exec sessions of a container that have not ended, in the order in which they came.
+    pub fn execs_of(&self, container: &ContainerId) -> Vec<String> {
+        let execs = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_open = |id: &&String| {
+            let state = execs.by_id.get(*id).map(|state| state.lock().unwrap_or_else(PoisonError::into_inner));
+            state.is_some_and(|state| state.container == *container && state.exit_code.is_none())
+        };
+        execs.order.iter().filter(is_open).cloned().collect()
+    }
+
     /// Changes the size of an exec's terminal.
     ///
     /// # Errors

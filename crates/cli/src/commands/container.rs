@@ -46,7 +46,7 @@ commands! {
 impl Args {
     /// Whether the command's exit code is that of what it runs in a container.
     pub(crate) fn runs_something(&self) -> bool {
-        matches!(self.command, Command::Create(_) | Command::Exec(_) | Command::Run(_))
+        matches!(self.command, Command::Create(_) | Command::Run(_))
     }
 }
 

@@ -52,6 +52,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    execute(args, context).await.map_err(Failure::of_exec)
+}
+
+async fn execute(args: Args, context: &Context) -> Result<u8, Failure> {
     let stdin = args.interactive && !args.detach;
     if args.tty && stdin && !terminal::is_interactive() {
         return Err(no_terminal());
@@ -87,7 +91,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let signals = Signals::listen(false)?;
     match stream::drive(session, options, &mut Trace::new(context.start_ns), signals, async |_| {}).await? {
         Ending::Exited(exit) => Ok(exit_code(exit.code)),
-        Ending::Failed(report) => Err(Failure { code: report.kind.run_exit_code(), report: Some(report) }),
+        Ending::Failed(report) => Err(Failure { code: 1, report: Some(report) }),
         Ending::Detached => Ok(0),
         Ending::Terminated(signal) => Ok(exit_code(128 + signal.0)),
     }

@@ -47,8 +47,8 @@ struct Networks {
     mac_address: String,
 }
 
-/// All about a container, whose log is at `log_path`.
-pub(crate) fn inspect(record: &Record, log_path: String) -> Inspect {
+/// All about a container, whose log is at `log_path`, and in which `execs` have not ended.
+pub(crate) fn inspect(record: &Record, log_path: String, execs: Vec<String>) -> Inspect {
     let (path, args) = record.process.args.split_first().map_or(("", &[][..]), |(path, args)| (path.as_str(), args));
     let container = ContainerInspectResponse {
         id: Some(record.id.to_string()),
@@ -59,6 +59,7 @@ pub(crate) fn inspect(record: &Record, log_path: String) -> Inspect {
         image: Some(record.image_id.to_string()),
         log_path: Some(log_path),
         name: Some(format!("/{}", record.name)),
+        exec_ids: Some(execs).filter(|execs| !execs.is_empty()),
         restart_count: Some(record.restarts.into()),
         driver: Some("overlay".into()),
         platform: Some("linux".into()),

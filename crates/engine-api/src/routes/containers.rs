@@ -72,7 +72,7 @@ pub(crate) async fn inspect(
     let container = engine.container(&name)?;
     let record = container.record();
     let log_path = container.shown_log_path().map(|path| path.display().to_string()).unwrap_or_default();
-    let docker = from_record::inspect(&record, log_path);
+    let docker = from_record::inspect(&record, log_path, engine.execs_of(&record.id));
     let restart_unhealthy = matches!(record.spec.restart, RestartPolicy::Unhealthy { .. });
     Ok(Json(Wish { docker, restart_unhealthy, publish_when_ready: record.spec.publish_when_ready }))
 }

@@ -68,8 +68,8 @@ pub(crate) async fn inspect(
             tty: Some(view.spec.tty),
             entrypoint: Some(entrypoint.to_owned()),
             arguments: Some(arguments.to_vec()),
-            user: view.spec.user.clone(),
-            ..ProcessConfig::default()
+            user: Some(view.spec.user.clone().unwrap_or_default()),
+            privileged: Some(view.spec.privileged),
         }),
         open_stdin: Some(view.spec.stdin),
         open_stdout: Some(!view.spec.detach),

@@ -78,7 +78,7 @@ fn exited(oom_killed: bool) -> State {
 
 #[test]
 fn a_running_container_has_its_address_where_clients_look() {
-    let json = serde_json::to_value(inspect(&record(running()), "/log".into())).unwrap();
+    let json = serde_json::to_value(inspect(&record(running()), "/log".into(), vec!["e1".into()])).unwrap();
     assert_eq!(json["State"]["Status"], "running");
     assert_eq!(json["State"]["Pid"], 7);
     assert_eq!(json["Name"], "/web");
@@ -94,7 +94,7 @@ fn a_running_container_has_its_address_where_clients_look() {
 
 #[test]
 fn an_oom_kill_is_told() {
-    let json = serde_json::to_value(inspect(&record(exited(true)), String::new())).unwrap();
+    let json = serde_json::to_value(inspect(&record(exited(true)), String::new(), Vec::new())).unwrap();
     assert_eq!(json["State"]["OOMKilled"], true);
     assert_eq!(json["State"]["ExitCode"], 137);
     assert_eq!(json["State"]["StartedAt"], "1970-01-01T00:18:20Z");
