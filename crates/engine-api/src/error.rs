@@ -9,6 +9,8 @@ use engine::EngineError;
 use errors::{Classify, Kind, Report};
 use image::ImageError;
 
+use crate::server::AuthorizationError;
+
 /// Why a request was not served.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -37,6 +39,9 @@ pub enum ApiError {
     /// The body is too large, or its sender broke off.
     #[error("the request's body cannot be read")]
     Broken(#[source] axum::Error),
+    /// An authorization hook's answer.
+    #[error(transparent)]
+    Authorization(#[from] AuthorizationError),
     /// The body's sender stalled.
     #[error("the request's body did not come within a minute")]
     SlowBody,
@@ -99,6 +104,7 @@ impl Classify for ApiError {
         match self {
             ApiError::Engine(error) => error.kind(),
             ApiError::Image(error) => error.kind(),
+            ApiError::Authorization(error) => error.kind(),
             ApiError::CommandNotFound(_) => Kind::CommandNotFound,
             ApiError::NoRoute(_) | ApiError::NoPlugin(_) => Kind::NotFound,
             ApiError::NoSwarm(_) => Kind::Unavailable,

@@ -13,7 +13,7 @@ use crate::error::ApiError;
 /// The largest JSON body, in bytes: a container's configuration with a large seccomp profile is a hundredth of it.
 pub(crate) const BODY_LIMIT: usize = 8 << 20;
 /// How long it may take to come. A connection that stalls is not kept for ever.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A JSON body. Its content type is not looked at: not every client sets it.
 pub(crate) struct Body<T>(pub(crate) T);

@@ -22,4 +22,6 @@ mod websocket;
 
 pub use error::ApiError;
 pub use metrics::serve_metrics;
-pub use server::{ListenError, Listener, Protection, ServerTls, TlsError, TlsFiles, serve};
+pub use server::{
+    AuthorizationError, AuthorizationHook, ListenError, Listener, Protection, ServerTls, TlsError, TlsFiles, serve,
+};

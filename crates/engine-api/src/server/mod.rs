@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Connections: accepted on every listener, so many at once, and served until the daemon ends.
 
+mod authorization;
 mod listener;
+mod peer;
 mod tls;
 
 use std::convert::Infallible;
@@ -24,9 +26,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+pub use self::authorization::{AuthorizationError, AuthorizationHook};
 use self::listener::Accepted;
 pub use self::listener::{ListenError, Listener, Protection};
+use self::peer::Peer;
 pub use self::tls::{ServerTls, TlsError, TlsFiles};
+use crate::error::ApiError;
 use crate::{routes, version};
 
 /// How long requests under way may take when the daemon ends.
@@ -38,14 +43,27 @@ const MAX_HEAD: usize = 256 << 10;
 /// How long accepting pauses when the daemon has no descriptor left for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serve `engine` on `listeners` until `shutdown` is ready; then no connection is accepted any more, and requests under
+/// What serves the requests of every connection.
+#[derive(Clone)]
+struct Server {
+    service: TowerToHyperService<Router>,
+    hooks: Arc<[AuthorizationHook]>,
+}
+
+/// Serve `engine` on `listeners`, as far as `hooks` allow it, until `shutdown` is ready; then no connection is accepted any more, and requests under
 /// way have five seconds. Streams to containers end with the process; the containers go on.
-pub async fn serve(engine: Arc<Engine>, listeners: Vec<Listener>, shutdown: impl Future<Output = ()>) {
-    let router = routes::router(Arc::clone(&engine));
+pub async fn serve(
+    engine: Arc<Engine>,
+    listeners: Vec<Listener>,
+    hooks: Vec<AuthorizationHook>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let service = TowerToHyperService::new(routes::router(Arc::clone(&engine)));
+    let server = Server { service, hooks: hooks.into() };
     let (ending, ended) = watch::channel(false);
     let mut all = JoinSet::new();
     for listener in listeners {
-        all.spawn(serve_one(listener, router.clone(), ended.clone()));
+        all.spawn(serve_one(listener, server.clone(), ended.clone()));
     }
     shutdown.await;
     ending.send_replace(true);
@@ -56,7 +74,7 @@ pub async fn serve(engine: Arc<Engine>, listeners: Vec<Listener>, shutdown: impl
     }
 }
 
-async fn serve_one(listener: Listener, router: Router, mut ended: watch::Receiver<bool>) {
+async fn serve_one(listener: Listener, server: Server, mut ended: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(listener.capacity()));
     let mut connections = JoinSet::new();
     loop {
@@ -69,9 +87,9 @@ async fn serve_one(listener: Listener, router: Router, mut ended: watch::Receive
             () = over(&mut ended) => break,
             (place, accepted) = accept => match accepted {
                 Ok(client) => {
-                    let (router, ended) = (router.clone(), ended.clone());
+                    let (server, ended) = (server.clone(), ended.clone());
                     connections.spawn(async move {
-                        greet(client, router, ended).await;
+                        greet(client, server, ended).await;
                         drop(place);
                     });
                 }
@@ -95,14 +113,17 @@ async fn over(ended: &mut watch::Receiver<bool>) {
 }
 
 /// Serves a client that has just connected.
-async fn greet(client: Accepted, router: Router, ended: watch::Receiver<bool>) {
+async fn greet(client: Accepted, server: Server, ended: watch::Receiver<bool>) {
     match client {
-        Accepted::Unix(stream) => connection(stream, router, ended).await,
-        Accepted::Tcp(stream) => connection(stream, router, ended).await,
+        Accepted::Unix(stream) => connection(stream, Peer::default(), server, ended).await,
+        Accepted::Tcp(stream) => connection(stream, Peer::default(), server, ended).await,
         Accepted::Tls(stream, tls) => {
             let handshake = TlsAcceptor::from(tls.current()).accept(stream);
             match tokio::time::timeout(HEAD_TIMEOUT, handshake).await {
-                Ok(Ok(stream)) => connection(stream, router, ended).await,
+                Ok(Ok(stream)) => {
+                    let peer = Peer::of(stream.get_ref().1.peer_certificates().unwrap_or_default());
+                    connection(stream, peer, server, ended).await;
+                }
                 // Somebody without a certificate, or with another authority's.
                 Ok(Err(error)) => tracing::info!(%error, "a client was refused"),
                 Err(_) => tracing::debug!("a handshake took too long"),
@@ -111,12 +132,12 @@ async fn greet(client: Accepted, router: Router, ended: watch::Receiver<bool>) {
     }
 }
 
-async fn connection<S>(stream: S, router: Router, mut ended: watch::Receiver<bool>)
+async fn connection<S>(stream: S, peer: Peer, server: Server, mut ended: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = TowerToHyperService::new(router);
-    let service = service_fn(move |request| answer(service.clone(), request));
+    let peer = Arc::new(peer);
+    let service = service_fn(move |request| answer(server.clone(), Arc::clone(&peer), request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -138,20 +159,31 @@ where
 }
 
 /// The answer to a request, its path freed of the API's version.
-async fn answer(
-    service: TowerToHyperService<Router>,
-    mut request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
-    let mut response = match version::strip(request.method(), request.uri()) {
+async fn answer(server: Server, peer: Arc<Peer>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let mut response = match authorized(&server, &peer, request.map(Body::new)).await {
+        Ok(response) => response,
         Err(error) => error.into_response(),
-        Ok((version, uri)) => {
-            if let Some(uri) = uri {
-                *request.uri_mut() = uri;
-            }
-            request.extensions_mut().insert(version);
-            service.call(request).await?
-        }
     };
     version::sign(response.headers_mut());
     Ok(response)
+}
+
+/// The same, when the hooks have nothing against request and answer. They see the path as the client wrote it.
+async fn authorized(server: &Server, peer: &Peer, mut request: Request<Body>) -> Result<Response<Body>, ApiError> {
+    let (version, uri) = version::strip(request.method(), request.uri())?;
+    let mut asked = None;
+    if !server.hooks.is_empty() {
+        let path = uri.as_ref().unwrap_or(request.uri()).path().to_owned();
+        let (whole, about) = authorization::before(&server.hooks, peer, &path, request).await?;
+        (request, asked) = (whole, Some(about));
+    }
+    if let Some(uri) = uri {
+        *request.uri_mut() = uri;
+    }
+    request.extensions_mut().insert(version);
+    let Ok(response) = server.service.call(request).await;
+    Ok(match asked {
+        Some(about) => authorization::after(&server.hooks, about, response).await,
+        None => response,
+    })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use client::Address;
-use engine_api::{ListenError, Listener, Protection, ServerTls, TlsFiles};
+use engine_api::{AuthorizationHook, ListenError, Listener, Protection, ServerTls, TlsFiles};
 use errors::{Kind, kind_of_io};
 
 use crate::failure::Failure;
@@ -43,6 +43,10 @@ pub(crate) struct Args {
     /// The key of the daemon's certificate, in PEM
     #[arg(long, value_name = "FILE")]
     tlskey: Option<PathBuf>,
+    /// The socket of a program that is asked about each request and each answer, and may say no (Docker's authorization
+    /// protocol): unix:///PATH; may be given more than once
+    #[arg(long, value_name = "ADDRESS")]
+    authorization_hook: Vec<String>,
     /// Serve TCP on a loopback address without TLS: every user of this host can be root then
     #[arg(long)]
     insecure: bool,
@@ -53,6 +57,7 @@ pub(super) struct Plan {
     addresses: Vec<Address>,
     gid: Option<u32>,
     protection: Protection,
+    hooks: Vec<AuthorizationHook>,
 }
 
 impl Plan {
@@ -81,7 +86,8 @@ impl Plan {
         {
             return Err(ListenError::Unprotected(tcp.authority(false)).into());
         }
-        Ok(Plan { addresses, gid, protection })
+        let hooks = args.authorization_hook.iter().map(|address| hook(address)).collect::<Result<_, _>>()?;
+        Ok(Plan { addresses, gid, protection, hooks })
     }
 
     /// The unix sockets among the addresses.
@@ -99,6 +105,11 @@ impl Plan {
             Protection::Tls(tls) => Some(Arc::clone(tls)),
             _ => None,
         }
+    }
+
+    /// Who is asked about requests.
+    pub(super) fn hooks(&self) -> Vec<AuthorizationHook> {
+        self.hooks.clone()
     }
 
     /// Listens everywhere.
@@ -147,6 +158,13 @@ fn inherited(listen_pid: Option<u32>, listen_fds: Option<u32>, own: u32) -> Opti
     (listen_pid == Some(own)).then_some(listen_fds).flatten().filter(|count| *count > 0)
 }
 
+fn hook(address: &str) -> Result<AuthorizationHook, Failure> {
+    match address.parse()? {
+        Address::Unix(socket) => Ok(AuthorizationHook::new(socket)),
+        _ => Err(Failure::new(Kind::InvalidArgument, format!("an authorization hook is a unix socket, not {address}"))),
+    }
+}
+
 fn protection(args: &Args) -> Result<Protection, Failure> {
     let wrong = |text: &str| Err(Failure::new(Kind::InvalidArgument, text));
     let files = [&args.tlscacert, &args.tlscert, &args.tlskey];
@@ -167,6 +185,14 @@ fn protection(args: &Args) -> Result<Protection, Failure> {
     };
     let files = TlsFiles { authority: authority.clone(), certificate: certificate.clone(), key: key.clone() };
     Ok(Protection::Tls(Arc::new(ServerTls::read(files)?)))
+}
+
+/// The group that may use the socket where nobody names one, if this host has it.
+///
+/// # Errors
+/// The host's groups cannot be read.
+pub(crate) fn default_group() -> Result<Option<String>, Failure> {
+    Ok(group(DEFAULT_GROUP)?.map(|_| DEFAULT_GROUP.to_owned()))
 }
 
 /// The id of a group of this host, by its name or itself. Without `/etc/group` there are no names.
@@ -225,6 +251,7 @@ mod tests {
             &["-H", "ssh://host"],
             &["-H", "tcp://127.0.0.1:1"],
             &["-H", "relative"],
+            &["--authorization-hook", "tcp://127.0.0.1:1"],
             &["--group", "no-such-group-here"],
         ] {
             assert!(plan(flags).is_err(), "{flags:?}");

@@ -23,6 +23,7 @@ use shim::Zygote;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::listeners::Plan;
+pub(crate) use self::listeners::default_group;
 use crate::failure::Failure;
 use crate::flags::{logging, size};
 use crate::process;
@@ -237,7 +238,7 @@ async fn serve(args: Args, places: Places, plan: Plan, zygote: Zygote) -> Result
         }
         notify::tell(notify::STOPPING);
     };
-    engine_api::serve(engine.clone(), listeners, ended).await;
+    engine_api::serve(engine.clone(), listeners, plan.hooks(), ended).await;
     tracing::info!("the daemon ends; containers go on");
     for path in plan.sockets().iter().chain([pidfile]) {
         if let Err(error) = fs::remove_file(path) {
