@@ -14,7 +14,7 @@ use errors::{Kind, Report};
 use crate::commands::*;
 use crate::failure::Failure;
 use crate::help::{self, Section};
-use crate::{environment, printer, process};
+use crate::{environment, examples, printer, process};
 
 /// Build, ship and run containers with one program.
 #[derive(Debug, Parser)]
@@ -145,14 +145,18 @@ commands! {
 /// Commands that ask no daemon: two are servers themselves, the others need none.
 #[derive(Debug, Subcommand)]
 enum Alone {
+    Completion(completion::Args),
     Context(context::Args),
     Copy(copy::Args),
     Daemon(daemon::Args),
+    Man(man::Args),
     Registry(registry::Args),
+    #[command(name = "__complete", hide = true)]
+    Complete(complete::Args),
 }
 
 /// Where the help lists [`Alone`].
-const ALONE: Section = Section { heading: "Commands without a daemon", commands: 4 };
+const ALONE: Section = Section { heading: "Commands without a daemon", commands: 6 };
 
 /// What every command may use.
 #[derive(Debug)]
@@ -163,15 +167,16 @@ pub(crate) struct Context {
     pub(crate) start_ns: u64,
 }
 
-/// The definition of the command line.
-fn definition() -> clap::Command {
+/// The definition of the command line, with all that its help says.
+pub(crate) fn definition() -> clap::Command {
     let sections = [SECTIONS, &[ALONE]].concat();
     let group = |sections: &'static [Section]| move |group| help::with_sections(group, sections);
-    help::with_sections(Line::command(), &sections)
+    let root = help::with_sections(Line::command(), &sections)
         .mut_subcommand("container", group(container::SECTIONS))
         .mut_subcommand("image", group(image::SECTIONS))
         .mut_subcommand("system", group(system::SECTIONS))
-        .mut_subcommand("volume", group(volume::SECTIONS))
+        .mut_subcommand("volume", group(volume::SECTIONS));
+    examples::add(root)
 }
 
 /// Run the command line `arguments` (with the program's name first).
@@ -229,9 +234,12 @@ fn execute(line: Line, as_docker: bool, start_ns: u64) -> Result<u8, Failure> {
         AnyCommand::OfTheDaemon(command) => command,
         AnyCommand::Alone(command) => {
             return match *command {
+                Alone::Complete(args) => complete::run(&args, &definition(), line.global.wish(as_docker)?),
+                Alone::Completion(args) => completion::run(&args, as_docker),
                 Alone::Context(args) => context::run(args, &line.global.wish(as_docker)?),
                 Alone::Copy(args) => copy::run(args),
                 Alone::Daemon(args) => daemon::run(args, line.global.host),
+                Alone::Man(args) => man::run(&args, definition()),
                 Alone::Registry(args) => registry::run(args),
             };
         }
@@ -361,7 +369,7 @@ mod tests {
         let helps = std::iter::once(definition).chain(groups);
         for mut command in helps {
             let text = command.render_help().to_string();
-            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help" && !sub.is_hide_set()) {
                 let line = format!("\n  {} ", sub.get_name());
                 assert_eq!(text.matches(&line).count(), 1, "{}: {}\n{text}", command.get_name(), sub.get_name());
             }

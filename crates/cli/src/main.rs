@@ -11,6 +11,7 @@ mod commands;
 mod credentials;
 mod detach_keys;
 mod environment;
+mod examples;
 mod failure;
 mod flags;
 mod hello;

@@ -10,6 +10,20 @@ use crate::error::ClientError;
 use crate::transport::Client;
 
 impl Client {
+    /// The names of the networks.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn network_names(&self) -> Result<Vec<String>, ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            #[serde(rename = "Name")]
+            name: String,
+        }
+        let list: Vec<Named> = self.json(Method::GET, "/networks", RequestBody::Empty).await?;
+        Ok(list.into_iter().map(|network| network.name).collect())
+    }
+
     /// That the daemon answers.
     ///
     /// # Errors

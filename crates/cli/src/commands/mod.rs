@@ -3,6 +3,8 @@
 
 pub(crate) mod attach;
 pub(crate) mod commit;
+pub(crate) mod complete;
+pub(crate) mod completion;
 pub(crate) mod container;
 pub(crate) mod context;
 pub(crate) mod copy;
@@ -28,6 +30,7 @@ pub(crate) mod load;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod logs;
+pub(crate) mod man;
 pub(crate) mod pause;
 pub(crate) mod port;
 pub(crate) mod ps;
@@ -48,6 +51,7 @@ pub(crate) mod system_check;
 pub(crate) mod system_df;
 pub(crate) mod system_dial_stdio;
 pub(crate) mod system_leases;
+pub(crate) mod system_service;
 pub(crate) mod tag;
 pub(crate) mod top;
 pub(crate) mod trust;

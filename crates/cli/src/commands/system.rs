@@ -21,6 +21,7 @@ commands! {
         Events(events::Args) => events::run,
         Info(info::Args) => info::run,
         Leases(system_leases::Args) => system_leases::run,
+        Service(system_service::Args) => system_service::run,
     }
 }
 

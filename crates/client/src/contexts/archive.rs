@@ -8,6 +8,9 @@ use super::{ContextError, ContextStore, ENDPOINT, StoredContext, TLS_FILES};
 /// The largest archive that is read, in bytes: keys and certificates are a few kilobytes.
 const LARGEST: u64 = 10 << 20;
 
+/// What a tar archive ends with at most, in bytes: a block that is filled up, and two of zeros.
+const END: u64 = 3 * 512;
+
 impl ContextStore {
     /// Writes the context `name` and its certificates to `to`.
     ///
@@ -57,7 +60,8 @@ type Certificates = Vec<(&'static str, Vec<u8>)>;
 
 fn read(from: impl Read) -> Result<(StoredContext, Certificates), ContextError> {
     let (mut context, mut certificates) = (None, Certificates::new());
-    let mut archive = tar::Archive::new(from.take(LARGEST));
+    // Docker leaves out what fills the last block, and the end.
+    let mut archive = tar::Archive::new(from.take(LARGEST).chain(std::io::repeat(0).take(END)));
     for entry in archive.entries().map_err(ContextError::Archive)? {
         let mut entry = entry.map_err(ContextError::Archive)?;
         if entry.header().entry_type().is_dir() {
@@ -66,6 +70,10 @@ fn read(from: impl Read) -> Result<(StoredContext, Certificates), ContextError> 
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let mut text = Vec::new();
         entry.read_to_end(&mut text).map_err(ContextError::Archive)?;
+        // Such an end must not stand in for what was cut off: no text has zeros.
+        if text.contains(&0) {
+            return Err(ContextError::Foreign(format!("its file {path:?} is cut off or no text")));
+        }
         // Only names that are known are kept, so no name of the archive's becomes a path.
         match path.strip_prefix("tls/docker/").and_then(|file| TLS_FILES.into_iter().find(|known| *known == file)) {
             Some(file) => certificates.push((file, text)),
