@@ -434,3 +434,39 @@ fn what_does_not_wait_leaves_lines_out_and_says_so() {
     assert!(text.contains(": corten: log lines were left out"), "{text}");
     assert_eq!(daemon.ok(&["logs", "talker"]).lines().count(), 4001, "here nothing is left out");
 }
+
+#[test]
+fn on_a_full_disk_output_goes_on_and_what_the_log_lost_is_told() {
+    let daemon = Daemon::builder().data_size(64 << 20).start();
+    daemon.import_busybox();
+    let script = "trap 'seq 1 1000' USR1; trap 'echo after; exit' USR2; echo ready; while :; do sleep 0.02; done";
+    let id = daemon.ok(&["run", "-d", "--name", "talker", "busybox", "sh", "-c", script]);
+    let until = |what: &dyn Fn() -> bool| {
+        while !what() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    until(&|| daemon.ok(&["logs", "talker"]) == "ready");
+    let attached = daemon.spawn(&["attach", "talker"]);
+    let attach = ["events", "--since", "1h", "--until", "0s", "--filter", "event=attach"];
+    until(&|| !daemon.ok(&attach).is_empty());
+    let filler = daemon.path().join("data/filler");
+    let full = filler.clone();
+    daemon.sandbox().run(move || {
+        let mut file = std::fs::File::create(full).expect("a file");
+        for size in [1 << 20, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    });
+    daemon.ok(&["kill", "-s", "USR1", "talker"]);
+    let state = daemon.path().join("exec/shims").join(&id).join("state.json");
+    until(&|| std::fs::read_to_string(&state).expect("the shim's state").contains("No space left"));
+    daemon.sandbox().run(move || std::fs::remove_file(filler).expect("our file"));
+    daemon.ok(&["kill", "-s", "USR2", "talker"]);
+    assert_eq!(daemon.ok(&["wait", "talker"]), "0");
+    let expected: String = (1..=1000).map(|number| format!("{number}\n")).collect();
+    assert_eq!(attached.wait().ok().text(), expected + "after");
+    let logs = daemon.corten(&["logs", "talker"]).ok();
+    assert!(logs.text().starts_with("ready") && logs.text().ends_with("after"), "{logs}");
+    assert!(logs.stderr.contains("log lines were lost since") && logs.stderr.contains("No space left"), "{logs}");
+}
