@@ -57,6 +57,24 @@ fn the_docker_command_line_manages_volumes() {
 }
 
 #[test]
+fn the_docker_command_line_copies() {
+    let daemon = Daemon::with_busybox();
+    docker(&daemon, &["create", "--name", "box", "-v", "data:/data", "busybox", "cat", "/data/new/file"]);
+    let tree = daemon.path().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    std::fs::write(tree.join("file"), "here\n").unwrap();
+    let text = |path: &std::path::Path| path.to_str().expect("UTF-8").to_owned();
+    docker(&daemon, &["cp", &text(&tree), "box:/data/new"]);
+    assert_eq!(docker(&daemon, &["start", "-a", "box"]), "here");
+    docker(&daemon, &["cp", "box:/data/new/.", &text(&daemon.path().join("back"))]);
+    assert_eq!(std::fs::read_to_string(daemon.path().join("back/file")).unwrap(), "here\n");
+    docker(&daemon, &["cp", "-L", "box:/bin/sh", &text(&daemon.path().join("shell"))]);
+    assert!(std::fs::metadata(daemon.path().join("shell")).unwrap().len() > 100_000);
+    finish(&daemon, &["cp", "box:/nothing", "-"]).fails(1).saying("/nothing");
+    finish(&daemon, &["cp", &text(&tree), "box:/etc/passwd"]).fails(1).saying("cannot copy directory");
+}
+
+#[test]
 fn before_api_1_42_a_pruning_takes_volumes_with_a_name() {
     let daemon = Daemon::with_busybox();
     for (version, left) in [("1.42", "named"), ("1.41", "")] {

@@ -8,6 +8,7 @@ mod group;
 mod archive_file;
 mod cli;
 mod commands;
+mod copying;
 mod credentials;
 mod detach_keys;
 mod environment;

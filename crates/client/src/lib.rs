@@ -16,6 +16,7 @@ pub mod contexts;
 mod endpoint;
 mod error;
 mod events;
+mod files;
 mod images;
 mod logs;
 mod session;
@@ -32,6 +33,7 @@ pub use containers::{CommitOptions, ListOptions, LogOptions, RunAnswer, WaitCond
 pub use endpoint::{DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, Endpoint, Wish, context_in_use};
 pub use error::ClientError;
 pub use events::EventStream;
+pub use files::PathArchive;
 pub use images::{Filter, Import};
 pub use logs::{LogStream, Output};
 pub use session::{Event, Exit, Session, SessionReader, SessionWriter, Started};

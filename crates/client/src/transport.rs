@@ -223,8 +223,11 @@ async fn refusal(method: &Method, path: &str, response: Response<Incoming>) -> C
         Ok(bytes) => bytes,
         Err(error) => return error,
     };
+    let says = |text: String| ErrorBody { message: text, kind: None, hint: None }.into_report(status.as_u16());
     ClientError::Answered(match serde_json::from_slice::<ErrorBody>(&bytes) {
         Ok(body) => body.into_report(status.as_u16()),
+        // What is asked for its head alone is answered without a body.
+        Err(_) if *method == Method::HEAD => says(format!("{method} {path}: the daemon answered {status}")),
         // Not even JSON: perhaps a proxy, or another service.
         Err(_) => Report::new(Kind::Internal, format!("{method} {path}: the daemon answered {status}")),
     })

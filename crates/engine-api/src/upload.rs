@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream, Bytes};
 use futures_util::StreamExt;
-use image::ImageError;
 use tokio::sync::mpsc;
 
 use crate::error::ApiError;
-use crate::routes::images::blocking;
 
 /// Pieces of the network's size between the connection and the thread.
 pub(crate) const QUEUE: usize = 4;
@@ -18,15 +16,19 @@ pub(crate) const QUEUE: usize = 4;
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// What `work` makes of the body, which it reads in its own time.
-pub(crate) async fn receive<T: Send + 'static>(
+pub(crate) async fn receive<T: Send + 'static, E: Send + 'static>(
     body: Body,
     what: &'static str,
-    work: impl FnOnce(Upload) -> Result<T, ImageError> + Send + 'static,
-) -> Result<T, ApiError> {
+    work: impl FnOnce(Upload) -> Result<T, E> + Send + 'static,
+) -> Result<T, ApiError>
+where
+    ApiError: From<E>,
+{
     let (pieces, received) = mpsc::channel(QUEUE);
-    let work = blocking(what, move || work(Upload::new(received)));
+    let work = tokio::task::spawn_blocking(move || work(Upload::new(received)));
     let mut body = body.into_data_stream();
-    let (result, ()) = tokio::join!(work, forward(&mut body, pieces));
+    let (worked, ()) = tokio::join!(work, forward(&mut body, pieces));
+    let result = worked.map_err(|_| ApiError::Worker(what)).and_then(|worked| Ok(worked?));
     if result.is_err() {
         let drain = async { while body.next().await.is_some_and(|piece| piece.is_ok()) {} };
         // Only for politeness: whoever sends more than fits into this does not get to read why.

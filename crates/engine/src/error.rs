@@ -190,6 +190,17 @@ pub enum EngineError {
     /// A namespace could not be entered.
     #[error("enter the container's mount namespace")]
     Namespace(#[source] sys::Error),
+    /// A container has no such file.
+    #[error("could not find the file {path} in container {container}")]
+    NoSuchPath {
+        /// The path, as it was asked for.
+        path: String,
+        /// The container's name.
+        container: String,
+    },
+    /// An archive could not be extracted into a container.
+    #[error("extract the archive")]
+    Extract(#[from] layer::UnpackError),
     /// A container's files could not be packed.
     #[error("pack the container's files")]
     Pack(#[from] layer::PackError),
@@ -252,6 +263,7 @@ impl Classify for EngineError {
             | EngineError::NoSuchExec(_)
             | EngineError::NoSuchNetwork(_)
             | EngineError::NoSuchVolume(_)
+            | EngineError::NoSuchPath { .. }
             | EngineError::NotConnected { .. } => Kind::NotFound,
             EngineError::VolumeMount { source, .. } => kind_of_io(source),
             EngineError::FillVolume(error) => error.kind(),
@@ -278,6 +290,11 @@ impl Classify for EngineError {
             EngineError::Io { source, .. } => kind_of_io(source),
             EngineError::Signal(error) | EngineError::Namespace(error) => kind_of_io(&error.to_io()),
             EngineError::Pack(error) => error.kind(),
+            EngineError::Extract(error) => match error.kind() {
+                // It came with a request: nothing that is stored is broken.
+                Kind::Corrupt => Kind::InvalidArgument,
+                kind => kind,
+            },
             EngineError::Launch(report) => report.kind,
             EngineError::ShimGone { .. } | EngineError::EventsMissed(_) | EngineError::Worker(_) => Kind::Internal,
             EngineError::Image(error) => error.kind(),

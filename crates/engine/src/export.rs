@@ -76,7 +76,7 @@ impl Export {
 }
 
 /// A clone of the root mount of a running container, without the mounts on it; `None` when it has just ended.
-fn cloned_root(running: &Running) -> Result<Option<OwnedFd>, EngineError> {
+pub(crate) fn cloned_root(running: &Running) -> Result<Option<OwnedFd>, EngineError> {
     let Some(process) = pidfd(running)? else { return Ok(None) };
     let clone = move || -> Result<OwnedFd, EngineError> {
         // A mount namespace can be entered by who shares root and working directory with nobody; asking for a new one

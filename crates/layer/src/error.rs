@@ -113,6 +113,12 @@ pub enum Refusal {
     /// A device number that the kernel cannot have.
     #[error("its device number is not valid")]
     Device,
+    /// A device outside of a container.
+    #[error("it is a device, which is made in containers only")]
+    ForeignDevice,
+    /// Something else where a directory is, or the reverse.
+    #[error("it would replace a directory by something else, or something else by a directory")]
+    OtherKind,
     /// An extended attribute that the kernel knows and whose value it refuses, or a name too long.
     #[error("an extended attribute of it is not valid")]
     Xattr,
@@ -166,7 +172,8 @@ impl Classify for UnpackError {
             },
             UnpackError::Keep(source) => kind_of_io(source),
             UnpackError::Format { .. } | UnpackError::Limit { .. } => Kind::Corrupt,
-            UnpackError::Refused { source: Refusal::Type(_), .. } => Kind::Unsupported,
+            UnpackError::Refused { source: Refusal::Type(_) | Refusal::ForeignDevice, .. } => Kind::Unsupported,
+            UnpackError::Refused { source: Refusal::OtherKind, .. } => Kind::InvalidArgument,
             UnpackError::Refused { .. } => Kind::Corrupt,
             UnpackError::System { source, .. } => kind_of_io(source),
         }
@@ -179,6 +186,10 @@ impl Classify for UnpackError {
             }
             UnpackError::Refused { source: Refusal::Absolute, .. } => {
                 "pack the archive again with names relative to its root"
+            }
+            UnpackError::Refused { source: Refusal::OtherKind, .. } => "remove what is there first, or copy elsewhere",
+            UnpackError::Refused { source: Refusal::ForeignDevice, .. } => {
+                "stream the archive to a file instead, with - as the destination"
             }
             UnpackError::Refused { .. } => "do not trust this image unless you know why its layer was made like that",
             UnpackError::Limit { .. } => "the archive is larger than any honest image; do not trust it",

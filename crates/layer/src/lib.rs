@@ -17,6 +17,7 @@
 mod compress;
 mod compression;
 mod error;
+mod extract;
 mod header;
 mod implied;
 mod index;
@@ -42,12 +43,13 @@ use oci::Digest;
 pub use compress::{Gzip, compress, compress_at, levels};
 pub use compression::{Decoder, decompress, decompressed, detect};
 pub use error::{EntryName, FormatError, Refusal, UnpackError};
+pub use extract::{Extraction, Owners, extract};
 pub use index::{Indexed, Node, NodeId, NodeKind, Nodes, Obstacle, Xattrs, index};
 pub use located::{Located, locate};
 pub use members::Members;
 pub use name::link_target;
 pub use oci::media_type::Compression;
-pub use pack::{Form, PackError, pack};
+pub use pack::{Form, PackError, pack, pack_as, pack_one};
 pub use pax::Time;
 pub use reader::{Entry, Kind};
 pub use remove::remove_tree;
@@ -55,7 +57,7 @@ pub use usage::disk_usage;
 pub use writer::Writer;
 
 use reader::Archive;
-use tree::Tree;
+use tree::{Manner, Tree};
 
 /// What an archive may ask for. The default is far above honest images.
 #[derive(Debug, Clone)]
@@ -120,7 +122,7 @@ pub struct Unpacked {
 /// [`UnpackError`]; its kind is `Corrupt` for anything that is the archive's fault, `NoSpace` for a full disk.
 pub fn unpack(tar: impl Read, into: BorrowedFd<'_>, limits: &Limits) -> Result<Unpacked, UnpackError> {
     let mut archive = Archive::new(tar, limits);
-    let mut tree = Tree::new(into, limits);
+    let mut tree = Tree::new(into, limits, Manner::LAYER);
     let mut entry = Entry::default();
     while archive.next(&mut entry)? {
         tree.add(&entry, &mut archive)?;

@@ -49,6 +49,24 @@ pub(crate) fn normalise(raw: &[u8], into: &mut Vec<u8>, limits: &Limits) -> Resu
     Ok(())
 }
 
+/// Replaces the first part of the normalised `path`, if it is `old`, by `new`, which may be `.` or `/` for none.
+pub(crate) fn rename(path: &mut Vec<u8>, old: &[u8], new: &[u8]) {
+    let none = |name: &[u8]| matches!(name, b"" | b"." | b"/");
+    let rest = match path.strip_prefix(if none(old) { &b""[..] } else { old }) {
+        Some(rest) if none(old) || rest.is_empty() => rest.to_vec(),
+        Some(rest) if rest[0] == b'/' => rest[1..].to_vec(),
+        _ => return,
+    };
+    path.clear();
+    if !none(new) {
+        path.extend_from_slice(new);
+        if !rest.is_empty() {
+            path.push(b'/');
+        }
+    }
+    path.extend_from_slice(&rest);
+}
+
 /// The directory part (empty for the root) and the last component of a normalised name.
 pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&byte| byte == b'/') {
@@ -152,6 +170,22 @@ mod tests {
         let mut path = Vec::new();
         normalise(b"//etc/passwd", &mut path, &limits).unwrap();
         assert_eq!(path, b"etc/passwd");
+    }
+
+    #[test]
+    fn the_first_part_of_a_name_becomes_another() {
+        for (path, old, new, expected) in [
+            ("a/b", "a", "x", "x/b"),
+            ("a", "a", "x", "x"),
+            ("ab/c", "a", "x", "ab/c"),
+            ("a/b", ".", "x", "x/a/b"),
+            ("", ".", "x", "x"),
+            ("a/b", "a", ".", "b"),
+        ] {
+            let mut renamed = path.as_bytes().to_vec();
+            rename(&mut renamed, old.as_bytes(), new.as_bytes());
+            assert_eq!(String::from_utf8_lossy(&renamed), expected, "{path} {old} {new}");
+        }
     }
 
     #[test]

@@ -87,11 +87,44 @@ impl Classify for PackError {
 /// # Errors
 /// [`PackError`]. The archive is cut off then.
 pub fn pack<W: Write>(root: BorrowedFd<'_>, form: Form<'_>, archive: &mut Writer<W>) -> Result<(), PackError> {
+    pack_below(root, form, b"", archive)
+}
+
+/// The same of any directory, whole, under the relative name `name`.
+///
+/// # Errors
+/// As those of [`pack`].
+pub fn pack_as<W: Write>(root: BorrowedFd<'_>, name: &[u8], archive: &mut Writer<W>) -> Result<(), PackError> {
+    pack_below(root, Form::Whole, name, archive)
+}
+
+/// Writes the one file `name` of the directory `parent`, which is none itself, under the relative name `known_as`.
+///
+/// # Errors
+/// As those of [`pack`].
+pub fn pack_one<W: Write>(
+    parent: BorrowedFd<'_>,
+    name: &CStr,
+    known_as: &[u8],
+    archive: &mut Writer<W>,
+) -> Result<(), PackError> {
+    let mut packer = Packer { archive, form: Form::Whole, linked: HashMap::new(), buffer: vec![0; BUFFER] };
+    let parent = parent.try_clone_to_owned().map_err(|e| system("open the directory of", known_as, e))?;
+    // It may have become a directory meanwhile: then what is in it stays behind.
+    packer.add(&parent, name, known_as).map(drop)
+}
+
+fn pack_below<W: Write>(
+    root: BorrowedFd<'_>,
+    form: Form<'_>,
+    name: &[u8],
+    archive: &mut Writer<W>,
+) -> Result<(), PackError> {
     let mut packer = Packer { archive, form, linked: HashMap::new(), buffer: vec![0; BUFFER] };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::openat(root, ".", flags, Mode::empty()).map_err(|e| system("open", b".", e))?;
     let stat = rustix::fs::fstat(&root).map_err(|e| system("stat", b".", e))?;
-    let mut path = Vec::new();
+    let mut path = name.to_vec();
     packer.directory(&root, &stat, &path)?;
     let mut open = vec![Level::new(root, 0, &path)?];
     while let Some(level) = open.last_mut() {

@@ -44,9 +44,27 @@ struct Pending {
     time: Time,
 }
 
+/// How a directory is filled.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner<'m> {
+    /// The directory below the root that the archive's names are below.
+    pub(crate) at: &'m [u8],
+    /// It becomes a layer: whiteouts have their meaning, nothing is mounted in it, and what is implied is told.
+    pub(crate) layer: bool,
+    /// No directory is replaced by something else, nor something else by a directory.
+    pub(crate) keep_kinds: bool,
+    /// The first part of names that is another in the tree, and what it is.
+    pub(crate) rename: Option<(&'m [u8], &'m [u8])>,
+}
+
+impl Manner<'_> {
+    pub(crate) const LAYER: Manner<'static> = Manner { at: b"", layer: true, keep_kinds: false, rename: None };
+}
+
 pub(crate) struct Tree<'t> {
     root: BorrowedFd<'t>,
     limits: &'t Limits,
+    manner: Manner<'t>,
     parents: HashMap<Vec<u8>, Rc<OwnedFd>>,
     pending: Vec<Pending>,
     pending_bytes: u64,
@@ -58,10 +76,11 @@ pub(crate) struct Tree<'t> {
 }
 
 impl<'t> Tree<'t> {
-    pub(crate) fn new(root: BorrowedFd<'t>, limits: &'t Limits) -> Tree<'t> {
+    pub(crate) fn new(root: BorrowedFd<'t>, limits: &'t Limits, manner: Manner<'t>) -> Tree<'t> {
         Tree {
             root,
             limits,
+            manner,
             parents: HashMap::new(),
             pending: Vec::new(),
             pending_bytes: 0,
@@ -75,11 +94,25 @@ impl<'t> Tree<'t> {
     /// Makes what `entry` describes.
     pub(crate) fn add<R: Read>(&mut self, entry: &Entry, archive: &mut Archive<'_, R>) -> Result<(), UnpackError> {
         let mut path = std::mem::take(&mut self.path);
-        let result = name::normalise(&entry.name, &mut path, self.limits)
+        let result = self
+            .locate(&entry.name, &mut path)
             .map_err(|refusal| UnpackError::refused(&entry.name, refusal))
             .and_then(|()| self.place(&path, entry, archive));
         self.path = path;
         result
+    }
+
+    /// Where below the root the archive's `name` is.
+    fn locate(&self, name: &[u8], into: &mut Vec<u8>) -> Result<(), Refusal> {
+        name::normalise(name, into, self.limits)?;
+        if let Some((old, new)) = self.manner.rename {
+            name::rename(into, old, new);
+        }
+        let at = self.manner.at;
+        if !into.is_empty() && !at.is_empty() {
+            into.splice(..0, at.iter().copied().chain([b'/']));
+        }
+        Ok(())
     }
 
     /// Sets the times of the directories, and looks where those are that were not described.
@@ -88,7 +121,7 @@ impl<'t> Tree<'t> {
         if self.root_time.is_none() {
             implied.push(Vec::new())?;
         }
-        if !self.implied.is_empty() {
+        if !self.implied.is_empty() && self.manner.layer {
             implied::find(self.root, &self.implied, &mut implied)?;
         }
         self.done.implied = implied.finish();
@@ -116,9 +149,15 @@ impl<'t> Tree<'t> {
         if path.is_empty() {
             return self.root(entry);
         }
-        let meaning = name::meaning(path, entry.kind).map_err(|refusal| UnpackError::refused(&entry.name, refusal))?;
+        let meaning = match self.manner.layer {
+            true => name::meaning(path, entry.kind).map_err(|refusal| UnpackError::refused(&entry.name, refusal))?,
+            false => Meaning::Plain,
+        };
         let (directory, name) = name::split(path);
         let parent = self.parent(directory, entry)?;
+        if self.manner.keep_kinds {
+            self.check_kind(&parent, name, entry)?;
+        }
         match meaning {
             Meaning::Whiteout(hidden) => return self.whiteout(&parent, hidden, entry),
             Meaning::Opaque if directory.is_empty() => {
@@ -139,9 +178,23 @@ impl<'t> Tree<'t> {
         }
     }
 
+    fn check_kind(&self, parent: &OwnedFd, name: &[u8], entry: &Entry) -> Result<(), UnpackError> {
+        let found = self.stat(parent, name).map_err(|e| UnpackError::system("stat", &entry.name, e))?;
+        match found {
+            Some(stat) if is(&stat, FileType::Directory) != (entry.kind == Kind::Directory) => {
+                Err(UnpackError::refused(&entry.name, Refusal::OtherKind))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn root(&mut self, entry: &Entry) -> Result<(), UnpackError> {
         if entry.kind != Kind::Directory {
             return Err(UnpackError::refused(&entry.name, Refusal::Root));
+        }
+        if !self.manner.layer {
+            // The directory that is extracted into stays what it is.
+            return Ok(());
         }
         let root = rustix::fs::openat(self.root, ".", DIRECTORY | OFlags::RDONLY, Mode::empty())
             .map_err(|e| UnpackError::system("open", &entry.name, e))?;
@@ -231,7 +284,7 @@ impl<'t> Tree<'t> {
     fn hard_link(&mut self, parent: &OwnedFd, name: &[u8], entry: &Entry) -> Result<(), UnpackError> {
         let refuse = |refusal| UnpackError::refused(&entry.name, refusal);
         let mut target = Vec::new();
-        name::normalise(&entry.link, &mut target, self.limits).map_err(refuse)?;
+        self.locate(&entry.link, &mut target).map_err(refuse)?;
         let (directory, target) = name::split(&target);
         let directory = self.existing(directory).map_err(|_| refuse(Refusal::HardLink))?;
         let old = self.stat(&directory, target).ok().flatten().ok_or_else(|| refuse(Refusal::HardLink))?;
@@ -320,7 +373,10 @@ impl<'t> Tree<'t> {
     fn open_in_root(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
         let path = if path.is_empty() { b"." } else { path };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+        let mut resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        if self.manner.layer {
+            resolve |= ResolveFlags::NO_XDEV;
+        }
         loop {
             match rustix::fs::openat2(self.root, path, flags, Mode::empty(), resolve) {
                 // Something was renamed elsewhere meanwhile, and the kernel could not be sure.

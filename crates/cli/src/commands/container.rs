@@ -16,6 +16,7 @@ commands! {
     "Commands" {
         Attach(attach::Args) => attach::run,
         Commit(commit::Args) => commit::run,
+        Cp(cp::Args) => cp::run,
         Create(create::Args) => create::run,
         Diff(diff::Args) => diff::run,
         Exec(exec::Args) => exec::run,

@@ -8,6 +8,7 @@ pub(crate) mod completion;
 pub(crate) mod container;
 pub(crate) mod context;
 pub(crate) mod copy;
+pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod daemon;
 pub(crate) mod diff;

@@ -11,6 +11,7 @@ mod corten;
 mod distribution;
 mod events;
 mod exec;
+mod files;
 pub(crate) mod images;
 mod leases;
 mod logs;
@@ -74,6 +75,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/exec/{id}/resize", post(exec::resize))
         .route("/containers/{name}/changes", get(changes::changes))
         .route("/containers/{name}/export", get(archives::export))
+        .route("/containers/{name}/archive", get(files::read).head(files::stat).put(files::write))
         .route("/commit", post(archives::commit))
         .route("/images/json", get(images::list))
         .route("/images/create", post(pull::create))

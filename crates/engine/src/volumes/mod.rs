@@ -30,6 +30,7 @@ use rustix::fs::{Mode, OFlags, fchmod, mkdirat, openat, renameat};
 use serde::{Deserialize, Serialize};
 
 pub use select::{PrunedVolumes, VolumeFilters};
+pub(crate) use usage::InUse;
 pub use usage::VolumeUsage;
 
 use crate::error::EngineError;

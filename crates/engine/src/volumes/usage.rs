@@ -4,6 +4,7 @@
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use image::Problem;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
@@ -29,7 +30,29 @@ pub struct VolumeUsage {
     pub containers: usize,
 }
 
+/// Volumes that are mounted, if options say what to mount, as long as this lives.
+pub(crate) struct InUse {
+    volumes: Arc<Volumes>,
+    names: Vec<String>,
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.names.iter().for_each(|name| self.volumes.release(name));
+    }
+}
+
 impl Volumes {
+    /// Uses them for a while, as a run of a container does.
+    pub(crate) fn take_into_use(self: &Arc<Self>, names: impl Iterator<Item = String>) -> Result<InUse, EngineError> {
+        let mut used = InUse { volumes: Arc::clone(self), names: Vec::new() };
+        for name in names {
+            self.acquire(&name)?;
+            used.names.push(name);
+        }
+        Ok(used)
+    }
+
     /// One more run of a container uses it.
     fn acquire(&self, name: &str) -> Result<(), EngineError> {
         let turn = self.turn(name)?;
