@@ -10,8 +10,8 @@
 mod events;
 pub mod explain;
 mod lease;
-mod ports;
 mod path_stat;
+mod ports;
 mod store;
 mod trust;
 mod wish;
@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 pub use bollard_stubs::models as docker;
 pub use events::{EventActor, EventMessage};
 pub use lease::{DEFAULT_LEASE, LEASES_ROUTE, Lease, LeaseRequest, LeaseResource};
-pub use ports::PortChangeRequest;
 pub use path_stat::{PATH_STAT_HEADER, PathStat};
+pub use ports::PortChangeRequest;
 pub use store::{
     CheckReport, DiskUsage, StoreProblem, StoreUsage, WasteFinding, WasteReport, WastedFile, WastefulLayer,
 };

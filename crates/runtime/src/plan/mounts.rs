@@ -300,8 +300,8 @@ fn plan(mount: &Mount, index: usize, around: &Surroundings<'_>) -> Result<Planne
                 let source = mount.source().as_ref();
                 let source = source.ok_or_else(|| invalid(format!("{field}.source"), "", "a path of the host"))?;
                 let ids = ids(mount, &options, around.namespaces, &field)?;
-                let opened = around.namespaces.opens_before() || ids.is_some();
                 let source = around.inputs.bundle.join(source);
+                let opened = around.namespaces.opens_before() || ids.is_some() || is_descriptor(&source);
                 // Ids can be changed only by whoever has rights over the file system: not from a user namespace.
                 let inside = around.inside(&source).filter(|_| ids.is_none() || !around.namespaces.confined());
                 match inside {
@@ -341,6 +341,14 @@ fn plan(mount: &Mount, index: usize, around: &Surroundings<'_>) -> Result<Planne
         propagation: options.propagation,
     };
     Ok(Planned { mount, read_only_later, warnings })
+}
+
+/// Whether this is a descriptor of a process by its name in `/proc`: what it is open on belongs to the mount namespace that
+/// it was opened in, and can only be cloned before the container has one of its own.
+fn is_descriptor(source: &Path) -> bool {
+    let parts: Vec<_> = source.iter().filter_map(|part| part.to_str()).collect();
+    matches!(parts[..], ["/", "proc", process, "fd", number]
+        if process.parse::<u32>().is_ok() && number.parse::<u32>().is_ok())
 }
 
 /// What cannot be asked of such a mount.
