@@ -35,6 +35,25 @@ fn every_step_has_its_time_from_the_clients_start_to_the_exit() {
 }
 
 #[test]
+fn the_way_is_told_from_the_image_to_the_first_output_as_json_too() {
+    let daemon = Daemon::with_busybox();
+    let traced = daemon.corten(&["run", "--rm", "--trace=json", "busybox", "echo", "out"]).ok();
+    assert_eq!(traced.stdout, "out\n");
+    let document: serde_json::Value = serde_json::from_str(&traced.stderr).expect("JSON");
+    let steps = document["Steps"].as_array().expect("steps");
+    let place = |words: &str| {
+        let found = steps.iter().position(|step| step["Name"].as_str().is_some_and(|name| name.contains(words)));
+        found.unwrap_or_else(|| panic!("{words:?} is not a step of {document}"))
+    };
+    let way = ["request read", "image: found", "snapshot:", "network:", "shim cloned", "plan", "pivot root", "execve"];
+    assert!(way.map(place).is_sorted(), "{document}");
+    assert!(place("execve") < place("client: first output") && place("execve") < place("exit recorded"), "{document}");
+    let times: Vec<f64> = steps.iter().filter_map(|step| step["Milliseconds"].as_f64()).collect();
+    assert!(times.len() == steps.len() && times.is_sorted(), "{document}");
+    daemon.fails(&["run", "--rm", "--trace=xml", "busybox", "true"], 125).saying("xml");
+}
+
+#[test]
 fn without_it_nothing_is_said() {
     let daemon = Daemon::with_busybox();
     assert_eq!(daemon.corten(&["run", "--rm", "busybox", "true"]).ok().stderr, "");

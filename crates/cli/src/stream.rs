@@ -18,7 +18,7 @@ use crate::detach_keys::{DetachKeys, Filter, Typed};
 use crate::failure::Failure;
 use crate::signals::{Signals, Terminated};
 use crate::terminal::{self, Raw};
-use crate::trace::Trace;
+use crate::trace::{Trace, now_ns};
 
 /// How much is read from stdin at once, in bytes.
 const CHUNK: usize = 32 * 1024;
@@ -118,7 +118,11 @@ pub(crate) async fn drive(
         trace.step("told of the exit");
         // All output came before the exit; the thread ends when it has written it.
         drop(events);
-        writer.join().map_err(|_| Failure::new(Kind::Internal, "the thread that writes the output panicked"))?;
+        let first =
+            writer.join().map_err(|_| Failure::new(Kind::Internal, "the thread that writes the output panicked"))?;
+        if let Some(at_ns) = first {
+            trace.step_at("first output", at_ns);
+        }
     }
     Ok(ending)
 }
@@ -206,15 +210,19 @@ enum Output {
     Stderr(Bytes),
 }
 
-fn write_output() -> (mpsc::Sender<Output>, std::thread::JoinHandle<()>) {
+/// A thread that writes what it is sent. At its end it tells when the first of it came.
+fn write_output() -> (mpsc::Sender<Output>, std::thread::JoinHandle<Option<u64>>) {
     let (sender, mut receiver) = mpsc::channel(16);
     let thread = std::thread::spawn(move || {
+        let mut first = None;
         while let Some(output) = receiver.blocking_recv() {
+            first.get_or_insert_with(now_ns);
             match output {
                 Output::Stdout(data) => crate::printer::data(&data),
                 Output::Stderr(data) => crate::printer::error_data(&data),
             }
         }
+        first
     });
     (sender, thread)
 }

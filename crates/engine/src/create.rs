@@ -50,30 +50,35 @@ impl Engine {
         let (container, warnings) = self
             .blocking("create", move || {
                 let warnings = engine.fit(&mut spec)?;
-                let (container, _turn) = engine.create_blocking(spec, Keep::Durable)?;
+                let (container, _turn) = engine.create_blocking(spec, Keep::Durable, &mut |_| {})?;
                 Ok((container, warnings))
             })
             .await?;
         Ok(Created { id: container.id.clone(), warnings })
     }
 
-    /// The container, and the turn to act on it: nobody else can start or remove it before the caller is done.
+    /// The container, and the turn to act on it: nobody else can start or remove it before the caller is done. `note` is told
+    /// of each step that is done.
     pub(crate) fn create_blocking(
         &self,
         mut spec: ContainerSpec,
         keep: Keep,
+        note: &mut dyn FnMut(&str),
     ) -> Result<(Arc<Container>, Turn), EngineError> {
         spec.log = spec.log.or(&self.config.log);
         validate(&spec)?;
         let attachments = self.attachments(&mut spec)?;
         // The image must not go before the container can be seen to need it.
         let (image, _held) = self.images.hold(&spec.image)?;
+        note("image: found");
         self.images.admit(&spec.image, &image)?;
+        note("image: its signatures judged by the policy");
         let (health, shell) = self.check_of(&spec, &image)?;
         health::is_possible(&spec, health.as_ref())?;
         let process = Process { health, shell, ..merge(&spec, &image)? };
         let mut volumes = Held::none(&self.volumes);
         let mounts = self.resolve_mounts(&spec, &process.volumes, &mut volumes)?;
+        note("volumes: found or reserved");
         let mut random = [0; 32];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| EngineError::io("read", "/dev/urandom")(errno.into()))?;

@@ -130,7 +130,7 @@ impl Engine {
             .blocking("run", move || {
                 let warnings = engine.fit(&mut spec)?;
                 let keep = if spec.auto_remove { Keep::Ephemeral } else { Keep::Durable };
-                let (container, turn) = engine.create_blocking(spec, keep)?;
+                let (container, turn) = engine.create_blocking(spec, keep, &mut |step| steps.note(step))?;
                 if attach {
                     container.tell("attach", []);
                 }

@@ -13,7 +13,7 @@ use crate::flags::container::{ContainerFlags, Pull, Surroundings};
 use crate::printer::progress::Progress;
 use crate::signals::Signals;
 use crate::stream::{self, Ending};
-use crate::trace::Trace;
+use crate::trace::{Format, Trace};
 use crate::{credentials, printer, terminal};
 
 /// Create and run a container from an image
@@ -27,9 +27,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
           default_missing_value = "true", action = clap::ArgAction::Set)]
     sig_proxy: bool,
-    /// Print each step and its time, from the start of this program to the command's, and to its exit
-    #[arg(long)]
-    trace: bool,
+    /// Print each step and its time, from the start of this program to the command's, and to its exit: text or json
+    #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text")]
+    trace: Option<Format>,
     #[command(flatten)]
     flags: ContainerFlags,
     /// The image, then the command and its arguments
@@ -62,8 +62,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
             stay(&context.client, session, how, &mut trace).await
         }
     };
-    if args.trace {
-        printer::error_data(trace.render().as_bytes());
+    if let Some(format) = args.trace {
+        printer::error_data(trace.print(format).as_bytes());
     }
     outcome
 }
@@ -83,7 +83,7 @@ fn request(args: &Args, client_start_ns: u64) -> Result<RunRequest, Failure> {
         detach: args.detach,
         attach,
         size,
-        trace: args.trace,
+        trace: args.trace.is_some(),
         client_start_ns,
     })
 }
