@@ -218,3 +218,21 @@ fn the_daemon_ends_at_once_with_somebody_listening() {
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     listener.wait().ok();
 }
+
+#[test]
+fn want_of_memory_is_told_just_before_the_end_and_leaving_is_told_of_who_stays() {
+    let daemon = Daemon::with_busybox();
+    // The shell holds what it reads: 24 MiB.
+    let script = "x=$(head -c 25165824 /dev/zero | tr '\\0' x); echo ${#x}";
+    let hungry = ["run", "--name", "hungry", "--memory", "12m", "busybox", "sh", "-c", script];
+    assert_eq!(daemon.corten(&hungry).code, 137);
+    let events = so_far(&daemon, &["container=hungry"]);
+    let started = actions(&events).iter().position(|action| *action == "start").expect("it was started");
+    assert_eq!(actions(&events)[started + 1..started + 3], ["oom", "die"]);
+    assert_eq!(events[started + 2]["Actor"]["Attributes"]["exitCode"], "137");
+    let mut terminal = daemon.terminal(&["run", "-it", "--name", "left", "busybox", "sh"], 24, 80);
+    terminal.expect("# ");
+    terminal.send("\x10\x11");
+    assert_eq!(terminal.wait(), 0);
+    wait_for(&daemon, &["container=left"], "detach");
+}
