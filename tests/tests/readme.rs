@@ -144,9 +144,9 @@ fn every_flag_of_every_command_says_what_it_does() {
     let top = help(&[]);
     let commands: Vec<&str> = top
         .lines()
-        .skip_while(|line| !line.starts_with("Commands"))
-        .skip(1)
-        .take_while(|line| line.starts_with(' '))
+        // They stand below several headings, the last of which is that of the flags.
+        .skip_while(|line| !line.contains("ommands:"))
+        .take_while(|line| !line.starts_with("Options"))
         // What stands further in goes on about the command before.
         .filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '))?.split_whitespace().next())
         .filter(|name| *name != "help")

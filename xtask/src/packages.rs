@@ -23,6 +23,7 @@ const fn package(name: &'static str, proof: &'static str) -> Package {
 const PACKAGES: &[Package] = &[
     Package { name: "docker.io", proof: "/usr/sbin/dockerd", services: &["docker.service", "docker.socket"] },
     Package { name: "containerd", proof: "/usr/bin/containerd", services: &["containerd.service"] },
+    package("docker-compose", "/usr/bin/docker-compose"),
     Package { name: "docker-registry", proof: "/usr/bin/docker-registry", services: &["docker-registry.service"] },
     package("runc", "/usr/sbin/runc"),
     package("criu", "/usr/sbin/criu"),

@@ -106,6 +106,7 @@ commands! {
     "Management commands" {
         Container(container::Args) => container::run,
         Image(image::Args) => image::run,
+        Network(network::Args) => network::run,
         System(system::Args) => system::run,
         Trust(trust::Args) => trust::run,
         Volume(volume::Args) => volume::run,
@@ -175,6 +176,7 @@ pub(crate) fn definition() -> clap::Command {
     let root = help::with_sections(Line::command(), &sections)
         .mut_subcommand("container", group(container::SECTIONS))
         .mut_subcommand("image", group(image::SECTIONS))
+        .mut_subcommand("network", group(network::SECTIONS))
         .mut_subcommand("system", group(system::SECTIONS))
         .mut_subcommand("volume", group(volume::SECTIONS));
     examples::add(root)
@@ -366,7 +368,8 @@ mod tests {
     #[test]
     fn the_help_lists_every_command_once_and_below_a_heading() {
         let mut definition = definition();
-        let groups = ["container", "image", "system"].map(|name| definition.find_subcommand_mut(name).unwrap().clone());
+        let groups = ["container", "image", "network", "system"]
+            .map(|name| definition.find_subcommand_mut(name).unwrap().clone());
         let helps = std::iter::once(definition).chain(groups);
         for mut command in helps {
             let text = command.render_help().to_string();

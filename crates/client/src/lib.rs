@@ -19,6 +19,7 @@ mod events;
 mod files;
 mod images;
 mod logs;
+mod networks;
 mod session;
 mod ssh;
 mod system;

@@ -38,7 +38,10 @@ impl Opener {
     /// Opens a namespace's sockets, and redirects port 53 of our address to them. With `anew` another daemon's sockets may
     /// have been there before.
     pub(crate) fn sockets(&self, namespace: &Arc<OwnedFd>, anew: bool) -> Result<Sockets, DnsError> {
-        self.within(namespace, move || listen(anew))?.blocking_recv().map_err(|_| DnsError::ThreadEnded)?
+        let (answer, answered) = mpsc::sync_channel(1);
+        // Who asks waits until it is answered.
+        self.within(namespace, move |entered| drop(answer.send(entered.and_then(|()| listen(anew)))))?;
+        answered.recv().map_err(|_| DnsError::ThreadEnded)?
     }
 
     /// A socket from which an upstream server is asked, not yet connected.
@@ -56,21 +59,22 @@ impl Opener {
         if server.from_host {
             return open();
         }
-        self.within(namespace, open)?.await.map_err(|_| DnsError::ThreadEnded)?
+        let (answer, answered) = oneshot::channel();
+        // Who asks may have gone meanwhile, with the container.
+        self.within(namespace, move |entered| drop(answer.send(entered.and_then(|()| open()))))?;
+        answered.await.map_err(|_| DnsError::ThreadEnded)?
     }
 
-    /// Has `work` done in a namespace; the answer comes when it is.
-    fn within<T: Send + 'static>(
+    /// Has `work` done in a namespace, which is told whether it could be entered.
+    fn within(
         &self,
         namespace: &Arc<OwnedFd>,
-        work: impl FnOnce() -> Result<T, DnsError> + Send + 'static,
-    ) -> Result<oneshot::Receiver<Result<T, DnsError>>, DnsError> {
-        let (answer, answered) = oneshot::channel();
+        work: impl FnOnce(Result<(), DnsError>) + Send + 'static,
+    ) -> Result<(), DnsError> {
         let namespace = Arc::clone(namespace);
         let job: Job = Box::new(move || {
             let entered = sys::namespace::setns(namespace.as_fd(), sys::process::CloneFlags::NEWNET);
-            // Who asked may have gone meanwhile, with the container.
-            let _ = answer.send(entered.map_err(DnsError::Enter).and_then(|()| work()));
+            work(entered.map_err(DnsError::Enter));
         });
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
         let jobs = match thread.take() {
@@ -80,7 +84,7 @@ impl Opener {
         let sent = jobs.send(job);
         // One that has ended is replaced the next time.
         *thread = sent.is_ok().then_some(jobs);
-        sent.map(|()| answered).map_err(|_| DnsError::ThreadEnded)
+        sent.map_err(|_| DnsError::ThreadEnded)
     }
 }
 

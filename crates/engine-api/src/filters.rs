@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use engine::{ContainerFilters, EventFilter, PortFilter, VolumeFilters};
+use engine::{ContainerFilters, EventFilter, NetworkFilters, PortFilter, VolumeFilters};
 use image::Filters as ImageFilters;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -166,6 +166,42 @@ impl Filters {
         Ok(filters)
     }
 
+    /// The filters of `network ls`.
+    pub(crate) fn into_networks(mut self) -> Result<NetworkFilters, ApiError> {
+        let user_defined = match self.take_one("type").as_deref() {
+            None => None,
+            Some("custom") => Some(true),
+            Some("builtin") => Some(false),
+            Some(other) => {
+                return Err(ApiError::invalid("filters", format!("type={other}: neither custom nor builtin")));
+            }
+        };
+        let filters = NetworkFilters {
+            ids: self.take("id"),
+            names: self.take("name"),
+            drivers: self.take("driver"),
+            scopes: self.take("scope"),
+            user_defined,
+            labels: self.take("label"),
+            dangling: self.take_flag("dangling")?,
+            ..NetworkFilters::default()
+        };
+        self.finish()?;
+        Ok(filters)
+    }
+
+    /// The filters of `network prune`.
+    pub(crate) fn into_network_prune(mut self) -> Result<NetworkFilters, ApiError> {
+        let filters = NetworkFilters {
+            labels: self.take("label"),
+            without_labels: self.take("label!"),
+            until: self.take_moment("until")?,
+            ..NetworkFilters::default()
+        };
+        self.finish()?;
+        Ok(filters)
+    }
+
     /// The ports that `name` is set to: `80`, `80/udp`, `8000-8080/tcp`.
     fn take_ports(&mut self, name: &str) -> Result<Vec<PortFilter>, ApiError> {
         let parse = |text: &String| {
@@ -278,7 +314,7 @@ mod tests {
             EventFilter { kinds: vec!["image".into()], actions: vec!["pull".into()], ..EventFilter::default() };
         assert_eq!(filter, wanted);
         // Known, and never heard of.
-        assert!(filters(r#"{"volume":["data"]}"#).unwrap().nothing);
+        assert!(filters(r#"{"secret":["data"]}"#).unwrap().nothing);
         assert!(filters(r#"{"colour":["red"]}"#).is_err());
     }
 

@@ -16,7 +16,7 @@ use crate::error::EngineError;
 use crate::mount::{Given, Mount, clean};
 use crate::request::{ContainerSpec, NetworkMode, RestartPolicy};
 use crate::volumes::Held;
-use crate::{CONTAINERS, Engine, health, names, signal};
+use crate::{CONTAINERS, Engine, exposed, health, names, signal};
 
 /// A container that was created.
 #[derive(Debug, Clone)]
@@ -79,6 +79,9 @@ impl Engine {
         let mut volumes = Held::none(&self.volumes);
         let mounts = self.resolve_mounts(&spec, &process.volumes, &mut volumes)?;
         note("volumes: found or reserved");
+        if spec.publish_all {
+            exposed::publish_all(&mut spec.ports, &process.exposed)?;
+        }
         let mut random = [0; 32];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| EngineError::io("read", "/dev/urandom")(errno.into()))?;
@@ -175,6 +178,14 @@ pub(crate) fn validate(spec: &ContainerSpec) -> Result<(), EngineError> {
         ));
     }
     spec.log.settings()?;
+    spec.naming.check(&spec.network)?;
+    if spec.publish_all && !has_own_network {
+        let reason = format!("with --network {} there is nothing to publish ports of", spec.network.docker());
+        return Err(EngineError::invalid("--publish-all", reason));
+    }
+    for port in &spec.exposed {
+        exposed::parse(port)?;
+    }
     if let Some(hostname) = &spec.hostname {
         let label = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
         if hostname.is_empty() || hostname.len() > 64 || !hostname.bytes().all(label) {
@@ -252,7 +263,7 @@ fn merge(spec: &ContainerSpec, image: &Image) -> Result<Process, EngineError> {
             None => rustix::process::Signal::TERM.as_raw(),
         },
         labels,
-        exposed: config.exposed_ports().clone().unwrap_or_default(),
+        exposed: exposed::merge(config.exposed_ports().as_deref().unwrap_or_default(), &spec.exposed),
         health: None,
         shell: Vec::new(),
         volumes: config.volumes().clone().unwrap_or_default(),

@@ -219,6 +219,9 @@ pub enum EngineError {
     /// Of the network room.
     #[error(transparent)]
     Network(#[from] network::NetworkError),
+    /// A container's network namespace has no name server.
+    #[error(transparent)]
+    Names(#[from] dns::DnsError),
     /// Of the snapshot room.
     #[error(transparent)]
     Snapshot(#[from] snapshot::SnapshotError),
@@ -299,6 +302,7 @@ impl Classify for EngineError {
             EngineError::ShimGone { .. } | EngineError::EventsMissed(_) | EngineError::Worker(_) => Kind::Internal,
             EngineError::Image(error) => error.kind(),
             EngineError::Network(error) => error.kind(),
+            EngineError::Names(error) => error.kind(),
             EngineError::Snapshot(error) => error.kind(),
             EngineError::Content(error) => error.kind(),
             EngineError::Metadata(error) => error.kind(),
@@ -362,6 +366,7 @@ impl Classify for EngineError {
             EngineError::Pack(error) => error.hint(),
             EngineError::Image(error) => error.hint(),
             EngineError::Network(error) => error.hint(),
+            EngineError::Names(error) => error.hint(),
             EngineError::Snapshot(error) => error.hint(),
             EngineError::Content(error) => error.hint(),
             EngineError::Metadata(error) => error.hint(),

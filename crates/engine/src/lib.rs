@@ -20,6 +20,7 @@ mod events;
 mod exec;
 mod explain;
 mod export;
+mod exposed;
 mod files;
 mod fit;
 mod frames;
@@ -91,11 +92,12 @@ pub use logs::{LogLine, LogOptions, LogStream};
 pub use measure::{Counted, Measure};
 pub use mount::{BindOptions, Given, Mount, VolumeMount, VolumesFrom, clean as clean_path};
 pub use networks::{
-    Attachment, EndpointWish, Ipam, Member, Network, NetworkDriver, NetworkSpec, Place, PortChanges, Upstreams,
+    Attachment, EndpointWish, Ipam, Member, Network, NetworkDriver, NetworkFilters, NetworkSpec, Place, PortChanges,
 };
 pub use request::{
-    CgroupNamespace, ContainerSpec, DeviceLimit, DeviceMapping, DeviceRequest, Devices, ExecSpec, IpcMode, Isolation,
-    NetworkMode, PidMode, Resources, RestartPolicy, SeccompChoice, Security, Ulimit,
+    CgroupNamespace, ContainerSpec, DeviceLimit, DeviceMapping, DeviceRequest, Devices, ExecSpec, ExtraHost,
+    HostAddress, IpcMode, Isolation, Naming, NetworkMode, PidMode, Resources, RestartPolicy, SeccompChoice, Security,
+    Ulimit,
 };
 pub use room::{Collection, Room};
 pub use select::{ContainerFilters, PortFilter};
@@ -163,6 +165,7 @@ pub struct Engine {
     kernel: (u32, u32),
     layers: Arc<dyn Snapshotter>,
     log_watch: Arc<logs::watch::Watch>,
+    name_servers: networks::NameServers,
     network: Networks,
     networks: networks::Known,
     registry: Mutex<Registry>,
@@ -216,6 +219,7 @@ impl Engine {
             kernel: kernel_version(),
             layers,
             log_watch: logs::watch::Watch::start().map_err(EngineError::io("watch", &config.data_root))?,
+            name_servers: networks::NameServers::new(tokio::runtime::Handle::current()),
             network,
             networks: networks::Known::read(&store)?,
             registry: Mutex::default(),
@@ -225,6 +229,7 @@ impl Engine {
             config,
         });
         engine.images.tell(Box::new(move |news| events.tell_of_image(news)));
+        engine.name_servers.ask(&engine);
         engine.make_probes();
         engine.reconcile()?;
         let collector = Arc::clone(&engine);

@@ -206,6 +206,7 @@ impl Engine {
                 }
                 container.announce(crate::container::Phase::Running);
                 self.watch_health(container);
+                self.resume_names(container);
                 self.supervise(Arc::clone(container), frames::adopt(stream)?, pidfd);
                 if durable {
                     self.remember_later(container);

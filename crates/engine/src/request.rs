@@ -4,6 +4,7 @@
 
 mod devices;
 mod isolation;
+mod naming;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use crate::networks::{self, EndpointWish};
 
 pub use devices::{DeviceLimit, DeviceMapping, DeviceRequest, Devices};
 pub use isolation::{CgroupNamespace, IpcMode, Isolation, PidMode, Ulimit};
+pub use naming::{ExtraHost, HostAddress, Naming};
 
 /// The wish for a container. Empty or absent fields take the image's value, then Docker's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -63,6 +65,12 @@ pub struct ContainerSpec {
     pub endpoints: BTreeMap<String, EndpointWish>,
     /// Ports published on the host. Only in networks of its own.
     pub ports: Vec<PortMapping>,
+    /// Every exposed port is published, on a port that is free.
+    pub publish_all: bool,
+    /// Ports it says it listens on, beside the image's: `80/tcp`.
+    pub exposed: Vec<String>,
+    /// What it is told of names.
+    pub naming: Naming,
     /// What it may use.
     pub resources: Resources,
     /// The root filesystem is read-only.

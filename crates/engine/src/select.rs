@@ -122,7 +122,7 @@ impl ContainerFilters {
 }
 
 /// Docker takes regular expressions. Of these a name's characters and the anchors are understood.
-fn check_pattern(pattern: &str) -> Result<(), EngineError> {
+pub(crate) fn check_pattern(pattern: &str) -> Result<(), EngineError> {
     let inner = pattern.strip_prefix('^').unwrap_or(pattern);
     let inner = inner.strip_suffix('$').unwrap_or(inner);
     match inner.chars().all(|c| c.is_ascii_alphanumeric() || "_.-/".contains(c)) {
@@ -137,7 +137,7 @@ fn check_pattern(pattern: &str) -> Result<(), EngineError> {
 }
 
 /// Whether `text` has the pattern in it.
-fn fits(pattern: &str, text: &str) -> bool {
+pub(crate) fn fits(pattern: &str, text: &str) -> bool {
     let (begins, pattern) = pattern.strip_prefix('^').map_or((false, pattern), |rest| (true, rest));
     let (ends, pattern) = pattern.strip_suffix('$').map_or((false, pattern), |rest| (true, rest));
     match (begins, ends) {

@@ -191,6 +191,7 @@ impl Engine {
         match result {
             Ok((shim, attach, endpoints, _around)) => Ok(Launching { shim, endpoints, attach, steps, _around }),
             Err(error) => {
+                self.end_names(&container.id);
                 self.unmount_volumes(container);
                 Err(error)
             }
@@ -279,6 +280,7 @@ impl Engine {
         let mut started = match word {
             Ok(started) => started,
             Err(error) => {
+                self.end_names(&container.id);
                 let (engine, container) = (Arc::clone(self), Arc::clone(container));
                 self.in_background("clean up a failed start", move || {
                     engine.release_networks(&endpoints);

@@ -9,7 +9,8 @@ use clap::{Args, ValueEnum};
 
 use super::isolation::IsolationFlags;
 use super::limits::LimitFlags;
-use super::{FlagError, environment, health, logging, mount, mounts, ports, restart};
+use super::network::NetworkFlags;
+use super::{FlagError, environment, health, logging, mount, mounts, restart};
 
 /// When to fetch the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -40,18 +41,6 @@ pub(crate) enum Stream {
     Stdout,
     /// The standard error output.
     Stderr,
-}
-
-/// The networks there are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum NetworkMode {
-    /// An address of its own behind the host's.
-    #[value(alias = "default")]
-    Bridge,
-    /// The host's own network.
-    Host,
-    /// Only a loopback interface.
-    None,
 }
 
 #[derive(Debug, Args)]
@@ -97,15 +86,11 @@ pub(crate) struct ContainerFlags {
     /// The container's name
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// The container's network
-    #[arg(long, alias = "net", value_name = "NETWORK")]
-    network: Option<NetworkMode>,
+    #[command(flatten)]
+    network: NetworkFlags,
     /// The image's platform, as in linux/arm64
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
-    /// Publish a port: [[IP:]HOST:]CONTAINER[/udp]
-    #[arg(short, long, value_name = "PORT")]
-    publish: Vec<String>,
     /// When published ports lead to the container: always, or only while its health check says that it is well
     #[arg(long, value_name = "WHEN", default_value = "always")]
     publish_when: PublishWhen,
@@ -194,6 +179,8 @@ impl ContainerFlags {
     ) -> Result<ContainerCreateBody, FlagError> {
         let some = |list: Vec<String>| (!list.is_empty()).then_some(list);
         let (binds, anonymous) = self.volumes(around.directory)?;
+        let mut host = self.host_config(binds, around.terminal)?;
+        let networking = self.network.write(&mut host)?;
         Ok(ContainerCreateBody {
             image: Some(image.to_owned()),
             cmd: some(command.to_vec()),
@@ -214,16 +201,14 @@ impl ContainerFlags {
             attach_stdout: Some(attach.stdout),
             attach_stderr: Some(attach.stderr),
             volumes: some(anonymous),
-            host_config: Some(self.host_config(binds, around.terminal)?),
+            exposed_ports: networking.exposed,
+            networking_config: networking.config,
+            host_config: Some(host),
             ..ContainerCreateBody::default()
         })
     }
 
     fn host_config(&self, binds: Vec<String>, terminal: Option<Size>) -> Result<HostConfig, FlagError> {
-        let mut port_bindings = api_types::docker::PortMap::new();
-        for port in &self.publish {
-            ports::publish(port, &mut port_bindings)?;
-        }
         let mut tmpfs = std::collections::HashMap::new();
         for mount in &self.tmpfs {
             mounts::tmpfs(mount, &mut tmpfs)?;
@@ -235,12 +220,6 @@ impl ContainerFlags {
             tmpfs: (!tmpfs.is_empty()).then_some(tmpfs),
             volume_driver: self.volume_driver.clone(),
             volumes_from: some(&self.volumes_from),
-            port_bindings: (!port_bindings.is_empty()).then_some(port_bindings),
-            network_mode: self.network.map(|mode| match mode {
-                NetworkMode::Bridge => "bridge".into(),
-                NetworkMode::Host => "host".into(),
-                NetworkMode::None => "none".into(),
-            }),
             log_config: logging::config(self.log_driver.as_deref(), &self.log_opt),
             init: self.init.then_some(true),
             auto_remove: Some(self.rm),
@@ -337,8 +316,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused() {
-        for line in
-            ["--restart sometimes x", "--network other x", "--memory lots x", "--cgroupns mine x", "--pull often x"]
+        for line in ["--restart sometimes x", "--ip other x", "--memory lots x", "--cgroupns mine x", "--pull often x"]
         {
             assert!(Line::try_parse_from(std::iter::once("run").chain(line.split_whitespace())).is_err(), "{line}");
         }

@@ -14,6 +14,7 @@ pub(crate) mod limits;
 pub(crate) mod logging;
 pub(crate) mod mount;
 pub(crate) mod mounts;
+pub(crate) mod network;
 pub(crate) mod ports;
 pub(crate) mod restart;
 pub(crate) mod security;
@@ -83,7 +84,7 @@ pub(crate) enum FlagError {
 }
 
 impl FlagError {
-    fn invalid(value: impl Into<String>, problem: &'static str) -> FlagError {
+    pub(crate) fn invalid(value: impl Into<String>, problem: &'static str) -> FlagError {
         FlagError::Invalid { value: value.into(), problem }
     }
 }

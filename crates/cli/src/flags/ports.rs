@@ -41,6 +41,17 @@ pub(crate) fn publish(text: &str, map: &mut PortMap) -> Result<(), FlagError> {
     Ok(())
 }
 
+/// The ports that `text` exposes: `PORT[-PORT][/PROTOCOL]`, each with its protocol.
+pub(crate) fn expose(text: &str) -> Result<Vec<String>, FlagError> {
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = protocol.to_ascii_lowercase();
+    if !matches!(protocol.as_str(), "tcp" | "udp") {
+        return Err(FlagError::invalid(text, "exposes neither tcp nor udp"));
+    }
+    let (from, to) = range(ports).ok_or_else(|| FlagError::invalid(text, "is no port: write PORT or FROM-TO"))?;
+    Ok((from..=to).map(|port| format!("{port}/{protocol}")).collect())
+}
+
 /// The address, which may stand in brackets, and the port before the container's.
 fn split_host(before: &str) -> Result<(Option<IpAddr>, &str), &'static str> {
     let (address, host) = match before.rsplit_once(':') {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use api_types::docker::{EndpointSettings, NetworkingConfig};
-use engine::EndpointWish;
+use engine::{EndpointWish, NetworkMode};
 use network::MacAddress;
 
 use crate::error::ApiError;
@@ -47,6 +47,27 @@ pub(crate) fn wish(settings: &EndpointSettings) -> Result<EndpointWish, ApiError
         links: settings.links.clone().unwrap_or_default(),
         driver_opts: settings.driver_opts.clone().unwrap_or_default().into_iter().collect(),
     })
+}
+
+/// Adds the links that Docker's clients name for the container as a whole to the network that it is in.
+pub(crate) fn link(
+    links: &[String],
+    network: &NetworkMode,
+    wishes: &mut BTreeMap<String, EndpointWish>,
+) -> Result<(), ApiError> {
+    match network {
+        _ if links.is_empty() => Ok(()),
+        NetworkMode::User(name) => {
+            let wish = wishes.entry(name.clone()).or_default();
+            let new = links.iter().filter(|link| !wish.links.contains(link)).cloned().collect::<Vec<_>>();
+            wish.links.extend(new);
+            Ok(())
+        }
+        _ => {
+            let reason = "HostConfig.Links without a user-defined network, where containers find each other by name,";
+            Err(ApiError::Unsupported(reason.to_owned()))
+        }
+    }
 }
 
 #[cfg(test)]

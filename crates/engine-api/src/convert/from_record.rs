@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use network::{MacAddress, NetworkId, Protocol};
 use serde::Serialize;
 
-use super::from_host;
+use super::{from_host, naming};
 
 mod health;
 
@@ -156,9 +156,11 @@ fn host_config(record: &Record) -> HostConfig {
         log_config: Some(log_config(&spec.log)),
         restart_policy: Some(restart_policy(spec.restart)),
         init: spec.init.then_some(true),
+        publish_all_ports: Some(spec.publish_all),
         ..HostConfig::default()
     };
     mounts::wishes(record, &mut host);
+    naming::show(&spec.naming, &mut host);
     from_host::fill(spec, host)
 }
 

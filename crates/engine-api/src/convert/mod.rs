@@ -10,6 +10,8 @@ pub(crate) mod from_record;
 pub(crate) mod from_sample;
 pub(crate) mod from_store;
 pub(crate) mod from_volume;
+pub(crate) mod naming;
+pub(crate) mod networks;
 pub(crate) mod refuse;
 mod to_host;
 pub(crate) mod to_spec;

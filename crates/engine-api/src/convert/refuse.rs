@@ -54,12 +54,6 @@ fn host_limits(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str)) {
 }
 
 fn host_rest(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str)) {
-    refuse(host.publish_all_ports == Some(true), "HostConfig.PublishAllPorts");
-    refuse(some_list(&host.dns), "HostConfig.Dns");
-    refuse(some_list(&host.dns_options), "HostConfig.DnsOptions");
-    refuse(some_list(&host.dns_search), "HostConfig.DnsSearch");
-    refuse(some_list(&host.extra_hosts), "HostConfig.ExtraHosts");
-    refuse(some_list(&host.links), "HostConfig.Links");
     refuse(some_map(&host.storage_opt), "HostConfig.StorageOpt (writable layers have no quotas of their own)");
     refuse(some_map(&host.annotations), "HostConfig.Annotations");
     let isolation = host.isolation.map(|isolation| isolation.to_string());
@@ -100,11 +94,11 @@ mod tests {
     #[test]
     fn wishes_that_cannot_be_granted_are_named() {
         assert_eq!(
-            refused(r#"{"HostConfig":{"PublishAllPorts":true}}"#).unwrap(),
-            "HostConfig.PublishAllPorts is not supported"
+            refused(r#"{"HostConfig":{"CpuCount":2}}"#).unwrap(),
+            "HostConfig.CpuCount (Windows alone has it) is not supported"
         );
         for (json, field) in
-            [(r#"{"HostConfig":{"CpuCount":2}}"#, "CpuCount"), (r#"{"HostConfig":{"Dns":["1.1.1.1"]}}"#, "Dns")]
+            [(r#"{"HostConfig":{"CpuCount":2}}"#, "CpuCount"), (r#"{"HostConfig":{"CpuPercent":2}}"#, "CpuPercent")]
         {
             assert!(refused(json).unwrap().contains(field), "{json}");
         }

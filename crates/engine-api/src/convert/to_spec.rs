@@ -13,7 +13,7 @@ use network::{PortMapping, Protocol};
 
 pub(crate) use mounts::check_driver;
 
-use super::{endpoints, refuse, to_host};
+use super::{endpoints, naming, refuse, to_host};
 use crate::error::ApiError;
 
 /// The container that `body` asks for.
@@ -25,6 +25,9 @@ pub(crate) fn container(wish: Wish<ContainerCreateBody>, name: Option<String>) -
     let stop_timeout = body.stop_timeout.map(|seconds| {
         u32::try_from(seconds).map_err(|_| ApiError::invalid("StopTimeout", "must be a number of seconds, 0 or more"))
     });
+    let network = NetworkMode::from_docker(host.network_mode.as_deref().unwrap_or_default());
+    let mut endpoints = endpoints::wishes(body.networking_config.as_ref())?;
+    endpoints::link(host.links.as_deref().unwrap_or_default(), &network, &mut endpoints)?;
     Ok(ContainerSpec {
         image: text(body.image).ok_or_else(|| ApiError::invalid("Image", "no image was named"))?,
         name,
@@ -43,9 +46,12 @@ pub(crate) fn container(wish: Wish<ContainerCreateBody>, name: Option<String>) -
         stop_timeout: stop_timeout.transpose()?,
         mounts: mounts::mounts(&host, body.volumes.as_deref())?,
         volumes_from: mounts::volumes_from(&host)?,
-        network: NetworkMode::from_docker(host.network_mode.as_deref().unwrap_or_default()),
-        endpoints: endpoints::wishes(body.networking_config.as_ref())?,
+        network,
+        endpoints,
         ports: ports(host.port_bindings.as_ref())?,
+        publish_all: host.publish_all_ports.unwrap_or(false),
+        exposed: body.exposed_ports.unwrap_or_default(),
+        naming: naming::naming(&host)?,
         resources: to_host::resources(&host)?,
         read_only: host.readonly_rootfs.unwrap_or(false),
         security: to_host::security(&host)?,

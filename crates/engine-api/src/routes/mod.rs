@@ -15,6 +15,7 @@ mod files;
 pub(crate) mod images;
 mod leases;
 mod logs;
+mod networks;
 mod plugins;
 mod ports;
 mod progress;
@@ -96,6 +97,12 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
             "/volumes/{*name}",
             get(volumes::inspect).post(volumes::act).put(volumes::update).delete(volumes::remove),
         )
+        .route("/networks", get(networks::list))
+        .route("/networks/create", post(networks::create))
+        .route("/networks/prune", post(networks::prune))
+        .route("/networks/{name}", get(networks::inspect).delete(networks::remove))
+        .route("/networks/{name}/connect", post(networks::connect))
+        .route("/networks/{name}/disconnect", post(networks::disconnect))
         .route("/auth", post(auth::check))
         .route("/distribution/{*name}", get(distribution::about))
         .merge(absent::routes())

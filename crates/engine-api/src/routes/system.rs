@@ -91,6 +91,7 @@ pub(crate) async fn info(State(engine): State<Arc<Engine>>, version: Version) ->
         docker_root_dir: Some(info.data_root),
         logging_driver: Some(info.log_driver),
         plugins: Some(PluginsInfo {
+            network: Some(["bridge", "host", "null"].map(str::to_owned).to_vec()),
             log: Some(info.log_drivers.into_iter().map(str::to_owned).collect()),
             ..PluginsInfo::default()
         }),

@@ -98,6 +98,9 @@ impl Engine {
         endpoints.push(self.join(&container.id, &mut sandbox, &new)?);
         let done = self.settle_gateway(&mut sandbox, &attachments, &mut endpoints, &record.spec.ports).and_then(|()| {
             self.record_places(container, attachments, &endpoints)?;
+            if let Some(namespace) = namespace_of(running)? {
+                self.begin_names(record, &endpoints, &namespace, false)?;
+            }
             rootfs::say_connected(&container.dir, record, &endpoints)
         });
         if let Err(error) = done {

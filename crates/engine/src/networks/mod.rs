@@ -14,7 +14,9 @@ mod options;
 mod ports;
 mod remove;
 mod resolve;
+mod resolver;
 mod sandbox;
+mod select;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -29,7 +31,8 @@ pub(crate) use attachment::predefined_mode;
 pub use attachment::{Attachment, EndpointWish, Place};
 pub use lookup::Member;
 pub use ports::PortChanges;
-pub use resolve::Upstreams;
+pub(crate) use resolver::NameServers;
+pub use select::NetworkFilters;
 
 use crate::error::EngineError;
 

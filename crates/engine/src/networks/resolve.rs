@@ -1,29 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Names of containers, as those in the same network see them.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use network::NetworkId;
 use oci::ContainerId;
 
 use crate::Engine;
 use crate::container::Record;
-use crate::error::EngineError;
-use crate::rootfs;
-
-/// Whom to ask for names that are nobody's here.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Upstreams {
-    /// The host's name servers. Those on a loopback address are reached from the host's namespace only.
-    pub servers: Vec<IpAddr>,
-    /// Whether they may be asked at all: a container that is in internal networks alone gets nothing from outside.
-    pub forward: bool,
-}
 
 impl Engine {
     /// The addresses that a name has for a container: those of whoever bears it in the first of its networks where anybody
     /// does. `None` when nobody does. Case does not matter, nor a final dot.
-    pub fn resolve_name(&self, asker: &ContainerId, name: &str) -> Option<Vec<Ipv4Addr>> {
+    pub(crate) fn resolve_name(&self, asker: &ContainerId, name: &str) -> Option<Vec<Ipv4Addr>> {
         let name = name.strip_suffix('.').unwrap_or(name);
         let asker = self.container(asker.as_str()).ok()?.record();
         let places = asker.places();
@@ -48,23 +37,13 @@ impl Engine {
     }
 
     /// The name of whoever has an address in one of a container's networks, with the network's behind it.
-    pub fn resolve_address(&self, asker: &ContainerId, address: Ipv4Addr) -> Option<String> {
+    pub(crate) fn resolve_address(&self, asker: &ContainerId, address: Ipv4Addr) -> Option<String> {
         let asker = self.container(asker.as_str()).ok()?.record();
         let mut networks = asker.places().into_iter().filter(|place| !super::is_predefined(&place.network));
         networks.find_map(|place| {
             let member = self.members(&place.network).into_iter().find(|member| member.address == address)?;
             Some(format!("{}.{}", member.name, place.name))
         })
-    }
-
-    /// Whom a container's resolver asks for what is nobody's name here.
-    ///
-    /// # Errors
-    /// No such container; the host's configuration cannot be read.
-    pub fn upstreams(&self, asker: &ContainerId) -> Result<Upstreams, EngineError> {
-        let running = self.container(asker.as_str())?.with_record(|record| record.state.running().cloned());
-        let forward = running.is_some_and(|running| running.endpoints.iter().any(|end| end.gateway.is_some()));
-        Ok(Upstreams { servers: rootfs::name_servers()?, forward })
     }
 
     /// The addresses of those in a network whose names fit.

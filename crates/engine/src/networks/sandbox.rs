@@ -36,8 +36,10 @@ impl Engine {
             (_, Some(attachments)) => {
                 let mut sandbox = Sandbox::open(self.network.isolated()?)?;
                 let mut endpoints = Vec::with_capacity(attachments.len());
-                match self.join_each(record, &mut sandbox, attachments, &mut endpoints) {
-                    Ok(()) => Ok((Some(sandbox.into_descriptor()), endpoints)),
+                let joined = self.join_each(record, &mut sandbox, attachments, &mut endpoints);
+                let namespace = sandbox.into_descriptor();
+                match joined.and_then(|()| self.begin_names(record, &endpoints, &namespace, false)) {
+                    Ok(()) => Ok((Some(namespace), endpoints)),
                     Err(error) => {
                         self.release_networks(&endpoints);
                         Err(error)
@@ -164,6 +166,7 @@ impl Engine {
     /// What becomes of a container's places at its end. Its namespace goes with its last process, and with it the
     /// interfaces; unless another container shares it: then they are taken out, before anybody else gets the addresses.
     pub(crate) fn leave_networks(self: &Arc<Self>, container: &Container, endpoints: Vec<Endpoint>) {
+        self.end_names(&container.id);
         for endpoint in &endpoints {
             self.tell_of_place("disconnect", &container.id, &endpoint.network);
         }

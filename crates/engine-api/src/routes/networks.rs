@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Networks: list, inspect, create, remove, connect, disconnect, prune.
+
+use std::sync::Arc;
+
+use api_types::docker::{
+    Network, NetworkConnectRequest, NetworkCreateRequest, NetworkCreateResponse, NetworkDisconnectRequest,
+    NetworkInspect, NetworkPruneResponse,
+};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use engine::Engine;
+
+use crate::convert::{endpoints, networks};
+use crate::error::ApiError;
+use crate::extract::{Body, Parameters};
+use crate::filters::Filters;
+
+pub(crate) async fn list(
+    State(engine): State<Arc<Engine>>,
+    parameters: Parameters,
+) -> Result<Json<Vec<Network>>, ApiError> {
+    let filters = Filters::of(&parameters)?.into_networks()?;
+    Ok(Json(engine.select_networks(&filters)?.iter().map(networks::summary).collect()))
+}
+
+/// `verbose` tells of services of a swarm, of which there are none.
+pub(crate) async fn inspect(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    parameters: Parameters,
+) -> Result<Json<NetworkInspect>, ApiError> {
+    let network = engine.find_network(&name)?;
+    if parameters.get("scope").is_some_and(|scope| scope != "local") {
+        return Err(ApiError::invalid("scope", format!("the network {name} is local, as all networks here are")));
+    }
+    Ok(Json(networks::inspect(&network, &engine.members(&network.id))))
+}
+
+pub(crate) async fn create(
+    State(engine): State<Arc<Engine>>,
+    Body(body): Body<NetworkCreateRequest>,
+) -> Result<(StatusCode, Json<NetworkCreateResponse>), ApiError> {
+    let made = engine.create_network(networks::spec(body)?).await?;
+    let answer = NetworkCreateResponse { id: made.id.to_string(), warning: String::new() };
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+pub(crate) async fn remove(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+) -> Result<StatusCode, ApiError> {
+    engine.remove_network(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(crate) async fn connect(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    Body(body): Body<NetworkConnectRequest>,
+) -> Result<StatusCode, ApiError> {
+    let wish = endpoints::wish(&body.endpoint_config.unwrap_or_default())?;
+    engine.connect(&name, &body.container, wish).await?;
+    Ok(StatusCode::OK)
+}
+
+pub(crate) async fn disconnect(
+    State(engine): State<Arc<Engine>>,
+    Path(name): Path<String>,
+    Body(body): Body<NetworkDisconnectRequest>,
+) -> Result<StatusCode, ApiError> {
+    engine.disconnect(&name, &body.container, body.force.unwrap_or(false)).await?;
+    Ok(StatusCode::OK)
+}
+
+pub(crate) async fn prune(
+    State(engine): State<Arc<Engine>>,
+    parameters: Parameters,
+) -> Result<Json<NetworkPruneResponse>, ApiError> {
+    let filters = Filters::of(&parameters)?.into_network_prune()?;
+    let removed = engine.prune_networks(move |network| filters.admit(network)).await?;
+    Ok(Json(NetworkPruneResponse { networks_deleted: Some(removed) }))
+}
