@@ -314,3 +314,23 @@ fn a_starting_daemon_brings_directories_and_records_together() {
     std::fs::remove_dir_all(volumes.join("restored")).unwrap();
     daemon.fails(&["system", "check"], 1).saying("volume restored");
 }
+
+#[test]
+fn what_a_killed_daemon_had_mounted_into_a_new_volume_is_let_go_and_not_removed() {
+    let daemon = Daemon::with_busybox();
+    daemon.stop();
+    let precious = daemon.path().join("precious");
+    std::fs::create_dir(&precious).unwrap();
+    std::fs::write(precious.join("file"), "of the host's").unwrap();
+    let half_made = daemon.path().join("data/volumes/.new-half");
+    std::fs::create_dir_all(half_made.join("_data")).unwrap();
+    let (source, target) = (precious.clone(), half_made.join("_data"));
+    daemon.sandbox().run(move || rustix::mount::mount_bind(&source, &target)).unwrap();
+    // One that cannot be: it keeps nobody from working.
+    std::fs::create_dir_all(daemon.path().join("data/volumes/kept")).unwrap();
+    std::fs::write(daemon.path().join("data/volumes/kept/_data"), "no directory").unwrap();
+    daemon.start();
+    assert!(!half_made.exists(), "half of a volume stays");
+    assert_eq!(std::fs::read_to_string(precious.join("file")).unwrap(), "of the host's");
+    daemon.ok(&["run", "--rm", "-v", "other:/data", "busybox", "touch", "/data/file"]);
+}

@@ -17,20 +17,26 @@ impl Volumes {
     /// Brings directories, records and mounts together. `used` are the volumes of containers that an earlier daemon has
     /// started, one name for each use; `is_known` says which containers there are.
     pub(crate) fn adopt(&self, used: &[String], is_known: &dyn Fn(&ContainerId) -> bool) -> Result<(), EngineError> {
+        // One volume that something is wrong with must not keep all others, and their containers, from being served.
+        let tell = |name: &str, result: Result<(), EngineError>| {
+            if let Err(error) = result {
+                tracing::error!(volume = name, error = errors::chain(&error), "a volume is not as it should be");
+            }
+        };
         for directory in self.directories()? {
-            self.adopt_directory(&directory)?;
+            tell(&directory, self.adopt_directory(&directory));
         }
         for volume in self.list() {
-            self.complete(&volume)?;
+            tell(&volume.name, self.complete(&volume));
             if volume.goes_with.as_ref().is_some_and(|container| !is_known(container)) {
-                self.remove(&volume.name, &|_| Vec::new())?;
+                tell(&volume.name, self.remove(&volume.name, &|_| Vec::new()));
             }
         }
         used.iter().for_each(|name| self.adopt_use(name));
         let used: HashSet<&String> = used.iter().collect();
         for volume in self.list().into_iter().filter(|volume| !volume.options.is_empty()) {
             if !used.contains(&volume.name) {
-                self.unmount_if_mounted(&volume.name)?;
+                tell(&volume.name, self.unmount_if_mounted(&volume.name));
             }
         }
         Ok(())
@@ -62,6 +68,8 @@ impl Volumes {
             return renameat(&self.dir, directory, &self.dir, name).map_err(failed("rename"));
         }
         if gone.is_some() || directory.starts_with(NEW) {
+            // A daemon that was killed while it filled the volume has left what its options mount.
+            self.unmount_place(&self.root.join(directory).join(DATA))?;
             return layer::remove_tree(&self.dir, directory)
                 .map_err(EngineError::io("remove", self.root.join(directory)));
         }
