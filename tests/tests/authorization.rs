@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The authorization hook: asked before and after each request, and obeyed; whatever else it does is a no.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, also in its helper functions")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Clients that mean no good, or know no better, on the daemon's socket: whatever they do, others are served.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, also in its helper functions")]
 
 use std::io::{Read as _, Write as _};
 use std::net::Shutdown;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `docker inspect` of containers that were made with the same flags, by Debian's Docker daemon and by Corten: what was
 //! asked for and what is the default is shown alike, but for the differences that are listed here with their reasons.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails, also in its helper functions")]
 
 use serde_json::Value;
 use testkit::process::command;
