@@ -7,6 +7,7 @@
 //!
 //! **Architecture Invariant:** pure. Values and their JSON; no I/O.
 
+pub mod detach_keys;
 mod events;
 pub mod explain;
 mod lease;

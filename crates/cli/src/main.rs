@@ -10,7 +10,6 @@ mod cli;
 mod commands;
 mod copying;
 mod credentials;
-mod detach_keys;
 mod environment;
 mod examples;
 mod failure;

@@ -14,11 +14,11 @@ use errors::{Kind, Report};
 use tokio::signal::unix::SignalKind;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::detach_keys::{DetachKeys, Filter, Typed};
 use crate::failure::Failure;
 use crate::signals::{Signals, Terminated};
 use crate::terminal::{self, Raw};
 use crate::trace::{Trace, now_ns};
+use api_types::detach_keys::{DetachKeys, Filter, Typed};
 
 /// How much is read from stdin at once, in bytes.
 const CHUNK: usize = 32 * 1024;

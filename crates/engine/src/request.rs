@@ -269,4 +269,6 @@ pub struct ExecSpec {
     pub privileged: bool,
     /// The terminal's first size, rows and columns.
     pub console_size: Option<(u16, u16)>,
+    /// The keys that leave its terminal, as they were written; the usual ones when absent.
+    pub detach_keys: Option<String>,
 }

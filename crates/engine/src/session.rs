@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use api_types::detach_keys::{DetachKeys, Filter, Typed};
 use shim::Exit;
 use shim::frame::Kind;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
@@ -25,6 +26,7 @@ pub struct Session {
     stream: UnixStream,
     of: Of,
     tty: bool,
+    detach_keys: DetachKeys,
 }
 
 enum Of {
@@ -44,11 +46,17 @@ pub enum Output {
 impl Session {
     pub(crate) fn of_container(stream: UnixStream, container: Arc<Container>) -> Session {
         let tty = container.with_record(|record| record.spec.tty);
-        Session { stream, of: Of::Container(container), tty }
+        Session { stream, of: Of::Container(container), tty, detach_keys: DetachKeys::default() }
     }
 
     pub(crate) fn of_exec(stream: UnixStream, state: Arc<Mutex<ExecState>>, tty: bool) -> Session {
-        Session { stream, of: Of::Exec(state), tty }
+        Session { stream, of: Of::Exec(state), tty, detach_keys: DetachKeys::default() }
+    }
+
+    /// With other keys that leave it than the usual ones.
+    #[must_use]
+    pub fn left_by(self, detach_keys: DetachKeys) -> Session {
+        Session { detach_keys, ..self }
     }
 
     /// Whether the streams are a terminal's.
@@ -87,21 +95,26 @@ impl Session {
     }
 
     /// Carries Docker's hijacked stream: bytes in, multiplexed or raw bytes out. The end of the client's bytes closes
-    /// the command's standard input and nothing else.
+    /// the command's standard input and nothing else. What is typed into a terminal is searched for the keys that leave.
     ///
     /// # Errors
     /// The client's connection broke.
     pub async fn copy_docker(self, client: impl AsyncRead + AsyncWrite + Unpin, output: Output) -> io::Result<()> {
         let (from_client, to_client) = tokio::io::split(client);
         let (from_shim, to_shim) = tokio::io::split(self.stream);
+        let keys = self.tty.then(|| Filter::new(&self.detach_keys));
         let outwards = forward_output(from_shim, to_client, output, &self.of);
         tokio::pin!(outwards);
         tokio::select! {
             biased;
             result = &mut outwards => return result,
-            result = send_input(from_client, to_shim) => match result? {
+            result = send_input(from_client, to_shim, keys) => match result? {
                 Input::Ended(_to_shim) => {}
                 Input::ShimGone => {}
+                Input::Left => {
+                    self.of.left();
+                    return Ok(());
+                }
             },
         }
         outwards.await
@@ -114,22 +127,40 @@ enum Input {
     Ended(WriteHalf<UnixStream>),
     /// Nobody takes it any more.
     ShimGone,
+    /// The keys that leave were typed.
+    Left,
 }
 
-async fn send_input(mut client: impl AsyncRead + Unpin, mut shim: WriteHalf<UnixStream>) -> io::Result<Input> {
+async fn send_input(
+    mut client: impl AsyncRead + Unpin,
+    mut shim: WriteHalf<UnixStream>,
+    mut keys: Option<Filter>,
+) -> io::Result<Input> {
     let mut buffer = vec![0; BUFFER];
     loop {
         let length = client.read(&mut buffer).await?;
-        let sent = match length {
-            0 => frames::write(&mut shim, Kind::StdinEof, &[]).await,
-            length => frames::write(&mut shim, Kind::Stdin, &buffer[..length]).await,
+        if length == 0 {
+            let ended = frames::write(&mut shim, Kind::StdinEof, &[]).await;
+            return Ok(ended.map_or(Input::ShimGone, |()| Input::Ended(shim)));
+        }
+        let typed = &buffer[..length];
+        let (sent, leaves) = match keys.as_mut().map(|keys| keys.push(typed)) {
+            None => (frames::write(&mut shim, Kind::Stdin, typed).await, false),
+            Some(Typed::Forward(typed)) => (send_some(&mut shim, &typed).await, false),
+            Some(Typed::Detach(typed)) => (send_some(&mut shim, &typed).await, true),
         };
-        match (sent, length) {
-            (Err(_), _) => return Ok(Input::ShimGone),
-            (Ok(()), 0) => return Ok(Input::Ended(shim)),
-            (Ok(()), _) => {}
+        if leaves {
+            return Ok(Input::Left);
+        }
+        if sent.is_err() {
+            return Ok(Input::ShimGone);
         }
     }
+}
+
+/// Sends what was typed, if that is anything: keys may be held back.
+async fn send_some(shim: &mut WriteHalf<UnixStream>, typed: &[u8]) -> io::Result<()> {
+    if typed.is_empty() { Ok(()) } else { frames::write(shim, Kind::Stdin, typed).await }
 }
 
 async fn forward_frames(shim: ReadHalf<UnixStream>, mut client: impl AsyncWrite + Unpin, of: &Of) -> io::Result<()> {

@@ -5,10 +5,10 @@ use api_types::{AttachRequest, Streams};
 
 use crate::cli::Context;
 use crate::commands::run::{Foreground, stay};
-use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::trace::Trace;
+use api_types::detach_keys::DetachKeys;
 
 /// Attach this terminal's input, output and errors to a running container
 #[derive(Debug, clap::Args)]

@@ -8,13 +8,13 @@ use api_types::docker::ExecConfig;
 
 use crate::cli::Context;
 use crate::commands::run::{exit_code, no_terminal};
-use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
 use crate::flags::environment;
 use crate::signals::Signals;
 use crate::stream::{self, Ending};
 use crate::terminal;
 use crate::trace::Trace;
+use api_types::detach_keys::DetachKeys;
 
 /// Run a command in a running container
 #[derive(Debug, clap::Args)]

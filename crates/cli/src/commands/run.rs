@@ -7,7 +7,6 @@ use client::{Client, ClientError, RunAnswer, Session};
 use errors::{Classify, Kind};
 
 use crate::cli::Context;
-use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
 use crate::flags::container::{ContainerFlags, Pull, Surroundings};
 use crate::printer::progress::Progress;
@@ -15,6 +14,7 @@ use crate::signals::Signals;
 use crate::stream::{self, Ending};
 use crate::trace::{Format, Trace};
 use crate::{credentials, printer, terminal};
+use api_types::detach_keys::DetachKeys;
 
 /// Create and run a container from an image
 #[derive(Debug, clap::Args)]

@@ -7,10 +7,10 @@ use errors::Kind;
 use crate::cli::Context;
 use crate::commands::for_each;
 use crate::commands::run::{Foreground, stay};
-use crate::detach_keys::DetachKeys;
 use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::trace::Trace;
+use api_types::detach_keys::DetachKeys;
 
 /// Start one or more containers
 #[derive(Debug, clap::Args)]

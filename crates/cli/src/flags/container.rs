@@ -50,7 +50,7 @@ pub(crate) struct ContainerFlags {
     pub(crate) attach: Vec<Stream>,
     /// Keys that detach from the container
     #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
-    pub(crate) detach_keys: crate::detach_keys::DetachKeys,
+    pub(crate) detach_keys: api_types::detach_keys::DetachKeys,
     /// Replace the image's entrypoint
     #[arg(long, value_name = "COMMAND")]
     entrypoint: Option<String>,

@@ -132,6 +132,7 @@ pub(crate) fn exec(config: ExecConfig) -> Result<ExecSpec, ApiError> {
         detach: !is_set(stdin) && !is_set(stdout) && !is_set(stderr),
         console_size: console_size(config.console_size.as_deref()),
         privileged: is_set(config.privileged),
+        detach_keys: text(config.detach_keys),
     })
 }
 

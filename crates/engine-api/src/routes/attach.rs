@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
+use api_types::detach_keys::{DetachKeys, NoSuchKey};
 use axum::body::Body as HttpBody;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
@@ -81,6 +82,14 @@ pub(crate) async fn websocket(
     Ok(response)
 }
 
+/// The keys that leave a session, the usual ones where a client names none.
+pub(super) fn detach_keys(text: Option<&str>) -> Result<DetachKeys, ApiError> {
+    let text = text.filter(|text| !text.is_empty());
+    text.map_or(Ok(DetachKeys::default()), |text| {
+        text.parse().map_err(|error: NoSuchKey| ApiError::invalid("detachKeys", error.to_string()))
+    })
+}
+
 /// What a client that attaches is to hear.
 struct Streams {
     /// What the container has written so far.
@@ -103,7 +112,8 @@ impl Streams {
             return Err(ApiError::invalid("stream", "neither stream nor logs is set: there is nothing to attach to"));
         }
         let tty = engine.container(name)?.with_record(|record| record.spec.tty);
-        let from_now_on = if stream { Some(engine.attach(name, options).await?) } else { None };
+        let keys = detach_keys(parameters.get("detachKeys"))?;
+        let from_now_on = if stream { Some(engine.attach(name, options).await?.left_by(keys)) } else { None };
         let AttachOptions { stdout, stderr, .. } = options;
         let before = match logs && (stdout || stderr) {
             true => Some(engine.logs(name, LogOptions { stdout, stderr, ..LogOptions::default() }).await?),

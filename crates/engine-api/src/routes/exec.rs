@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use engine::{Engine, Output};
 use serde_json::{Value, json};
 
-use super::attach::content_type;
+use super::attach::{content_type, detach_keys};
 use super::containers::size;
 use crate::convert::to_spec;
 use crate::error::ApiError;
@@ -24,6 +24,7 @@ pub(crate) async fn create(
     Path(name): Path<String>,
     Body(config): Body<ExecConfig>,
 ) -> Result<(StatusCode, Json<Value>), ApiError> {
+    detach_keys(config.detach_keys.as_deref())?;
     let id = engine.exec_create(&name, to_spec::exec(config)?)?;
     Ok((StatusCode::CREATED, Json(json!({ "Id": id }))))
 }
@@ -47,8 +48,10 @@ pub(crate) async fn start(
         return Ok(StatusCode::OK.into_response());
     }
     let hijack = hijack?;
+    let keys = detach_keys(engine.exec_inspect(&id)?.spec.detach_keys.as_deref())?;
     let session = engine.exec_start(&id).await?;
     let session = session.ok_or_else(|| ApiError::invalid("Detach", "this exec was created without any stream"))?;
+    let session = session.left_by(keys);
     let output = if session.tty() { Output::Raw } else { Output::Multiplexed };
     Ok(hijack.switch(content_type(session.tty(), version), move |client| session.copy_docker(client, output)))
 }
@@ -61,6 +64,7 @@ pub(crate) async fn inspect(
     let (entrypoint, arguments) = view.spec.command.split_first().map_or(("", &[][..]), |(e, a)| (e.as_str(), a));
     Ok(Json(ExecInspectResponse {
         can_remove: Some(false),
+        detach_keys: Some(view.spec.detach_keys.unwrap_or_default()),
         id: Some(view.id),
         running: Some(view.running),
         exit_code: view.exit_code.map(i64::from),
@@ -76,7 +80,6 @@ pub(crate) async fn inspect(
         open_stderr: Some(!view.spec.detach),
         container_id: Some(view.container.to_string()),
         pid: Some(view.pid.unwrap_or(0).into()),
-        ..ExecInspectResponse::default()
     }))
 }
 

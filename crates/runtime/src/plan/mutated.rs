@@ -135,7 +135,13 @@ fn keeps_its_promises(plan: &Plan) {
     assert!(position(|operation| matches!(operation, Operation::Seccomp)).is_none_or(|filter| user < filter));
     // The host's root is left where there is a root of the container's own, after the last mount.
     let root = position(|operation| {
-        matches!(operation, Operation::AttachRoot(_) | Operation::AttachRootInPlace(_) | Operation::CloneRoot(_))
+        matches!(
+            operation,
+            Operation::AttachRoot(_)
+                | Operation::AttachRootInPlace(_)
+                | Operation::AttachGivenRootAt(_)
+                | Operation::CloneRoot(_)
+        )
     });
     let left = position(|operation| {
         matches!(operation, Operation::PivotRoot | Operation::PivotRootFromPeers | Operation::ChangeRoot)

@@ -1,16 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The keys that leave a session: `ctrl-p,ctrl-q` unless the user chooses others.
+//! The keys that leave a session: `ctrl-p,ctrl-q` unless the user chooses others. Corten's own client looks for them itself;
+//! Docker's clients leave it to the daemon.
 
 use std::str::FromStr;
 
 /// A sequence of keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DetachKeys(Vec<u8>);
+pub struct DetachKeys(Vec<u8>);
 
 /// A key that does not exist.
 #[derive(Debug, thiserror::Error)]
 #[error("\"{0}\" is no key: write one character, or ctrl- and one of a-z @ [ \\ ] ^ _, separated by commas")]
-pub(crate) struct NoSuchKey(String);
+pub struct NoSuchKey(String);
+
+impl Default for DetachKeys {
+    /// `ctrl-p,ctrl-q`.
+    fn default() -> DetachKeys {
+        DetachKeys(vec![0x10, 0x11])
+    }
+}
 
 impl FromStr for DetachKeys {
     type Err = NoSuchKey;
@@ -33,14 +41,14 @@ impl FromStr for DetachKeys {
 
 /// What is typed, on its way to the container.
 #[derive(Debug)]
-pub(crate) struct Filter {
+pub struct Filter {
     keys: Vec<u8>,
     matched: usize,
 }
 
 /// What to do with a piece of what was typed.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Typed {
+pub enum Typed {
     /// Send this; keys that may begin the sequence are held back.
     Forward(Vec<u8>),
     /// Send this, then leave.
@@ -49,12 +57,12 @@ pub(crate) enum Typed {
 
 impl Filter {
     /// A filter that waits for `keys`.
-    pub(crate) fn new(keys: &DetachKeys) -> Filter {
+    pub fn new(keys: &DetachKeys) -> Filter {
         Filter { keys: keys.0.clone(), matched: 0 }
     }
 
     /// What to do with `data`.
-    pub(crate) fn push(&mut self, data: &[u8]) -> Typed {
+    pub fn push(&mut self, data: &[u8]) -> Typed {
         let mut forward = Vec::with_capacity(data.len() + self.matched);
         for byte in data {
             if self.keys.get(self.matched) == Some(byte) {
@@ -84,7 +92,7 @@ mod tests {
 
     #[test]
     fn keys_are_written_as_docker_writes_them() {
-        assert_eq!("ctrl-p,ctrl-q".parse::<DetachKeys>().unwrap(), DetachKeys(vec![16, 17]));
+        assert_eq!("ctrl-p,ctrl-q".parse::<DetachKeys>().unwrap(), DetachKeys::default());
         assert_eq!("a,ctrl-@,ctrl-_".parse::<DetachKeys>().unwrap(), DetachKeys(vec![b'a', 0, 31]));
         for text in ["", "ctrl-", "ctrl-1", "ab", "ctrl-p,", "é"] {
             assert!(text.parse::<DetachKeys>().is_err(), "{text}");
