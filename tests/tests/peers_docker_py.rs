@@ -296,3 +296,32 @@ web.remove()
     );
     daemon.assert_no_container_left();
 }
+
+#[test]
+fn networks_and_volumes_are_made_and_used() {
+    let daemon = Daemon::with_busybox();
+    let said = python(
+        &daemon,
+        r#"
+network = client.networks.create("mine", driver="bridge", labels={"a": "b"})
+volume = client.volumes.create("kept")
+web = client.containers.run("busybox", "sleep 60", name="web", network="mine", volumes={"kept": {"bind": "/kept"}}, detach=True)
+web.exec_run(["touch", "/kept/file"])
+print(client.containers.run("busybox", ["sh", "-c", "nslookup web | grep -c 'Name:.*web' && ls /kept"], network="mine",
+    volumes=["kept:/kept:ro"], remove=True).decode().split())
+network.reload()
+print([container.name for container in network.containers], network.attrs["Labels"])
+network.disconnect(web)
+network.connect(web, aliases=["other"])
+web.reload()
+print(sorted(web.attrs["NetworkSettings"]["Networks"]))
+web.remove(force=True)
+network.remove()
+volume.remove()
+print(client.networks.list(names=["mine"]), client.volumes.list())
+"#,
+    );
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines, ["['1', 'file']", "['web'] {'a': 'b'}", "['mine']", "[] []"]);
+    daemon.assert_no_container_left();
+}

@@ -21,6 +21,9 @@ const PUBLISH_WHEN: &str = "CortenPublishWhen";
 const GONE: [&str; 4] =
     ["/HostConfig/KernelMemory", "/KernelMemory", "/HostConfig/KernelMemoryTCP", "/KernelMemoryTCP"];
 
+/// Where a body may have `null` for a network in which a container shall be without further wishes: docker-py writes it so.
+const ENDPOINTS: &str = "/NetworkingConfig/EndpointsConfig";
+
 /// A body of Docker's model, and what it cannot say.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Wish<T> {
@@ -54,6 +57,10 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Wish<T> {
             Some("ready") => true,
             Some(_) => return Err(D::Error::custom(format!("{PUBLISH_WHEN} is always or ready"))),
         };
+        let endpoints = body.pointer_mut(ENDPOINTS).and_then(Value::as_object_mut);
+        for wishes in endpoints.into_iter().flat_map(serde_json::Map::values_mut).filter(|wishes| wishes.is_null()) {
+            *wishes = Value::Object(serde_json::Map::new());
+        }
         let docker = serde_json::from_value(body).map_err(D::Error::custom)?;
         Ok(Wish { docker, restart_unhealthy, publish_when_ready })
     }
@@ -92,6 +99,14 @@ mod tests {
         }
         let zeros = r#"{"HostConfig":{"KernelMemory":0,"KernelMemoryTCP":0}}"#;
         assert!(serde_json::from_str::<Wish<ContainerCreateBody>>(zeros).is_ok(), "older clients send all fields");
+    }
+
+    #[test]
+    fn a_network_without_wishes_may_be_null() {
+        let text = r#"{"Image":"x","NetworkingConfig":{"EndpointsConfig":{"mine":null}}}"#;
+        let wish: Wish<ContainerCreateBody> = serde_json::from_str(text).unwrap();
+        let endpoints = wish.docker.networking_config.unwrap().endpoints_config.unwrap();
+        assert_eq!(endpoints.into_iter().collect::<Vec<_>>(), [("mine".to_owned(), Default::default())]);
     }
 
     #[test]

@@ -206,11 +206,12 @@ pub(crate) fn validate(spec: &ContainerSpec) -> Result<(), EngineError> {
         if mount.target().split('/').all(|part| matches!(part, "" | "." | "..")) {
             return Err(EngineError::invalid("--volume", "the destination cannot be the container's root"));
         }
-        let target = clean(mount.target());
-        if targets.contains(&target) {
-            return Err(EngineError::invalid("--volume", format!("Duplicate mount point: {target}")));
-        }
+        // Where something is mounted a declared volume is none: docker-py and compose name the places of binds so as well.
         if mount.given() != Given::Declared {
+            let target = clean(mount.target());
+            if targets.contains(&target) {
+                return Err(EngineError::invalid("--volume", format!("Duplicate mount point: {target}")));
+            }
             targets.push(target);
         }
         if let Mount::Bind { source, .. } = mount
