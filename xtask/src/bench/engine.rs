@@ -105,13 +105,20 @@ impl Pair {
     /// What it costs a container that prints 500 MB that its output is kept: beside the same without a log.
     fn talk(&self) -> Result<Vec<Row>> {
         let script = format!("yes {} | head -n {LINES}", "x".repeat(99));
-        let kept = ["run", "--rm", "-d", "--name", "talk", "busybox", "sh", "-c", &script];
-        let lost = ["run", "--rm", "-d", "--name", "talk", "--log-driver", "none", "busybox", "sh", "-c", &script];
+        let kept = ["run", "-d", "--name", "talk", "busybox", "sh", "-c", &script];
+        let lost = ["run", "-d", "--name", "talk", "--log-driver", "none", "busybox", "sh", "-c", &script];
         let (mut ours, mut theirs) = (Samples::default(), Samples::default());
         let [mut ours_alone, mut theirs_alone] = [Samples::default(), Samples::default()];
         for _ in 0..ROUNDS {
-            let corten = |words: &[&str]| Ok(self.corten_takes(words)? + self.corten_takes(&["wait", "talk"])?);
-            let docker = |words: &[&str]| Ok(self.docker_takes(words)? + self.docker_takes(&["wait", "talk"])?);
+            // Removed by a command of its own, whose time is nobody's: Docker's `--rm` is done after `wait` has answered.
+            let corten = |words: &[&str]| {
+                let time = self.corten_takes(words)? + self.corten_takes(&["wait", "talk"])?;
+                self.corten_takes(&["rm", "talk"]).map(|_| time)
+            };
+            let docker = |words: &[&str]| {
+                let time = self.docker_takes(words)? + self.docker_takes(&["wait", "talk"])?;
+                self.docker_takes(&["rm", "talk"]).map(|_| time)
+            };
             let [with, without] = both(corten, &kept, &lost)?;
             ours.push(with - without);
             ours_alone.push(with);
