@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line: from arguments to one command, and from its outcome to an exit code.
 
+mod refusal;
+
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::error::{ContextKind, ErrorKind};
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::{Client, Endpoint, Wish};
-use errors::{Kind, Report};
+use errors::Kind;
 
+use self::refusal::refuse;
 use crate::commands::*;
 use crate::failure::Failure;
 use crate::help::{self, Section};
@@ -36,9 +38,15 @@ struct Global {
     /// Where Docker's client configuration and the contexts are [default: ~/.docker]
     #[arg(long, value_name = "DIRECTORY")]
     config: Option<PathBuf>,
+    /// Accepted for Docker's sake: the command line has no log of its own
+    #[arg(short = 'D', long)]
+    debug: bool,
     /// The daemon's address: unix:///PATH, tcp://HOST:PORT or ssh://[USER@]HOST[:PORT]
     #[arg(short = 'H', long, value_name = "ADDRESS")]
     host: Vec<String>,
+    /// Accepted for Docker's sake: the command line has no log of its own
+    #[arg(short, long, value_name = "LEVEL", value_parser = ["debug", "info", "warn", "error", "fatal"])]
+    log_level: Option<String>,
     /// Use TLS; implied by --tlsverify, without which it is refused
     #[arg(long)]
     tls: bool,
@@ -186,7 +194,7 @@ pub(crate) fn definition() -> clap::Command {
 pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
     let as_docker = arguments.first().is_some_and(|program| is_docker(program));
-    let outcome = match Line::try_parse_from(&arguments) {
+    let outcome = match parse(&arguments) {
         Ok(line) => configured(line, &arguments).and_then(|line| execute(line, as_docker, start_ns)),
         Err(error) => refuse(&with_headings(error, &arguments)),
     };
@@ -199,6 +207,28 @@ pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> 
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// What the arguments say. Whatever follows a flag with a value is that value to Docker, be it `-1s` or `-x`; only an error
+/// has to be looked at twice for that.
+fn parse(arguments: &[OsString]) -> Result<Line, clap::Error> {
+    let error = match Line::try_parse_from(arguments) {
+        Err(error) if !is_help(&error) && error.kind() != ErrorKind::DisplayVersion => error,
+        other => return other,
+    };
+    let definition = with_any_value(Line::command());
+    let again = definition.try_get_matches_from(arguments).and_then(|matches| Line::from_arg_matches(&matches));
+    again.map_err(|second| if is_help(&second) { error } else { second })
+}
+
+/// The same commands, whose flags take values that begin with a hyphen.
+fn with_any_value(command: clap::Command) -> clap::Command {
+    let takes_a_word = |arg: &clap::Arg| {
+        let least = arg.get_num_args().map_or(1, |range| range.min_values());
+        !arg.is_positional() && arg.get_action().takes_values() && least > 0
+    };
+    let command = command.mut_args(|arg| if takes_a_word(&arg) { arg.allow_hyphen_values(true) } else { arg });
+    command.mut_subcommands(with_any_value)
 }
 
 /// Whether the program was called as `docker`, for which it then stands in.
@@ -274,116 +304,5 @@ fn is_help(error: &clap::Error) -> bool {
     matches!(error.kind(), DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | MissingSubcommand)
 }
 
-/// What to say about arguments that are not understood, and Docker's exit code: 125 for a wrong flag, 1 for the rest.
-fn refuse(error: &clap::Error) -> Result<u8, Failure> {
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            printer::data(help::render(&error.render(), &io::stdout()).as_bytes());
-            return Ok(0);
-        }
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            printer::error_data(help::render(&error.render(), &io::stderr()).as_bytes());
-            return Err(Failure::told());
-        }
-        _ => {}
-    }
-    let code = match error.kind() {
-        ErrorKind::MissingRequiredArgument | ErrorKind::InvalidSubcommand => 1,
-        _ => 125,
-    };
-    let text = error.render().to_string();
-    let text = text.strip_prefix("error: ").unwrap_or(&text);
-    let message: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
-    let hint = match (error.get(ContextKind::SuggestedSubcommand), error.get(ContextKind::SuggestedArg)) {
-        (Some(similar), _) | (_, Some(similar)) => format!("there is {similar}; `--help` lists all"),
-        _ => "`--help` says what is understood".to_owned(),
-    };
-    let report = Report::new(Kind::InvalidArgument, message.join(" ")).with_hint(hint);
-    Err(Failure { report: Some(report), code })
-}
-
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn refused(line: &str) -> Failure {
-        let words = std::iter::once("corten").chain(line.split_whitespace());
-        refuse(&Line::try_parse_from(words).unwrap_err()).unwrap_err()
-    }
-
-    #[test]
-    fn the_definition_is_sound() {
-        Line::command().debug_assert();
-    }
-
-    #[test]
-    fn wrong_flags_are_125_and_missing_arguments_1() {
-        for (line, code, part) in [
-            ("run --nonsense debian", 125, "--nonsense"),
-            ("run --memory lots debian", 125, "lots"),
-            ("ps --nonsense", 125, "--nonsense"),
-            ("rm", 1, "CONTAINER"),
-            ("nonsense", 1, "nonsense"),
-        ] {
-            let failure = refused(line);
-            assert_eq!(failure.code, code, "{line}");
-            let report = failure.report.unwrap();
-            assert!(report.message.contains(part), "{line}: {}", report.message);
-            assert!(!report.message.contains('\n') && report.hint.is_some(), "{line}");
-        }
-    }
-
-    /// The commands of `docker image`, without `build`, which is no command here yet.
-    #[test]
-    fn every_command_about_images_is_in_the_group_as_well() {
-        let root = Line::command();
-        let group = root.find_subcommand("image").unwrap();
-        for (alone, grouped) in [
-            ("history", "history"),
-            ("images", "ls"),
-            ("import", "import"),
-            ("inspect", "inspect"),
-            ("load", "load"),
-            ("pull", "pull"),
-            ("push", "push"),
-            ("rmi", "rm"),
-            ("save", "save"),
-            ("tag", "tag"),
-        ] {
-            assert!(root.find_subcommand(alone).is_some(), "{alone}");
-            assert!(group.find_subcommand(grouped).is_some(), "image {grouped}");
-        }
-        assert!(group.find_subcommand("prune").is_some());
-        let group = root.find_subcommand("container").unwrap();
-        for name in group.get_subcommands().map(clap::Command::get_name).filter(|name| !["ls", "prune"].contains(name))
-        {
-            assert!(root.find_subcommand(name).is_some(), "{name}");
-        }
-        // What Docker has in its group is here with the first version that has it at all.
-        assert_eq!(root.find_subcommand("build").is_some(), group.find_subcommand("build").is_some());
-    }
-
-    #[test]
-    fn the_help_lists_every_command_once_and_below_a_heading() {
-        let mut definition = definition();
-        let groups = ["container", "image", "network", "system"]
-            .map(|name| definition.find_subcommand_mut(name).unwrap().clone());
-        let helps = std::iter::once(definition).chain(groups);
-        for mut command in helps {
-            let text = command.render_help().to_string();
-            for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help" && !sub.is_hide_set()) {
-                let line = format!("\n  {} ", sub.get_name());
-                assert_eq!(text.matches(&line).count(), 1, "{}: {}\n{text}", command.get_name(), sub.get_name());
-            }
-            assert!(text.contains("ommands:\n") && text.contains("Options:\n"), "{text}");
-        }
-    }
-
-    #[test]
-    fn help_is_no_failure() {
-        let error = Line::try_parse_from(["corten", "run", "--help"]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::DisplayHelp);
-    }
-}
+mod tests;

@@ -10,12 +10,15 @@ mod cli;
 mod commands;
 mod copying;
 mod credentials;
+#[cfg(test)]
+mod documented;
 mod environment;
 mod examples;
 mod failure;
 mod flags;
 mod hello;
 mod help;
+mod platform;
 mod printer;
 mod process;
 mod signals;
@@ -24,6 +27,7 @@ mod stream;
 mod template;
 mod terminal;
 mod trace;
+mod user_config;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -43,7 +47,7 @@ fn main() -> ExitCode {
         Some("zygote") => ExitCode::from(shim::zygote_main()),
         Some("oci") => ExitCode::from(runtime::oci_cli::main(std::env::args_os().skip(2))),
         Some("hello") => hello::main(std::env::args_os().skip(2).map(lossy), start_ns),
-        Some("--version" | "-V") => {
+        Some("--version" | "-V" | "-v") => {
             printer::line(concat!("corten ", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }

@@ -29,11 +29,23 @@ pub enum RunAnswer {
     Attached(Session),
 }
 
+impl RunAnswer {
+    /// The container's id.
+    pub fn container(&self) -> Option<&str> {
+        match self {
+            RunAnswer::Detached(response) => Some(&response.id),
+            RunAnswer::Attached(session) => session.container.as_deref(),
+        }
+    }
+}
+
 /// Which containers to list.
 #[derive(Debug, Clone, Default)]
 pub struct ListOptions {
     /// Those that do not run, too.
     pub all: bool,
+    /// With their sizes, for which all that they have changed is looked at.
+    pub size: bool,
     /// Only so many of the newest, whatever their state.
     pub limit: Option<u32>,
     /// Only those that these let through.
@@ -261,7 +273,7 @@ impl Client {
     /// # Errors
     /// The daemon cannot be reached, or refuses.
     pub async fn list_containers(&self, options: ListOptions) -> Result<Vec<ContainerSummary>, ClientError> {
-        let path = Path::new("/containers/json").with_flag("all", options.all);
+        let path = Path::new("/containers/json").with_flag("all", options.all).with_flag("size", options.size);
         let path = path.with_some("limit", options.limit.map(|limit| limit.to_string()));
         let path = path.with_some("filters", filters_json(&options.filters));
         self.json(Method::GET, &path.into_string(), RequestBody::Empty).await
@@ -294,12 +306,12 @@ impl Client {
         self.json(Method::GET, &path.into_string(), RequestBody::Empty).await
     }
 
-    /// All about one container, as the daemon's JSON.
+    /// All about one container, as the daemon's JSON; with its size, if that is wanted.
     ///
     /// # Errors
     /// The daemon cannot be reached, or refuses.
-    pub async fn inspect_container_json(&self, name: &str) -> Result<Bytes, ClientError> {
-        self.bytes(Method::GET, &path_of(name, "json").into_string()).await
+    pub async fn inspect_container_json(&self, name: &str, size: bool) -> Result<Bytes, ClientError> {
+        self.bytes(Method::GET, &path_of(name, "json").with_flag("size", size).into_string()).await
     }
 
     /// All about one container.

@@ -192,6 +192,9 @@ pub(crate) fn validate(spec: &ContainerSpec) -> Result<(), EngineError> {
             return Err(EngineError::invalid("--hostname", format!("{hostname:?} is not a host name")));
         }
     }
+    if spec.annotations.contains_key("") {
+        return Err(EngineError::invalid("--annotation", "an annotation needs a key"));
+    }
     if let Some(directory) = &spec.working_dir {
         absolute("--workdir", directory)?;
     }

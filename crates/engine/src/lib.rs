@@ -41,6 +41,7 @@ mod rootfs;
 mod select;
 mod session;
 mod signal;
+mod size;
 mod spec;
 mod start;
 mod stats;
@@ -102,6 +103,7 @@ pub use request::{
 pub use room::{Collection, Room};
 pub use select::{ContainerFilters, PortFilter};
 pub use session::{Output, Session};
+pub use size::Size;
 pub use snapshot::Choice as SnapshotterChoice;
 pub use spec::defaults::{MASKED_PATHS, READONLY_PATHS, SHM_SIZE};
 pub use start::{Ran, RunOptions, StartOutcome};

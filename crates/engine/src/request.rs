@@ -42,6 +42,8 @@ pub struct ContainerSpec {
     pub hostname: Option<String>,
     /// Labels beside the image's.
     pub labels: BTreeMap<String, String>,
+    /// What the runtime and its hooks are told beside all that.
+    pub annotations: BTreeMap<String, String>,
     /// A pseudo-terminal for the command.
     pub tty: bool,
     /// Standard input stays open even when nobody is attached.

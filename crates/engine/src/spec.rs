@@ -63,6 +63,9 @@ pub(crate) fn runtime_spec(inputs: &Inputs<'_>) -> Result<rt::Spec, EngineError>
     let own_names = !wish.isolation.host_uts;
     spec.set_hostname(own_names.then(|| inputs.hostname.to_owned()));
     spec.set_domainname(wish.isolation.domainname.clone().filter(|_| own_names));
+    if !wish.annotations.is_empty() {
+        spec.set_annotations(Some(wish.annotations.clone().into_iter().collect()));
+    }
     additions::apply(&inputs.around.additions, &mut spec);
     Ok(spec)
 }

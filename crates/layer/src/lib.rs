@@ -53,7 +53,7 @@ pub use pack::{Form, PackError, pack, pack_as, pack_one};
 pub use pax::Time;
 pub use reader::{Entry, Kind};
 pub use remove::remove_tree;
-pub use usage::disk_usage;
+pub use usage::{disk_usage, file_usage};
 pub use writer::Writer;
 
 use reader::Archive;

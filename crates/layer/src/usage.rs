@@ -19,9 +19,21 @@ const BLOCK: u64 = 512;
 /// # Errors
 /// A directory cannot be read.
 pub fn disk_usage(directory: BorrowedFd<'_>) -> io::Result<u64> {
+    measure(directory, true)
+}
+
+/// The same without what directories themselves take: nothing for one that has only empty directories in it.
+///
+/// # Errors
+/// A directory cannot be read.
+pub fn file_usage(directory: BorrowedFd<'_>) -> io::Result<u64> {
+    measure(directory, false)
+}
+
+fn measure(directory: BorrowedFd<'_>, with_directories: bool) -> io::Result<u64> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root = rustix::fs::openat(directory, ".", flags, Mode::empty())?;
-    let mut total = bytes(rustix::fs::fstat(&root)?.st_blocks);
+    let mut total = if with_directories { bytes(rustix::fs::fstat(&root)?.st_blocks) } else { 0 };
     let mut seen = HashSet::new();
     let mut open: Vec<(OwnedFd, Vec<_>)> = Vec::new();
     let first = names(root.as_fd())?;
@@ -37,7 +49,9 @@ pub fn disk_usage(directory: BorrowedFd<'_>) -> io::Result<u64> {
             Err(error) => return Err(error.into()),
         };
         let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        if is_directory || stat.st_nlink < 2 || seen.insert((stat.st_dev, stat.st_ino)) {
+        let counts =
+            if is_directory { with_directories } else { stat.st_nlink < 2 || seen.insert((stat.st_dev, stat.st_ino)) };
+        if counts {
             total += bytes(stat.st_blocks);
         }
         if is_directory {

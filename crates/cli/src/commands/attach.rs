@@ -8,14 +8,15 @@ use crate::commands::run::{Foreground, stay};
 use crate::failure::Failure;
 use crate::signals::Signals;
 use crate::trace::Trace;
+use crate::user_config;
 use api_types::detach_keys::DetachKeys;
 
 /// Attach this terminal's input, output and errors to a running container
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Keys that detach from the container
-    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
-    detach_keys: DetachKeys,
+    /// Keys that detach from the container [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<DetachKeys>,
     /// Do not attach stdin
     #[arg(long)]
     no_stdin: bool,
@@ -28,6 +29,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    let keys = user_config::detach_keys(args.detach_keys.as_ref())?;
     let config = context.client.inspect_container(&args.container).await?.config.unwrap_or_default();
     let tty = config.tty.unwrap_or(false);
     let stdin = !args.no_stdin && config.open_stdin.unwrap_or(false);
@@ -35,6 +37,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     // With a terminal Ctrl-C is a key like any other, and a signal is for this program.
     let signals = Signals::listen(args.sig_proxy && !tty)?;
     let session = context.client.attach(&args.container, &request).await?;
-    let how = Foreground { tty, stdin, detach_keys: &args.detach_keys, signals };
+    let how = Foreground { tty, stdin, detach_keys: &keys, signals };
     stay(&context.client, session, how, &mut Trace::new(context.start_ns)).await
 }

@@ -2,8 +2,9 @@
 //! `corten create`: make a container without starting it.
 
 use crate::cli::Context;
-use crate::commands::run::{body, fetch, is_missing};
+use crate::commands::run::{Pulling, body, fetch, is_missing};
 use crate::failure::Failure;
+use crate::flags::cidfile::IdFile;
 use crate::flags::container::{ContainerFlags, Pull};
 use crate::printer;
 
@@ -22,19 +23,24 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let flags = &args.flags;
     // A required positional has at least one value.
     let (image, command) = args.image_and_command.split_first().map_or(("", &[][..]), |(i, c)| (i.as_str(), c));
-    let config = body(flags, image, command, flags.streams())?;
+    let config = body(flags, image, command, flags.streams(), context)?;
+    let id_file = flags.cidfile.as_deref().map(IdFile::create).transpose()?;
+    let pulling = Pulling { when: flags.pull, quiet: flags.quiet };
     let (client, platform) = (&context.client, flags.platform.as_deref());
     if flags.pull == Pull::Always {
-        fetch(client, image, platform).await?;
+        fetch(client, image, platform, pulling).await?;
     }
     let create = || client.create_container(flags.name.as_deref(), platform, &config);
     let created = match create().await {
         Err(error) if flags.pull == Pull::Missing && is_missing(client, image, &error).await => {
-            fetch(client, image, platform).await?;
+            fetch(client, image, platform, pulling).await?;
             create().await?
         }
         other => other?,
     };
+    if let Some(file) = id_file {
+        file.write(&created.id)?;
+    }
     created.warnings.iter().for_each(|warning| printer::warning(warning));
     printer::line(&created.id);
     Ok(0)

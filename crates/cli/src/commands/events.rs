@@ -52,7 +52,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         printer::line(&match &form {
             Form::Line => line(&event),
             Form::Json => serde_json::to_value(&event).unwrap_or_default().to_string(),
-            Form::Template(template) => template.render_open(&named(event), &["Actor", "Attributes"])?,
+            Form::Template(template) => template.render(&named(event))?,
         });
     }
     Ok(0)
@@ -135,10 +135,9 @@ mod tests {
     fn a_template_uses_dockers_names_and_not_every_event_has_every_attribute() {
         let template: Template = "{{.Type}} {{.Action}} {{.Actor.ID}} {{.TimeNano}}".parse().unwrap();
         assert_eq!(template.render(&named(event())).unwrap(), "container die abc 1714979289120000000");
-        let open = ["Actor", "Attributes"];
         let template: Template = "{{.Actor.Attributes.name}} {{.Actor.Attributes.signal}}".parse().unwrap();
-        assert_eq!(template.render_open(&named(event()), &open).unwrap(), "x <no value>");
+        assert_eq!(template.render(&named(event())).unwrap(), "x <no value>");
         let template: Template = "{{.Nonsense}}".parse().unwrap();
-        assert!(template.render_open(&named(event()), &open).is_err());
+        assert!(template.render(&named(event())).is_err());
     }
 }

@@ -12,8 +12,8 @@ use crate::failure::Failure;
 use crate::flags::environment;
 use crate::signals::Signals;
 use crate::stream::{self, Ending};
-use crate::terminal;
 use crate::trace::Trace;
+use crate::{terminal, user_config};
 use api_types::detach_keys::DetachKeys;
 
 /// Run a command in a running container
@@ -22,9 +22,9 @@ pub(crate) struct Args {
     /// Leave the command alone once it runs
     #[arg(short, long)]
     detach: bool,
-    /// Keys that detach from the command
-    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
-    detach_keys: DetachKeys,
+    /// Keys that detach from the command [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<DetachKeys>,
     /// Set an environment variable; KEY alone passes on the caller's
     #[arg(short, long, value_name = "KEY=VALUE")]
     env: Vec<String>,
@@ -60,6 +60,7 @@ async fn execute(args: Args, context: &Context) -> Result<u8, Failure> {
     if args.tty && stdin && !terminal::is_interactive() {
         return Err(no_terminal());
     }
+    let keys = user_config::detach_keys(args.detach_keys.as_ref())?;
     // A required positional has at least one value.
     let (container, command) = args.container_and_command.split_first().map_or(("", &[][..]), |(n, c)| (n.as_str(), c));
     let env = environment::collect(&args.env_file, &args.env, &|name| std::env::var(name).ok())?;
@@ -86,7 +87,7 @@ async fn execute(args: Args, context: &Context) -> Result<u8, Failure> {
         return Ok(0);
     }
     let session = context.client.exec(container, &request).await?;
-    let options = stream::Options { tty: args.tty, stdin, detach_keys: &args.detach_keys };
+    let options = stream::Options { tty: args.tty, stdin, detach_keys: &keys };
     // Signals end the client, as they end docker's: there is no way to send one to an exec.
     let signals = Signals::listen(false)?;
     match stream::drive(session, options, &mut Trace::new(context.start_ns), signals, async |_| {}).await? {

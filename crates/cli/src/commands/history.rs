@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::failure::Failure;
-use crate::printer;
-use crate::printer::{human, listing};
+use crate::platform;
+use crate::printer::{self, human, listing};
 
 /// As wide as the docker CLI shows an instruction and a comment.
 const WIDEST: usize = 45;
@@ -32,6 +32,9 @@ pub(crate) struct Args {
     /// Do not shorten ids and instructions
     #[arg(long)]
     no_trunc: bool,
+    /// Only if the image is for this platform, as in linux/arm64
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
     /// Print only ids
     #[arg(short, long)]
     quiet: bool,
@@ -40,6 +43,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    platform::check(&context.client, &args.image, args.platform.as_deref()).await?;
     let steps = context.client.image_history(&args.image).await?;
     let now = human::now();
     let rows: Vec<Value> = steps.iter().map(|step| row(step, &args, now)).collect();

@@ -4,14 +4,12 @@
 use std::collections::BTreeSet;
 
 use api_types::docker::ImageSummary;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::failure::Failure;
-use crate::flags;
-use crate::printer;
-use crate::printer::{human, listing};
+use crate::printer::{self, human, listing};
+use crate::{flags, user_config};
 
 const COLUMNS: &[(&str, &str)] =
     &[("REPOSITORY", "Repository"), ("TAG", "Tag"), ("IMAGE ID", "ID"), ("CREATED", "CreatedSince"), ("SIZE", "Size")];
@@ -30,20 +28,24 @@ pub(crate) struct Args {
     /// Only some: dangling=true, label=KEY[=VALUE], reference=PATTERN, before=IMAGE, since=IMAGE, until=TIME
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = flags::filter)]
     filter: Vec<client::Filter>,
-    /// How to print: table, json, or a template like '{{.Repository}}:{{.Tag}}'
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    format: String,
+    /// How to print: table, json, or a template like '{{.Repository}}:{{.Tag}}' [default: imagesFormat of config.json,
+    /// else table]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
     /// Do not shorten ids
     #[arg(long)]
     no_trunc: bool,
     /// Print only ids
     #[arg(short, long)]
     quiet: bool,
+    #[arg(long, hide = true)]
+    tree: bool,
     /// Only images of this name: NAME[:TAG], or a pattern
     repository: Option<String>,
 }
 
 pub(crate) async fn run(mut args: Args, context: &Context) -> Result<u8, Failure> {
+    flags::refuse(&[(args.tree, "--tree", "an image here is for one platform: there is no tree of them")])?;
     args.filter.extend(args.repository.map(|pattern| ("reference".to_owned(), pattern)));
     let images = context.client.list_images(args.all, &args.filter).await?;
     if args.quiet {
@@ -53,13 +55,14 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<u8, Failure
         ids.for_each(printer::line);
         return Ok(0);
     }
+    let format = user_config::format(args.format, "imagesFormat")?;
     let now = human::now();
     let rows: Vec<Value> = images.iter().flat_map(|image| rows(image, args.no_trunc, now)).collect();
     let mut columns = COLUMNS.to_vec();
     if args.digests {
         columns.insert(DIGEST.0, DIGEST.1);
     }
-    printer::data(listing::render(&args.format, &columns, &rows)?.as_bytes());
+    printer::data(listing::render(&format, &columns, &rows)?.as_bytes());
     Ok(0)
 }
 
@@ -73,11 +76,10 @@ fn rows(image: &ImageSummary, no_trunc: bool, now: i64) -> Vec<Value> {
         let named = image.repo_digests.iter().filter_map(|name| name.split_once('@'));
         named.filter(|(name, _)| *name == repository).map(|(_, digest)| digest).next()
     };
-    let created = Timestamp::from_second(image.created).map(|time| time.to_string()).unwrap_or_default();
     let row = |repository: &str, tag: &str| {
         json!({
             "Containers": "N/A",
-            "CreatedAt": created,
+            "CreatedAt": human::moment(image.created),
             "CreatedSince": if image.created > 0 { human::ago(image.created, now) } else { "N/A".to_owned() },
             "Digest": digest(repository).unwrap_or("<none>"),
             "ID": id(image, no_trunc),

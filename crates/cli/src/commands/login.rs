@@ -20,6 +20,9 @@ const LONGEST: u64 = 64 << 10;
 /// or else kept in a sealed file of Corten's own.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// The password; others see it while the command runs, and the shell remembers it
+    #[arg(short, long, value_name = "PASSWORD", conflicts_with = "password_stdin")]
+    password: Option<String>,
     /// Take the password from stdin
     #[arg(long)]
     password_stdin: bool,
@@ -40,7 +43,14 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         Some(username) => username,
         None => ask_username()?,
     };
-    let password = if args.password_stdin { piped_password()? } else { ask_password()? };
+    let password = match args.password {
+        Some(password) => {
+            printer::warning("a password in the command line is seen by others; --password-stdin takes it from stdin");
+            password
+        }
+        None if args.password_stdin => piped_password()?,
+        None => ask_password()?,
+    };
     if username.is_empty() || password.is_empty() {
         let what = if username.is_empty() { "user name" } else { "password" };
         return Err(Failure::new(Kind::InvalidArgument, format!("the {what} is empty")));

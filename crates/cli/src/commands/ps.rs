@@ -1,22 +1,31 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `corten ps`: the containers there are.
 
-use std::collections::HashMap;
-
 use api_types::docker::{ContainerSummary, PortSummary};
 use client::ListOptions;
 use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::failure::Failure;
-use crate::flags;
-use crate::printer;
-use crate::printer::human;
-use crate::printer::table::Table;
+use crate::printer::{self, human, listing};
 use crate::template::Template;
+use crate::{flags, user_config};
+
+const COLUMNS: &[(&str, &str)] = &[
+    ("CONTAINER ID", "ID"),
+    ("IMAGE", "Image"),
+    ("COMMAND", "Command"),
+    ("CREATED", "RunningFor"),
+    ("STATUS", "Status"),
+    ("PORTS", "Ports"),
+    ("NAMES", "Names"),
+];
+/// What `--size` adds.
+const SIZE: (&str, &str) = ("SIZE", "Size");
 
 /// List containers
 #[derive(Debug, clap::Args)]
+#[command(after_help = FIELDS)]
 pub(crate) struct Args {
     /// Those that do not run, too
     #[arg(short, long)]
@@ -24,12 +33,12 @@ pub(crate) struct Args {
     /// Only containers like this: status=exited, name=web, label=KEY=VALUE, ancestor=IMAGE, exited=0, publish=80, …
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = flags::filter)]
     filter: Vec<client::Filter>,
-    /// How to print: table, json, or a template like '{{.ID}} {{.Names}}'
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    format: String,
-    /// Only so many of the newest, whatever their state
-    #[arg(short = 'n', long, value_name = "NUMBER")]
-    last: Option<u32>,
+    /// How to print: table, json, or a template like '{{.ID}} {{.Names}}' [default: psFormat of config.json, else table]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Only so many of the newest, whatever their state; -1 for all
+    #[arg(short = 'n', long, value_name = "NUMBER", allow_hyphen_values = true)]
+    last: Option<i64>,
     /// Only the newest, whatever its state
     #[arg(short, long, conflicts_with = "last")]
     latest: bool,
@@ -39,129 +48,129 @@ pub(crate) struct Args {
     /// Print only ids
     #[arg(short, long)]
     quiet: bool,
+    /// Show how large they are: what each has changed, and with its image
+    #[arg(short, long)]
+    size: bool,
 }
 
+const FIELDS: &str = "Fields of a template: .ID .Image .Command .CreatedAt .RunningFor .Ports .State .Status .Size .Names .Labels \
+.Label \"NAME\" .Mounts .LocalVolumes .Networks";
+
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
-    let options =
-        ListOptions { all: args.all, limit: if args.latest { Some(1) } else { args.last }, filters: args.filter };
+    let format = if args.quiet { "{{.ID}}".to_owned() } else { user_config::format(args.format, "psFormat")? };
+    // Sizes cost a look at every changed file: only who asks for them waits.
+    let size = args.size || listing::template(&format)?.is_some_and(|template: Template| template.names(SIZE.1));
+    let last = args.last.and_then(|last| u32::try_from(last).ok());
+    let limit = if args.latest { Some(1) } else { last };
+    let options = ListOptions { all: args.all, size, limit, filters: args.filter };
     let containers = context.client.list_containers(options).await?;
     let now = human::now();
-    let rows = containers.iter().map(|container| Row::new(container, args.no_trunc, now));
-    if args.quiet {
-        rows.for_each(|row| printer::line(&row.id));
-        return Ok(0);
+    let rows: Vec<Value> = containers.iter().map(|container| row(container, args.no_trunc, now)).collect();
+    let mut columns = COLUMNS.to_vec();
+    if args.size {
+        columns.push(SIZE);
     }
-    match args.format.as_str() {
-        "table" => printer::data(table(rows).as_bytes()),
-        "json" => rows.for_each(|row| printer::line(&row.json().to_string())),
-        template => {
-            let template: Template = template.parse()?;
-            for row in rows {
-                printer::line(&template.render(&row.json())?);
-            }
-        }
-    }
+    printer::data(listing::render(&format, &columns, &rows)?.as_bytes());
     Ok(0)
 }
 
 /// A container as it is listed.
-struct Row {
-    id: String,
-    image: String,
-    command: String,
-    created: String,
-    created_at: i64,
-    status: String,
-    ports: String,
-    names: String,
-    labels: String,
-    mounts: String,
-    local_volumes: usize,
-    networks: String,
-    state: String,
+fn row(container: &ContainerSummary, no_trunc: bool, now: i64) -> Value {
+    let id = container.id.as_deref().unwrap_or_default();
+    let command = container.command.as_deref().unwrap_or_default();
+    let created = container.created.unwrap_or(now);
+    let names = container.names.iter().flatten().map(|name| name.trim_start_matches('/'));
+    let command = if no_trunc { command.to_owned() } else { human::ellipsis(command, 20) };
+    let mounts = container.mounts.iter().flatten();
+    let local_volumes = mounts.clone().filter(|mount| mount.driver.as_deref() == Some("local")).count();
+    // A volume by its name, anything else by where the host has it.
+    let mounts = mounts.filter_map(|mount| {
+        let name = mount.name.as_ref().filter(|name| !name.is_empty()).or(mount.source.as_ref())?;
+        Some(if no_trunc { name.clone() } else { human::ellipsis(name, 15) })
+    });
+    let networks = container.network_settings.iter().flat_map(|settings| settings.networks.iter().flatten());
+    let mut networks: Vec<&str> = networks.map(|(name, _)| name.as_str()).collect();
+    networks.sort_unstable();
+    json!({
+        "Command": format!("\"{command}\""),
+        "CreatedAt": human::moment(created),
+        "ID": if no_trunc { id } else { human::short_id(id) },
+        "Image": container.image,
+        "Label": container.labels.clone().unwrap_or_default(),
+        "Labels": listing::labels(container.labels.as_ref()),
+        "LocalVolumes": local_volumes.to_string(),
+        "Mounts": mounts.collect::<Vec<_>>().join(","),
+        "Names": names.collect::<Vec<_>>().join(","),
+        "Networks": networks.join(","),
+        "Ports": ports(container.ports.as_deref().unwrap_or_default()),
+        "RunningFor": human::ago(created, now),
+        "Size": size(container),
+        "State": container.state.map(|state| state.to_string()).unwrap_or_default(),
+        "Status": container.status,
+    })
 }
 
-impl Row {
-    fn new(container: &ContainerSummary, no_trunc: bool, now: i64) -> Row {
-        let id = container.id.as_deref().unwrap_or_default();
-        let command = container.command.as_deref().unwrap_or_default();
-        let created = container.created.unwrap_or(now);
-        let names = container.names.iter().flatten().map(|name| name.trim_start_matches('/'));
-        let command = if no_trunc { command.to_owned() } else { human::ellipsis(command, 20) };
-        let mounts = container.mounts.iter().flatten();
-        let local_volumes = mounts.clone().filter(|mount| mount.driver.as_deref() == Some("local")).count();
-        // A volume by its name, anything else by where the host has it.
-        let mounts = mounts.filter_map(|mount| {
-            let name = mount.name.as_ref().filter(|name| !name.is_empty()).or(mount.source.as_ref())?;
-            Some(if no_trunc { name.clone() } else { human::ellipsis(name, 15) })
-        });
-        let networks = container.network_settings.iter().flat_map(|settings| settings.networks.iter().flatten());
-        Row {
-            id: if no_trunc { id.to_owned() } else { human::short_id(id).to_owned() },
-            image: container.image.clone().unwrap_or_default(),
-            command: format!("\"{command}\""),
-            created: human::ago(created, now),
-            created_at: created,
-            status: container.status.clone().unwrap_or_default(),
-            ports: ports(container.ports.as_deref().unwrap_or_default()),
-            names: names.collect::<Vec<_>>().join(","),
-            labels: labels(container.labels.as_ref()),
-            mounts: mounts.collect::<Vec<_>>().join(","),
-            local_volumes,
-            networks: networks.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(","),
-            state: container.state.map(|state| state.to_string()).unwrap_or_default(),
+/// `0B (virtual 1.2MB)`; nothing is known where nobody asked.
+fn size(container: &ContainerSummary) -> String {
+    let bytes = |size: Option<i64>| human::size(size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0));
+    match container.size_root_fs {
+        Some(root) if root > 0 => format!("{} (virtual {})", bytes(container.size_rw), bytes(Some(root))),
+        _ => bytes(container.size_rw),
+    }
+}
+
+/// Ports that stand for themselves, in a row: `80/tcp`, `0.0.0.0:8000-8002->8000-8002/tcp`.
+struct Range {
+    /// What they have in common: the address, and the protocol.
+    ip: Option<String>,
+    protocol: String,
+    first: u16,
+    last: u16,
+}
+
+impl Range {
+    fn text(&self) -> String {
+        let (first, last, protocol) = (self.first, self.last, &self.protocol);
+        let ports = if first == last { first.to_string() } else { format!("{first}-{last}") };
+        match &self.ip {
+            Some(ip) => format!("{}:{ports}->{ports}/{protocol}", bracketed(ip)),
+            None => format!("{ports}/{protocol}"),
         }
     }
-
-    fn json(&self) -> Value {
-        let created = jiff::Timestamp::from_second(self.created_at).map(|time| time.to_string());
-        json!({
-            "Command": self.command,
-            "CreatedAt": created.unwrap_or_default(),
-            "ID": self.id,
-            "Image": self.image,
-            "Labels": self.labels,
-            "LocalVolumes": self.local_volumes.to_string(),
-            "Mounts": self.mounts,
-            "Names": self.names,
-            "Networks": self.networks,
-            "Ports": self.ports,
-            "RunningFor": self.created,
-            "State": self.state,
-            "Status": self.status,
-        })
-    }
 }
 
-fn table(rows: impl Iterator<Item = Row>) -> String {
-    let mut table = Table::new(["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]);
-    for row in rows {
-        table.row([row.id, row.image, row.command, row.created, row.status, row.ports, row.names]);
-    }
-    table.render()
+fn bracketed(ip: &str) -> String {
+    if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() }
 }
 
-fn labels(labels: Option<&HashMap<String, String>>) -> String {
-    let mut list: Vec<String> = labels.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
-    list.sort();
-    list.join(",")
-}
-
-/// `0.0.0.0:8080->80/tcp, 90/tcp`, in the order of the container's ports.
+/// `0.0.0.0:8080->80/tcp, 90/tcp`, as Docker has it: what is published by its own number makes ranges and comes first.
 fn ports(ports: &[PortSummary]) -> String {
     let mut sorted: Vec<&PortSummary> = ports.iter().collect();
     sorted.sort_by(|a, b| (a.private_port, &a.ip, a.public_port).cmp(&(b.private_port, &b.ip, b.public_port)));
-    let text = |port: &PortSummary| {
+    let (mut done, mut ranges, mut others) = (Vec::new(), Vec::<Range>::new(), Vec::new());
+    for port in sorted {
         let inside = port.private_port;
         let protocol = port.typ.map_or_else(|| "tcp".to_owned(), |protocol| protocol.to_string());
-        let ip = port.ip.as_deref().unwrap_or("0.0.0.0");
-        match port.public_port {
-            None => format!("{inside}/{protocol}"),
-            Some(public) if ip.contains(':') => format!("[{ip}]:{public}->{inside}/{protocol}"),
-            Some(public) => format!("{ip}:{public}->{inside}/{protocol}"),
+        let ip = match (port.public_port, port.ip.as_deref().unwrap_or("0.0.0.0")) {
+            (None, _) => None,
+            (Some(public), ip) if public == inside => Some(ip.to_owned()),
+            (Some(public), ip) => {
+                others.push(format!("{}:{public}->{inside}/{protocol}", bracketed(ip)));
+                continue;
+            }
+        };
+        match ranges.iter_mut().find(|range| range.ip == ip && range.protocol == protocol) {
+            Some(range) if range.last.checked_add(1) == Some(inside) => range.last = inside,
+            Some(range) => {
+                done.push(range.text());
+                (range.first, range.last) = (inside, inside);
+            }
+            None => ranges.push(Range { ip, protocol, first: inside, last: inside }),
         }
-    };
-    sorted.into_iter().map(text).collect::<Vec<_>>().join(", ")
+    }
+    done.extend(ranges.iter().map(Range::text));
+    done.extend(others);
+    done.join(", ")
 }
 
 #[cfg(test)]
@@ -172,6 +181,7 @@ mod tests {
         serde_json::from_value(json!({
             "Id": "0123456789abcdef", "Names": ["/web"], "Image": "debian", "Command": "sh -c 'sleep 1000000'",
             "Created": 1000, "Status": "Up 5 minutes", "State": "running", "Labels": {"b": "2", "a": "1"},
+            "SizeRw": 12_000, "SizeRootFs": 2_000_000,
             "Mounts": [
                 {"Type": "volume", "Name": "a-long-volume-name", "Source": "/x", "Driver": "local"},
                 {"Type": "bind", "Source": "/srv"},
@@ -187,22 +197,43 @@ mod tests {
 
     #[test]
     fn a_row_reads_as_dockers() {
-        let row = Row::new(&container(), false, 1300);
-        assert_eq!(row.id, "0123456789ab");
-        assert_eq!(row.command, "\"sh -c 'sleep 100000…\"");
-        assert_eq!(row.created, "5 minutes ago");
-        assert_eq!(row.ports, "0.0.0.0:8080->80/tcp, [::]:8080->80/tcp, 90/udp");
-        assert_eq!((row.names.as_str(), row.labels.as_str()), ("web", "a=1,b=2"));
-        assert_eq!((row.mounts.as_str(), row.local_volumes), ("a-long-volume-…,/srv", 1));
-        let lines = table(std::iter::once(row));
-        assert!(lines.starts_with("CONTAINER ID   IMAGE     COMMAND"), "{lines}");
+        let row = row(&container(), false, 1300);
+        for (field, expected) in [
+            ("ID", "0123456789ab"),
+            ("Command", "\"sh -c 'sleep 100000…\""),
+            ("RunningFor", "5 minutes ago"),
+            ("Ports", "90/udp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp"),
+            ("Names", "web"),
+            ("Labels", "a=1,b=2"),
+            ("Mounts", "a-long-volume-…,/srv"),
+            ("LocalVolumes", "1"),
+            ("Size", "12kB (virtual 2MB)"),
+            ("State", "running"),
+            ("CreatedAt", "1970-01-01 00:16:40 +0000 UTC"),
+        ] {
+            assert_eq!(row[field], expected, "{field}");
+        }
+        let text = listing::render("table", COLUMNS, &[row]).unwrap();
+        assert!(text.starts_with("CONTAINER ID   IMAGE     COMMAND"), "{text}");
     }
 
     #[test]
     fn nothing_is_shortened_on_demand() {
-        let row = Row::new(&container(), true, 1300);
-        assert_eq!(row.id, "0123456789abcdef");
-        assert_eq!(row.json()["State"], "running");
-        assert_eq!(row.json()["Command"], "\"sh -c 'sleep 1000000'\"");
+        let row = row(&container(), true, 1300);
+        assert_eq!(row["ID"], "0123456789abcdef");
+        assert_eq!(row["Command"], "\"sh -c 'sleep 1000000'\"");
+    }
+
+    #[test]
+    fn ports_of_the_same_number_make_ranges() {
+        let list = [(8000, Some(8000)), (8001, Some(8001)), (8003, Some(8003)), (80, Some(81)), (90, None), (91, None)];
+        let list = list.map(|(inside, public)| PortSummary {
+            private_port: inside,
+            public_port: public,
+            ip: public.map(|_| "0.0.0.0".to_owned()),
+            ..PortSummary::default()
+        });
+        let expected = "0.0.0.0:8000-8001->8000-8001/tcp, 90-91/tcp, 0.0.0.0:8003->8003/tcp, 0.0.0.0:81->80/tcp";
+        assert_eq!(ports(&list), expected);
     }
 }

@@ -3,12 +3,17 @@
 
 use crate::cli::Context;
 use crate::failure::Failure;
+use crate::flags::{NO_NOTARY, refuse};
 use crate::printer::progress::Progress;
 use crate::{credentials, printer};
 
 /// Download an image from a registry
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    #[arg(short, long, hide = true)]
+    all_tags: bool,
+    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    disable_content_trust: Option<bool>,
     /// The image's platform, as in linux/arm64
     #[arg(long, value_name = "OS/ARCH")]
     platform: Option<String>,
@@ -20,6 +25,10 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    refuse(&[
+        (args.all_tags, "--all-tags", "registries are not asked for their tags: name each"),
+        (args.disable_content_trust == Some(false), "--disable-content-trust=false", NO_NOTARY),
+    ])?;
     let mut progress = Progress::new(args.quiet);
     let auth = credentials::header_for_image(&args.image);
     let show = |line| progress.show(&line);

@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use crate::cli::Context;
 use crate::failure::Failure;
+use crate::flags::{NO_NOTARY, refuse};
 use crate::printer::progress::Progress;
-use crate::{credentials, printer, signing};
+use crate::{credentials, platform, printer, signing};
 
 /// Upload an image to a registry
 #[derive(Debug, clap::Args)]
@@ -23,9 +24,14 @@ pub(crate) struct Args {
     /// How the layers shall be compressed in the registry [default: gzip, for those that are not compressed]
     #[arg(long, value_name = "METHOD")]
     compression: Option<Compression>,
+    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    disable_content_trust: Option<bool>,
     /// The file with the password of the key to sign by
     #[arg(long, value_name = "FILE", requires = "sign_by")]
     password_file: Option<PathBuf>,
+    /// Only if it is for this platform, as in linux/arm64
+    #[arg(long, value_name = "OS/ARCH", conflicts_with = "all_tags")]
+    platform: Option<String>,
     /// Print only the image's name
     #[arg(short, long)]
     quiet: bool,
@@ -57,6 +63,9 @@ impl Compression {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    let has_notary = args.disable_content_trust == Some(false);
+    refuse(&[(has_notary, "--disable-content-trust=false", NO_NOTARY)])?;
+    platform::check(&context.client, &args.image, args.platform.as_deref()).await?;
     let name = args.image.parse::<ImageRef>();
     let mut name = name.map_err(|error| Failure::new(Kind::InvalidArgument, error.to_string()))?;
     if args.all_tags && (name.tag().is_some() || name.digest().is_some()) {

@@ -12,8 +12,8 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "SIGNAL")]
     signal: Option<String>,
     /// Seconds until the container is killed; -1 for never
-    #[arg(short, long, alias = "timeout", value_name = "SECONDS", allow_hyphen_values = true)]
-    time: Option<i64>,
+    #[arg(short, long, visible_alias = "time", value_name = "SECONDS", allow_hyphen_values = true)]
+    timeout: Option<i64>,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
@@ -21,7 +21,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     for_each(&args.containers, async |name| {
-        context.client.restart_container(name, args.time, args.signal.as_deref()).await?;
+        context.client.restart_container(name, args.timeout, args.signal.as_deref()).await?;
         Ok(name.to_owned())
     })
     .await

@@ -4,6 +4,7 @@
 use crate::cli::Context;
 use crate::commands::for_each;
 use crate::failure::Failure;
+use crate::flags::refuse;
 
 /// Remove one or more containers
 #[derive(Debug, clap::Args)]
@@ -11,6 +12,8 @@ pub(crate) struct Args {
     /// Kill and remove running ones, too
     #[arg(short, long)]
     force: bool,
+    #[arg(short, long, hide = true)]
+    link: bool,
     /// Remove their anonymous volumes, too
     #[arg(short, long)]
     volumes: bool,
@@ -20,6 +23,11 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    refuse(&[(
+        args.link,
+        "--link",
+        "links of the default bridge are not there; in other networks containers know each other",
+    )])?;
     for_each(&args.containers, async |name| {
         context.client.remove_container(name, args.force, args.volumes).await?;
         Ok(name.to_owned())

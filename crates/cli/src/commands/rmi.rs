@@ -3,7 +3,7 @@
 
 use crate::cli::Context;
 use crate::failure::Failure;
-use crate::printer;
+use crate::{platform, printer};
 
 /// Remove one or more images
 #[derive(Debug, clap::Args)]
@@ -14,6 +14,9 @@ pub(crate) struct Args {
     /// Keep what the image was made of; accepted for Docker's sake: an image's layers go with their last image
     #[arg(long)]
     no_prune: bool,
+    /// Only if it is for this platform, as in linux/arm64
+    #[arg(long, value_name = "OS/ARCH")]
+    platform: Option<String>,
     /// Names, digests or ids
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -22,6 +25,11 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let mut failed = false;
     for name in &args.images {
+        if let Err(failure) = platform::check(&context.client, name, args.platform.as_deref()).await {
+            failed = true;
+            failure.report.iter().for_each(printer::failure);
+            continue;
+        }
         match context.client.remove_image(name, args.force, args.no_prune).await {
             Ok(removed) => {
                 for item in removed {

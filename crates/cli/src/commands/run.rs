@@ -8,12 +8,13 @@ use errors::{Classify, Kind};
 
 use crate::cli::Context;
 use crate::failure::Failure;
+use crate::flags::cidfile::IdFile;
 use crate::flags::container::{ContainerFlags, Pull, Surroundings};
 use crate::printer::progress::Progress;
 use crate::signals::Signals;
 use crate::stream::{self, Ending};
 use crate::trace::{Format, Trace};
-use crate::{credentials, printer, terminal};
+use crate::{credentials, printer, terminal, user_config};
 use api_types::detach_keys::DetachKeys;
 
 /// Create and run a container from an image
@@ -39,13 +40,19 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let mut trace = Trace::new(context.start_ns);
-    let request = request(&args, context.start_ns)?;
+    let request = request(&args, context)?;
+    let id_file = args.flags.cidfile.as_deref().map(IdFile::create).transpose()?;
+    let keys = user_config::detach_keys(args.flags.detach_keys.as_ref())?;
     trace.step("arguments understood");
 
     // Before the daemon is asked: a signal to the command may come as soon as it runs.
     let mut signals = Signals::listen(args.sig_proxy)?;
-    let answer = ask(&context.client, &request, args.flags.pull, &mut signals).await?;
+    let pulling = Pulling { when: args.flags.pull, quiet: args.flags.quiet };
+    let answer = ask(&context.client, &request, pulling, &mut signals).await?;
     trace.step("the daemon answered");
+    if let (Some(file), Some(id)) = (id_file, answer.container()) {
+        file.write(id)?;
+    }
     let outcome = match answer {
         RunAnswer::Detached(response) => {
             detached(response, &mut trace);
@@ -53,12 +60,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         }
         RunAnswer::Attached(session) => {
             session.warnings.iter().for_each(|warning| printer::warning(warning));
-            let how = Foreground {
-                tty: args.flags.tty,
-                stdin: request.attach.stdin,
-                detach_keys: &args.flags.detach_keys,
-                signals,
-            };
+            let how = Foreground { tty: args.flags.tty, stdin: request.attach.stdin, detach_keys: &keys, signals };
             stay(&context.client, session, how, &mut trace).await
         }
     };
@@ -68,7 +70,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     outcome
 }
 
-fn request(args: &Args, client_start_ns: u64) -> Result<RunRequest, Failure> {
+fn request(args: &Args, context: &Context) -> Result<RunRequest, Failure> {
     let attach = if args.detach { Streams::default() } else { args.flags.streams() };
     if args.flags.tty && attach.stdin && !terminal::is_interactive() {
         return Err(no_terminal());
@@ -79,12 +81,12 @@ fn request(args: &Args, client_start_ns: u64) -> Result<RunRequest, Failure> {
     Ok(RunRequest {
         name: args.flags.name.clone(),
         platform: args.flags.platform.clone(),
-        config: body(&args.flags, image, command, attach)?,
+        config: body(&args.flags, image, command, attach, context)?,
         detach: args.detach,
         attach,
         size,
         trace: args.trace.is_some(),
-        client_start_ns,
+        client_start_ns: context.start_ns,
     })
 }
 
@@ -100,6 +102,7 @@ pub(crate) fn body(
     image: &str,
     command: &[String],
     attach: Streams,
+    context: &Context,
 ) -> Result<Wish<ContainerCreateBody>, Failure> {
     let directory = std::env::current_dir()
         .map_err(|error| Failure::new(Kind::NotFound, format!("the working directory cannot be found: {error}")))?;
@@ -107,22 +110,37 @@ pub(crate) fn body(
         directory: &directory,
         environment: &|name| std::env::var(name).ok(),
         terminal: terminal::size(),
+        variables: user_config::proxies(&context.client.endpoint().address.to_string())?,
     };
     let docker = flags.body(image, command, attach, &around)?;
     let (restart_unhealthy, publish_when_ready) = (flags.restart_unhealthy(), flags.publish_when_ready());
     Ok(Wish { docker, restart_unhealthy, publish_when_ready })
 }
 
+/// When an image is fetched, and whether that is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pulling {
+    /// When.
+    pub(crate) when: Pull,
+    /// Nothing is said of it.
+    pub(crate) quiet: bool,
+}
+
 /// Ask for the run; an image that is not there is pulled, unless the user does not want it.
-async fn ask(client: &Client, request: &RunRequest, pull: Pull, signals: &mut Signals) -> Result<RunAnswer, Failure> {
+async fn ask(
+    client: &Client,
+    request: &RunRequest,
+    pulling: Pulling,
+    signals: &mut Signals,
+) -> Result<RunAnswer, Failure> {
     let image = request.config.docker.image.as_deref().unwrap_or_default();
     let platform = request.platform.as_deref();
-    if pull == Pull::Always {
-        fetch_unless_told(client, image, platform, signals).await?;
+    if pulling.when == Pull::Always {
+        fetch_unless_told(client, image, platform, pulling, signals).await?;
     }
     match client.run(request).await {
-        Err(error) if pull == Pull::Missing && is_missing(client, image, &error).await => {
-            fetch_unless_told(client, image, platform, signals).await?;
+        Err(error) if pulling.when == Pull::Missing && is_missing(client, image, &error).await => {
+            fetch_unless_told(client, image, platform, pulling, signals).await?;
             Ok(client.run(request).await?)
         }
         other => Ok(other?),
@@ -140,18 +158,26 @@ async fn fetch_unless_told(
     client: &Client,
     image: &str,
     platform: Option<&str>,
+    pulling: Pulling,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
     tokio::select! {
-        fetched = fetch(client, image, platform) => fetched,
+        fetched = fetch(client, image, platform, pulling) => fetched,
         number = signals.next_number() => Err(Failure { code: exit_code(128 + number), report: None }),
     }
 }
 
 /// Pull `image` with its progress on stderr.
-pub(crate) async fn fetch(client: &Client, image: &str, platform: Option<&str>) -> Result<(), Failure> {
-    printer::note(&format!("Unable to find image '{image}' locally: pulling it"));
-    let mut progress = Progress::new(false);
+pub(crate) async fn fetch(
+    client: &Client,
+    image: &str,
+    platform: Option<&str>,
+    pulling: Pulling,
+) -> Result<(), Failure> {
+    if pulling.when == Pull::Missing && !pulling.quiet {
+        printer::note(&format!("Unable to find image '{image}' locally: pulling it"));
+    }
+    let mut progress = Progress::new(pulling.quiet);
     let auth = credentials::header_for_image(image);
     Ok(client.pull(image, platform, auth.as_deref(), |line| progress.show(&line)).await?)
 }

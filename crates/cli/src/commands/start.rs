@@ -8,8 +8,10 @@ use crate::cli::Context;
 use crate::commands::for_each;
 use crate::commands::run::{Foreground, stay};
 use crate::failure::Failure;
+use crate::flags::refuse;
 use crate::signals::Signals;
 use crate::trace::Trace;
+use crate::user_config;
 use api_types::detach_keys::DetachKeys;
 
 /// Start one or more containers
@@ -18,18 +20,27 @@ pub(crate) struct Args {
     /// Attach the output, and pass signals on
     #[arg(short, long)]
     attach: bool,
+    #[arg(long, hide = true, value_name = "NAME")]
+    checkpoint: Option<String>,
+    #[arg(long, hide = true, value_name = "DIRECTORY")]
+    checkpoint_dir: Option<String>,
     /// Attach stdin, too
     #[arg(short, long)]
     interactive: bool,
-    /// Keys that detach from the container
-    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
-    detach_keys: DetachKeys,
+    /// Keys that detach from the container [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<DetachKeys>,
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    const EXPERIMENT: &str = "checkpoints are an experiment of Docker's; `corten oci` has checkpoint and restore";
+    refuse(&[
+        (args.checkpoint.is_some(), "--checkpoint", EXPERIMENT),
+        (args.checkpoint_dir.is_some(), "--checkpoint-dir", EXPERIMENT),
+    ])?;
     if !args.attach && !args.interactive {
         return for_each(&args.containers, async |name| {
             context.client.start_container(name).await?;
@@ -41,6 +52,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         return Err(Failure::new(Kind::InvalidArgument, "only one container can be started and attached to")
             .with_hint("leave out -a and -i, or name one container"));
     };
+    let keys = user_config::detach_keys(args.detach_keys.as_ref())?;
     let found = context.client.inspect_container(name).await?;
     let config = found.config.unwrap_or_default();
     let tty = config.tty.unwrap_or(false);
@@ -49,6 +61,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     // Before the start: a signal to the command may come as soon as it runs.
     let signals = Signals::listen(true)?;
     let session = context.client.attach(name, &request).await?;
-    let how = Foreground { tty, stdin, detach_keys: &args.detach_keys, signals };
+    let how = Foreground { tty, stdin, detach_keys: &keys, signals };
     stay(&context.client, session, how, &mut Trace::new(context.start_ns)).await
 }

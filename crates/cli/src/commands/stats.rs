@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::failure::Failure;
-use crate::printer;
-use crate::printer::{human, listing};
+use crate::printer::{self, human, listing};
+use crate::user_config;
 
 /// From one reading to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -37,9 +37,10 @@ pub(crate) struct Args {
     /// Those that do not run, too
     #[arg(short, long)]
     all: bool,
-    /// How to print: table, 'table TEMPLATE', json, or a template like '{{.Name}} {{.MemUsage}}'
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    format: String,
+    /// How to print: table, 'table TEMPLATE', json, or a template like '{{.Name}} {{.MemUsage}}' [default: statsFormat of
+    /// config.json, else table]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
     /// Print one reading and end
     #[arg(long)]
     no_stream: bool,
@@ -51,7 +52,8 @@ pub(crate) struct Args {
     containers: Vec<String>,
 }
 
-pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+pub(crate) async fn run(mut args: Args, context: &Context) -> Result<u8, Failure> {
+    let format = user_config::format(args.format.take(), "statsFormat")?;
     let in_place = !args.no_stream && std::io::stdout().is_terminal();
     let mut before = read(&args, context, true).await?;
     loop {
@@ -59,7 +61,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         tokio::time::sleep(INTERVAL).await;
         let now = read(&args, context, false).await?;
         let rows: Vec<Value> = now.iter().map(|(name, stats)| row(name, stats, &before, args.no_trunc)).collect();
-        let text = listing::render(&args.format, &COLUMNS, &rows)?;
+        let text = listing::render(&format, &COLUMNS, &rows)?;
         printer::data(format!("{}{text}", if in_place { CLEAR } else { "" }).as_bytes());
         if args.no_stream || (now.is_empty() && !args.containers.is_empty()) {
             return Ok(0);

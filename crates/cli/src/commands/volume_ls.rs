@@ -6,9 +6,8 @@ use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::failure::Failure;
-use crate::flags;
-use crate::printer;
-use crate::printer::listing;
+use crate::printer::{self, listing};
+use crate::{flags, user_config};
 
 const COLUMNS: &[(&str, &str)] = &[("DRIVER", "Driver"), ("VOLUME NAME", "Name")];
 
@@ -18,33 +17,37 @@ pub(crate) struct Args {
     /// Only volumes like this: dangling=true, driver=local, label=KEY[=VALUE], name=PART
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = flags::filter)]
     filter: Vec<client::Filter>,
-    /// How to print: table, json, or a template like '{{.Name}} {{.Mountpoint}}'
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    format: String,
+    #[arg(long, hide = true)]
+    cluster: bool,
+    /// How to print: table, json, or a template like '{{.Name}} {{.Mountpoint}}' [default: volumesFormat of config.json,
+    /// else table]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
     /// Print only names
     #[arg(short, long)]
     quiet: bool,
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    flags::refuse(&[(args.cluster, "--cluster", "cluster volumes need a swarm")])?;
     let volumes = context.client.list_volumes(&args.filter).await?;
     if args.quiet {
         volumes.iter().for_each(|volume| printer::line(&volume.name));
         return Ok(0);
     }
+    let format = user_config::format(args.format, "volumesFormat")?;
     let rows: Vec<Value> = volumes.iter().map(row).collect();
-    printer::data(listing::render(&args.format, COLUMNS, &rows)?.as_bytes());
+    printer::data(listing::render(&format, COLUMNS, &rows)?.as_bytes());
     Ok(0)
 }
 
 fn row(volume: &Volume) -> Value {
-    let mut labels: Vec<String> = volume.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    labels.sort();
     json!({
         "Availability": "N/A",
         "Driver": volume.driver,
         "Group": "N/A",
-        "Labels": labels.join(","),
+        "Label": volume.labels,
+        "Labels": listing::labels(Some(&volume.labels)),
         "Links": "N/A",
         "Mountpoint": volume.mountpoint,
         "Name": volume.name,

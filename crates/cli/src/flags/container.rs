@@ -45,12 +45,18 @@ pub(crate) enum Stream {
 
 #[derive(Debug, Args)]
 pub(crate) struct ContainerFlags {
+    /// Note something for the runtime and its hooks
+    #[arg(long, value_name = "KEY=VALUE")]
+    annotation: Vec<String>,
     /// Attach to stdin, stdout or stderr (may be given several times)
     #[arg(short = 'a', long, value_name = "STREAM")]
     pub(crate) attach: Vec<Stream>,
-    /// Keys that detach from the container
-    #[arg(long, value_name = "KEYS", default_value = "ctrl-p,ctrl-q")]
-    pub(crate) detach_keys: api_types::detach_keys::DetachKeys,
+    /// Write the container's id to this file, which must not be there yet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cidfile: Option<PathBuf>,
+    /// Keys that detach from the container [default: ctrl-p,ctrl-q]
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<api_types::detach_keys::DetachKeys>,
     /// Replace the image's entrypoint
     #[arg(long, value_name = "COMMAND")]
     entrypoint: Option<String>,
@@ -74,6 +80,9 @@ pub(crate) struct ContainerFlags {
     /// Attach a label
     #[arg(short, long, value_name = "KEY=VALUE")]
     label: Vec<String>,
+    /// Read labels from a file, one KEY=VALUE a line
+    #[arg(long, value_name = "FILE")]
+    label_file: Vec<PathBuf>,
     /// Where the output goes: json-file, local, none, syslog, gelf, fluentd, journald
     #[arg(long, value_name = "DRIVER")]
     log_driver: Option<String>,
@@ -97,6 +106,9 @@ pub(crate) struct ContainerFlags {
     /// When to pull the image
     #[arg(long, value_name = "WHEN", default_value = "missing")]
     pub(crate) pull: Pull,
+    /// Say nothing of a pull
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
     /// When to start it again: no, on-failure[:N], unhealthy[:N], always, unless-stopped
     #[arg(long, value_name = "POLICY", value_parser = restart::policy)]
     restart: Option<restart::Policy>,
@@ -147,6 +159,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) environment: &'a dyn Fn(&str) -> Option<String>,
     /// The terminal, if there is one.
     pub(crate) terminal: Option<Size>,
+    /// Variables that every container gets, unless a flag has another value for them.
+    pub(crate) variables: Vec<String>,
 }
 
 impl ContainerFlags {
@@ -181,12 +195,14 @@ impl ContainerFlags {
         let (binds, anonymous) = self.volumes(around.directory)?;
         let mut host = self.host_config(binds, around.terminal)?;
         let networking = self.network.write(&mut host)?;
+        let own = environment::collect(&self.env_file, &self.env, around.environment)?;
         Ok(ContainerCreateBody {
             image: Some(image.to_owned()),
             cmd: some(command.to_vec()),
             entrypoint: self.entrypoint.clone().map(|command| vec![command]),
-            env: some(environment::collect(&self.env_file, &self.env, around.environment)?),
-            labels: Some(environment::labels(&self.label)?).filter(|labels| !labels.is_empty()),
+            env: some([around.variables.clone(), own].concat()),
+            labels: Some(environment::labels_and_files(&self.label_file, &self.label)?)
+                .filter(|labels| !labels.is_empty()),
             hostname: self.hostname.clone(),
             domainname: self.isolation.domainname(),
             user: self.user.clone(),
@@ -214,7 +230,9 @@ impl ContainerFlags {
             mounts::tmpfs(mount, &mut tmpfs)?;
         }
         let some = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
+        let annotations = environment::labels(&self.annotation)?;
         let host = HostConfig {
+            annotations: Some(annotations).filter(|annotations| !annotations.is_empty()),
             binds: some(&binds),
             mounts: (!self.mount.is_empty()).then(|| self.mount.clone()),
             tmpfs: (!tmpfs.is_empty()).then_some(tmpfs),
@@ -260,7 +278,12 @@ mod tests {
 
     fn body(line: &str) -> serde_json::Value {
         let line = Line::try_parse_from(std::iter::once("run").chain(line.split_whitespace())).unwrap();
-        let around = Surroundings { directory: Path::new("/here"), environment: &|_| None, terminal: None };
+        let around = Surroundings {
+            directory: Path::new("/here"),
+            environment: &|_| None,
+            terminal: None,
+            variables: vec!["P=1".into()],
+        };
         let body = line.flags.body(&line.rest[0], &line.rest[1..], line.flags.streams(), &around).unwrap();
         serde_json::to_value(body).unwrap()
     }
@@ -279,7 +302,7 @@ mod tests {
     #[test]
     fn every_flag_reaches_the_body_as_docker_writes_it() {
         let body = body(
-            "-e A=1 -w /w -u 1:2 -h box -l k=v --entrypoint /e --stop-signal INT --stop-timeout 3 -v ./d:/d:ro \
+            "-e A=1 --annotation a.b=c -w /w -u 1:2 -h box -l k=v --entrypoint /e --stop-signal INT --stop-timeout 3 -v ./d:/d:ro \
              -v /anon --tmpfs /t:size=1m -p 127.0.0.1:80:80 --network none -m 64m --memory-swap -1 --cpus .5 \
              --pids-limit 9 --read-only --cap-add NET_ADMIN,SYS_TIME --cap-drop ALL --security-opt \
              no-new-privileges --mount type=tmpfs,dst=/m --restart on-failure:3 --log-driver local --log-opt max-size=1m \
@@ -287,7 +310,8 @@ mod tests {
         );
         let host = &body["HostConfig"];
         let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-        assert_eq!(body["Env"], json(r#"["A=1"]"#));
+        assert_eq!(body["Env"], json(r#"["P=1","A=1"]"#));
+        assert_eq!(host["Annotations"], json(r#"{"a.b":"c"}"#));
         assert_eq!(body["WorkingDir"], "/w");
         assert_eq!(body["User"], "1:2");
         assert_eq!(body["Hostname"], "box");

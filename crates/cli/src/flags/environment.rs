@@ -48,10 +48,10 @@ fn parse_file(path: &Path, text: &str, caller: &dyn Fn(&str) -> Option<String>) 
             None => (line.trim_end(), None),
         };
         if name.is_empty() {
-            return Err(problem("no variable's name before the ="));
+            return Err(problem("no name before the ="));
         }
         if name.contains(char::is_whitespace) {
-            return Err(problem("a variable's name has no blanks"));
+            return Err(problem("a name has no blanks"));
         }
         match value {
             Some(value) => variables.push(format!("{name}={value}")),
@@ -59,6 +59,25 @@ fn parse_file(path: &Path, text: &str, caller: &dyn Fn(&str) -> Option<String>) 
         }
     }
     Ok(variables)
+}
+
+/// The labels of the files, then those of the flags; `KEY` alone has an empty value.
+pub(crate) fn labels_and_files(
+    files: &[impl AsRef<Path>],
+    flags: &[String],
+) -> Result<HashMap<String, String>, FlagError> {
+    let mut all = Vec::new();
+    for file in files {
+        let path = file.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|source| FlagError::File {
+            what: "label file",
+            path: path.to_owned(),
+            source,
+        })?;
+        all.extend(parse_file(path, &text, &|_| Some(String::new()))?);
+    }
+    all.extend_from_slice(flags);
+    labels(&all)
 }
 
 /// Labels; `KEY` alone has an empty value.
@@ -96,7 +115,7 @@ mod tests {
     #[test]
     fn a_wrong_line_is_named() {
         let error = parse_file(Path::new("f"), "A=1\nB C=2\n", &caller).unwrap_err();
-        assert_eq!(error.to_string(), "f, line 2: a variable's name has no blanks");
+        assert_eq!(error.to_string(), "f, line 2: a name has no blanks");
         assert!(collect(&["/does/not/exist"], &[], &caller).is_err());
     }
 

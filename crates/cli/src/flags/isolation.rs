@@ -120,6 +120,8 @@ struct Refused {
     cpu_count: Option<String>,
     #[arg(long, hide = true, value_name = "NUMBER")]
     cpu_percent: Option<String>,
+    #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    disable_content_trust: Option<bool>,
     #[arg(long, hide = true, value_name = "SIZE")]
     io_maxbandwidth: Option<String>,
     #[arg(long, hide = true, value_name = "NUMBER")]
@@ -139,21 +141,17 @@ impl Refused {
         const WINDOWS: &str = "only Windows has it";
         let given = |flag: &Option<String>| flag.as_ref().is_some_and(|value| value != "0");
         let isolation = self.isolation.as_deref().is_some_and(|kind| !matches!(kind, "" | "default"));
-        for (is_given, flag, reason) in [
+        super::refuse(&[
             (given(&self.cpu_count), "--cpu-count", WINDOWS),
             (given(&self.cpu_percent), "--cpu-percent", WINDOWS),
+            (self.disable_content_trust == Some(false), "--disable-content-trust=false", super::NO_NOTARY),
             (given(&self.io_maxbandwidth), "--io-maxbandwidth", WINDOWS),
             (given(&self.io_maxiops), "--io-maxiops", WINDOWS),
             (isolation, "--isolation", WINDOWS),
             (given(&self.kernel_memory), "--kernel-memory", "Linux has given this limit up; --memory counts it"),
             (!self.storage_opt.is_empty(), "--storage-opt", "writable layers have no quotas of their own"),
             (self.use_api_socket, "--use-api-socket", "it would give the container the host; mount the socket with -v"),
-        ] {
-            if is_given {
-                return Err(FlagError::Refused { flag, reason });
-            }
-        }
-        Ok(())
+        ])
     }
 }
 

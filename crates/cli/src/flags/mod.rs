@@ -2,6 +2,7 @@
 //! The flags that describe a container, and what they mean in the Engine API's JSON. One file per notation; each is
 //! text in, values out.
 
+pub(crate) mod cidfile;
 pub(crate) mod container;
 mod devices;
 #[cfg(test)]
@@ -26,6 +27,10 @@ use std::path::PathBuf;
 
 use errors::{Classify, Kind, kind_of_io};
 
+/// Why there is no content trust as Docker means it.
+pub(crate) const NO_NOTARY: &str =
+    "images' signatures are judged by rules of `corten trust` and policy.json, not by a Notary server";
+
 /// A flag's value that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FlagError {
@@ -43,6 +48,17 @@ pub(crate) enum FlagError {
         /// What the file is for.
         what: &'static str,
         /// Where it was looked for.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file that a flag names cannot be written.
+    #[error("cannot write the {what} to {}", path.display())]
+    Write {
+        /// What is written there.
+        what: &'static str,
+        /// Where.
         path: PathBuf,
         /// Why.
         #[source]
@@ -89,6 +105,14 @@ impl FlagError {
     }
 }
 
+/// Refuses the first of these flags that was given: whether it was, its name, and why it cannot be served.
+pub(crate) fn refuse(flags: &[(bool, &'static str, &'static str)]) -> Result<(), FlagError> {
+    match flags.iter().find(|(is_given, ..)| *is_given) {
+        Some((_, flag, reason)) => Err(FlagError::Refused { flag, reason }),
+        None => Ok(()),
+    }
+}
+
 /// `--filter NAME=VALUE`.
 pub(crate) fn filter(text: &str) -> Result<(String, String), FlagError> {
     match text.split_once('=') {
@@ -100,7 +124,7 @@ pub(crate) fn filter(text: &str) -> Result<(String, String), FlagError> {
 impl Classify for FlagError {
     fn kind(&self) -> Kind {
         match self {
-            FlagError::File { source, .. } => kind_of_io(source),
+            FlagError::File { source, .. } | FlagError::Write { source, .. } => kind_of_io(source),
             FlagError::SecurityOption { .. } | FlagError::Refused { .. } => Kind::Unsupported,
             _ => Kind::InvalidArgument,
         }

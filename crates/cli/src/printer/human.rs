@@ -8,6 +8,12 @@ pub(crate) fn ago(then: i64, now: i64) -> String {
     format!("{} ago", api_types::human_duration(u64::try_from(now - then).unwrap_or(0)))
 }
 
+/// A time (in seconds since the epoch) as the docker CLI writes it, in UTC.
+pub(crate) fn moment(seconds: i64) -> String {
+    let time = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
+}
+
 /// Seconds since the epoch.
 pub(crate) fn now() -> i64 {
     jiff::Timestamp::now().as_second()

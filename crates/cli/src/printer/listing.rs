@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Listings as `--format` wants them: a table, a table of one's own columns, JSON or a template, one line per row.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::table::align;
-use crate::template::{Template, TemplateError};
+use crate::template::{Template, TemplateError, spelled};
 
 /// What `--format` says in front of a template whose columns shall be lined up under headings.
 const TABLE: &str = "table ";
+/// The field of a row that holds its labels by their names, for `.Label "NAME"`. It is not printed.
+const LABELS: &str = "Label";
 
 /// The lines of `rows`, which are JSON objects. `columns` are those of the plain table: a heading and a row's field.
 ///
@@ -20,22 +25,47 @@ pub(crate) fn render(format: &str, columns: &[(&str, &str)], rows: &[Value]) -> 
             let cells = |row: &Value| columns.iter().map(|(_, field)| plain(&row[*field])).collect();
             Ok(align(&std::iter::once(header).chain(rows.iter().map(cells)).collect::<Vec<Vec<String>>>()))
         }
-        "json" => Ok(rows.iter().map(|row| format!("{row}\n")).collect()),
+        "json" => Ok(rows.iter().map(|row| format!("{}\n", split(row).0)).collect()),
         _ => {
-            let (lined_up, text) = match format.strip_prefix(TABLE) {
-                Some(text) => (true, text),
-                None => (false, format),
-            };
-            let template: Template = text.parse()?;
-            let header = lined_up.then(|| headings(columns, rows));
-            let lines = header.iter().chain(rows).map(|row| template.render(row)).collect::<Result<Vec<_>, _>>()?;
-            if lined_up {
-                let cells = |line: &String| line.split('\t').map(str::to_owned).collect();
-                return Ok(align(&lines.iter().map(cells).collect::<Vec<Vec<String>>>()));
+            let template: Template = format.strip_prefix(TABLE).unwrap_or(format).parse()?;
+            let lines = rows.iter().map(|row| {
+                let (row, labels) = split(row);
+                template.render_row(&row, labels)
+            });
+            let lines = lines.collect::<Result<Vec<String>, _>>()?;
+            if !format.starts_with(TABLE) {
+                return Ok(lines.into_iter().map(|line| line + "\n").collect());
             }
-            Ok(lines.into_iter().map(|line| line + "\n").collect())
+            let header = template.render_headings(&headings(columns, rows))?;
+            let cells = |line: &String| line.split('\t').map(str::to_owned).collect();
+            Ok(align(&std::iter::once(&header).chain(&lines).map(cells).collect::<Vec<Vec<String>>>()))
         }
     }
+}
+
+/// The template that `format` is, if it is one.
+pub(crate) fn template(format: &str) -> Result<Option<Template>, TemplateError> {
+    match format {
+        "table" | "json" => Ok(None),
+        _ => format.strip_prefix(TABLE).unwrap_or(format).parse().map(Some),
+    }
+}
+
+/// Labels in one line.
+pub(crate) fn labels(labels: Option<&HashMap<String, String>>) -> String {
+    let mut list: Vec<String> = labels.into_iter().flatten().map(|(key, value)| format!("{key}={value}")).collect();
+    list.sort();
+    list.join(",")
+}
+
+/// A row as it is printed, and its labels.
+fn split(row: &Value) -> (Cow<'_, Value>, Option<&Value>) {
+    let Some(labels) = row.get(LABELS) else { return (Cow::Borrowed(row), None) };
+    let mut shown = row.clone();
+    if let Value::Object(fields) = &mut shown {
+        fields.remove(LABELS);
+    }
+    (Cow::Owned(shown), Some(labels))
 }
 
 /// A field's text, without the quotes of JSON.
@@ -45,24 +75,11 @@ fn plain(value: &Value) -> String {
 
 /// A row that has the headings as its values.
 fn headings(columns: &[(&str, &str)], rows: &[Value]) -> Value {
-    let fields = rows.iter().filter_map(Value::as_object).flat_map(Map::keys).map(String::as_str);
+    // Where there are no rows, those of the plain table are all that is known.
+    let fields = rows.first().and_then(Value::as_object).into_iter().flat_map(Map::keys).map(String::as_str);
     let known = columns.iter().map(|(heading, field)| ((*field).to_owned(), Value::from(*heading)));
-    let spelled = fields.map(|field| (field.to_owned(), Value::from(spell(field))));
+    let spelled = fields.map(|field| (field.to_owned(), Value::from(spelled(field))));
     Value::Object(spelled.chain(known).collect())
-}
-
-/// `CreatedSince` as a heading: `CREATED SINCE`.
-fn spell(field: &str) -> String {
-    let mut heading = String::new();
-    let mut previous = 'A';
-    for c in field.chars() {
-        if c.is_uppercase() && previous.is_lowercase() {
-            heading.push(' ');
-        }
-        heading.extend(c.to_uppercase());
-        previous = c;
-    }
-    heading
 }
 
 #[cfg(test)]
@@ -84,6 +101,16 @@ mod tests {
         assert_eq!(render("table {{.Size}}\\t{{.CreatedSince}}"), "SIZE      CREATED SINCE\n4kB       now\n");
         assert_eq!(render("{{.ID}} {{.Size}}"), "0123456789ab 4kB\n");
         assert_eq!(render("json").parse::<Value>().unwrap(), rows()[0]);
+        assert_eq!(render("table {{.ID | upper}}"), "IMAGE ID\n0123456789AB\n");
+    }
+
+    #[test]
+    fn a_label_is_asked_for_by_its_name() {
+        let rows = [json!({"ID": "1", "Label": {"org.tier": "web"}}), json!({"ID": "2", "Label": {}})];
+        let render = |format| render(format, COLUMNS, &rows).unwrap();
+        assert_eq!(render("{{.ID}}={{.Label \"org.tier\"}}"), "1=web\n2=\n");
+        assert_eq!(render("table {{.ID}}\t{{.Label \"org.tier\"}}"), "IMAGE ID   tier\n1          web\n2          \n");
+        assert_eq!(render("json"), "{\"ID\":\"1\"}\n{\"ID\":\"2\"}\n");
     }
 
     #[test]

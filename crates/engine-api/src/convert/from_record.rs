@@ -13,11 +13,12 @@ use api_types::docker::{
     PortSummaryTypeEnum, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
 use api_types::human_duration;
-use engine::{LogChoice, Place, Record, RestartPolicy, Running, State};
+use engine::{LogChoice, Place, Record, RestartPolicy, Running, Size, State};
 use jiff::Timestamp;
 use network::{MacAddress, NetworkId, Protocol};
 use serde::Serialize;
 
+use super::from_image::bytes;
 use super::{from_host, naming};
 
 mod health;
@@ -45,6 +46,20 @@ struct Networks {
     #[serde(rename = "IPPrefixLen")]
     ip_prefix_len: u8,
     mac_address: String,
+}
+
+impl Inspect {
+    /// Adds how large the container is.
+    pub(crate) fn add_size(&mut self, size: Size) {
+        self.container.size_rw = Some(bytes(size.writable));
+        self.container.size_root_fs = Some(bytes(size.root));
+    }
+}
+
+/// Adds to a container of a list how large it is.
+pub(crate) fn add_size(summary: &mut ContainerSummary, size: Size) {
+    summary.size_rw = Some(bytes(size.writable));
+    summary.size_root_fs = Some(bytes(size.root));
 }
 
 /// All about a container, whose log is at `log_path`, and in which `execs` have not ended.
@@ -156,6 +171,7 @@ fn host_config(record: &Record) -> HostConfig {
         log_config: Some(log_config(&spec.log)),
         restart_policy: Some(restart_policy(spec.restart)),
         init: spec.init.then_some(true),
+        annotations: Some(spec.annotations.clone().into_iter().collect()).filter(|map: &HashMap<_, _>| !map.is_empty()),
         publish_all_ports: Some(spec.publish_all),
         ..HostConfig::default()
     };

@@ -55,7 +55,6 @@ fn host_limits(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str)) {
 
 fn host_rest(host: &HostConfig, refuse: &mut impl FnMut(bool, &'static str)) {
     refuse(some_map(&host.storage_opt), "HostConfig.StorageOpt (writable layers have no quotas of their own)");
-    refuse(some_map(&host.annotations), "HostConfig.Annotations");
     let isolation = host.isolation.map(|isolation| isolation.to_string());
     refuse(
         isolation.is_some_and(|word| !matches!(word.as_str(), "" | "default")),

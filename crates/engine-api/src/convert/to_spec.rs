@@ -38,6 +38,7 @@ pub(crate) fn container(wish: Wish<ContainerCreateBody>, name: Option<String>) -
         user: text(body.user),
         hostname: text(body.hostname),
         labels: body.labels.unwrap_or_default().into_iter().collect(),
+        annotations: host.annotations.clone().unwrap_or_default().into_iter().collect(),
         tty: body.tty.unwrap_or(false),
         open_stdin: body.open_stdin.unwrap_or(false),
         stdin_once: body.stdin_once.unwrap_or(false),

@@ -60,21 +60,32 @@ pub(crate) async fn list(
     let limit = parameters.number::<i64>("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|n| *n > 0);
     let all = parameters.flag("all") || limit.is_some();
     let records = engine.select(all, filters).await?;
+    let records: Vec<_> = records.into_iter().take(limit.unwrap_or(usize::MAX)).collect();
     let now = jiff::Timestamp::now();
-    let listed = records.iter().take(limit.unwrap_or(usize::MAX));
-    Ok(Json(listed.map(|record| from_record::summary(record, now)).collect()))
+    let mut listed: Vec<_> = records.iter().map(|record| from_record::summary(record, now)).collect();
+    if parameters.flag("size") {
+        for (summary, size) in listed.iter_mut().zip(engine.sizes(records).await?) {
+            from_record::add_size(summary, size);
+        }
+    }
+    Ok(Json(listed))
 }
 
 pub(crate) async fn inspect(
     State(engine): State<Arc<Engine>>,
     Path(name): Path<String>,
+    parameters: Parameters,
 ) -> Result<Json<Wish<from_record::Inspect>>, ApiError> {
     let container = engine.container(&name)?;
     let record = container.record();
     let log_path = container.shown_log_path().map(|path| path.display().to_string()).unwrap_or_default();
-    let docker = from_record::inspect(&record, log_path, engine.execs_of(&record.id));
+    let mut docker = from_record::inspect(&record, log_path, engine.execs_of(&record.id));
     let restart_unhealthy = matches!(record.spec.restart, RestartPolicy::Unhealthy { .. });
-    Ok(Json(Wish { docker, restart_unhealthy, publish_when_ready: record.spec.publish_when_ready }))
+    let publish_when_ready = record.spec.publish_when_ready;
+    if parameters.flag("size") {
+        engine.sizes(vec![record]).await?.into_iter().for_each(|size| docker.add_size(size));
+    }
+    Ok(Json(Wish { docker, restart_unhealthy, publish_when_ready }))
 }
 
 pub(crate) async fn start(State(engine): State<Arc<Engine>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {

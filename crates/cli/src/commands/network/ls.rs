@@ -6,9 +6,8 @@ use serde_json::{Value, json};
 
 use crate::cli::Context;
 use crate::failure::Failure;
-use crate::flags;
-use crate::printer;
-use crate::printer::{human, listing};
+use crate::printer::{self, human, listing};
+use crate::{flags, user_config};
 
 const COLUMNS: &[(&str, &str)] = &[("NETWORK ID", "ID"), ("NAME", "Name"), ("DRIVER", "Driver"), ("SCOPE", "Scope")];
 
@@ -18,9 +17,10 @@ pub(crate) struct Args {
     /// Only some: driver=bridge, id=ID, name=NAME, label=KEY[=VALUE], scope=local, type=custom, dangling=true
     #[arg(short, long, value_name = "NAME=VALUE", value_parser = flags::filter)]
     filter: Vec<client::Filter>,
-    /// How to print: table, json, or a template like '{{.ID}}: {{.Driver}}'
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    format: String,
+    /// How to print: table, json, or a template like '{{.ID}}: {{.Driver}}' [default: networksFormat of config.json,
+    /// else table]
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
     /// Do not shorten ids
     #[arg(long)]
     no_trunc: bool,
@@ -37,15 +37,13 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         rows.iter().filter_map(|row| row["ID"].as_str()).for_each(printer::line);
         return Ok(0);
     }
-    printer::data(listing::render(&args.format, COLUMNS, &rows)?.as_bytes());
+    let format = user_config::format(args.format, "networksFormat")?;
+    printer::data(listing::render(&format, COLUMNS, &rows)?.as_bytes());
     Ok(0)
 }
 
 fn row(network: &Network, no_trunc: bool) -> Value {
     let id = network.id.as_deref().unwrap_or_default();
-    let labels = network.labels.iter().flatten();
-    let mut labels: Vec<String> = labels.map(|(key, value)| format!("{key}={value}")).collect();
-    labels.sort();
     // The docker CLI's fields are texts, all of them.
     let flag = |flag: Option<bool>| flag.unwrap_or(false).to_string();
     json!({
@@ -55,7 +53,8 @@ fn row(network: &Network, no_trunc: bool) -> Value {
         "IPv4": network.enable_ipv4.unwrap_or(true).to_string(),
         "IPv6": flag(network.enable_ipv6),
         "Internal": flag(network.internal),
-        "Labels": labels.join(","),
+        "Label": network.labels.clone().unwrap_or_default(),
+        "Labels": listing::labels(network.labels.as_ref()),
         "Name": network.name,
         "Scope": network.scope,
     })
