@@ -33,6 +33,7 @@ pub struct Builder {
     arguments: Vec<String>,
     data_size: Option<u64>,
     internet: bool,
+    etc: Vec<(String, String)>,
 }
 
 impl Builder {
@@ -57,6 +58,13 @@ impl Builder {
         self
     }
 
+    /// Gives its host this file in `/etc`, beside those of this machine.
+    #[must_use]
+    pub fn etc(mut self, name: &str, text: &str) -> Builder {
+        self.etc.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
     /// Starts it and waits until it answers.
     ///
     /// # Panics
@@ -75,6 +83,9 @@ impl Builder {
                 mount("tmpfs", &data, "tmpfs", MountFlags::empty(), Some(options.as_c_str())).expect("a tmpfs");
             });
         }
+        if !self.etc.is_empty() {
+            cover_etc(&sandbox, directory.path(), self.etc);
+        }
         let internet = self.internet.then(|| Internet::connect(&sandbox, directory.path()));
         let daemon = Daemon {
             mounts: sandbox.mounts(),
@@ -89,6 +100,22 @@ impl Builder {
         daemon.start();
         daemon
     }
+}
+
+/// Mounts over the sandbox's `/etc` what is there and these files.
+fn cover_etc(sandbox: &Sandbox, directory: &Path, files: Vec<(String, String)>) {
+    let (upper, work) = (directory.join("etc"), directory.join("etc-work"));
+    for directory in [&upper, &work] {
+        std::fs::create_dir(directory).expect("a directory");
+    }
+    for (name, text) in files {
+        std::fs::write(upper.join(name), text).expect("a file");
+    }
+    let options = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
+    let options = std::ffi::CString::new(options).expect("no NUL");
+    sandbox.run(move || {
+        mount("overlay", "/etc", "overlay", MountFlags::empty(), Some(options.as_c_str())).expect("an overlay");
+    });
 }
 
 /// A running daemon.

@@ -35,6 +35,7 @@ use crate::health::{Health, HealthCheck, HealthStatus};
 use crate::mount::{Mount, VolumeMount};
 use crate::networks::Attachment;
 use crate::request::ContainerSpec;
+use crate::userns::IdRange;
 
 /// Everything the daemon remembers of a container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -71,6 +72,9 @@ pub struct Record {
     /// The networks it shall be in, its mode's own first; `None` for what its mode says, without wishes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attachments: Option<Vec<Attachment>>,
+    /// Its ids on the host; `None` for one in the host's user namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ids: Option<IdRange>,
 }
 
 impl Record {

@@ -86,6 +86,8 @@ impl Engine {
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| EngineError::io("read", "/dev/urandom")(errno.into()))?;
         let id = ContainerId::from_random(random);
+        // Held until others can see that the container has them.
+        let ids = self.reserve_ids(&spec, &id)?;
         let name = self.reserve_name(spec.name.as_deref(), &id)?;
         let record = Record {
             id: id.clone(),
@@ -101,6 +103,7 @@ impl Engine {
             stopped: false,
             health: None,
             attachments,
+            ids: ids.range,
         };
         self.establish(record, keep, &volumes).inspect_err(|_| self.release_name(&name, &id))
     }

@@ -213,6 +213,9 @@ pub enum EngineError {
         /// The container.
         id: String,
     },
+    /// A container's user namespace has no ids.
+    #[error(transparent)]
+    Userns(#[from] crate::userns::UsernsError),
     /// Of the image room.
     #[error(transparent)]
     Image(#[from] image::ImageError),
@@ -300,6 +303,7 @@ impl Classify for EngineError {
             },
             EngineError::Launch(report) => report.kind,
             EngineError::ShimGone { .. } | EngineError::EventsMissed(_) | EngineError::Worker(_) => Kind::Internal,
+            EngineError::Userns(error) => error.kind(),
             EngineError::Image(error) => error.kind(),
             EngineError::Network(error) => error.kind(),
             EngineError::Names(error) => error.kind(),
@@ -364,6 +368,7 @@ impl Classify for EngineError {
             }
             EngineError::Launch(report) => report.hint.clone(),
             EngineError::Pack(error) => error.hint(),
+            EngineError::Userns(error) => error.hint(),
             EngineError::Image(error) => error.hint(),
             EngineError::Network(error) => error.hint(),
             EngineError::Names(error) => error.hint(),

@@ -306,6 +306,7 @@ fn exec_process(
     use std::os::fd::AsFd;
     let user = wish.user.as_ref().unwrap_or(&record.process.user);
     let identity = user::look_up(root.as_fd(), user, &record.spec.isolation.groups)?;
+    record.ids.map_or(Ok(()), |ids| ids.check(&identity))?;
     let mut env = merge_env(&record.process.env, &wish.env);
     spec::complete_env(&mut env, &spec::hostname(&record), &identity, wish.tty);
     let cwd = wish.working_dir.as_ref().unwrap_or(&record.process.cwd);

@@ -19,6 +19,7 @@ use crate::container::{Container, Running};
 use crate::create::Turn;
 use crate::error::EngineError;
 use crate::signal::pidfd;
+use crate::userns::IdRange;
 
 const BUFFER: usize = 256 << 10;
 
@@ -26,6 +27,8 @@ const BUFFER: usize = 256 << 10;
 #[must_use = "nothing is written before `write`"]
 pub struct Export {
     root: OwnedFd,
+    /// The ids with which it is mounted.
+    ids: Option<IdRange>,
     /// Keeps a container that does not run from being started: two mounts of one writable directory are undefined.
     _turn: Option<Turn>,
 }
@@ -53,12 +56,12 @@ impl Engine {
             && let Some(root) = cloned_root(running)?
         {
             // It may be stopped while it is read.
-            return Ok(Export { root, _turn: None });
+            return Ok(Export { root, ids: record.ids, _turn: None });
         }
         let root = self.layers.mount(&container.dir, &record.layers, MountOptions::default())?;
         // The overlay holds what it lies on.
         self.layers.unmounted(&container.dir);
-        Ok(Export { root, _turn: Some(turn) })
+        Ok(Export { root, ids: None, _turn: Some(turn) })
     }
 }
 
@@ -68,7 +71,8 @@ impl Export {
     /// # Errors
     /// A file cannot be read, or `out` cannot be written to. The archive is cut off then.
     pub fn write(self, out: impl Write) -> Result<(), EngineError> {
-        let mut archive = Writer::new(BufWriter::with_capacity(BUFFER, out));
+        let out = BufWriter::with_capacity(BUFFER, out);
+        let mut archive = Writer::new(out).of_ids(self.ids.map(IdRange::of_tree));
         layer::pack(self.root.as_fd(), Form::Whole, &mut archive)?;
         let written = archive.finish().and_then(|mut out| out.flush());
         written.map_err(|source| EngineError::Pack(layer::PackError::Output(source)))

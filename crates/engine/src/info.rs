@@ -52,6 +52,8 @@ pub struct Info {
     pub log_driver: String,
     /// The log drivers there are.
     pub log_drivers: Vec<&'static str>,
+    /// Whether containers are in user namespaces unless they say otherwise.
+    pub remaps: bool,
     /// Where the state is.
     pub data_root: String,
     /// Where shims are.
@@ -90,6 +92,7 @@ impl Engine {
             room,
             log_driver: LogChoice::default().or(&self.config.log).driver,
             log_drivers: Driver::names().collect(),
+            remaps: self.remaps(),
             data_root: self.config.data_root.display().to_string(),
             exec_root: self.config.exec_root.display().to_string(),
             warnings,

@@ -52,6 +52,7 @@ mod top;
 mod update;
 mod usage;
 mod user;
+mod userns;
 mod volumes;
 
 use std::collections::HashMap;
@@ -98,7 +99,7 @@ pub use networks::{
 pub use request::{
     CgroupNamespace, ContainerSpec, DeviceLimit, DeviceMapping, DeviceRequest, Devices, ExecSpec, ExtraHost,
     HostAddress, IpcMode, Isolation, Naming, NetworkMode, PidMode, Resources, RestartPolicy, SeccompChoice, Security,
-    Ulimit,
+    Ulimit, UserNamespaceMode,
 };
 pub use room::{Collection, Room};
 pub use select::{ContainerFilters, PortFilter};
@@ -112,6 +113,7 @@ pub use stop::{Condition, StopOutcome};
 pub use top::Listing;
 pub use update::Changes;
 pub use usage::DiskUsage;
+pub use userns::{IdRange, Remap, UsernsError};
 pub use volumes::{
     ANONYMOUS_LABEL, DRIVER as VOLUME_DRIVER, PrunedVolumes, Volume, VolumeFilters, VolumeSpec, VolumeUsage,
 };
@@ -150,6 +152,8 @@ pub struct EngineConfig {
     pub registry_timeout: Option<Duration>,
     /// Where the output of containers goes that do not say it.
     pub log: LogChoice,
+    /// Containers are in user namespaces with these ids unless they say otherwise.
+    pub userns_remap: Option<Remap>,
 }
 
 /// The engine. Share it in an [`Arc`].
@@ -181,6 +185,8 @@ pub struct Engine {
 pub(crate) struct Registry {
     pub(crate) by_id: HashMap<ContainerId, Arc<Container>>,
     pub(crate) names: HashMap<String, ContainerId>,
+    /// Ids of containers that cannot be seen yet.
+    pub(crate) ids_in_the_making: HashMap<ContainerId, IdRange>,
 }
 
 impl Engine {
@@ -191,6 +197,7 @@ impl Engine {
     /// Roots that cannot be made or read, another daemon that holds them, a kernel without what containers need.
     pub fn open(config: EngineConfig, zygote: Zygote) -> Result<Arc<Engine>, EngineError> {
         config.log.settings()?;
+        config.userns_remap.as_ref().map_or(Ok(()), Remap::verify)?;
         for dir in [&config.data_root, &config.exec_root] {
             fs::create_dir_all(dir).map_err(EngineError::io("create", dir))?;
         }

@@ -66,6 +66,8 @@ pub struct BindOptions {
     pub non_recursive: bool,
     /// A read-only bind leaves what is mounted below its source writable.
     pub read_only_non_recursive: bool,
+    /// It is shown with the ids of the container's user namespace: what is the host's root's is the container's root's.
+    pub idmap: bool,
 }
 
 /// A volume in a container. As a wish it may have no name; what has become of it has one.
@@ -125,6 +127,11 @@ impl Mount {
             Mount::Tmpfs { given, .. } => *given,
             Mount::Volume(volume) => volume.given,
         }
+    }
+
+    /// Whether it is a bind that is to be shown with the container's ids.
+    pub fn is_idmapped(&self) -> bool {
+        matches!(self, Mount::Bind { options, .. } if options.idmap)
     }
 
     /// The volume, if it is one.

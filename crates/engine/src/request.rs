@@ -17,7 +17,7 @@ use crate::mount::{Mount, VolumesFrom};
 use crate::networks::{self, EndpointWish};
 
 pub use devices::{DeviceLimit, DeviceMapping, DeviceRequest, Devices};
-pub use isolation::{CgroupNamespace, IpcMode, Isolation, PidMode, Ulimit};
+pub use isolation::{CgroupNamespace, IpcMode, Isolation, PidMode, Ulimit, UserNamespaceMode};
 pub use naming::{ExtraHost, HostAddress, Naming};
 
 /// The wish for a container. Empty or absent fields take the image's value, then Docker's default.

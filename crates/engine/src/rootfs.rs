@@ -18,6 +18,7 @@ use crate::error::EngineError;
 use crate::request::NetworkMode;
 use crate::spec;
 use crate::user::Identity;
+use crate::userns::{self, IdRange};
 
 /// Where a host that runs its own resolver on a loopback address keeps the real name servers.
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
@@ -177,8 +178,14 @@ fn without_loopback(text: &str) -> (String, usize) {
 }
 
 /// Makes the working directory inside `root`, component by component and never outside it, owned by the container's
-/// user where it had to be made. What exists is left alone; a symbolic link is followed inside the root.
-pub(crate) fn make_working_directory(root: BorrowedFd<'_>, path: &str, owner: &Identity) -> Result<(), EngineError> {
+/// user where it had to be made. What exists is left alone; a symbolic link is followed inside the root. `ids`: those with
+/// which the root is mounted.
+pub(crate) fn make_working_directory(
+    root: BorrowedFd<'_>,
+    path: &str,
+    owner: &Identity,
+    ids: Option<IdRange>,
+) -> Result<(), EngineError> {
     let mut current: Option<OwnedFd> = None;
     let mut sofar = String::new();
     for part in path.split('/').filter(|part| !matches!(*part, "" | ".")) {
@@ -188,8 +195,13 @@ pub(crate) fn make_working_directory(root: BorrowedFd<'_>, path: &str, owner: &I
         let next = match open_directory(root, &sofar) {
             Err(Errno::NOENT) => {
                 let parent = current.as_ref().map_or(root, AsFd::as_fd);
+                let _acting = userns::act_as_root(ids)?;
                 mkdirat(parent, part, Mode::from_raw_mode(0o755)).map_err(failed)?;
-                let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
+                let outside = match ids {
+                    Some(ids) => ids.outside(owner.uid, owner.gid).ok_or_else(|| failed(Errno::OVERFLOW))?,
+                    None => (owner.uid, owner.gid),
+                };
+                let (uid, gid) = (Uid::from_raw(outside.0), Gid::from_raw(outside.1));
                 chownat(parent, part, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
                 open_directory(root, &sofar).map_err(failed)?
             }
@@ -227,12 +239,12 @@ mod tests {
         std::os::unix::fs::symlink("/real", root.path().join("inside")).unwrap();
         fs::create_dir(root.path().join("real")).unwrap();
         let dir = fs::File::open(root.path()).unwrap();
-        make_working_directory(dir.as_fd(), "/a/b//c/.", &root_identity()).unwrap();
+        make_working_directory(dir.as_fd(), "/a/b//c/.", &root_identity(), None).unwrap();
         assert!(root.path().join("a/b/c").is_dir());
-        make_working_directory(dir.as_fd(), "/inside/x", &root_identity()).unwrap();
+        make_working_directory(dir.as_fd(), "/inside/x", &root_identity(), None).unwrap();
         assert!(root.path().join("real/x").is_dir());
         // The link's target does not exist inside the root, so this fails; above all nothing appears outside.
-        assert!(make_working_directory(dir.as_fd(), "/escape/x", &root_identity()).is_err());
+        assert!(make_working_directory(dir.as_fd(), "/escape/x", &root_identity(), None).is_err());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     }
 

@@ -175,7 +175,7 @@ fn linux(inputs: &Inputs<'_>, seccomp: Option<rt::LinuxSeccomp>) -> Result<rt::L
         .map_err(EngineError::Spec)?;
     linux.set_seccomp(seccomp);
     linux.set_devices(devices::files(around).map_err(EngineError::Spec)?);
-    linux.set_sysctl(isolation::sysctls(wish));
+    linux.set_sysctl(isolation::sysctls(wish, around));
     Ok(linux)
 }
 
@@ -211,14 +211,26 @@ fn mounts(inputs: &Inputs<'_>) -> Result<Vec<rt::Mount>, EngineError> {
     for name in ["resolv.conf", "hostname", "hosts"] {
         let destination = format!("/etc/{name}");
         if !own.iter().any(|own| own.target() == destination) {
-            let options = vec!["bind".to_owned(), "rprivate".to_owned()];
+            let mut options = vec!["bind".to_owned(), "rprivate".to_owned()];
+            options.extend(with_own_ids(inputs.around));
             mounts.push(mount(&destination, "bind", &inputs.dir.join(name), options)?);
+        }
+    }
+    for device in &inputs.around.devices {
+        if let Some(source) = devices::bound(inputs.around, device) {
+            let options = vec!["bind".to_owned(), "nosuid".to_owned(), "noexec".to_owned()];
+            mounts.push(mount(&device.path.to_string_lossy(), "bind", source, options)?);
         }
     }
     for own in own {
         mounts.push(user_mount(own, inputs.around)?);
     }
     Ok(mounts)
+}
+
+/// The option of a mount whose files are to be the container's: what is root's on the disk is its root's.
+fn with_own_ids(around: &Surroundings) -> Option<String> {
+    around.user_namespace.as_ref().map(|_| "idmap".to_owned())
 }
 
 fn user_mount(own: &Mount, around: &Surroundings) -> Result<rt::Mount, EngineError> {
@@ -229,6 +241,7 @@ fn user_mount(own: &Mount, around: &Surroundings) -> Result<rt::Mount, EngineErr
                 options.push(if own.read_only_non_recursive { "ro" } else { "rro" }.to_owned());
             }
             options.push(propagation.clone().unwrap_or_else(|| "rprivate".to_owned()));
+            options.extend(with_own_ids(around).filter(|_| own.idmap));
             mount(target, "bind", source, options)
         }
         Mount::Volume(volume) => {
@@ -237,6 +250,7 @@ fn user_mount(own: &Mount, around: &Surroundings) -> Result<rt::Mount, EngineErr
                 options.push("rro".to_owned());
             }
             options.push(volume.propagation.clone().unwrap_or_else(|| "rprivate".to_owned()));
+            options.extend(with_own_ids(around));
             let part = around.subpaths.iter().find(|part| part.target == volume.target);
             mount(&volume.target, "bind", part.map_or(&volume.source, |part| &part.path), options)
         }

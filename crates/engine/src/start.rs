@@ -4,6 +4,7 @@
 //! Everything up to the shim is one straight recipe on one worker thread ([`Engine::launch`]); what it made is taken
 //! down again in reverse when a later step fails.
 
+mod files;
 mod steps;
 
 use std::fs;
@@ -18,19 +19,18 @@ use network::Endpoint;
 use oci::ContainerId;
 use runtime::Step;
 use shim::{ShimFds, ShimHandle, ShimRequest, Started};
-use snapshot::MountOptions;
 use tokio::net::UnixStream;
 
 use crate::container::{Container, Exited, Phase, Record, Running, State};
 use crate::create::Keep;
 use crate::error::EngineError;
 use crate::frames::{self, Frame};
-use crate::mount::Mount;
 use crate::request::ContainerSpec;
 use crate::session::Session;
 use crate::spec::{self, Inputs};
 use crate::surroundings::{Surroundings, write_bundle};
 use crate::{Engine, health, rootfs, user};
+use files::make_bind_sources;
 use steps::Steps;
 
 /// How a `run` is attached and traced.
@@ -169,15 +169,19 @@ impl Engine {
             record.health = health::at_start(record);
             record.clone()
         });
-        let root = self.mount_root(container, &record)?;
+        let mut user_namespace = self.user_namespace(&record)?;
+        let root = self.mount_root(container, &record, user_namespace.as_ref())?;
         steps.note("snapshot: root filesystem mounted");
         let identity = user::look_up(root.as_fd(), &record.process.user, &record.spec.isolation.groups)?;
-        rootfs::make_working_directory(root.as_fd(), &record.process.cwd, &identity)?;
+        record.ids.map_or(Ok(()), |ids| ids.check(&identity))?;
+        rootfs::make_working_directory(root.as_fd(), &record.process.cwd, &identity, record.ids)?;
         make_bind_sources(&record)?;
         self.mount_volumes(container, &record)?;
         let result = (|| {
-            let around = self.look_around(&record)?;
-            let (netns, endpoints) = self.join_networks(&record)?;
+            let mut around = self.look_around(&record)?;
+            let own = user_namespace.as_mut().and_then(|namespace| namespace.network.take());
+            around.user_namespace = user_namespace;
+            let (netns, endpoints) = self.join_networks(&record, own)?;
             self.hold_ports_back(&record, &endpoints).inspect_err(|_| self.release_networks(&endpoints))?;
             steps.note("network: namespace and address leased");
             match self.spawn_shim(container, &record, &identity, &around, root, netns, &endpoints, attach, &mut steps) {
@@ -196,11 +200,6 @@ impl Engine {
                 Err(error)
             }
         }
-    }
-
-    fn mount_root(&self, container: &Container, record: &Record) -> Result<OwnedFd, EngineError> {
-        let options = MountOptions { read_only: false, volatile: record.spec.auto_remove };
-        Ok(self.layers.mount(&container.dir, &record.layers, options)?)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the one place where everything a shim needs comes together")]
@@ -382,19 +381,4 @@ pub(crate) fn failed_start(error: &EngineError) -> Exited {
 
 fn socket_pair(dir: &PathBuf) -> Result<(StdUnixStream, StdUnixStream), EngineError> {
     StdUnixStream::pair().map_err(EngineError::io("make a socket pair for", dir))
-}
-
-/// `-v` makes a missing source as a directory, as Docker does; `--mount` refuses it.
-fn make_bind_sources(record: &Record) -> Result<(), EngineError> {
-    for mount in record.mounts() {
-        let Mount::Bind { source, create_source, .. } = mount else { continue };
-        match fs::symlink_metadata(source) {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && *create_source => {
-                fs::create_dir_all(source).map_err(EngineError::io("create the bind mount's source", source))?;
-            }
-            Err(error) => return Err(EngineError::io("find the bind mount's source", source)(error)),
-        }
-    }
-    Ok(())
 }

@@ -19,6 +19,7 @@ use crate::Engine;
 use crate::container::{Container, Record};
 use crate::error::EngineError;
 use crate::request::{ContainerSpec, IpcMode};
+use crate::userns::UserNamespace;
 
 pub(crate) use cdi::{Additions, write_bundle};
 pub(crate) use namespaces::not_shareable;
@@ -39,6 +40,8 @@ pub(crate) struct Surroundings {
     pub(crate) shared_memory: Option<PathBuf>,
     /// Parts of volumes.
     pub(crate) subpaths: Vec<Subpath>,
+    /// The user namespace, if it is not the host's.
+    pub(crate) user_namespace: Option<UserNamespace>,
 }
 
 /// A part of a volume.
@@ -56,6 +59,8 @@ pub(crate) struct Subpath {
 pub(crate) struct HostDevice {
     /// Where it is in the container.
     pub(crate) path: PathBuf,
+    /// Where the host has it; `None` where somebody described it by its numbers.
+    pub(crate) source: Option<PathBuf>,
     /// What it is.
     pub(crate) kind: DeviceType,
     pub(crate) major: i64,
@@ -98,6 +103,13 @@ pub(crate) struct Joined {
     _held: OwnedFd,
 }
 
+impl Joined {
+    /// Its file.
+    pub(crate) fn into_file(self) -> OwnedFd {
+        self._held
+    }
+}
+
 impl Engine {
     /// Looks up what the start of this container needs.
     pub(crate) fn look_around(&self, record: &Record) -> Result<Surroundings, EngineError> {
@@ -125,7 +137,7 @@ impl Engine {
             return Ok(());
         }
         let size = record.spec.isolation.shm_size.unwrap_or(crate::spec::defaults::SHM_SIZE);
-        shared_memory::mount(&self.shim_dir(&record.id), size)
+        shared_memory::mount(&self.shim_dir(&record.id), size, record.ids)
     }
 
     /// The control group of a container with this wish.

@@ -116,6 +116,9 @@ pub enum Refusal {
     /// A device outside of a container.
     #[error("it is a device, which is made in containers only")]
     ForeignDevice,
+    /// An owner whose id the container does not have.
+    #[error("its owner has no id in the container's user namespace")]
+    ForeignOwner,
     /// Something else where a directory is, or the reverse.
     #[error("it would replace a directory by something else, or something else by a directory")]
     OtherKind,
@@ -173,7 +176,7 @@ impl Classify for UnpackError {
             UnpackError::Keep(source) => kind_of_io(source),
             UnpackError::Format { .. } | UnpackError::Limit { .. } => Kind::Corrupt,
             UnpackError::Refused { source: Refusal::Type(_) | Refusal::ForeignDevice, .. } => Kind::Unsupported,
-            UnpackError::Refused { source: Refusal::OtherKind, .. } => Kind::InvalidArgument,
+            UnpackError::Refused { source: Refusal::OtherKind | Refusal::ForeignOwner, .. } => Kind::InvalidArgument,
             UnpackError::Refused { .. } => Kind::Corrupt,
             UnpackError::System { source, .. } => kind_of_io(source),
         }
@@ -188,6 +191,7 @@ impl Classify for UnpackError {
                 "pack the archive again with names relative to its root"
             }
             UnpackError::Refused { source: Refusal::OtherKind, .. } => "remove what is there first, or copy elsewhere",
+            UnpackError::Refused { source: Refusal::ForeignOwner, .. } => "give the files an owner below 65536",
             UnpackError::Refused { source: Refusal::ForeignDevice, .. } => {
                 "stream the archive to a file instead, with - as the destination"
             }

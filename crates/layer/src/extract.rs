@@ -5,6 +5,7 @@
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 
+use crate::ids::Ids;
 use crate::reader::{Archive, Entry, Kind};
 use crate::tree::{Manner, Tree};
 use crate::{Limits, Refusal, UnpackError};
@@ -37,6 +38,8 @@ pub struct Extraction<'e> {
     pub keep_kinds: bool,
     /// The first part of names that is another in the tree, and what it is; `.` for none of them. What does not begin so stays.
     pub rename: Option<(&'e [u8], &'e [u8])>,
+    /// The ids of a user namespace with which the tree is mounted. The calling thread must make files as its root.
+    pub ids: Option<Ids>,
 }
 
 /// Extracts the uncompressed archive `tar`, reading it to its end, below `root`: that is what symbolic links on the way see
@@ -58,6 +61,12 @@ pub fn extract(
     let mut entry = Entry::default();
     while archive.next(&mut entry)? {
         own(&mut entry, extraction.owners)?;
+        if let Some(ids) = extraction.ids {
+            let (uid, gid) = ids
+                .in_tree(entry.uid, entry.gid)
+                .ok_or_else(|| UnpackError::refused(&entry.name, Refusal::ForeignOwner))?;
+            (entry.uid, entry.gid) = (uid.into(), gid.into());
+        }
         tree.add(&entry, &mut archive)?;
     }
     tree.finish()?;

@@ -37,7 +37,7 @@ pub enum Kind {
 }
 
 /// One entry, as the archive has it: nothing in it is to be trusted. Reused for the next one.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Entry {
     /// What it is.
     pub kind: Kind,

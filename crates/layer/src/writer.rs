@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 
+use crate::ids::Ids;
 use crate::pax::Time;
 use crate::reader::{Entry, Kind};
 use crate::stream::BLOCK;
@@ -27,12 +28,18 @@ pub struct Writer<W> {
     missing: u64,
     /// Bytes behind them up to the next block.
     padding: usize,
+    ids: Option<Ids>,
 }
 
 impl<W: Write> Writer<W> {
     /// An archive that goes to `out`.
     pub fn new(out: W) -> Writer<W> {
-        Writer { out, missing: 0, padding: 0 }
+        Writer { out, missing: 0, padding: 0, ids: None }
+    }
+
+    /// The entries are of a tree with these ids.
+    pub fn of_ids(self, ids: Option<Ids>) -> Writer<W> {
+        Writer { ids, ..self }
     }
 
     /// Begins an entry. `size` bytes of data must follow if it is a file; otherwise `size` is not looked at.
@@ -40,6 +47,8 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// Of `out`; [`io::ErrorKind::InvalidInput`] when the file before is not whole.
     pub fn entry(&mut self, entry: &Entry) -> io::Result<()> {
+        let archived = self.ids.map(|ids| ids.archived(entry));
+        let entry = archived.as_ref().unwrap_or(entry);
         self.close()?;
         let size = if entry.kind == Kind::File { entry.size } else { 0 };
         let name = full_name(entry);

@@ -50,10 +50,25 @@ pub(crate) fn open(descriptor: OwnedFd) -> Result<Namespace, NetworkError> {
     worker.map_err(NetworkError::Thread)?.join().map_err(|_| NetworkError::ThreadPanicked)?
 }
 
+/// Makes of a namespace that has nothing what [`create`] makes.
+pub(crate) fn furnish(descriptor: OwnedFd) -> Result<OwnedFd, NetworkError> {
+    let visit = move || {
+        sys::namespace::setns(descriptor.as_fd(), sys::process::CloneFlags::NEWNET).map_err(NetworkError::Enter)?;
+        Ok(set_up(descriptor)?.descriptor)
+    };
+    let worker = thread::Builder::new().name("network-namespace".to_owned()).spawn(visit);
+    worker.map_err(NetworkError::Thread)?.join().map_err(|_| NetworkError::ThreadPanicked)?
+}
+
 /// For a thread that ends afterwards.
 fn create_and_enter() -> Result<Namespace, NetworkError> {
     sys::namespace::unshare(sys::process::CloneFlags::NEWNET).map_err(NetworkError::Unshare)?;
     let descriptor = File::open("/proc/thread-self/ns/net").map_err(NetworkError::OpenNamespace)?;
+    set_up(descriptor.into())
+}
+
+/// The calling thread is in the namespace.
+fn set_up(descriptor: OwnedFd) -> Result<Namespace, NetworkError> {
     for (path, value) in SETTINGS {
         setting::write_if_present(path, value)?;
     }
@@ -61,5 +76,5 @@ fn create_and_enter() -> Result<Namespace, NetworkError> {
     let mut batch = Batch::new();
     route::set_up(&mut batch, LOOPBACK_INDEX);
     socket.execute(&mut batch)?;
-    Ok(Namespace { descriptor: descriptor.into(), socket })
+    Ok(Namespace { descriptor, socket })
 }

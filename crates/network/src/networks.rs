@@ -19,7 +19,7 @@ use crate::running::{Guest, Running};
 use crate::sandbox::Sandbox;
 use crate::spec::{BridgeSpec, BridgeWish};
 use crate::subnet::Subnet;
-use crate::{adoption, bridge};
+use crate::{adoption, bridge, namespace};
 
 /// The bridge networks. All calls block for microseconds to milliseconds, and may come from any thread of the network
 /// namespace that the bridges are to be in.
@@ -181,6 +181,14 @@ impl Networks {
     /// A network namespace with nothing but loopback, which is up.
     pub fn isolated(&self) -> Result<OwnedFd, NetworkError> {
         self.pool.take_isolated()
+    }
+
+    /// Makes of a network namespace with nothing in it, which belongs to a user namespace, what [`Networks::isolated`] gives.
+    ///
+    /// # Errors
+    /// It may not be entered, or the kernel refuses.
+    pub fn isolated_in(&self, namespace: OwnedFd) -> Result<OwnedFd, NetworkError> {
+        namespace::furnish(namespace)
     }
 
     /// Gives a container a place in a network, in a namespace that it has or will have: an interface with an address. It

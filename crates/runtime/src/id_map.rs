@@ -36,20 +36,38 @@ pub(crate) fn namespace_of(ids: &MountIds) -> Result<OwnedFd, LaunchError> {
 
 /// A user namespace with these ids.
 fn namespace(maps: &IdMaps) -> Result<OwnedFd, LaunchError> {
+    let [user] = namespaces(maps, CloneFlags::empty(), ["ns/user"])?;
+    Ok(user)
+}
+
+/// A user namespace with these ids, and others that belong to it: their files, as the process's directory in `/proc` has
+/// them.
+pub(crate) fn namespaces<const N: usize>(
+    maps: &IdMaps,
+    others: CloneFlags,
+    files: [&'static str; N],
+) -> Result<[OwnedFd; N], LaunchError> {
     let (held, hold) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|errno| sys::Error::new("pipe2(O_CLOEXEC)", errno))?;
-    let args = CloneArgs { flags: CloneFlags::NEWUSER, cgroup: None };
+    let args = CloneArgs { flags: CloneFlags::NEWUSER | others, cgroup: None };
     let child = sys::process::clone3(args, || {
         // Until it is killed, or its maker is gone.
         sys::fds::close(hold.as_fd()).map_or(1, |()| i32::from(rustix::io::read(&held, &mut [0]).is_err()))
     })?;
     let made = outside::map_ids(maps, MapMethod::Written, MapMethod::Written, &child).and_then(|()| {
-        let file = openat(outside::directory(&child)?, "ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        Ok(file.map_err(|errno| sys::Error::new("openat(/proc/PID, \"ns/user\", O_RDONLY)", errno))?)
+        let directory = outside::directory(&child)?;
+        let mut opened = Vec::with_capacity(N);
+        for name in files {
+            let file = openat(&directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+            let call = || format!("openat(/proc/PID, {name:?}, O_RDONLY)");
+            opened.push(file.map_err(|errno| sys::Error::new(call(), errno))?);
+        }
+        // As many were opened as there are names.
+        opened.try_into().map_err(|_| sys::Error::new("open namespaces", Errno::BADF).into())
     });
     let ended = end(&child);
     match made {
-        Ok(file) => ended.map(|_| file),
+        Ok(files) => ended.map(|_| files),
         Err(error) => Err(error.undone(ended)),
     }
 }

@@ -9,6 +9,7 @@
 //! - [`preview`]: what a launch would do, printed; nothing is done.
 //! - [`processes`]: the processes of a control group, as ps(1) lists them.
 //! - [`protect`]: why a container cannot reach the program that started it.
+//! - [`user_namespace`]: a user namespace made ahead, for whoever mounts with its ids before there is a container.
 //! - [`oci_cli`]: runc's command line over these.
 //!
 //! **Architecture Invariant:** no async runtime, no threads; `launch` and `exec` refuse a caller that has threads.
@@ -40,6 +41,7 @@ mod resolve;
 mod rootless;
 mod scope;
 mod security_modules;
+pub mod user_namespace;
 
 pub use copy::{CopyError, copy_directory};
 pub use error::LaunchError;

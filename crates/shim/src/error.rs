@@ -30,6 +30,9 @@ pub enum ShimError {
     /// The shim was started and could not be told what to run.
     #[error("send the container's description to its shim")]
     Send(#[source] FrameError),
+    /// The namespaces that a container is to find could not be made.
+    #[error("make the container's user namespace")]
+    Namespaces(#[source] errors::Report),
     /// A description or request that cannot be written as JSON.
     #[error("write {what} as JSON")]
     Encode {
@@ -65,6 +68,7 @@ impl Classify for ShimError {
             ShimError::StartZygote { source: e, .. } | ShimError::Clone(e) => kind_of_io(e),
             ShimError::Zygote(_) => Kind::Unavailable,
             ShimError::Send(e) => e.kind(),
+            ShimError::Namespaces(report) => report.kind,
             ShimError::Encode { .. } => Kind::InvalidArgument,
             ShimError::NotRunning { .. } => Kind::Conflict,
             ShimError::Connect { source, .. } => kind_of_io(source),
@@ -73,6 +77,7 @@ impl Classify for ShimError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            ShimError::Namespaces(report) => report.hint.clone(),
             ShimError::NotRunning { .. } => Some("start the container first".to_owned()),
             _ => None,
         }

@@ -26,6 +26,8 @@ pub(crate) const HAS_ROOTFS: u8 = 1;
 pub(crate) const HAS_NETNS: u8 = 2;
 /// See [`HAS_ROOTFS`].
 pub(crate) const HAS_ATTACH: u8 = 4;
+/// No shim is wanted, but namespaces.
+pub(crate) const NAMESPACES: u8 = 8;
 
 /// What a shim is given besides its description.
 #[derive(Debug, Default)]
@@ -101,23 +103,28 @@ impl Zygote {
         let what = "the container's description";
         let payload = serde_json::to_vec(request).map_err(|source| ShimError::Encode { what, source })?;
         Header::new(Kind::Request, payload.len()).map_err(ShimError::Send)?;
-        let handle = self.clone_shim(&fds)?;
+        let handle = self.clone_for(0, &fds)?;
         // Only now: a zygote that died without an answer may have left a shim behind. Without a description it ends.
         write_frame(&handle.control, Kind::Request, &payload).map_err(ShimError::Send)?;
         Ok(handle)
     }
 
-    fn clone_shim(&self, fds: &ShimFds) -> Result<ShimHandle, ShimError> {
+    /// A clone that makes namespaces.
+    pub(crate) fn clone_for_namespaces(&self) -> Result<ShimHandle, ShimError> {
+        self.clone_for(NAMESPACES, &ShimFds::default())
+    }
+
+    fn clone_for(&self, purpose: u8, fds: &ShimFds) -> Result<ShimHandle, ShimError> {
         // A poisoned lock only means that another caller panicked: `Live` is whole or absent at any time.
         let mut slot = self.live.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(live) = slot.as_ref() {
-            match live.ask(fds) {
+            match live.ask(purpose, fds) {
                 Err(ShimError::Zygote(_)) => *slot = None,
                 other => return other,
             }
         }
         let live = Live::start(&self.program)?;
-        let handle = live.ask(fds)?;
+        let handle = live.ask(purpose, fds)?;
         *slot = Some(live);
         Ok(handle)
     }
@@ -146,10 +153,10 @@ impl Live {
     }
 
     /// One shim, that has no description yet. [`ShimError::Zygote`]: there was no answer.
-    fn ask(&self, fds: &ShimFds) -> Result<ShimHandle, ShimError> {
+    fn ask(&self, purpose: u8, fds: &ShimFds) -> Result<ShimHandle, ShimError> {
         let silent = |e: sys::Error| ShimError::Zygote(e.to_io());
         let (control, theirs) = UnixStream::pair().map_err(ShimError::Clone)?;
-        let mut which = 0;
+        let mut which = purpose;
         let mut sent: Vec<BorrowedFd<'_>> = vec![theirs.as_fd()];
         for (flag, fd) in [(HAS_ROOTFS, &fds.rootfs), (HAS_NETNS, &fds.netns), (HAS_ATTACH, &fds.attach)] {
             if let Some(fd) = fd {

@@ -14,8 +14,9 @@ use rustix::process::{WaitOptions, chdir, setsid, umask, wait};
 use rustix::stdio::{dup2_stdin, stdin};
 use sys::process::{CloneArgs, CloneError, clone3};
 
+use crate::namespaces;
 use crate::server::{self, Descriptors};
-use crate::spawn::{HAS_ATTACH, HAS_NETNS, HAS_ROOTFS};
+use crate::spawn::{HAS_ATTACH, HAS_NETNS, HAS_ROOTFS, NAMESPACES};
 
 /// `SIGCHLD` has this number on every architecture that Linux runs containers on.
 pub(crate) const SIGCHLD: i32 = 17;
@@ -76,7 +77,7 @@ pub(crate) fn drain(signals: BorrowedFd<'_>) {
     while matches!(rustix::io::read(signals, &mut buffer), Ok(n) if n > 0) {}
 }
 
-/// Reads one message and clones a shim for it. False at the end of the socket.
+/// Reads one message and clones a shim for it, or who makes namespaces. False at the end of the socket.
 fn answer(socket: BorrowedFd<'_>, signals: &OwnedFd) -> Result<bool, Errno> {
     let mut which = [0];
     let (length, received) = match sys::fds::recv_with(socket, &mut which) {
@@ -88,7 +89,12 @@ fn answer(socket: BorrowedFd<'_>, signals: &OwnedFd) -> Result<bool, Errno> {
         return Ok(false);
     }
     let cloned = match descriptors(which[0], received) {
-        Some(descriptors) => clone3(CloneArgs::default(), || become_shim(descriptors, signals.as_fd())),
+        Some(descriptors) if which[0] & NAMESPACES != 0 => {
+            clone3(CloneArgs::default(), || become_other(|| namespaces::run(descriptors.control)))
+        }
+        Some(descriptors) => {
+            clone3(CloneArgs::default(), || become_other(|| server::run(descriptors, signals.as_fd())))
+        }
         None => Err(CloneError::Call(sys::Error::new("a message without its descriptors", Errno::INVAL))),
     };
     let (number, pidfd) = match cloned {
@@ -113,12 +119,12 @@ fn descriptors(which: u8, received: Vec<OwnedFd>) -> Option<Descriptors> {
     Some(Descriptors { control, rootfs, netns, attach })
 }
 
-/// Runs in the clone.
-fn become_shim(descriptors: Descriptors, signals: BorrowedFd<'_>) -> i32 {
+/// Runs in the clone, which is a shim or makes namespaces.
+fn become_other(other: impl FnOnce() -> i32) -> i32 {
     let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, Mode::empty());
     // The zygote's socket must end with the zygote, so that the daemon sees its death.
     match null.and_then(dup2_stdin) {
-        Ok(()) => server::run(descriptors, signals),
+        Ok(()) => other(),
         Err(_) => 1,
     }
 }

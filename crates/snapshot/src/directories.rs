@@ -20,7 +20,7 @@ use crate::inherited::{Inherited, Lower};
 use crate::mounts::Mounts;
 use crate::overlay::{self, Method, Overlay};
 use crate::store::{ARCHIVE, DIFF, DIRECTORY, EMPTY, Form, INDEX, Store};
-use crate::{Description, LayerInfo, MountOptions, SnapshotError, Snapshotter, writable};
+use crate::{Description, Ids, LayerInfo, MountOptions, SnapshotError, Snapshotter, mapped, writable};
 
 /// Layers as plain directories. Those that [`TarIndex`](crate::TarIndex) has kept as archives are mounted as well, if the
 /// kernel can; otherwise they count as absent.
@@ -147,6 +147,7 @@ impl Directories {
         container_dir: &Path,
         layers: &[Digest],
         options: MountOptions,
+        ids: Option<Ids<'_>>,
     ) -> Result<OwnedFd, SnapshotError> {
         let mut lower = self.lower(container_dir, layers)?;
         if lower.is_empty() {
@@ -158,13 +159,15 @@ impl Directories {
             if lower.len() == 1 {
                 lower.push(self.store.open_empty(EMPTY[1])?);
             }
+            let lower = mapped::all(lower, ids)?;
             let overlay = Overlay { lower: &lower, writable: None, volatile: false, scratch: &scratch };
-            return overlay::mount(&overlay, method);
+            return mapped::stack(&overlay, method, ids);
         }
-        let writable = writable::prepare(container_dir, &lower[0])?;
+        let writable = mapped::writable(writable::prepare(container_dir, &lower[0])?, container_dir, ids)?;
+        let lower = mapped::all(lower, ids)?;
         let both = Some((writable.upper.as_fd(), writable.work.as_fd()));
         let overlay = Overlay { lower: &lower, writable: both, volatile: options.volatile, scratch: &scratch };
-        overlay::mount(&overlay, method)
+        mapped::stack(&overlay, method, ids)
     }
 }
 
@@ -192,7 +195,18 @@ impl Snapshotter for Directories {
     }
 
     fn mount(&self, container_dir: &Path, layers: &[Digest], options: MountOptions) -> Result<OwnedFd, SnapshotError> {
-        let mount = self.mount_by(self.method()?, container_dir, layers, options);
+        let mount = self.mount_by(self.method()?, container_dir, layers, options, None);
+        mount.inspect_err(|_| self.unmounted(container_dir))
+    }
+
+    fn mount_mapped(
+        &self,
+        container_dir: &Path,
+        layers: &[Digest],
+        options: MountOptions,
+        ids: Ids<'_>,
+    ) -> Result<OwnedFd, SnapshotError> {
+        let mount = self.mount_by(self.method()?, container_dir, layers, options, Some(ids));
         mount.inspect_err(|_| self.unmounted(container_dir))
     }
 

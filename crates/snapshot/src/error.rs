@@ -62,6 +62,17 @@ pub enum SnapshotError {
         #[source]
         source: io::Error,
     },
+    /// The files of a container in a user namespace cannot be given its ids.
+    #[error("cannot show {what} with the ids of a user namespace: {step}")]
+    NoIdMap {
+        /// What was to be mounted.
+        what: &'static str,
+        /// What is missing, or the call that failed.
+        step: &'static str,
+        /// The error number.
+        #[source]
+        source: io::Error,
+    },
     /// More layers than overlayfs, or this kernel's way of naming them, can stack.
     #[error("{count} layers are too many: this kernel can stack {max}")]
     TooManyLayers {
@@ -91,6 +102,10 @@ impl Classify for SnapshotError {
             SnapshotError::Digest(_) => Kind::Corrupt,
             SnapshotError::NoLayer { .. } => Kind::NotFound,
             SnapshotError::TooManyLayers { .. } => Kind::Unsupported,
+            SnapshotError::NoIdMap { source, .. } => match source.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Kind::Unsupported,
+                _ => kind_of_io(source),
+            },
             SnapshotError::WriteIndex { source: WriteError::Io(source), .. } => kind_of_io(source),
             SnapshotError::WriteIndex { source: WriteError::TooLarge, .. } => Kind::Unsupported,
             // The tree was checked when it was made.
@@ -117,6 +132,11 @@ impl Classify for SnapshotError {
             SnapshotError::Index { .. } => {
                 Some("start the daemon with --snapshotter directories: layers are then unpacked".into())
             }
+            SnapshotError::NoIdMap { .. } if self.kind() == Kind::Unsupported => Some(
+                "id-mapped layers need Linux 6.5 and a file system that can have them (ext4, xfs, btrfs): move --data-root to \
+                 one, or run the container with --userns host"
+                    .into(),
+            ),
             SnapshotError::Mount { .. } if self.kind() == Kind::Unsupported => {
                 Some("load the overlay module: modprobe overlay".into())
             }

@@ -15,6 +15,7 @@ mod directories;
 mod error;
 mod index;
 mod inherited;
+mod mapped;
 mod mounts;
 mod overlay;
 mod store;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use choice::{Choice, open};
 pub use directories::Directories;
 pub use error::SnapshotError;
+pub use mapped::Ids;
 pub use tar_index::TarIndex;
 
 /// What is known of a layer.
@@ -110,6 +112,19 @@ pub trait Snapshotter: Send + Sync {
     /// # Errors
     /// [`SnapshotError::NoLayer`] when one is missing, [`SnapshotError::Mount`] when the kernel refuses.
     fn mount(&self, container_dir: &Path, layers: &[Digest], options: MountOptions) -> Result<OwnedFd, SnapshotError>;
+
+    /// The same with the ids of a user namespace: what is whose in the layers and in the writable directory is so for who is
+    /// in that namespace, and stays on the disk what it would be without one.
+    ///
+    /// # Errors
+    /// As those of [`Snapshotter::mount`]; [`SnapshotError::NoIdMap`] where the kernel or a file system cannot.
+    fn mount_mapped(
+        &self,
+        container_dir: &Path,
+        layers: &[Digest],
+        options: MountOptions,
+        ids: Ids<'_>,
+    ) -> Result<OwnedFd, SnapshotError>;
 
     /// Tells that a container's mount is gone, or soon will be: what was shared with it may go as well.
     fn unmounted(&self, container_dir: &Path);

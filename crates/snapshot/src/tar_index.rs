@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::archive::Archive;
 use crate::error::At as _;
 use crate::store::{ARCHIVE, Form, INDEX, Store};
-use crate::{Description, Directories, LayerInfo, MountOptions, SnapshotError, Snapshotter, index};
+use crate::{Description, Directories, Ids, LayerInfo, MountOptions, SnapshotError, Snapshotter, index};
 
 /// Layers as archives with an index. What an index cannot express (see [`layer::Obstacle`]) is unpacked as
 /// [`Directories`] does; so are, or stay, layers that [`Directories`] has made. Both kinds are stacked in one mount.
@@ -137,6 +137,16 @@ impl Snapshotter for TarIndex {
 
     fn mount(&self, container_dir: &Path, layers: &[Digest], options: MountOptions) -> Result<OwnedFd, SnapshotError> {
         self.directories.mount(container_dir, layers, options)
+    }
+
+    fn mount_mapped(
+        &self,
+        container_dir: &Path,
+        layers: &[Digest],
+        options: MountOptions,
+        ids: Ids<'_>,
+    ) -> Result<OwnedFd, SnapshotError> {
+        self.directories.mount_mapped(container_dir, layers, options, ids)
     }
 
     fn unmounted(&self, container_dir: &Path) {

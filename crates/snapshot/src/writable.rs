@@ -21,6 +21,8 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags
 pub(crate) struct Writable {
     pub(crate) upper: OwnedFd,
     pub(crate) work: OwnedFd,
+    /// A mount of their own that they are in, which ends when this is closed.
+    _mount: Option<OwnedFd>,
 }
 
 /// Opens the container's writable directory, and makes it at first: like `root`, the top layer's root directory, because
@@ -39,7 +41,14 @@ pub(crate) fn prepare(container_dir: &Path, root: &OwnedFd) -> Result<Writable, 
     }
     let work = open(&parent, WORK).at("open the work directory in", path)?;
     forget_volatile(&work).at("clean the work directory in", path)?;
-    Ok(Writable { upper, work })
+    Ok(Writable { upper, work, _mount: None })
+}
+
+impl Writable {
+    /// The same two directories in `mount`, which is another mount of the container's directory.
+    pub(crate) fn again(mount: OwnedFd) -> Result<Writable, Errno> {
+        Ok(Writable { upper: open(&mount, UPPER)?, work: open(&mount, WORK)?, _mount: Some(mount) })
+    }
 }
 
 /// The container's upper directory, if it has one.

@@ -16,6 +16,7 @@ pub mod early;
 mod error;
 pub mod exec;
 pub mod fds;
+pub mod file_ids;
 pub mod keyring;
 pub mod mount;
 pub mod namespace;

@@ -149,7 +149,7 @@ fn local_target(path: &str) -> Result<Target, Failure> {
 fn extract(archive: impl Read, placing: &Placing, base: &str) -> Result<(), Failure> {
     let directory = File::open(&placing.directory).map_err(|error| failed("open", &placing.directory, &error))?;
     let rename = (base != placing.name).then_some((base.as_bytes(), placing.name.as_bytes()));
-    let extraction = Extraction { at: b"", owners: Owners::Ours, keep_kinds: true, rename };
+    let extraction = Extraction { at: b"", owners: Owners::Ours, keep_kinds: true, rename, ids: None };
     let limits = Limits { max_bytes: u64::MAX, max_entries: u64::MAX, absolute_names: true, ..Limits::default() };
     let extracted = layer::extract(archive, directory.as_fd(), &extraction, &limits);
     Ok(extracted?)

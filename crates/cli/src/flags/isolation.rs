@@ -103,7 +103,8 @@ pub(crate) struct IsolationFlags {
     /// A limit of its processes: NAME=SOFT[:HARD], as in nofile=1024:2048
     #[arg(long, value_name = "LIMIT", value_parser = ulimit::parse)]
     ulimit: Vec<ResourcesUlimits>,
-    /// User namespace: host, which all containers have
+    /// User namespace: host, remap for the ids of all containers that say so, auto for ids of its own [default: what
+    /// the daemon says]
     #[arg(long, value_name = "MODE")]
     userns: Option<String>,
     /// Host name: its own, or host for the host's

@@ -8,6 +8,7 @@ use api_types::docker::{
 };
 use engine::{
     CgroupNamespace, ContainerSpec, DeviceLimit, DeviceMapping, DeviceRequest, IpcMode, PidMode, SHM_SIZE, Ulimit,
+    UserNamespaceMode,
 };
 
 /// Completes `host` by all of it.
@@ -109,7 +110,15 @@ fn isolation(spec: &ContainerSpec, host: HostConfig) -> HostConfig {
             PidMode::Container(other) => format!("container:{other}"),
         }),
         uts_mode: Some(if isolation.host_uts { "host".to_owned() } else { String::new() }),
-        userns_mode: Some(if isolation.host_user_namespace { "host".to_owned() } else { String::new() }),
+        userns_mode: Some(
+            match isolation.user_namespace {
+                UserNamespaceMode::Default => "",
+                UserNamespaceMode::Host => "host",
+                UserNamespaceMode::Remap => "remap",
+                UserNamespaceMode::Auto => "auto",
+            }
+            .to_owned(),
+        ),
         cgroupns_mode: Some(match isolation.cgroup_namespace {
             CgroupNamespace::Private => HostConfigCgroupnsModeEnum::PRIVATE,
             CgroupNamespace::Host => HostConfigCgroupnsModeEnum::HOST,

@@ -27,7 +27,7 @@ pub(crate) fn limits(info: &Info, answer: SystemInfo) -> SystemInfo {
         cpu_shares: Some(limits.cpu_shares),
         cpu_set: Some(limits.cpuset),
         pids_limit: Some(limits.pids),
-        security_options: Some(vec!["name=seccomp,profile=builtin".to_owned(), "name=cgroupns".to_owned()]),
+        security_options: Some(security(info.remaps)),
         runtimes: Some(
             RUNTIMES.map(|name| (name.to_owned(), Runtime::default())).into_iter().collect::<HashMap<_, _>>(),
         ),
@@ -36,6 +36,12 @@ pub(crate) fn limits(info: &Info, answer: SystemInfo) -> SystemInfo {
         warnings: (!warnings.is_empty()).then_some(warnings),
         ..answer
     }
+}
+
+fn security(remaps: bool) -> Vec<String> {
+    let mut options = vec!["name=seccomp,profile=builtin", "name=cgroupns"];
+    options.extend(remaps.then_some("name=userns"));
+    options.into_iter().map(str::to_owned).collect()
 }
 
 /// What the host lacks, in the words that Docker's users know from its warnings.

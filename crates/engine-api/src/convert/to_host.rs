@@ -7,7 +7,7 @@ use api_types::docker::{
 };
 use engine::{
     CgroupNamespace, DeviceLimit, DeviceMapping, DeviceRequest, Devices, IpcMode, Isolation, PidMode, Resources,
-    SeccompChoice, Security, Ulimit,
+    SeccompChoice, Security, Ulimit, UserNamespaceMode,
 };
 
 use crate::error::ApiError;
@@ -70,13 +70,12 @@ pub(super) fn isolation(host: &HostConfig, domainname: Option<String>) -> Result
         "host" => true,
         other => return Err(ApiError::invalid("UTSMode", format!("there is no \"{other}\": it is empty or host"))),
     };
-    let host_user_namespace = match host.userns_mode.as_deref().unwrap_or("") {
-        "" => false,
-        "host" => true,
-        other => {
-            let reason = "HostConfig.UsernsMode: containers have the host's user namespace, so";
-            return Err(ApiError::Unsupported(format!("{reason} \"{other}\"")));
-        }
+    let user_namespace = match host.userns_mode.as_deref().unwrap_or("") {
+        "" => UserNamespaceMode::Default,
+        "host" => UserNamespaceMode::Host,
+        "remap" => UserNamespaceMode::Remap,
+        "auto" => UserNamespaceMode::Auto,
+        other => return Err(unknown_mode("UsernsMode", other, "empty, host, remap or auto")),
     };
     Ok(Isolation {
         ipc: ipc_mode(host.ipc_mode.as_deref().unwrap_or(""))?,
@@ -94,7 +93,7 @@ pub(super) fn isolation(host: &HostConfig, domainname: Option<String>) -> Result
         ulimits: host.ulimits.iter().flatten().map(ulimit).collect(),
         oom_score_adj: host.oom_score_adj.unwrap_or(0),
         runtime: text(&host.runtime),
-        host_user_namespace,
+        user_namespace,
     })
 }
 

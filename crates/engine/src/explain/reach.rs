@@ -60,8 +60,12 @@ pub(super) fn found(of: &Explanation) -> Vec<Reach> {
     namespaces(of, &mut add);
     capabilities(of, &mut add);
     filter(of, &mut add);
+    let outside = root_outside(of);
     for mount in &of.mounts {
-        bound(mount, &mut add);
+        match outside {
+            Some(id) if !is_idmapped(mount) => bound_with_other_ids(mount, id, &mut add),
+            _ => bound(mount, &mut add),
+        }
     }
     kernel_files(of, &mut add);
     for device in of.devices.iter().filter(|device| !device.usual) {
@@ -104,7 +108,41 @@ fn namespaces(of: &Explanation, add: &mut impl FnMut(Severity, String, &str)) {
     }
 }
 
+/// Who the container's root is on the host, where that is somebody else.
+fn root_outside(of: &Explanation) -> Option<u32> {
+    let own = of.namespaces.iter().any(|namespace| namespace.kind == "user" && namespace.own);
+    let root = of.identity.uid_map.iter().find_map(|line| line.strip_prefix("0 ")?.split(' ').next()?.parse().ok());
+    root.filter(|id| own && *id != 0)
+}
+
+/// Whether what the host's root owns there is the container's root's.
+fn is_idmapped(mount: &MountPoint) -> bool {
+    mount.options.split(',').any(|option| option == "idmapped")
+}
+
+/// What of the host is there for who is nobody on the host.
+fn bound_with_other_ids(mount: &MountPoint, id: u32, add: &mut impl FnMut(Severity, String, &str)) {
+    let Some(source) = mount.source.as_deref() else { return };
+    let why = format!("what everybody on the host may do there: its root is the host's user {id}");
+    add(Low, format!("{source} of the host"), &why);
+}
+
+/// Those of a container whose root is somebody else on the host hold over its own namespaces alone.
+fn capabilities_inside(of: &Explanation, add: &mut impl FnMut(Severity, String, &str)) {
+    let why = "over its own namespaces alone; more of the kernel's code is open to it than to others";
+    if of.capabilities.dropped.is_empty() {
+        add(Medium, "all capabilities, in its user namespace".to_owned(), why);
+        return;
+    }
+    for one in of.capabilities.kept.iter().filter(|one| one.unusual) {
+        add(Low, format!("the capability {}, in its user namespace", one.name), why);
+    }
+}
+
 fn capabilities(of: &Explanation, add: &mut impl FnMut(Severity, String, &str)) {
+    if root_outside(of).is_some() {
+        return capabilities_inside(of, add);
+    }
     if of.capabilities.dropped.is_empty() {
         add(
             High,

@@ -22,6 +22,7 @@ use crate::container::Container;
 use crate::create::Turn;
 use crate::error::EngineError;
 use crate::user;
+use crate::userns::{self, IdRange};
 use path::{Found, Wanted};
 use view::View;
 
@@ -149,7 +150,8 @@ impl PathArchive {
     /// A file cannot be read, or `out` cannot be written to. The archive is cut off then.
     pub fn write(self, out: impl Write) -> Result<(), EngineError> {
         let PathArchive { view, found, wanted, .. } = self;
-        let mut archive = Writer::new(BufWriter::with_capacity(BUFFER, out));
+        let out = BufWriter::with_capacity(BUFFER, out);
+        let mut archive = Writer::new(out).of_ids(view.ids.map(IdRange::of_tree));
         let name = wanted.base.as_bytes();
         match &found {
             Found::Directory(directory) => layer::pack_as(directory.as_fd(), name, &mut archive)?,
@@ -181,7 +183,9 @@ impl Destination {
             owners: self.owners,
             keep_kinds: self.keep_kinds,
             rename: None,
+            ids: self.view.ids.map(IdRange::of_tree),
         };
+        let _acting = userns::act_as_root(self.view.ids)?;
         let archive = layer::decompressed(archive).map_err(layer::UnpackError::Read)?;
         layer::extract(archive, self.view.root.as_fd(), &extraction, &limits)?;
         self.container.tell("extract-to-dir", []);

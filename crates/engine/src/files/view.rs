@@ -21,12 +21,15 @@ use crate::export::cloned_root;
 use crate::mount::{Mount, clean};
 use crate::rootfs;
 use crate::user::Identity;
+use crate::userns::{self, IdRange, UserNamespace};
 use crate::volumes::InUse;
 
 /// What is seen of a container.
 pub(super) struct View {
     /// Its root.
     pub(super) root: OwnedFd,
+    /// The ids with which it is mounted.
+    pub(super) ids: Option<IdRange>,
     /// Whether it ran when this was made.
     pub(super) runs: bool,
     /// Nobody starts it meanwhile, if it must not be.
@@ -51,32 +54,37 @@ impl Engine {
             None => None,
         };
         let runs = running.is_some();
+        let namespace = self.user_namespace_for_files(&record)?;
         let root = match running {
             Some(root) => root,
             None => {
                 if let Some(shim) = container.leaving() {
                     self.await_shim(&shim);
                 }
-                let root = self.layers.mount(&container.dir, &record.layers, MountOptions::default())?;
+                let options = MountOptions::default();
+                let root = match &namespace {
+                    None => self.layers.mount(&container.dir, &record.layers, options)?,
+                    Some(own) => self.layers.mount_mapped(&container.dir, &record.layers, options, own.for_mounts())?,
+                };
                 // The overlay holds what it lies on.
                 self.layers.unmounted(&container.dir);
                 root
             }
         };
         let volumes = self.volumes.take_into_use(record.volumes().map(|volume| volume.name.clone()))?;
-        let placed = self.placed(&record)?;
+        let placed = self.placed(&record, namespace.as_ref())?;
         let (root, namespace) = match placed.is_empty() {
             true => (root, None),
             false => {
-                let (root, namespace) = assemble(root, placed, container.dir.clone())?;
+                let (root, namespace) = assemble(root, placed, container.dir.clone(), record.ids)?;
                 (root, Some(namespace))
             }
         };
-        Ok(View { root, runs, turn: None, _namespace: namespace, _volumes: volumes })
+        Ok(View { root, ids: record.ids, runs, turn: None, _namespace: namespace, _volumes: volumes })
     }
 
     /// The container's binds and volumes, those above before those below.
-    fn placed(&self, record: &Record) -> Result<Vec<Placed>, EngineError> {
+    fn placed(&self, record: &Record, namespace: Option<&UserNamespace>) -> Result<Vec<Placed>, EngineError> {
         let mut placed = Vec::new();
         for mount in record.mounts() {
             let (source, recursive, read_only) = match mount {
@@ -103,6 +111,10 @@ impl Engine {
             let target = clean(mount.target());
             let tree = open_tree(&source, "", flags)
                 .map_err(|errno| EngineError::io("clone what is mounted at", &target)(errno.into()))?;
+            if let Some(namespace) = namespace.filter(|_| mount.volume().is_some() || mount.is_idmapped()) {
+                let file = namespace.for_mounts().namespace;
+                sys::mount::map_ids(tree.as_fd(), false, file).map_err(EngineError::Namespace)?;
+            }
             if read_only {
                 let attributes = Attributes { set: ATTR_RDONLY, ..Attributes::default() };
                 sys::mount::setattr(tree.as_fd(), true, &attributes).map_err(EngineError::Namespace)?;
@@ -114,7 +126,12 @@ impl Engine {
 }
 
 /// Mounts all of it, on a thread that enters a namespace of its own and ends there: the root, and the namespace.
-fn assemble(root: OwnedFd, placed: Vec<Placed>, place: PathBuf) -> Result<(OwnedFd, OwnedFd), EngineError> {
+fn assemble(
+    root: OwnedFd,
+    placed: Vec<Placed>,
+    place: PathBuf,
+    ids: Option<IdRange>,
+) -> Result<(OwnedFd, OwnedFd), EngineError> {
     let work = move || -> Result<(OwnedFd, OwnedFd), EngineError> {
         sys::namespace::unshare(CloneFlags::NEWNS).map_err(EngineError::Namespace)?;
         let failed = |action, path: &Path| {
@@ -129,7 +146,7 @@ fn assemble(root: OwnedFd, placed: Vec<Placed>, place: PathBuf) -> Result<(Owned
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = open(&place, flags, Mode::empty()).map_err(failed("open", &place))?;
         for Placed { tree, target } in placed {
-            let found = mount_point(&root, &tree, &target)?;
+            let found = mount_point(&root, &tree, &target, ids)?;
             attach(&tree, &found).map_err(failed("mount the container's", Path::new(&target)))?;
         }
         let own = Path::new("/proc/thread-self/ns/mnt");
@@ -147,7 +164,7 @@ fn attach(tree: &OwnedFd, target: &OwnedFd) -> Result<(), Errno> {
 }
 
 /// What is mounted on at `target`; made where a container that was never started does not have it.
-fn mount_point(root: &OwnedFd, tree: &OwnedFd, target: &str) -> Result<OwnedFd, EngineError> {
+fn mount_point(root: &OwnedFd, tree: &OwnedFd, target: &str, ids: Option<IdRange>) -> Result<OwnedFd, EngineError> {
     let failed = |errno: Errno| EngineError::io("open the container's", target)(errno.into());
     let find = || {
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -159,16 +176,17 @@ fn mount_point(root: &OwnedFd, tree: &OwnedFd, target: &str) -> Result<OwnedFd, 
     }
     let owner = Identity { uid: 0, gid: 0, groups: Vec::new(), home: String::new() };
     if FileType::from_raw_mode(fstat(tree).map_err(failed)?.st_mode) == FileType::Directory {
-        rootfs::make_working_directory(root.as_fd(), target, &owner)?;
+        rootfs::make_working_directory(root.as_fd(), target, &owner, ids)?;
         return find().map_err(failed);
     }
     let (directory, name) = target.rsplit_once('/').ok_or_else(|| failed(Errno::INVAL))?;
-    rootfs::make_working_directory(root.as_fd(), directory, &owner)?;
+    rootfs::make_working_directory(root.as_fd(), directory, &owner, ids)?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = if directory.is_empty() { "/" } else { directory };
     let parent = openat2(root, directory, flags, Mode::empty(), resolve).map_err(failed)?;
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let _acting = userns::act_as_root(ids)?;
     drop(openat(&parent, name, flags, Mode::from_raw_mode(0o644)).map_err(failed)?);
     find().map_err(failed)
 }

@@ -24,7 +24,13 @@ impl Engine {
     ///
     /// # Errors
     /// A network that is gone, an address or a port that is taken. Nothing is left behind then.
-    pub(crate) fn join_networks(&self, record: &Record) -> Result<Joined, EngineError> {
+    ///
+    /// `own`: a namespace that belongs to the container's user namespace. What is prepared belongs to the host's, where its
+    /// root would have no rights.
+    pub(crate) fn join_networks(&self, record: &Record, own: Option<OwnedFd>) -> Result<Joined, EngineError> {
+        if let Some(own) = own {
+            return self.join_networks_in(record, self.network.isolated_in(own)?);
+        }
         match (&record.spec.network, record.attachments.as_deref()) {
             (NetworkMode::Host, _) => Ok((None, Vec::new())),
             (NetworkMode::Container(owner), _) => Ok((Some(self.namespace_of_other(owner)?), Vec::new())),
@@ -33,18 +39,28 @@ impl Engine {
                 Ok((Some(namespace), vec![endpoint]))
             }
             (_, None) => Ok((Some(self.network.isolated()?), Vec::new())),
-            (_, Some(attachments)) => {
-                let mut sandbox = Sandbox::open(self.network.isolated()?)?;
-                let mut endpoints = Vec::with_capacity(attachments.len());
-                let joined = self.join_each(record, &mut sandbox, attachments, &mut endpoints);
-                let namespace = sandbox.into_descriptor();
-                match joined.and_then(|()| self.begin_names(record, &endpoints, &namespace, false)) {
-                    Ok(()) => Ok((Some(namespace), endpoints)),
-                    Err(error) => {
-                        self.release_networks(&endpoints);
-                        Err(error)
-                    }
-                }
+            (_, Some(_)) => self.join_networks_in(record, self.network.isolated()?),
+        }
+    }
+
+    /// The same in a namespace that has nothing but its loopback.
+    fn join_networks_in(&self, record: &Record, namespace: OwnedFd) -> Result<Joined, EngineError> {
+        let usual =
+            [Attachment { network: NetworkId::bridge(), name: BRIDGE.to_owned(), wish: EndpointWish::default() }];
+        let attachments = match (&record.spec.network, record.attachments.as_deref()) {
+            (_, Some(attachments)) => attachments,
+            (NetworkMode::Bridge, None) => &usual[..],
+            (_, None) => return Ok((Some(namespace), Vec::new())),
+        };
+        let mut sandbox = Sandbox::open(namespace)?;
+        let mut endpoints = Vec::with_capacity(attachments.len());
+        let joined = self.join_each(record, &mut sandbox, attachments, &mut endpoints);
+        let namespace = sandbox.into_descriptor();
+        match joined.and_then(|()| self.begin_names(record, &endpoints, &namespace, false)) {
+            Ok(()) => Ok((Some(namespace), endpoints)),
+            Err(error) => {
+                self.release_networks(&endpoints);
+                Err(error)
             }
         }
     }

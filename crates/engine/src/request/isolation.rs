@@ -33,8 +33,23 @@ pub struct Isolation {
     pub oom_score_adj: i64,
     /// The runtime that was named; there is one, which has several names.
     pub runtime: Option<String>,
-    /// The user namespace was named: the host's, which all containers have.
-    pub host_user_namespace: bool,
+    /// Whose ids it has.
+    pub user_namespace: UserNamespaceMode,
+}
+
+/// Whose ids a container has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserNamespaceMode {
+    /// What the daemon says.
+    #[default]
+    Default,
+    /// The host's.
+    Host,
+    /// Those that all containers in user namespaces have unless they say otherwise.
+    Remap,
+    /// Some that no other container has.
+    Auto,
 }
 
 /// Whose semaphores, queues and shared memory a container sees.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which device files a container has, and which devices it may open.
 
+use std::path::Path;
+
 use oci::OciSpecError;
 use oci::runtime_spec as rt;
 
@@ -21,8 +23,14 @@ pub(super) fn files(around: &Surroundings) -> Result<Option<Vec<rt::LinuxDevice>
         file.set_file_mode(Some(device.mode)).set_uid(Some(device.uid)).set_gid(Some(device.gid));
         Ok(file)
     };
-    let all = around.devices.iter().map(file).collect::<Result<Vec<_>, OciSpecError>>()?;
+    let made = around.devices.iter().filter(|device| bound(around, device).is_none());
+    let all = made.map(file).collect::<Result<Vec<_>, OciSpecError>>()?;
     Ok((!all.is_empty()).then_some(all))
+}
+
+/// What of the host is bound instead of a device file that is made: nobody may make one in a user namespace.
+pub(super) fn bound<'d>(around: &Surroundings, device: &'d HostDevice) -> Option<&'d Path> {
+    device.source.as_deref().filter(|_| around.user_namespace.is_some())
 }
 
 /// The rules, of which a later one goes before an earlier one.

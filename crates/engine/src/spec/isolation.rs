@@ -10,6 +10,7 @@ use super::{defaults, mount};
 use crate::error::EngineError;
 use crate::request::{CgroupNamespace, ContainerSpec, IpcMode, NetworkMode, PidMode, Security, Ulimit};
 use crate::surroundings::Surroundings;
+use crate::userns::UserNamespace;
 
 /// The namespaces that are made for the container, and those that it joins.
 pub(super) fn namespaces(wish: &ContainerSpec, around: &Surroundings) -> Result<Vec<rt::LinuxNamespace>, EngineError> {
@@ -22,11 +23,14 @@ pub(super) fn namespaces(wish: &ContainerSpec, around: &Surroundings) -> Result<
         (Kind::Ipc, isolation.ipc != IpcMode::Host),
         (Kind::Cgroup, isolation.cgroup_namespace == CgroupNamespace::Private),
         (Kind::Network, wish.network != NetworkMode::Host),
+        (Kind::User, around.user_namespace.is_some()),
     ];
     let mut namespaces = Vec::with_capacity(all.len());
     for (kind, _) in all.into_iter().filter(|(_, wanted)| *wanted) {
         let mut namespace = rt::LinuxNamespaceBuilder::default().typ(kind).build().map_err(EngineError::Spec)?;
-        namespace.set_path(around.joined.iter().find(|joined| joined.kind == kind).map(|joined| joined.path.clone()));
+        let joined = around.joined.iter().find(|joined| joined.kind == kind).map(|joined| joined.path.clone());
+        let own = around.user_namespace.as_ref().filter(|_| kind == Kind::User).map(UserNamespace::path);
+        namespace.set_path(joined.or(own));
         namespaces.push(namespace);
     }
     Ok(namespaces)
@@ -34,10 +38,11 @@ pub(super) fn namespaces(wish: &ContainerSpec, around: &Surroundings) -> Result<
 
 /// Kernel parameters: those that every container has in a network namespace of its own, as in Docker since 20.10 (low
 /// ports and ping need no privilege there), and the user's.
-pub(super) fn sysctls(wish: &ContainerSpec) -> Option<HashMap<String, String>> {
+pub(super) fn sysctls(wish: &ContainerSpec, around: &Surroundings) -> Option<HashMap<String, String>> {
     let mut all = HashMap::new();
     // Another container's namespace has its own parameters already.
-    if !matches!(wish.network, NetworkMode::Host | NetworkMode::Container(_)) {
+    // And one that belongs to a user namespace, from where groups of the host cannot be named, was given them before.
+    if !matches!(wish.network, NetworkMode::Host | NetworkMode::Container(_)) && around.user_namespace.is_none() {
         all.extend(defaults::NETWORK_SYSCTLS.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
     all.extend(wish.isolation.sysctls.clone());
@@ -66,6 +71,12 @@ pub(super) fn default_mount(
         "/sys" if security.privileged => writable(&mut options),
         "/sys/fs/cgroup" if security.privileged || security.writable_cgroups => writable(&mut options),
         "/dev/shm" => return shared_memory(wish, around, options),
+        "/proc" => {
+            if let Some(path) = around.user_namespace.as_ref().and_then(UserNamespace::procfs) {
+                options.push("bind".to_owned());
+                return mount(destination, "bind", &path, options).map(Some);
+            }
+        }
         _ => {}
     }
     mount(destination, kind, Path::new(source), options).map(Some)

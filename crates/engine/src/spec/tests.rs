@@ -40,6 +40,7 @@ fn record(change: impl FnOnce(&mut ContainerSpec)) -> Record {
         stopped: false,
         health: None,
         attachments: None,
+        ids: None,
     }
 }
 

@@ -184,6 +184,7 @@ fn device(node: &DeviceNode) -> Result<HostDevice, EngineError> {
     let failed = |problem: String| EngineError::invalid("--device", format!("{}: {problem}", node.source()));
     let known = |kind, metadata: Option<&fs::Metadata>| HostDevice {
         path: PathBuf::from(&node.path),
+        source: (kind != DeviceType::Fifo).then(|| PathBuf::from(node.source())),
         kind,
         major: node.major,
         minor: node.minor,

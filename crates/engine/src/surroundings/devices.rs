@@ -38,7 +38,7 @@ fn mapped(mapping: &DeviceMapping, found: &mut Vec<HostDevice>) -> Result<(), En
     if metadata.is_dir() {
         collect(&real, Path::new(&mapping.container), &mapping.access, false, found)?;
     } else {
-        found.extend(device(&metadata, PathBuf::from(&mapping.container), &mapping.access));
+        found.extend(device(&real, &metadata, PathBuf::from(&mapping.container), &mapping.access));
     }
     if found.len() == before {
         let what =
@@ -64,7 +64,7 @@ fn collect(
         }
         match fs::symlink_metadata(&path) {
             Ok(metadata) if metadata.is_dir() => collect(&path, &target.join(&name), access, skip, found)?,
-            Ok(metadata) => found.extend(device(&metadata, target.join(&name), access)),
+            Ok(metadata) => found.extend(device(&path, &metadata, target.join(&name), access)),
             // It was unplugged a moment ago.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(EngineError::io("look at", path)(error)),
@@ -73,7 +73,7 @@ fn collect(
     Ok(())
 }
 
-fn device(metadata: &fs::Metadata, path: PathBuf, access: &str) -> Option<HostDevice> {
+fn device(source: &Path, metadata: &fs::Metadata, path: PathBuf, access: &str) -> Option<HostDevice> {
     let file_type = metadata.file_type();
     let kind = if file_type.is_block_device() {
         DeviceType::Block
@@ -85,6 +85,7 @@ fn device(metadata: &fs::Metadata, path: PathBuf, access: &str) -> Option<HostDe
     let number = metadata.rdev();
     Some(HostDevice {
         path,
+        source: Some(source.to_owned()),
         kind,
         major: major(number).into(),
         minor: minor(number).into(),

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::error::EngineError;
+use crate::userns::IdRange;
 
 /// Where it is in the shim's directory.
 pub(super) fn path(shim_dir: &Path) -> PathBuf {
@@ -18,11 +19,12 @@ pub(super) fn path(shim_dir: &Path) -> PathBuf {
 }
 
 /// Makes it. The shim's directory is root's alone, so nobody else of the host gets at it.
-pub(super) fn mount(shim_dir: &Path, size: i64) -> Result<(), EngineError> {
+pub(super) fn mount(shim_dir: &Path, size: i64, ids: Option<IdRange>) -> Result<(), EngineError> {
     let path = path(shim_dir);
     fs::DirBuilder::new().mode(0o700).create(&path).map_err(EngineError::io("create", &path))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let options = CString::new(format!("mode=1777,size={size}")).unwrap_or_default();
+    let (uid, gid) = ids.map_or((0, 0), |ids| (ids.uid, ids.gid));
+    let options = CString::new(format!("mode=1777,size={size},uid={uid},gid={gid}")).unwrap_or_default();
     rustix::mount::mount("shm", &path, "tmpfs", flags, Some(options.as_c_str()))
         .map_err(|errno| EngineError::io("mount shared memory at", &path)(errno.into()))
 }

@@ -36,6 +36,9 @@ pub use usage::VolumeUsage;
 use crate::error::EngineError;
 use crate::events::{Bus, EventKind};
 
+/// Nobody but root gets to the volumes: what a container's root has made set-uid in one is root's, and would be root's for
+/// every user of the host who reaches it.
+const MODE: Mode = Mode::RWXU.union(Mode::XGRP);
 /// Volumes by name.
 pub(crate) const VOLUMES: Table = Table::new("volumes");
 /// What Docker marks a volume by that nobody has named.
@@ -141,10 +144,11 @@ impl Volumes {
     /// Opens the directory `volumes` of the data root, and reads the records.
     pub(crate) fn open(data_root: &Path, store: Arc<Store>, events: Arc<Bus>) -> Result<Volumes, EngineError> {
         let root = data_root.join("volumes");
-        // Others may pass through, to what is theirs in it, and see no names.
-        crate::make_dir(&root, 0o711)?;
+        crate::make_dir(&root, MODE.bits())?;
         let dir = openat(rustix::fs::CWD, &root, DIRECTORY, Mode::empty())
             .map_err(|errno| EngineError::io("open", &root)(errno.into()))?;
+        // It may have been made by another version.
+        fchmod(&dir, MODE).map_err(|errno| EngineError::io("close to others", &root)(errno.into()))?;
         let stored: Vec<(String, Volume)> = store.read(|tx| tx.list(VOLUMES)).map_err(|error: MetadataError| error)?;
         let entries = stored.into_iter().map(|(name, volume)| (name, Entry::new(volume, true))).collect();
         Ok(Volumes { root, dir, store, events, entries: Mutex::new(entries), gone: AtomicU64::new(0) })

@@ -270,7 +270,7 @@ fn new_hierarchy(hierarchy: &CgroupHierarchy, attributes: u64) -> Result<OwnedFd
 }
 
 /// A new, detached mount of a file system.
-pub(super) fn new_mount(
+pub(crate) fn new_mount(
     kind: &str,
     source: Option<&str>,
     parameters: &[Parameter<'_>],

@@ -57,13 +57,13 @@ fn every_kernels_way_of_stacking_gives_the_same() {
                 let container = tempfile::tempdir().unwrap();
                 let options = MountOptions { read_only: false, volatile };
                 let mount = store
-                    .mount_by(method, container.path(), &layers[..count], options)
+                    .mount_by(method, container.path(), &layers[..count], options, None)
                     .unwrap_or_else(|e| panic!("{method:?} {count}: {e}"));
                 assert_eq!(names(mount, Some("new")).len(), count + 1, "{method:?} {count}");
                 assert!(container.path().join("upper/new").exists());
             }
             let read_only = MountOptions { read_only: true, volatile: false };
-            let mount = store.mount_by(method, root.path(), &layers[..count], read_only).unwrap();
+            let mount = store.mount_by(method, root.path(), &layers[..count], read_only, None).unwrap();
             assert_eq!(names(mount, None).len(), count, "{method:?} {count} read-only");
         }
     }

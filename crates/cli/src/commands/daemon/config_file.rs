@@ -21,7 +21,6 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("registry-mirrors", "mirrors are named in /etc/containers/registries.conf"),
     ("authorization-plugins", "there are no plugins: authorization-hook names the socket of one that runs by itself"),
     ("live-restore", "containers always outlive the daemon"),
-    ("userns-remap", "containers have the host's user namespace, and few of root's capabilities"),
     ("storage-driver", "snapshotter says how layers are kept"),
     ("iptables", "rules are nf_tables', in a table of Corten's own"),
     ("userland-proxy", "there is no such proxy: ports are published by the kernel alone"),

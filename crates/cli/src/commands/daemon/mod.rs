@@ -16,7 +16,7 @@ use std::time::Duration;
 use cgroup::CgroupPath;
 use clap::ValueEnum;
 use client::{DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT};
-use engine::{Engine, EngineConfig, LogChoice, SnapshotterChoice, Threshold};
+use engine::{Engine, EngineConfig, LogChoice, Remap, SnapshotterChoice, Threshold};
 use engine_api::ServerTls;
 use errors::{Kind, Report, kind_of_io};
 use shim::Zygote;
@@ -90,6 +90,10 @@ pub(crate) struct Args {
     /// How layers are kept [default: tar-index where the kernel can mount it]
     #[arg(long, value_name = "NAME")]
     snapshotter: Option<Snapshotter>,
+    /// Containers are in user namespaces unless they say --userns host: with the subordinate ids (/etc/subuid, /etc/subgid)
+    /// of this user, or default for those of corten or dockremap
+    #[arg(long, value_name = "USER[:GROUP]")]
+    userns_remap: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -195,6 +199,8 @@ async fn serve(args: Args, places: Places, plan: Plan, zygote: Zygote) -> Result
 
     let table = if args.bridge == DEFAULT_BRIDGE { DEFAULT_TABLE.to_owned() } else { args.bridge.clone() };
     let signature_policy = args.signature_policy.as_deref().map(absolute).transpose()?;
+    let remap = args.userns_remap.as_deref().filter(|text| !text.is_empty());
+    let userns_remap = remap.map(Remap::parse).transpose()?;
     let engine = Engine::open(
         EngineConfig {
             data_root: places.data_root,
@@ -208,6 +214,7 @@ async fn serve(args: Args, places: Places, plan: Plan, zygote: Zygote) -> Result
             gc_threshold: args.gc_threshold.unwrap_or_default(),
             signature_policy,
             log: LogChoice { driver: args.log_driver, options: args.log_opt.into_iter().collect() },
+            userns_remap,
             registry_timeout: args.registry_timeout.map(|seconds| Duration::from_secs(seconds.into())),
         },
         zygote,

@@ -44,6 +44,7 @@ fn record(state: State) -> Record {
         stopped: false,
         health: None,
         attachments: None,
+        ids: None,
     }
 }
 

@@ -39,7 +39,7 @@ fn modes_are_known_or_refused() {
     ] {
         assert_eq!(of(bad).unwrap_err().kind(), Kind::InvalidArgument, "{bad}");
     }
-    assert_eq!(of(r#"{"UsernsMode":"private"}"#).unwrap_err().kind(), Kind::Unsupported);
+    assert_eq!(of(r#"{"UsernsMode":"private"}"#).unwrap_err().kind(), Kind::InvalidArgument);
 }
 
 #[test]

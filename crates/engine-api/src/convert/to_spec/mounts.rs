@@ -68,6 +68,7 @@ fn absolute(field: &'static str, path: &str) -> Result<String, ApiError> {
 struct Mode {
     read_only: bool,
     no_copy: bool,
+    idmap: bool,
     propagation: Option<String>,
 }
 
@@ -81,6 +82,7 @@ fn parse_mode(text: &str) -> Option<Mode> {
             "ro" | "rw" => "access",
             "z" | "Z" => "label",
             "nocopy" => "copy",
+            "idmap" => "ids",
             "consistent" | "cached" | "delegated" => "consistency",
             word if PROPAGATION.contains(&word) => "propagation",
             _ => return None,
@@ -91,6 +93,7 @@ fn parse_mode(text: &str) -> Option<Mode> {
         seen.push(kind);
         mode.read_only |= word == "ro";
         mode.no_copy |= word == "nocopy";
+        mode.idmap |= word == "idmap";
         if kind == "propagation" {
             mode.propagation = Some(word.to_owned());
         }
@@ -116,14 +119,17 @@ fn parse_bind(text: &str) -> Result<Mount, ApiError> {
     let mode = match words {
         "" => Mode::default(),
         words => parse_mode(words).ok_or_else(|| {
-            invalid("has an invalid mode: there are ro, rw, z, Z, nocopy and the modes of propagation, each kind once")
+            invalid("has an invalid mode: there are ro, rw, z, Z, nocopy, idmap and the modes of propagation, each kind once")
         })?,
     };
-    let Mode { read_only, no_copy, propagation } = mode;
+    let Mode { read_only, no_copy, idmap, propagation } = mode;
     if Path::new(source).is_absolute() {
         let source = PathBuf::from(clean_path(source));
-        let options = BindOptions { mode: words.to_owned(), ..BindOptions::default() };
+        let options = BindOptions { mode: words.to_owned(), idmap, ..BindOptions::default() };
         return Ok(Mount::Bind { source, target, read_only, create_source: true, propagation, options });
+    }
+    if idmap {
+        return Err(invalid("says idmap, which is for paths of the host: volumes always have the container's ids"));
     }
     let (name, mode) = (source.to_owned(), words.to_owned());
     Ok(Mount::Volume(VolumeMount { name, target, read_only, no_copy, mode, propagation, ..VolumeMount::default() }))
@@ -180,6 +186,7 @@ fn parse_bind_mount(mount: &DockerMount, target: String, read_only: bool) -> Res
         non_recursive: is_set(wish.non_recursive),
         // Read-only is recursive by default, on every kernel there is support for.
         read_only_non_recursive: writable_below,
+        idmap: false,
     };
     Ok(Mount::Bind { source, target, read_only, create_source, propagation, options })
 }

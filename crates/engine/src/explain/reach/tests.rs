@@ -121,3 +121,24 @@ fn files_of_the_host_are_judged_by_what_they_decide() {
     // A name that only begins alike is another directory.
     assert_eq!(bound("/etcetera", false), Low);
 }
+
+#[test]
+fn whose_root_is_nobody_on_the_host_reaches_less() {
+    let mapped = |change: fn(&mut Explanation)| {
+        with(|of| {
+            of.identity.uid_map = vec!["0 1000000 65536".into()];
+            change(of);
+        })
+    };
+    assert_eq!(
+        mapped(|of| of.capabilities.kept.push(capability("CAP_SYS_ADMIN", true))),
+        (Low, "the capability CAP_SYS_ADMIN, in its user namespace".into())
+    );
+    assert_eq!(mapped(|of| of.capabilities.dropped.clear()).0, Medium);
+    assert_eq!(mapped(|of| of.mounts.push(mount("/h", Some("/"), false))), (Low, "/ of the host".into()));
+    let idmapped = MountPoint { options: "rw,relatime,idmapped".into(), ..mount("/h", Some("/"), false) };
+    let mut of = good();
+    of.identity.uid_map = vec!["0 1000000 65536".into()];
+    of.mounts.push(idmapped);
+    assert_eq!(told(&of)[0].0, High, "what is shown with its ids is its root's");
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What of files a start needs before anything else: the root file system, and what is bound.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+
+use snapshot::MountOptions;
+
+use crate::Engine;
+use crate::container::{Container, Record};
+use crate::error::EngineError;
+use crate::mount::Mount;
+use crate::userns::UserNamespace;
+
+impl Engine {
+    pub(super) fn mount_root(
+        &self,
+        container: &Container,
+        record: &Record,
+        user_namespace: Option<&UserNamespace>,
+    ) -> Result<OwnedFd, EngineError> {
+        let options = MountOptions { read_only: false, volatile: record.spec.auto_remove };
+        Ok(match user_namespace {
+            None => self.layers.mount(&container.dir, &record.layers, options)?,
+            Some(namespace) => {
+                self.layers.mount_mapped(&container.dir, &record.layers, options, namespace.for_mounts())?
+            }
+        })
+    }
+}
+
+/// `-v` makes a missing source as a directory, as Docker does; `--mount` refuses it.
+pub(super) fn make_bind_sources(record: &Record) -> Result<(), EngineError> {
+    for mount in record.mounts() {
+        let Mount::Bind { source, create_source, .. } = mount else { continue };
+        match fs::symlink_metadata(source) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && *create_source => {
+                fs::create_dir_all(source).map_err(EngineError::io("create the bind mount's source", source))?;
+            }
+            Err(error) => return Err(EngineError::io("find the bind mount's source", source)(error)),
+        }
+    }
+    Ok(())
+}

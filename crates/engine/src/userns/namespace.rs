@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The user namespace that a container is started in: made for it, with the network namespace that belongs to it; or that of
+//! the container whose namespaces it shares, if both have the same ids.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::linux::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use oci::runtime_spec::LinuxNamespaceType as Kind;
+use shim::{Namespaces, NamespacesRequest};
+
+use super::IdRange;
+use crate::Engine;
+use crate::container::{Record, Running};
+use crate::error::EngineError;
+use crate::request::{IpcMode, NetworkMode, PidMode};
+use crate::signal::pidfd;
+
+/// A user namespace, open until its container is in it.
+#[derive(Debug)]
+pub(crate) struct UserNamespace {
+    /// Its ids.
+    pub(crate) ids: IdRange,
+    file: OwnedFd,
+    /// A network namespace that belongs to it, with nothing in it yet.
+    pub(crate) network: Option<OwnedFd>,
+    /// A mount of the procfs of the pid namespace that the container joins, where it may not make one.
+    procfs: Option<OwnedFd>,
+}
+
+impl UserNamespace {
+    /// A path that leads to it as long as this is there.
+    pub(crate) fn path(&self) -> PathBuf {
+        file_path(&self.file)
+    }
+
+    /// What is bound at `/proc`, where that is no file system of the container's own.
+    pub(crate) fn procfs(&self) -> Option<PathBuf> {
+        self.procfs.as_ref().map(file_path)
+    }
+
+    /// The ids, for mounts.
+    pub(crate) fn for_mounts(&self) -> snapshot::Ids<'_> {
+        snapshot::Ids { namespace: self.file.as_fd(), uid: self.ids.uid, gid: self.ids.gid }
+    }
+}
+
+/// A path that leads whoever may look at this process to an open file, as long as it is open.
+fn file_path(file: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/fd/{}", rustix::process::getpid().as_raw_nonzero(), file.as_raw_fd()))
+}
+
+/// Whose namespaces a container shares.
+#[derive(Default)]
+struct Shared {
+    /// The user namespace of the others with the same ids.
+    user: Option<OwnedFd>,
+    /// The pid namespace of one with other ids.
+    pids: Option<PathBuf>,
+    /// Keeps open what the path leads to.
+    _held: Vec<crate::surroundings::Joined>,
+}
+
+impl Engine {
+    /// The user namespace for a start; `None` for a container that has the host's.
+    ///
+    /// # Errors
+    /// A container whose namespaces are shared does not run, or has other ids where that cannot be.
+    pub(crate) fn user_namespace(&self, record: &Record) -> Result<Option<UserNamespace>, EngineError> {
+        let Some(ids) = record.ids else { return Ok(None) };
+        let shared = self.shared_with(record, ids)?;
+        let network = !matches!(record.spec.network, NetworkMode::Container(_));
+        if let (Some(file), false, None) = (&shared.user, network, &shared.pids) {
+            let file =
+                file.try_clone().map_err(EngineError::io("open once more the user namespace", file_path(file)))?;
+            return Ok(Some(UserNamespace { ids, file, network: None, procfs: None }));
+        }
+        self.make_user_namespace(ids, shared.user.as_ref(), network, shared.pids).map(Some)
+    }
+
+    /// A user namespace with a container's ids, to look at its files with: its own while it runs.
+    pub(crate) fn user_namespace_for_files(&self, record: &Record) -> Result<Option<UserNamespace>, EngineError> {
+        let Some(ids) = record.ids else { return Ok(None) };
+        if let Some(running) = record.state.running()
+            && let Some(file) = of_process(running)?
+        {
+            return Ok(Some(UserNamespace { ids, file, network: None, procfs: None }));
+        }
+        self.make_user_namespace(ids, None, false, None).map(Some)
+    }
+
+    fn make_user_namespace(
+        &self,
+        ids: IdRange,
+        user: Option<&OwnedFd>,
+        network: bool,
+        procfs_of: Option<PathBuf>,
+    ) -> Result<UserNamespace, EngineError> {
+        let IdRange { uid, gid, count } = ids;
+        let request = NamespacesRequest { user: user.map(file_path), uid, gid, count, network, procfs_of };
+        let Namespaces { user, network, procfs } = self.zygote.make_namespaces(&request)?;
+        Ok(UserNamespace { ids, file: user, network, procfs })
+    }
+
+    /// What is to be shared of others' namespaces. A namespace belongs to a user namespace: with other ids a container has
+    /// no rights over what it shares.
+    fn shared_with(&self, record: &Record, ids: IdRange) -> Result<Shared, EngineError> {
+        let mut shared = Shared::default();
+        let isolation = &record.spec.isolation;
+        let network = match &record.spec.network {
+            NetworkMode::Container(other) => Some(other),
+            _ => None,
+        };
+        let pids = match &isolation.pid {
+            PidMode::Container(other) => Some(other),
+            _ => None,
+        };
+        let ipc = match &isolation.ipc {
+            IpcMode::Container(other) => Some(other),
+            _ => None,
+        };
+        for (flag, other) in [("--network", network), ("--pid", pids), ("--ipc", ipc)] {
+            let Some(other) = other else { continue };
+            if self.container(other)?.with_record(|other| other.ids) == Some(ids) {
+                let user = File::from(self.open_namespace(flag, other, Kind::User, "user")?.into_file());
+                one_for_all(flag, shared.user.as_ref(), &user)?;
+                shared.user = Some(user.into());
+            } else if flag == "--ipc" {
+                let reason = format!("container {other} has other ids: only its own could use what is shared");
+                return Err(EngineError::invalid(flag, reason));
+            } else if flag == "--pid" {
+                let joined = self.open_namespace(flag, other, Kind::Pid, "pid")?;
+                shared.pids = Some(joined.path.clone());
+                shared._held.push(joined);
+            }
+        }
+        Ok(shared)
+    }
+}
+
+/// Refuses to be in two user namespaces.
+fn one_for_all(flag: &'static str, before: Option<&OwnedFd>, user: &File) -> Result<(), EngineError> {
+    let Some(before) = before else { return Ok(()) };
+    let failed = |error| EngineError::io("look at a user namespace of", "another container")(error);
+    let number = rustix::fs::fstat(before).map_err(|errno| failed(errno.into()))?.st_ino;
+    if user.metadata().map_err(failed)?.st_ino() != number {
+        let reason = "the containers whose namespaces are shared are in different user namespaces";
+        return Err(EngineError::invalid(flag, reason));
+    }
+    Ok(())
+}
+
+/// The user namespace of a running container; `None` when it has just ended.
+fn of_process(running: &Running) -> Result<Option<OwnedFd>, EngineError> {
+    let path = format!("/proc/{}/ns/user", running.pid);
+    let file = File::open(&path);
+    // If it is still the process it was, what was opened before is its own, too.
+    if pidfd(running)?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(file.map_err(EngineError::io("open", path))?.into()))
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Whose files are in a tree that is mounted with the ids of a user namespace, and whose in an archive of it: the ids that
+//! the namespace's members know.
+
+use crate::reader::Entry;
+
+/// Who a file's owner is in an archive that has no id there, as the kernel shows it (`/proc/sys/kernel/overflowuid`).
+const NOBODY: u32 = 65534;
+/// The attribute that holds a file's capabilities (xattr(7), capabilities(7)): a revision with flags, two sets, and in the
+/// third revision the id of the root for whom they hold.
+const CAPABILITY: &[u8] = b"security.capability";
+const REVISION_2: u32 = 0x0200_0000;
+const REVISION_3: u32 = 0x0300_0000;
+const REVISION: u32 = 0xff00_0000;
+
+/// Ids in a row, of a tree: the first of them is 0 in an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ids {
+    /// The first user id.
+    pub uid: u32,
+    /// The first group id.
+    pub gid: u32,
+    /// How many there are of each.
+    pub count: u32,
+}
+
+impl Ids {
+    /// The tree's ids of a user and a group of the archive's; `None` where it has none for them.
+    pub fn in_tree(self, uid: u64, gid: u64) -> Option<(u32, u32)> {
+        let place = |first: u32, id: u64| {
+            let id = u32::try_from(id).ok().filter(|id| *id < self.count)?;
+            first.checked_add(id)
+        };
+        Some((place(self.uid, uid)?, place(self.gid, gid)?))
+    }
+
+    /// The archive's ids of a user and a group of the tree's.
+    pub fn in_archive(self, uid: u64, gid: u64) -> (u64, u64) {
+        let place = |first: u32, id: u64| {
+            id.checked_sub(first.into()).filter(|id| *id < self.count.into()).unwrap_or(NOBODY.into())
+        };
+        (place(self.uid, uid), place(self.gid, gid))
+    }
+
+    /// An entry as the archive has it. Capabilities that hold for the namespace's root are in the archive what they would be
+    /// without a namespace.
+    pub(crate) fn archived(self, entry: &Entry) -> Entry {
+        let mut entry = entry.clone();
+        (entry.uid, entry.gid) = self.in_archive(entry.uid, entry.gid);
+        for (_, value) in entry.xattrs.iter_mut().filter(|(name, _)| *name == CAPABILITY) {
+            if let Some(plain) = for_root(value, self.uid) {
+                *value = plain;
+            }
+        }
+        entry
+    }
+}
+
+/// Capabilities of the third revision that hold for this root, as the second has them.
+fn for_root(value: &[u8], root: u32) -> Option<Vec<u8>> {
+    let (head, tail) = value.split_first_chunk::<4>()?;
+    let (sets, of) = tail.split_last_chunk::<4>()?;
+    let magic = u32::from_le_bytes(*head);
+    let holds = magic & REVISION == REVISION_3 && sets.len() == 16 && u32::from_le_bytes(*of) == root;
+    holds.then(|| [&((magic & !REVISION) | REVISION_2).to_le_bytes()[..], sets].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDS: Ids = Ids { uid: 100_000, gid: 200_000, count: 65536 };
+
+    #[test]
+    fn ids_are_told_in_the_tree_and_in_the_archive() {
+        assert_eq!(IDS.in_tree(0, 33), Some((100_000, 200_033)));
+        assert_eq!((IDS.in_tree(65536, 0), IDS.in_tree(0, u64::MAX)), (None, None));
+        assert_eq!(IDS.in_archive(100_033, 200_000), (33, 0));
+        assert_eq!(IDS.in_archive(0, 265_536), (65534, 65534));
+    }
+
+    #[test]
+    fn capabilities_of_the_namespaces_root_are_roots() {
+        let sets = [7u8; 16];
+        let third = |root: u32| [&0x0300_0001_u32.to_le_bytes()[..], &sets, &root.to_le_bytes()].concat();
+        let second = [&0x0200_0001_u32.to_le_bytes()[..], &sets].concat();
+        assert_eq!(for_root(&third(100_000), 100_000), Some(second.clone()));
+        assert_eq!(for_root(&third(5), 100_000), None, "somebody else's");
+        assert_eq!(for_root(&second, 100_000), None);
+        assert_eq!(for_root(b"x", 0), None);
+    }
+}
