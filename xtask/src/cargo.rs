@@ -20,7 +20,7 @@ pub(crate) fn release_directory() -> Result<PathBuf, Box<dyn std::error::Error>>
     Ok(target.join("release"))
 }
 
-/// Builds the release binary. The same selection as the tests use, so that nothing is compiled twice.
+/// Builds the release binary.
 pub(crate) fn build_release() -> Outcome {
     run(&["build", "--release", "--locked", "--package", "corten"])?;
     let binary = release_directory()?.join("corten");

@@ -6,13 +6,16 @@
 //! - **peers**: end-to-end tests against real programs of the distribution: skopeo, docker-registry, apt, runc, umoci, buildah.
 //! - **vm**: the release binary in QEMU with a pure cgroup v2 hierarchy.
 //!
-//! A lane that cannot run fails; none is skipped. Everything is compiled in release mode, so that dependencies are
-//! compiled once for the product and for all tests.
+//! A lane that cannot run fails; none is skipped. The product is compiled in the release profile, the tests in the bench
+//! profile (Cargo.toml says why), so that dependencies are compiled once for both.
 
 use std::str::FromStr;
 
 use crate::summary::{Summary, Tally};
 use crate::{Outcome, cargo, packages, tidy, vm};
+
+/// What the tests are compiled with.
+const PROFILE: &str = "--profile=bench";
 
 /// What to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,13 +102,13 @@ fn needs_of_host_tests() -> Outcome {
     packages::ensure()
 }
 
-/// In the release profile, to share the build scripts' and macros' artefacts with the build that follows.
+/// In the tests' profile, to share the build scripts' and macros' artefacts with the build that follows.
 fn clippy() -> Outcome {
-    cargo::run(&["clippy", "--release", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])
+    cargo::run(&["clippy", PROFILE, "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])
 }
 
 fn build() -> Outcome {
-    cargo::run(&["test", "--release", "--locked", "--workspace", "--no-run"])?;
+    cargo::run(&["test", PROFILE, "--locked", "--workspace", "--no-run"])?;
     cargo::build_release()
 }
 
@@ -125,7 +128,7 @@ fn peers(tally: &mut Tally) -> Outcome {
 }
 
 fn cargo_test<S: AsRef<str>>(tally: &mut Tally, selection: &[S]) -> Outcome {
-    let mut arguments = vec!["test", "--release", "--locked", "--no-fail-fast"];
+    let mut arguments = vec!["test", PROFILE, "--locked", "--no-fail-fast"];
     arguments.extend(selection.iter().map(AsRef::as_ref));
     cargo::run_tests(&arguments, tally)
 }

@@ -80,23 +80,32 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    /// A probe is due within `wait` by the clock, and never sooner.
+    async fn due_after(schedule: &Schedule, began: Instant, wait: Duration) -> Vec<(ContainerId, u64)> {
+        let mut due = schedule.due().await;
+        assert!(began.elapsed() >= wait, "{:?} is sooner than {wait:?}", began.elapsed());
+        due.sort();
+        due
+    }
+
+    #[tokio::test]
     async fn probes_come_in_the_order_in_which_they_are_due() {
         let schedule = Arc::new(Schedule::default());
         let id = |byte| ContainerId::from_random([byte; 32]);
-        schedule.add(id(1), 1, Duration::from_secs(20));
-        schedule.add(id(2), 1, Duration::from_secs(10));
-        schedule.add(id(3), 7, Duration::from_secs(10));
+        let [soon, later, never] = [Duration::from_millis(30), Duration::from_millis(60), Duration::from_secs(3600)];
         let began = Instant::now();
-        let mut first = schedule.due().await;
-        first.sort();
-        assert_eq!((first, began.elapsed().as_secs()), (vec![(id(2), 1), (id(3), 7)], 10));
+        schedule.add(id(1), 1, never);
+        schedule.add(id(5), 1, later);
+        schedule.add(id(2), 1, Duration::ZERO);
+        schedule.add(id(3), 7, Duration::ZERO);
+        assert_eq!(due_after(&schedule, began, Duration::ZERO).await, [(id(2), 1), (id(3), 7)]);
+        assert_eq!(due_after(&schedule, began, later).await, [(id(5), 1)]);
         let other = Arc::clone(&schedule);
-        let waiting = tokio::spawn(async move { other.due().await });
+        let began = Instant::now();
+        let waiting = tokio::spawn(async move { due_after(&other, began, soon).await });
         tokio::task::yield_now().await;
         // One that is due sooner than what is waited for.
-        schedule.add(id(4), 1, Duration::from_secs(1));
-        assert_eq!((waiting.await.unwrap(), began.elapsed().as_secs()), (vec![(id(4), 1)], 11));
-        assert_eq!((schedule.due().await, began.elapsed().as_secs()), (vec![(id(1), 1)], 20));
+        schedule.add(id(4), 1, soon);
+        assert_eq!(waiting.await.unwrap(), [(id(4), 1)]);
     }
 }
