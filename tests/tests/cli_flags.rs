@@ -17,8 +17,8 @@ fn configured(daemon: &Daemon, arguments: &[&str]) -> String {
 
 fn configure(daemon: &Daemon, text: &str) {
     let config = daemon.path().join("config");
-    fs::create_dir_all(&config).unwrap();
-    fs::write(config.join("config.json"), text).unwrap();
+    fs::create_dir_all(&config).expect("a directory");
+    fs::write(config.join("config.json"), text).expect("a file");
 }
 
 #[test]
