@@ -11,6 +11,7 @@ pub mod detach_keys;
 mod events;
 pub mod explain;
 mod lease;
+mod mounts;
 mod path_stat;
 mod ports;
 mod store;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use bollard_stubs::models as docker;
 pub use events::{EventActor, EventMessage};
 pub use lease::{DEFAULT_LEASE, LEASES_ROUTE, Lease, LeaseRequest, LeaseResource};
+pub use mounts::MountChangeRequest;
 pub use path_stat::{PATH_STAT_HEADER, PathStat};
 pub use ports::PortChangeRequest;
 pub use store::{

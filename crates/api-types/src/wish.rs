@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Docker's bodies with what Corten has beyond Docker's model: the restart policy `unhealthy`, and ports that are published
-//! only when a container is ready.
+//! Docker's bodies with what Corten has beyond Docker's model: the restart policy `unhealthy`, ports that are published
+//! only when a container is ready, and other mounts for one that is there.
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+
+use crate::mounts::MountChangeRequest;
 
 /// Where a body may have the name of a restart policy.
 const POLICY_NAMES: [&str; 2] = ["/HostConfig/RestartPolicy/Name", "/RestartPolicy/Name"];
@@ -15,6 +17,8 @@ const INSTEAD: &str = "on-failure";
 
 /// Says when published ports lead to the container: `always` or `ready`.
 const PUBLISH_WHEN: &str = "CortenPublishWhen";
+/// Says of an update which mounts come and go.
+const MOUNTS: &str = "CortenMounts";
 
 /// Limits that Docker's model has no more, of the kernel's memory alone. Older clients may still ask for them, and are told
 /// rather than left in the belief that they hold.
@@ -33,6 +37,8 @@ pub struct Wish<T> {
     pub restart_unhealthy: bool,
     /// Whether published ports lead to the container only while it is ready.
     pub publish_when_ready: bool,
+    /// Which mounts come and go, of a container that there is.
+    pub mount_changes: MountChangeRequest,
 }
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Wish<T> {
@@ -57,18 +63,23 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Wish<T> {
             Some("ready") => true,
             Some(_) => return Err(D::Error::custom(format!("{PUBLISH_WHEN} is always or ready"))),
         };
+        let mounts = body.as_object_mut().and_then(|body| body.remove(MOUNTS)).filter(|mounts| !mounts.is_null());
+        let mount_changes = mounts.map(serde_json::from_value).transpose();
+        let mount_changes = mount_changes.map_err(|error| D::Error::custom(format!("{MOUNTS}: {error}")))?;
+        let mount_changes = mount_changes.unwrap_or_default();
         let endpoints = body.pointer_mut(ENDPOINTS).and_then(Value::as_object_mut);
         for wishes in endpoints.into_iter().flat_map(serde_json::Map::values_mut).filter(|wishes| wishes.is_null()) {
             *wishes = Value::Object(serde_json::Map::new());
         }
         let docker = serde_json::from_value(body).map_err(D::Error::custom)?;
-        Ok(Wish { docker, restart_unhealthy, publish_when_ready })
+        Ok(Wish { docker, restart_unhealthy, publish_when_ready, mount_changes })
     }
 }
 
 impl<T: Serialize> Serialize for Wish<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if !self.restart_unhealthy && !self.publish_when_ready {
+        let changes_mounts = self.mount_changes != MountChangeRequest::default();
+        if !self.restart_unhealthy && !self.publish_when_ready && !changes_mounts {
             return self.docker.serialize(serializer);
         }
         let mut body = serde_json::to_value(&self.docker).map_err(S::Error::custom)?;
@@ -81,6 +92,9 @@ impl<T: Serialize> Serialize for Wish<T> {
             && self.publish_when_ready
         {
             host.insert(PUBLISH_WHEN.to_owned(), "ready".into());
+        }
+        if let Some(body) = body.as_object_mut().filter(|_| changes_mounts) {
+            body.insert(MOUNTS.to_owned(), serde_json::to_value(&self.mount_changes).map_err(S::Error::custom)?);
         }
         body.serialize(serializer)
     }
@@ -124,8 +138,14 @@ mod tests {
         let text = r#"{"HostConfig":{"CortenPublishWhen":"ready"},"Image":"x"}"#;
         let wish: Wish<ContainerCreateBody> = serde_json::from_str(text).unwrap();
         assert_eq!((wish.publish_when_ready, serde_json::to_string(&wish).unwrap()), (true, text.to_owned()));
+        let text = r#"{"CortenMounts":{"Add":[{"Target":"/data","Type":"tmpfs"}],"Remove":["/old"]},"Memory":9}"#;
+        let wish: Wish<ContainerUpdateBody> = serde_json::from_str(text).unwrap();
+        assert_eq!(wish.mount_changes.remove, ["/old"]);
+        assert_eq!(serde_json::to_string(&wish).unwrap(), text);
         for bad in [
             r#"{"HostConfig":{"CortenPublishWhen":"never"}}"#,
+            r#"{"CortenMounts":{"Added":[]}}"#,
+            r#"{"CortenMounts":{"Add":[{"Target":7}]}}"#,
             r#"{"RestartPolicy":{"Name":"sometimes"}}"#,
             r#"{"RestartPolicy":"#,
             "[]",

@@ -11,6 +11,7 @@ use oci::ImageRef;
 use crate::Engine;
 use crate::container::{Container, Record};
 use crate::error::EngineError;
+use crate::health::HealthCheck;
 
 /// What the engine mounts into every container; an image without them gets empty files to mount on.
 pub(crate) const MOUNT_POINTS: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
@@ -89,6 +90,8 @@ fn overrides(record: &Record) -> Overrides {
         stop_signal: spec.stop_signal.clone(),
         labels: process.labels.clone(),
         exposed_ports: process.exposed.clone(),
+        // What the user said of it stands over the image's, field by field.
+        healthcheck: spec.health.as_ref().and(process.health.as_ref()).map(HealthCheck::of_new_image),
     }
 }
 

@@ -154,6 +154,32 @@ pub struct Running {
     /// Whether its processes stand still.
     #[serde(default)]
     pub paused: bool,
+    /// What was mounted into it since it was started.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub live: Vec<LiveMount>,
+    /// A change of its mounts that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changing: Option<Box<ChangingMounts>>,
+}
+
+/// A mount that came into a run after its start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LiveMount {
+    /// Where in the container it was put; without dots and doubled slashes.
+    pub target: String,
+    /// The number by which the kernel knows it.
+    pub number: u64,
+}
+
+/// What a change of a running container's mounts began with, for who comes after a daemon that was killed in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChangingMounts {
+    /// The wishes before.
+    pub wishes: Vec<Mount>,
+    /// What was mounted before.
+    pub mounts: Vec<Mount>,
+    /// What comes, already made.
+    pub added: Vec<LiveMount>,
 }
 
 /// What is known of a container that has ended.

@@ -46,6 +46,9 @@ pub enum EngineError {
     /// A volume could not be given what the image has in its place.
     #[error("copy what the image has into a volume")]
     FillVolume(#[from] runtime::CopyError),
+    /// A running container's mounts could not be changed.
+    #[error(transparent)]
+    LiveMount(#[from] runtime::live::LiveMountError),
     /// Another container has the name.
     #[error("the container name {name:?} is already in use by container {holder}")]
     NameInUse {
@@ -273,6 +276,7 @@ impl Classify for EngineError {
             | EngineError::NotConnected { .. } => Kind::NotFound,
             EngineError::VolumeMount { source, .. } => kind_of_io(source),
             EngineError::FillVolume(error) => error.kind(),
+            EngineError::LiveMount(error) => error.kind(),
             EngineError::NameInUse { .. }
             | EngineError::VolumeInUse { .. }
             | EngineError::NetworkExists(_)
@@ -369,6 +373,7 @@ impl Classify for EngineError {
             EngineError::Launch(report) => report.hint.clone(),
             EngineError::Pack(error) => error.hint(),
             EngineError::Userns(error) => error.hint(),
+            EngineError::LiveMount(error) => error.hint(),
             EngineError::Image(error) => error.hint(),
             EngineError::Network(error) => error.hint(),
             EngineError::Names(error) => error.hint(),

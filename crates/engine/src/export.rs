@@ -12,14 +12,13 @@ use layer::{Form, Writer};
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use snapshot::MountOptions;
-use sys::process::CloneFlags;
 
 use crate::Engine;
 use crate::container::{Container, Running};
 use crate::create::Turn;
 use crate::error::EngineError;
-use crate::signal::pidfd;
 use crate::userns::IdRange;
+use crate::visit;
 
 const BUFFER: usize = 256 << 10;
 
@@ -81,16 +80,8 @@ impl Export {
 
 /// A clone of the root mount of a running container, without the mounts on it; `None` when it has just ended.
 pub(crate) fn cloned_root(running: &Running) -> Result<Option<OwnedFd>, EngineError> {
-    let Some(process) = pidfd(running)? else { return Ok(None) };
-    let clone = move || -> Result<OwnedFd, EngineError> {
-        // A mount namespace can be entered by who shares root and working directory with nobody; asking for a new one
-        // sees to that.
-        sys::namespace::unshare(CloneFlags::NEWNS).map_err(EngineError::Namespace)?;
-        sys::namespace::setns(process.as_fd(), CloneFlags::NEWNS).map_err(EngineError::Namespace)?;
+    visit::mounts(running, || {
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         open_tree(CWD, "/", flags).map_err(|errno| EngineError::io("clone the root mount", "/")(errno.into()))
-    };
-    let thread = std::thread::Builder::new().name("export".to_owned()).spawn(clone);
-    let thread = thread.map_err(EngineError::io("start a thread in", "/proc/self/task"))?;
-    thread.join().map_err(|_| EngineError::Worker("export"))?.map(Some)
+    })
 }

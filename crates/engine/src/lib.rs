@@ -53,6 +53,7 @@ mod update;
 mod usage;
 mod user;
 mod userns;
+mod visit;
 mod volumes;
 
 use std::collections::HashMap;
@@ -77,7 +78,7 @@ use volumes::Volumes;
 pub use attach::AttachOptions;
 pub use cgroup::{BlockIo, Stats as CgroupStats};
 pub use commit::CommitOptions;
-pub use container::{Container, Exited, Phase, Process, Record, Running, State};
+pub use container::{ChangingMounts, Container, Exited, LiveMount, Phase, Process, Record, Running, State};
 pub use create::Created;
 pub use diff::{Change, ChangeKind};
 pub use error::EngineError;
@@ -111,7 +112,7 @@ pub use start::{Ran, RunOptions, StartOutcome};
 pub use stats::{Counters, Flow, Sample, Traffic};
 pub use stop::{Condition, StopOutcome};
 pub use top::Listing;
-pub use update::Changes;
+pub use update::{Changes, MountChanges};
 pub use usage::DiskUsage;
 pub use userns::{IdRange, Remap, UsernsError};
 pub use volumes::{

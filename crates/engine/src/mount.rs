@@ -143,6 +143,12 @@ impl Mount {
     }
 }
 
+/// Puts mounts in the order in which they are made: what is mounted below another must come after it, or it would be
+/// hidden.
+pub(crate) fn order(mounts: &mut [Mount]) {
+    mounts.sort_by_key(|mount| clean(mount.target()).split('/').filter(|part| !part.is_empty()).count());
+}
+
 /// An absolute path without `.`, `..`, and slashes that say nothing; by its text alone.
 pub fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();

@@ -57,9 +57,13 @@ impl Engine {
             stored.into_iter().map(|(_, record)| (record.id.clone(), record)).collect();
         let durable: HashSet<ContainerId> = records.keys().cloned().collect();
         let mut found = Vec::new();
-        for shim in self.shim_records()? {
+        for mut shim in self.shim_records()? {
             let id = shim.record.id.clone();
-            found.push((id.clone(), self.examine(&id, &self.cgroup_path(&id, &shim.record.spec), shim.endpoints)?));
+            let mut state = self.examine(&id, &self.cgroup_path(&id, &shim.record.spec), shim.endpoints)?;
+            if let Found::Alive(_, _, running) = &mut state {
+                self.settle_changed_mounts(&mut shim.record, running);
+            }
+            found.push((id.clone(), state));
             // The store's record is older than or as old as the shim's, except for its state, which the kernel knows.
             records.insert(id, shim.record);
         }
@@ -144,7 +148,15 @@ impl Engine {
                         .and_then(|time| Timestamp::try_from(time).ok())
                         .unwrap_or_else(Timestamp::now);
                     let paused = self.stands_still(id, cgroup);
-                    let running = Running { pid: init.pid, start_time: init.start_time, started, endpoints, paused };
+                    let running = Running {
+                        pid: init.pid,
+                        start_time: init.start_time,
+                        started,
+                        endpoints,
+                        paused,
+                        live: Vec::new(),
+                        changing: None,
+                    };
                     return Ok(Found::Alive(stream, pidfd, running));
                 }
                 // It ended between the two looks, or was killed and nobody has reaped it yet.

@@ -233,7 +233,8 @@ fn with_own_ids(around: &Surroundings) -> Option<String> {
     around.user_namespace.as_ref().map(|_| "idmap".to_owned())
 }
 
-fn user_mount(own: &Mount, around: &Surroundings) -> Result<rt::Mount, EngineError> {
+/// A mount of the user's, as the runtime makes it.
+pub(crate) fn user_mount(own: &Mount, around: &Surroundings) -> Result<rt::Mount, EngineError> {
     match own {
         Mount::Bind { source, target, read_only, propagation, options: own, .. } => {
             let mut options = vec![if own.non_recursive { "bind" } else { "rbind" }.to_owned()];

@@ -30,6 +30,7 @@ use crate::session::Session;
 use crate::spec::{self, Inputs};
 use crate::surroundings::{Surroundings, write_bundle};
 use crate::{Engine, health, rootfs, user};
+pub(crate) use files::make_bind_source;
 use files::make_bind_sources;
 use steps::Steps;
 
@@ -305,6 +306,8 @@ impl Engine {
             started: Timestamp::now(),
             endpoints,
             paused: false,
+            live: Vec::new(),
+            changing: None,
         };
         container.update(|record| {
             let state = std::mem::replace(&mut record.state, State::Created);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `update`: other limits and another restart policy for a container, while it runs or not.
+//! `update`: other limits, another restart policy and other mounts for a container, while it runs or not.
+
+mod mounts;
 
 use std::sync::Arc;
 
@@ -8,7 +10,9 @@ use metadata::Durability;
 use crate::container::{Container, State};
 use crate::error::EngineError;
 use crate::request::{ContainerSpec, Resources, RestartPolicy};
-use crate::{Engine, create, health, spec};
+use crate::{Engine, health, spec};
+
+pub use mounts::MountChanges;
 
 /// What of a container shall be otherwise. What is absent stays.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -17,6 +21,8 @@ pub struct Changes {
     pub resources: Resources,
     /// When it is started again.
     pub restart: Option<RestartPolicy>,
+    /// What is mounted into it.
+    pub mounts: MountChanges,
 }
 
 impl Changes {
@@ -66,15 +72,17 @@ impl Engine {
     }
 
     fn update_blocking(&self, container: &Arc<Container>, changes: &Changes) -> Result<Vec<String>, EngineError> {
-        let old = container.with_record(|record| record.spec.clone());
-        let (mut new, mut changes) = (old.clone(), changes.clone());
+        let before = container.record();
+        let (mut wish, mut changes) = (before.spec.clone(), changes.clone());
         let warnings = self.fit_resources(&mut changes.resources);
-        changes.apply(&mut new);
-        create::validate(&new)?;
-        container.with_record(|record| health::is_possible(&new, record.process.health.as_ref()))?;
-        let limits = spec::changed_limits(&changes.resources, &new.resources)?;
-        container.update(|record| record.spec = new);
-        let done = self.keep(container).and_then(|()| {
+        changes.apply(&mut wish);
+        let mut exchange = self.plan_exchange(&before, &mut wish, &changes.mounts)?;
+        health::is_possible(&wish, before.process.health.as_ref())?;
+        let limits = spec::changed_limits(&changes.resources, &wish.resources)?;
+        let done = self.ready_exchange(container, &before, &mut exchange).and_then(|()| {
+            self.record_exchange(container, wish, &exchange);
+            self.keep(container)?;
+            self.carry_out_exchange(&mut exchange)?;
             let runs = container.with_record(|record| matches!(record.state, State::Running(_)));
             if runs && changes.resources != Resources::default() {
                 self.cgroups.open(&self.cgroup_of(container))?.update(&limits)?;
@@ -82,12 +90,10 @@ impl Engine {
             Ok(())
         });
         if let Err(error) = done {
-            container.update(|record| record.spec = old);
-            if let Err(again) = self.keep(container) {
-                tracing::error!(container = %container.id, error = errors::chain(&again), "cannot take an update back");
-            }
+            self.undo_exchange(container, &before, exchange);
             return Err(error);
         }
+        self.end_exchange(container, exchange);
         container.tell("update", []);
         Ok(warnings)
     }
@@ -114,7 +120,7 @@ mod tests {
         Changes::default().apply(&mut spec);
         assert_eq!(spec, before);
         let resources = Resources { memory: Some(1 << 20), nano_cpus: Some(5), ..Resources::default() };
-        Changes { resources, restart: Some(RestartPolicy::No) }.apply(&mut spec);
+        Changes { resources, restart: Some(RestartPolicy::No), ..Changes::default() }.apply(&mut spec);
         let found = &spec.resources;
         assert_eq!((found.memory, found.nano_cpus, found.pids_limit), (Some(1 << 20), Some(5), Some(9)));
         assert_eq!(spec.restart, RestartPolicy::No);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use healthcheck::Healthcheck;
+pub use healthcheck::Healthcheck;
 
 use crate::error::ImageError;
 
@@ -75,6 +75,8 @@ pub struct Overrides {
     pub labels: BTreeMap<String, String>,
     /// Further ports, `80/tcp`.
     pub exposed_ports: Vec<String>,
+    /// How it is found out whether it is well.
+    pub healthcheck: Option<Healthcheck>,
 }
 
 /// `{}`: the value of Go's sets.
@@ -125,7 +127,7 @@ impl RunConfig {
     }
 
     fn override_by(&mut self, overrides: &Overrides) {
-        let Overrides { user, env, entrypoint, cmd, working_dir, stop_signal, labels, exposed_ports } =
+        let Overrides { user, env, entrypoint, cmd, working_dir, stop_signal, labels, exposed_ports, healthcheck } =
             overrides.clone();
         self.user = user.or(self.user.take());
         self.env = env.unwrap_or(std::mem::take(&mut self.env));
@@ -133,6 +135,7 @@ impl RunConfig {
         self.cmd = cmd.or(self.cmd.take());
         self.working_dir = working_dir.or(self.working_dir.take());
         self.stop_signal = stop_signal.or(self.stop_signal.take());
+        self.healthcheck = healthcheck.or(self.healthcheck.take());
         self.labels.extend(labels);
         self.exposed_ports.extend(exposed_ports.into_iter().map(|port| (port, Empty {})));
     }

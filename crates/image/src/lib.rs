@@ -56,7 +56,7 @@ use tokio::sync::Semaphore;
 pub use layer::Compression;
 pub use oci::Platform;
 
-pub use changes::Overrides;
+pub use changes::{Healthcheck, Overrides};
 pub use check::{Checked, Problem};
 pub use collect::{Collected, Gone, Marks, Threshold};
 pub use commit::Commit;

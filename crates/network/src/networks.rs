@@ -236,11 +236,12 @@ impl Networks {
         self.release(endpoint)
     }
 
-    /// Publishes ports through an endpoint that has none published.
+    /// Publishes ports through an endpoint that has none published; or, with `hold`, reserves them as
+    /// [`Networks::hold_back`] does.
     ///
     /// # Errors
     /// A port that is taken, an address the host does not have. Nothing is published then.
-    pub fn publish(&self, endpoint: &mut Endpoint, ports: &[PortMapping]) -> Result<(), NetworkError> {
+    pub fn publish(&self, endpoint: &mut Endpoint, ports: &[PortMapping], hold: bool) -> Result<(), NetworkError> {
         if ports.is_empty() {
             return Ok(());
         }
@@ -248,7 +249,7 @@ impl Networks {
         let running = state.running.as_mut().ok_or_else(|| NetworkError::Unknown(endpoint.network.clone()))?;
         let Some(held) = running.holder_mut(endpoint) else { return Err(NetworkError::Gone) };
         let container = held.container.clone();
-        let publication = running.publication(&endpoint.network, &container, endpoint.address, ports, false)?;
+        let publication = running.publication(&endpoint.network, &container, endpoint.address, ports, hold)?;
         if let Some(held) = running.holder_mut(endpoint) {
             endpoint.ports = publication.ports();
             held.publication = publication;

@@ -5,6 +5,7 @@
 //!   refused without asking the kernel is refused here.
 //! - `apply`: what the child does with the plan, between clone3 and execve.
 //! - [`launch()`] and [`exec()`]: what the parent does: clone, collect the child's messages, return a process.
+//! - [`live`]: mounts that come into a running container, and go.
 //! - `criu`: checkpoint and restore, by CRIU.
 //! - [`preview`]: what a launch would do, printed; nothing is done.
 //! - [`processes`]: the processes of a control group, as ps(1) lists them.
@@ -28,6 +29,7 @@ mod id_map;
 pub mod init;
 mod launch;
 mod listener;
+pub mod live;
 mod message;
 mod namespaces;
 pub mod oci_cli;

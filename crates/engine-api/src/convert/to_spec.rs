@@ -3,11 +3,11 @@
 
 mod mounts;
 
-use api_types::Wish;
 use api_types::docker::{
     ContainerCreateBody, ContainerUpdateBody, ExecConfig, HealthConfig, HostConfig, HostConfigLogConfig, PortMap,
     RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
+use api_types::{MountChangeRequest, Wish};
 use engine::{Changes, ContainerSpec, ExecSpec, HealthCheck, LogChoice, NetworkMode, RestartPolicy};
 use network::{PortMapping, Protocol};
 
@@ -18,7 +18,13 @@ use crate::error::ApiError;
 
 /// The container that `body` asks for.
 pub(crate) fn container(wish: Wish<ContainerCreateBody>, name: Option<String>) -> Result<ContainerSpec, ApiError> {
-    let Wish { docker: body, restart_unhealthy, publish_when_ready } = wish;
+    let Wish { docker: body, restart_unhealthy, publish_when_ready, mount_changes } = wish;
+    if mount_changes != MountChangeRequest::default() {
+        return Err(ApiError::invalid(
+            "CortenMounts",
+            "is for a container that there is: POST /containers/{id}/update",
+        ));
+    }
     refuse::unsupported(&body)?;
     let host = body.host_config.unwrap_or_default();
     let text = |field: Option<String>| field.filter(|text| !text.is_empty());
@@ -72,7 +78,7 @@ pub(crate) fn container(wish: Wish<ContainerCreateBody>, name: Option<String>) -
 
 /// What `body` wants changed. Docker's clients send zeros for what stays.
 pub(crate) fn changes(wish: Wish<ContainerUpdateBody>) -> Result<Changes, ApiError> {
-    let Wish { docker: body, restart_unhealthy, .. } = wish;
+    let Wish { docker: body, restart_unhealthy, mount_changes, publish_when_ready: _ } = wish;
     // The fields of both are the same, by name and by meaning.
     let text = serde_json::to_value(&body).map_err(|_| ApiError::invalid("body", "cannot be read"))?;
     let host: HostConfig = serde_json::from_value(text).map_err(ApiError::Body)?;
@@ -84,6 +90,7 @@ pub(crate) fn changes(wish: Wish<ContainerUpdateBody>) -> Result<Changes, ApiErr
     Ok(Changes {
         resources: to_host::resources(&host)?,
         restart: restart.map(|policy| restart_policy(Some(policy), restart_unhealthy)).transpose()?,
+        mounts: mounts::changes(&mount_changes)?,
     })
 }
 

@@ -5,11 +5,11 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 
-use api_types::Wish;
 use api_types::docker::{
     ContainerCreateBody, ContainerCreateResponse, ContainerSummary, ContainerUpdateBody, ContainerUpdateResponse,
     ContainerWaitExitError, ContainerWaitResponse,
 };
+use api_types::{MountChangeRequest, Wish};
 use axum::Json;
 use axum::body::Body as HttpBody;
 use axum::extract::{Path, State};
@@ -85,7 +85,8 @@ pub(crate) async fn inspect(
     if parameters.flag("size") {
         engine.sizes(vec![record]).await?.into_iter().for_each(|size| docker.add_size(size));
     }
-    Ok(Json(Wish { docker, restart_unhealthy, publish_when_ready }))
+    let mount_changes = MountChangeRequest::default();
+    Ok(Json(Wish { docker, restart_unhealthy, publish_when_ready, mount_changes }))
 }
 
 pub(crate) async fn start(State(engine): State<Arc<Engine>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {

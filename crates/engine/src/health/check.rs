@@ -137,6 +137,20 @@ impl HealthCheck {
         }
     }
 
+    /// This check, as it stands in an image's configuration.
+    pub(crate) fn of_new_image(&self) -> image::Healthcheck {
+        // No time is longer than 292 years: they all came from such numbers.
+        let nanos = |time: Option<Duration>| time.map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
+        image::Healthcheck {
+            test: self.test.as_ref().map(HealthTest::words).unwrap_or_default(),
+            interval: nanos(self.interval),
+            timeout: nanos(self.timeout),
+            start_period: nanos(self.start_period),
+            start_interval: nanos(self.start_interval),
+            retries: self.retries.unwrap_or(0).into(),
+        }
+    }
+
     /// What is tried, if anything is.
     pub(crate) fn probe(&self) -> Option<&HealthTest> {
         self.test.as_ref().filter(|test| **test != HealthTest::None)

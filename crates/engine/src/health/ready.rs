@@ -10,15 +10,21 @@ use crate::Engine;
 use crate::container::{Container, Record};
 use crate::error::EngineError;
 
+impl Record {
+    /// Whether what it publishes does not lead to it: that waits for its being ready, and it is not.
+    pub(crate) fn holds_ports_back(&self) -> bool {
+        self.spec.publish_when_ready && !self.health.as_ref().is_some_and(|health| health.ready)
+    }
+}
+
 impl Engine {
     /// Before a run begins, and when a daemon takes one over: ports lead nowhere as long as it is not known to be ready.
     pub(crate) fn hold_ports_back(&self, record: &Record, endpoints: &[Endpoint]) -> Result<(), EngineError> {
-        let is_ready = record.health.as_ref().is_some_and(|health| health.ready);
         if !record.spec.publish_when_ready {
             return Ok(());
         }
         for endpoint in endpoints {
-            self.network.hold_back(endpoint, !is_ready)?;
+            self.network.hold_back(endpoint, record.holds_ports_back())?;
         }
         Ok(())
     }

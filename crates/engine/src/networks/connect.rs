@@ -96,13 +96,15 @@ impl Engine {
         let mut sandbox = open_sandbox(record, running)?;
         let mut endpoints = running.endpoints.clone();
         endpoints.push(self.join(&container.id, &mut sandbox, &new)?);
-        let done = self.settle_gateway(&mut sandbox, &attachments, &mut endpoints, &record.spec.ports).and_then(|()| {
-            self.record_places(container, attachments, &endpoints)?;
-            if let Some(namespace) = namespace_of(running)? {
-                self.begin_names(record, &endpoints, &namespace, false)?;
-            }
-            rootfs::say_connected(&container.dir, record, &endpoints)
-        });
+        let done = self
+            .settle_gateway(&mut sandbox, record, &attachments, &mut endpoints, &record.spec.ports)
+            .and_then(|()| {
+                self.record_places(container, attachments, &endpoints)?;
+                if let Some(namespace) = namespace_of(running)? {
+                    self.begin_names(record, &endpoints, &namespace, false)?;
+                }
+                rootfs::say_connected(&container.dir, record, &endpoints)
+            });
         if let Err(error) = done {
             self.undo_connect(container, record, &mut sandbox, endpoints);
             return Err(error);
@@ -126,7 +128,7 @@ impl Engine {
             warn(&error.into());
         }
         let attachments = record.attachments();
-        if let Err(error) = self.settle_gateway(sandbox, &attachments, &mut endpoints, &record.spec.ports) {
+        if let Err(error) = self.settle_gateway(sandbox, record, &attachments, &mut endpoints, &record.spec.ports) {
             warn(&error);
         }
         container.update(|now| now.attachments.clone_from(&record.attachments));
@@ -177,7 +179,7 @@ impl Engine {
             true => record.spec.ports.clone(),
             false => left.ports.iter().map(super::sandbox::again).collect(),
         };
-        let settled = self.settle_gateway(&mut sandbox, &attachments, &mut endpoints, &ports);
+        let settled = self.settle_gateway(&mut sandbox, record, &attachments, &mut endpoints, &ports);
         self.record_places(container, attachments, &endpoints)?;
         settled?;
         rootfs::say_disconnected(&container.dir, record, &left)
@@ -196,6 +198,8 @@ impl Engine {
             let name = container.with_record(|record| record.name.clone());
             return Err(EngineError::WrongState { name, status: "exited", verb: "change the networks of" });
         }
+        // It may have become ready, or no longer be, since its ports were given their new place.
+        self.hold_ports_back(&container.record(), endpoints)?;
         self.keep(container)
     }
 

@@ -75,7 +75,7 @@ impl Engine {
         for attachment in attachments.iter().filter(|one| one.network != NetworkId::none()) {
             endpoints.push(self.join(&record.id, sandbox, attachment)?);
         }
-        self.settle_gateway(sandbox, attachments, endpoints, &record.spec.ports)
+        self.settle_gateway(sandbox, record, attachments, endpoints, &record.spec.ports)
     }
 
     /// A place in one network, for a container that is there or comes.
@@ -95,10 +95,12 @@ impl Engine {
     }
 
     /// Sees to it that the default route and the published ports are where they belong, and nowhere else: in the network
-    /// that leads outside and has the highest priority, of equals the first by name. Called again, it changes nothing.
+    /// that leads outside and has the highest priority, of equals the first by name. Where they are held back they stay so.
+    /// Called again, it changes nothing.
     pub(super) fn settle_gateway(
         &self,
         sandbox: &mut Sandbox,
+        record: &Record,
         attachments: &[Attachment],
         endpoints: &mut [Endpoint],
         ports: &[PortMapping],
@@ -120,7 +122,9 @@ impl Engine {
             }
         }
         match endpoints.get_mut(at) {
-            Some(endpoint) if endpoint.ports.is_empty() => Ok(self.network.publish(endpoint, &wanted)?),
+            Some(endpoint) if endpoint.ports.is_empty() => {
+                Ok(self.network.publish(endpoint, &wanted, record.holds_ports_back())?)
+            }
             _ => Ok(()),
         }
     }

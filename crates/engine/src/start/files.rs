@@ -31,15 +31,16 @@ impl Engine {
 
 /// `-v` makes a missing source as a directory, as Docker does; `--mount` refuses it.
 pub(super) fn make_bind_sources(record: &Record) -> Result<(), EngineError> {
-    for mount in record.mounts() {
-        let Mount::Bind { source, create_source, .. } = mount else { continue };
-        match fs::symlink_metadata(source) {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && *create_source => {
-                fs::create_dir_all(source).map_err(EngineError::io("create the bind mount's source", source))?;
-            }
-            Err(error) => return Err(EngineError::io("find the bind mount's source", source)(error)),
+    record.mounts().iter().try_for_each(make_bind_source)
+}
+
+pub(crate) fn make_bind_source(mount: &Mount) -> Result<(), EngineError> {
+    let Mount::Bind { source, create_source, .. } = mount else { return Ok(()) };
+    match fs::symlink_metadata(source) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && *create_source => {
+            fs::create_dir_all(source).map_err(EngineError::io("create the bind mount's source", source))
         }
+        Err(error) => Err(EngineError::io("find the bind mount's source", source)(error)),
     }
-    Ok(())
 }

@@ -12,7 +12,7 @@ use snapshot::MountOptions;
 use super::{Held, VolumeSpec, fill};
 use crate::Engine;
 use crate::error::EngineError;
-use crate::mount::{Given, Mount, VolumeMount, VolumesFrom, clean};
+use crate::mount::{self, Given, Mount, VolumeMount, VolumesFrom, clean};
 use crate::request::ContainerSpec;
 
 impl Engine {
@@ -40,16 +40,18 @@ impl Engine {
                 mounts.push(mount);
             }
         }
-        for mount in &mut mounts {
-            match mount {
-                Mount::Volume(volume) => self.settle_volume(volume, held)?,
-                Mount::Bind { source, create_source: false, .. } => must_exist(source)?,
-                Mount::Bind { .. } | Mount::Tmpfs { .. } => {}
-            }
-        }
-        // What is mounted below another must come after it, or it would be hidden.
-        mounts.sort_by_key(|mount| clean(mount.target()).split('/').filter(|part| !part.is_empty()).count());
+        mounts.iter_mut().try_for_each(|mount| self.settle_mount(mount, held))?;
+        mount::order(&mut mounts);
         Ok(mounts)
+    }
+
+    /// Gives a wish for a mount what it lacks: a volume its name, which is held; of a bind, that there is its source.
+    pub(crate) fn settle_mount(&self, mount: &mut Mount, held: &mut Held) -> Result<(), EngineError> {
+        match mount {
+            Mount::Volume(volume) => self.settle_volume(volume, held),
+            Mount::Bind { source, create_source: false, .. } => must_exist(source),
+            Mount::Bind { .. } | Mount::Tmpfs { .. } => Ok(()),
+        }
     }
 
     fn settle_volume(&self, volume: &mut VolumeMount, held: &mut Held) -> Result<(), EngineError> {

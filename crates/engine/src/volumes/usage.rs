@@ -36,6 +36,13 @@ pub(crate) struct InUse {
     names: Vec<String>,
 }
 
+impl InUse {
+    /// They are in use as long as the run of a container from now on.
+    pub(crate) fn leave_to_run(mut self) {
+        self.names.clear();
+    }
+}
+
 impl Drop for InUse {
     fn drop(&mut self) {
         self.names.iter().for_each(|name| self.volumes.release(name));
@@ -142,16 +149,18 @@ impl Engine {
             }
             mounted.push(volume);
         }
-        for volume in mounted {
-            let own = [
-                ("container", container.id.to_string()),
-                ("destination", volume.target.clone()),
-                ("propagation", volume.propagation.clone().unwrap_or_default()),
-                ("read/write", (!volume.read_only).to_string()),
-            ];
-            self.volumes.tell("mount", &volume.name, own);
-        }
+        mounted.into_iter().for_each(|volume| self.tell_volume_mounted(container, volume));
         Ok(())
+    }
+
+    pub(crate) fn tell_volume_mounted(&self, container: &Container, volume: &VolumeMount) {
+        let own = [
+            ("container", container.id.to_string()),
+            ("destination", volume.target.clone()),
+            ("propagation", volume.propagation.clone().unwrap_or_default()),
+            ("read/write", (!volume.read_only).to_string()),
+        ];
+        self.volumes.tell("mount", &volume.name, own);
     }
 
     /// The parts of volumes that a container mounts.
@@ -168,10 +177,13 @@ impl Engine {
     pub(crate) fn unmount_volumes(&self, container: &Container) {
         let names: Vec<String> =
             container.with_record(|record| record.volumes().map(|volume| volume.name.clone()).collect());
-        for name in names {
-            self.volumes.release(&name);
-            self.volumes.tell("unmount", &name, [("container", container.id.to_string())]);
-        }
+        names.iter().for_each(|name| self.leave_volume(container, name));
+    }
+
+    /// A container uses a volume no longer.
+    pub(crate) fn leave_volume(&self, container: &Container, name: &str) {
+        self.volumes.release(name);
+        self.volumes.tell("unmount", name, [("container", container.id.to_string())]);
     }
 
     /// Removes those volumes of a container that is gone which nobody has named, and no other container has.

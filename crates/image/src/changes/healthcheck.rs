@@ -7,19 +7,25 @@ use serde::{Deserialize, Serialize};
 /// The check as it stands in a configuration; its times in nanoseconds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-pub(crate) struct Healthcheck {
+pub struct Healthcheck {
+    /// What is tried, in Docker's words or Corten's; the base image's when empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    test: Vec<String>,
+    pub test: Vec<String>,
+    /// Between probes; 0 is what was not said, as for all that follow.
     #[serde(skip_serializing_if = "is_zero")]
-    interval: i64,
+    pub interval: i64,
+    /// For one probe.
     #[serde(skip_serializing_if = "is_zero")]
-    timeout: i64,
+    pub timeout: i64,
+    /// After the start, when failures do not count.
     #[serde(skip_serializing_if = "is_zero")]
-    start_period: i64,
+    pub start_period: i64,
+    /// Between probes within that.
     #[serde(skip_serializing_if = "is_zero")]
-    start_interval: i64,
+    pub start_interval: i64,
+    /// So many failures in a row make it unhealthy.
     #[serde(skip_serializing_if = "is_zero")]
-    retries: i64,
+    pub retries: i64,
 }
 
 fn is_zero(number: &i64) -> bool {

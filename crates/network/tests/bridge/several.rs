@@ -59,7 +59,7 @@ fn containers_of_one_network_reach_each_other_and_nobody_else_but_by_published_p
         assert!(!reaches(&one, &other, other_ends[0].address, 80), "of another network");
         assert!(!reaches(&default, &other, other_ends[0].address, 80), "from the default bridge");
         assert!(!reaches(&other, &default, default_end.address, 80), "to the default bridge");
-        networks.publish(&mut other_ends[0], &[tcp(8080, 80)]).unwrap();
+        networks.publish(&mut other_ends[0], &[tcp(8080, 80)], false).unwrap();
         for (who, from) in [("another network", &one), ("the default bridge", &default), ("itself", &other)] {
             assert!(reaches(from, &other, red.gateway, 8080), "{who}, by another bridge's address");
             assert!(reaches(from, &other, blue.gateway, 8080), "{who}, by its own bridge's address");
@@ -128,7 +128,7 @@ fn without_inter_container_traffic_only_published_ports_are_reached() {
         let (one, _) = container(&networks, 1, &[&quiet]);
         let (two, mut ends) = container(&networks, 2, &[&quiet]);
         assert!(!reaches(&one, &two, ends[0].address, 80));
-        networks.publish(&mut ends[0], &[tcp(8080, 80)]).unwrap();
+        networks.publish(&mut ends[0], &[tcp(8080, 80)], false).unwrap();
         assert!(reaches(&one, &two, quiet.gateway, 8080));
         // A bridge that is made again has the same manners.
         ip(&["link", "delete", "br-1"]);
@@ -160,7 +160,7 @@ fn what_is_wished_is_what_the_container_has() {
         for part in ["mtu 1400", "02:00:00:00:00:09", "inet 10.1.9.9/16", "default via 10.1.255.254"] {
             assert!(seen.contains(part), "{part}: {seen}");
         }
-        networks.publish(&mut endpoint, &[tcp(8080, 80)]).unwrap();
+        networks.publish(&mut endpoint, &[tcp(8080, 80)], false).unwrap();
         assert_eq!(endpoint.ports[0].host_ip, Some(Ipv4Addr::LOCALHOST.into()));
 
         let refused = |address: [u8; 4]| {
@@ -267,7 +267,7 @@ fn networks_that_are_used_outlive_the_daemon_and_the_others_are_made_again() {
         let (one, mut ends) = container(&first, 1, &[&red]);
         let (two, two_ends) = container(&first, 2, &[&red]);
         let (_stray, stray_ends) = container(&first, 3, &[&red]);
-        first.publish(&mut ends[0], &[tcp(8080, 80)]).unwrap();
+        first.publish(&mut ends[0], &[tcp(8080, 80)], false).unwrap();
         first.attach(&id(4), &[]).unwrap();
         // A crash.
         drop(first);

@@ -44,6 +44,15 @@ pub(crate) enum StepError {
     /// A mount's destination leads into the kernel's own interface.
     #[error("{path:?} leads into procfs")]
     LeadsIntoProc { path: PathBuf },
+    /// A mount's destination leads to the container's root, which cannot be covered while it runs.
+    #[error("{path:?} leads to the container's root")]
+    LeadsToRoot { path: PathBuf },
+    /// A mount that shall go is not what is seen at its place.
+    #[error("what is mounted on {path:?} is something else by now")]
+    Covered { path: PathBuf },
+    /// A mount that shall go is moved about.
+    #[error("it is moved from place to place")]
+    Moving,
     /// The working directory is not below the root.
     #[error("the directory is outside of the container")]
     OutsideContainer,
@@ -80,12 +89,13 @@ impl Classify for ApplyError {
                 StepError::NotExpected { .. }
                 | StepError::NotAlone { .. }
                 | StepError::LeadsIntoProc { .. }
+                | StepError::LeadsToRoot { .. }
                 | StepError::OutsideContainer => Kind::InvalidArgument,
                 StepError::Hook(error) => error.kind(),
                 StepError::Executable(error) => error.kind(),
                 StepError::Clone(sys::process::CloneError::Call(error)) => kind_of_io(&error.to_io()),
                 StepError::Clone(sys::process::CloneError::Threads { .. }) => Kind::Internal,
-                StepError::EndedWhileWaiting => Kind::Conflict,
+                StepError::EndedWhileWaiting | StepError::Covered { .. } | StepError::Moving => Kind::Conflict,
                 StepError::ParentGone | StepError::NotProvided { .. } | StepError::Fifo(_) => Kind::Internal,
             },
         }
@@ -96,6 +106,9 @@ impl Classify for ApplyError {
             ApplyError::Executable(error) => error.hint(),
             ApplyError::Operation { source: StepError::NotAlone { .. }, .. } => {
                 Some("in a user namespace, what has mounts below it can only be bound with them: use rbind".into())
+            }
+            ApplyError::Operation { source: StepError::Covered { .. } | StepError::Moving, .. } => {
+                Some("stop the container: then what is mounted there at its start can be changed".into())
             }
             ApplyError::Hook(_) | ApplyError::Operation { .. } => None,
         }

@@ -76,7 +76,7 @@ fn new_procfs() -> sys::Result<OwnedFd> {
 }
 
 /// Attaches the detached mount `mount` at `target`.
-pub(super) fn attach(mount: impl AsFd, target: impl AsFd) -> sys::Result<()> {
+pub(crate) fn attach(mount: impl AsFd, target: impl AsFd) -> sys::Result<()> {
     use std::os::fd::AsRawFd;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(&mount, "", &target, "", flags).map_err(|errno| {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Where the kernel's own interfaces are mounted, read from mountinfo (proc_pid_mountinfo(5)). Pure.
+//! Where mounts are, the kernel's own interfaces above all, read from mountinfo (proc_pid_mountinfo(5)). Pure.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -34,6 +34,11 @@ pub(super) fn outside(mountinfo: &[u8], container: u64) -> Vec<PathBuf> {
     };
     let outside = |line: &&Line<'_>| line.id != container && !within(line, &|id| id == container || ids.contains(&id));
     lines.iter().filter(whole).filter(outside).map(|line| path(line.place)).collect()
+}
+
+/// Where the mount of this number is.
+pub(crate) fn place_of(mountinfo: &[u8], id: u64) -> Option<PathBuf> {
+    mountinfo.split(|byte| *byte == b'\n').filter_map(line).find(|line| line.id == id).map(|line| path(line.place))
 }
 
 fn line(text: &[u8]) -> Option<Line<'_>> {
@@ -78,6 +83,8 @@ mod tests {
                      nonsense\n43 x\n";
         let found: Vec<String> = outside(text, 40).iter().map(|path| path.display().to_string()).collect();
         assert_eq!(found, ["/proc", "/sys", "/a b\\c"]);
+        assert_eq!(place_of(text, 27), Some(PathBuf::from("/a b\\c/x")));
+        assert_eq!(place_of(text, 43), None);
     }
 
     #[test]

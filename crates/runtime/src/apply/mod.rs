@@ -29,6 +29,9 @@ use sys::process::CloneFlags;
 
 pub(crate) use error::{ApplyError, StepError};
 use files::Files;
+pub(crate) use files::attach;
+pub(crate) use interfaces::place_of;
+pub(crate) use mounts::{new_mount, refuse_procfs, set_attributes, stat};
 
 use crate::hooks::{self, Context, Place};
 use crate::listener::Listener;

@@ -303,7 +303,7 @@ fn configure(context: &OwnedFd, kind: &str, key: &str, value: Option<&str>) -> R
 
 /// Gives a bind mount the attributes that its options say. Those that they only imply to be absent stay when the kernel
 /// has locked them: a user namespace must not lose what whoever made it has set.
-fn set_attributes(tree: BorrowedFd<'_>, mount: &MountOperation) -> Result<(), StepError> {
+pub(crate) fn set_attributes(tree: BorrowedFd<'_>, mount: &MountOperation) -> Result<(), StepError> {
     let plan::Attributes { set, clear } = mount.recursive;
     if (set, clear) != (0, 0) {
         sys::mount::setattr(tree, true, &Attributes { set, clear, propagation: None })?;
@@ -324,7 +324,7 @@ fn set_attributes(tree: BorrowedFd<'_>, mount: &MountOperation) -> Result<(), St
 
 /// Nothing may be mounted over the kernel's own interface by way of a link: it could hide from the container's
 /// programs, and from its masks, what they rely on.
-pub(super) fn refuse_procfs(target: BorrowedFd<'_>, destination: &Path) -> Result<(), StepError> {
+pub(crate) fn refuse_procfs(target: BorrowedFd<'_>, destination: &Path) -> Result<(), StepError> {
     let statfs = fstatfs(target).map_err(|errno| sys::Error::new(format!("fstatfs({})", target.as_raw_fd()), errno))?;
     if statfs.f_type == PROC_SUPER_MAGIC {
         return Err(StepError::LeadsIntoProc { path: destination.to_owned() });
@@ -341,6 +341,6 @@ pub(super) fn require_procfs(file: BorrowedFd<'_>, path: &Path) -> Result<(), St
     Err(StepError::NotExpected { path: path.to_owned(), expected: "on procfs" })
 }
 
-pub(super) fn stat(fd: impl AsFd) -> sys::Result<rustix::fs::Stat> {
+pub(crate) fn stat(fd: impl AsFd) -> sys::Result<rustix::fs::Stat> {
     fstat(&fd).map_err(|errno| sys::Error::new(format!("fstat({})", fd.as_fd().as_raw_fd()), errno))
 }

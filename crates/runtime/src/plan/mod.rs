@@ -29,7 +29,7 @@ pub(crate) mod view;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use oci::runtime_spec::{Linux, LinuxNamespaceType, Process, Spec};
+use oci::runtime_spec::{Linux, LinuxNamespaceType, Mount, Process, Spec};
 use sys::mount::Propagation;
 use sys::process::CloneFlags;
 
@@ -185,6 +185,14 @@ pub fn plan_exec(spec: &Spec, process: &Process, inputs: &Inputs) -> Result<Plan
     process::operations(process, linux, inputs, Vec::new(), &mut operations)?;
     leave_to_launcher(&namespaces, &mut operations);
     Ok(Plan { stage, create, operations, warnings: Vec::new() })
+}
+
+/// Plans one mount more for a container that runs.
+///
+/// # Errors
+/// As [`plan`].
+pub fn mount(mount: &Mount) -> Result<MountOperation, PlanError> {
+    mounts::one_more(mount, &Inputs::default())
 }
 
 /// What only rights over the host allow, the launcher does for a process in a user namespace: before the process sets its

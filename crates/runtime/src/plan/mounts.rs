@@ -10,7 +10,7 @@ use sys::mount::Propagation;
 use super::namespaces::{Namespaces, mappings};
 use super::operation::{Attributes, MountIdSource, MountIds, MountOperation, MountSource, Operation};
 use super::outside::IdMaps;
-use super::{Inputs, PlanError};
+use super::{EmptyLinux as _, Inputs, PlanError};
 
 /// Attributes as they are printed.
 pub(super) const ATTRIBUTE_NAMES: [(&str, u64); 8] = [
@@ -277,6 +277,17 @@ pub(super) fn operations(
         operations.push(Operation::Mount(planned.mount));
     }
     Ok((read_only, warnings))
+}
+
+/// Plans a mount that comes into a container when everything else is in its place: read-only at once, if it is to be.
+pub(super) fn one_more(mount: &Mount, inputs: &Inputs) -> Result<MountOperation, PlanError> {
+    let namespaces = Namespaces::of(&Linux::default_empty(), inputs)?;
+    let around = Surroundings { inputs, namespaces: &namespaces, label: None, root: None, before: &[] };
+    let mut planned = plan(mount, 0, &around)?;
+    if planned.read_only_later {
+        planned.mount.attributes.set |= attr::ATTR_RDONLY;
+    }
+    Ok(planned.mount)
 }
 
 /// Plans one entry of `mounts`.

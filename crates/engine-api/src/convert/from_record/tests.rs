@@ -64,6 +64,8 @@ fn running() -> State {
             ports: vec![PublishedPort { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp }],
         }],
         paused: false,
+        live: Vec::new(),
+        changing: None,
     })
 }
 

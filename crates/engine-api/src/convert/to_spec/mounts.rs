@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use api_types::MountChangeRequest;
 use api_types::docker::{HostConfig, Mount as DockerMount, MountType};
-use engine::{BindOptions, Given, Mount, VOLUME_DRIVER, VolumeMount, VolumesFrom, clean_path};
+use engine::{BindOptions, Given, Mount, MountChanges, VOLUME_DRIVER, VolumeMount, VolumesFrom, clean_path};
 
 use crate::error::ApiError;
 
@@ -30,6 +31,18 @@ pub(super) fn mounts(host: &HostConfig, volumes: Option<&[String]>) -> Result<Ve
         mounts.push(Mount::Volume(VolumeMount { target, given: Given::Declared, ..VolumeMount::default() }));
     }
     Ok(mounts)
+}
+
+/// What shall be mounted into a container that there is, and what no longer.
+pub(super) fn changes(wish: &MountChangeRequest) -> Result<MountChanges, ApiError> {
+    let remove = |target: &String| match target.contains('\0') {
+        false => absolute("CortenMounts.Remove", target),
+        true => Err(ApiError::invalid("CortenMounts.Remove", "a path has no zero byte in it")),
+    };
+    Ok(MountChanges {
+        add: wish.add.iter().map(parse_mount).collect::<Result<_, _>>()?,
+        remove: wish.remove.iter().map(remove).collect::<Result<_, _>>()?,
+    })
 }
 
 /// Containers whose mounts are taken over: `CONTAINER[:ro|rw]`.
