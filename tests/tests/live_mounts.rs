@@ -311,3 +311,24 @@ fn a_daemon_that_was_killed_in_between_is_followed_by_one_that_asks_the_kernel()
     daemon.ok(&["rm", "-f", "web"]);
     daemon.assert_no_container_left();
 }
+
+#[test]
+fn in_a_user_namespace_what_comes_is_the_containers_own_as_at_a_start() {
+    const IDS: &str = "corten:1000000:262144\n";
+    let daemon = Daemon::builder().etc("subuid", IDS).etc("subgid", IDS).start();
+    daemon.import_busybox();
+    let data = directory(&daemon, "data");
+    sleeper(&daemon, "own", &["--userns", "remap", "--read-only"]);
+    let all = ["--mount", "source=store,target=/t/made/store", "--mount", "type=tmpfs,target=/t/tmp,tmpfs-mode=700"];
+    daemon.ok(&[&["update", "--mount", &bind(&data, "/t/data")], &all[..], &["own"]].concat());
+    let look = "stat -c '%u %n' /t/made /t/made/store /t/tmp /t/data; cd /t; touch made/store/x tmp/x && echo mine > /t/tmp/x; \
+                cat data/data; touch data/x || true";
+    let owned = "0 /t/made\n0 /t/made/store\n0 /t/tmp\n65534 /t/data\ndata";
+    assert_eq!(inside(&daemon, "own", look), owned);
+    daemon.ok(&["restart", "-t", "0", "own"]);
+    assert_eq!(inside(&daemon, "own", look), owned);
+    daemon.ok(&["update", "--unmount", "/t/tmp", "--unmount", "/t/data", "own"]);
+    assert_eq!(mounted(&daemon, "own"), ["/t/made/store"]);
+    daemon.ok(&["rm", "-f", "own"]);
+    daemon.assert_no_container_left();
+}
