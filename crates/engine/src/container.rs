@@ -304,7 +304,7 @@ pub struct Container {
     /// Which series of probes counts; the results of others do not.
     probing: AtomicU64,
     /// Whether its log is being sent elsewhere.
-    forwarding: watch::Sender<bool>,
+    pub(crate) forwarding: logging::Forwarding,
     /// Where what happens to it is told.
     pub(crate) events: Arc<Bus>,
     /// Its directory under the data root: writable layer, log, generated files.
@@ -360,7 +360,7 @@ impl Container {
             staying: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             healed: AtomicBool::new(false),
-            forwarding: watch::Sender::new(false),
+            forwarding: logging::Forwarding::default(),
             probing: AtomicU64::new(0),
             events,
             dir,
@@ -501,30 +501,6 @@ impl Container {
     /// The newest file of its log, if that is where its output goes.
     pub fn shown_log_path(&self) -> Option<PathBuf> {
         self.log_path().filter(|_| !self.with_record(|record| record.spec.log.is_sent()))
-    }
-
-    /// The caller sends the log elsewhere from now on; `false` if somebody does it already.
-    pub(crate) fn begin_forwarding(&self) -> bool {
-        self.forwarding.send_if_modified(|forwarding| !std::mem::replace(forwarding, true))
-    }
-
-    /// All is sent; `false` when it runs again, and so there is more to come.
-    pub(crate) fn end_forwarding(&self) -> bool {
-        self.forwarding.send_if_modified(|forwarding| {
-            *forwarding = matches!(*self.changed.borrow(), Phase::Running | Phase::Restarting(_));
-            !*forwarding
-        })
-    }
-
-    /// The log is not sent any more, though there may be more of it.
-    pub(crate) fn forwarding_failed(&self) {
-        self.forwarding.send_replace(false);
-    }
-
-    /// Waits until nobody sends the log.
-    pub(crate) async fn forwarded(&self) {
-        // The sender is this container's own: it cannot be gone.
-        let _ = self.forwarding.subscribe().wait_for(|forwarding| !forwarding).await;
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Record> {

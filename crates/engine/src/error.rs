@@ -240,6 +240,9 @@ pub enum EngineError {
     /// Of the cgroup room.
     #[error(transparent)]
     Cgroup(#[from] cgroup::CgroupError),
+    /// Of the logging room.
+    #[error(transparent)]
+    Logging(#[from] logging::LoggingError),
     /// Of the shim room.
     #[error(transparent)]
     Shim(#[from] shim::ShimError),
@@ -315,6 +318,7 @@ impl Classify for EngineError {
             EngineError::Content(error) => error.kind(),
             EngineError::Metadata(error) => error.kind(),
             EngineError::Cgroup(error) => error.kind(),
+            EngineError::Logging(error) => error.kind(),
             EngineError::Shim(error) => error.kind(),
             EngineError::ShimState(error) => error.kind(),
         }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What this engine and its host are, for `info`; and what a host cannot give a container, for warnings.
 
+use logging::{Driver, LogChoice};
 use serde::Serialize;
 
 use crate::container::State;
 use crate::fit::HostLimits;
-use crate::logging::{Driver, LogChoice};
 use crate::request::Resources;
 use crate::{Engine, Room};
 

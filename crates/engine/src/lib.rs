@@ -26,7 +26,6 @@ mod fit;
 mod frames;
 mod health;
 mod info;
-mod logging;
 mod logs;
 mod measure;
 mod mount;
@@ -90,8 +89,7 @@ pub use fit::HostLimits;
 pub use health::{Health, HealthCheck, HealthStatus, HealthTest, Probe};
 pub use image::Threshold;
 pub use info::Info;
-pub use logging::LogChoice;
-pub use logs::{LogLine, LogOptions, LogStream};
+pub use logging::{LogChoice, LogLine, LogOptions};
 pub use measure::{Counted, Measure};
 pub use mount::{BindOptions, Given, Mount, VolumeMount, VolumesFrom, clean as clean_path};
 pub use networks::{
@@ -118,6 +116,9 @@ pub use userns::{IdRange, Remap, UsernsError};
 pub use volumes::{
     ANONYMOUS_LABEL, DRIVER as VOLUME_DRIVER, PrunedVolumes, Volume, VolumeFilters, VolumeSpec, VolumeUsage,
 };
+
+/// A container's log, as it is read.
+pub type LogStream = logging::LogStream<logs::LogLife>;
 
 /// Containers by id.
 pub(crate) const CONTAINERS: Table = Table::new("containers");
@@ -171,7 +172,7 @@ pub struct Engine {
     jobs: Arc<Semaphore>,
     kernel: (u32, u32),
     layers: Arc<dyn Snapshotter>,
-    log_watch: Arc<logs::watch::Watch>,
+    log_watch: Arc<logging::Watch>,
     name_servers: networks::NameServers,
     network: Networks,
     networks: networks::Known,
@@ -228,7 +229,7 @@ impl Engine {
             jobs: Arc::new(Semaphore::new(BACKGROUND as usize)),
             kernel: kernel_version(),
             layers,
-            log_watch: logs::watch::Watch::start().map_err(EngineError::io("watch", &config.data_root))?,
+            log_watch: logging::Watch::start().map_err(EngineError::io("watch", &config.data_root))?,
             name_servers: networks::NameServers::new(tokio::runtime::Handle::current()),
             network,
             networks: networks::Known::read(&store)?,

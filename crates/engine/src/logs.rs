@@ -1,139 +1,50 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `logs`: reading back what the shim wrote, across rotations, and following it.
-//!
-//! Nothing is read before somebody asks for it: a reader that stops asking holds no thread, no lock and no memory beyond
-//! one batch, and the shim knows nothing of readers.
+//! `logs`, and sending logs elsewhere: the `logging` room does both; here it is told of containers.
 
-mod files;
-pub(crate) mod follow;
-pub(crate) mod watch;
-
-use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::Timestamp;
-use serde::Deserialize;
+use logging::{Forward, Life, LogOptions, LogStream, Stage, Subject};
 use tokio::sync::watch::Receiver;
 
-use self::follow::{Follower, Step};
-use self::watch::Listener;
 use crate::Engine;
-use crate::container::Phase;
+use crate::container::{Container, Phase, Record};
 use crate::error::EngineError;
 
-/// So many lines are read at once, and so many bytes of text.
-const BATCH_LINES: usize = 512;
-const BATCH_BYTES: usize = 256 << 10;
+/// A container's life, as far as its log goes.
+pub struct LogLife(Receiver<Phase>);
 
-/// Which lines are wanted.
-#[derive(Debug, Clone, Default)]
-pub struct LogOptions {
-    /// Go on until the container ends, or until the time `until`.
-    pub follow: bool,
-    /// Only so many of the last lines.
-    pub tail: Option<usize>,
-    /// Not older than this.
-    pub since: Option<Timestamp>,
-    /// Not newer than this.
-    pub until: Option<Timestamp>,
-    /// Of standard output.
-    pub stdout: bool,
-    /// Of standard error.
-    pub stderr: bool,
+impl LogLife {
+    fn of(container: &Container) -> LogLife {
+        LogLife(container.watch())
+    }
 }
 
-/// One line, or a part of a very long one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogLine {
-    /// When it was read from the container, RFC 3339.
-    pub time: String,
-    /// 1 for standard output, 2 for standard error.
-    pub stream: u8,
-    /// The text, with its newline.
-    pub text: String,
-    /// What the log's options say of the container.
-    pub attributes: BTreeMap<String, String>,
-}
-
-/// A line as the shim wrote it.
-#[derive(Deserialize)]
-struct Entry<'a> {
-    #[serde(borrow)]
-    log: std::borrow::Cow<'a, str>,
-    #[serde(borrow)]
-    stream: std::borrow::Cow<'a, str>,
-    #[serde(borrow)]
-    time: std::borrow::Cow<'a, str>,
-    #[serde(default)]
-    attrs: BTreeMap<String, String>,
-}
-
-/// A line of a log file. `None`: it is no JSON, cut off by a full disk; what follows it is whole again.
-pub(crate) fn parse(bytes: &[u8]) -> Option<LogLine> {
-    let Entry { log, stream, time, attrs } = serde_json::from_slice(bytes).ok()?;
-    let stream = if stream == "stderr" { 2 } else { 1 };
-    Some(LogLine { time: time.into_owned(), stream, text: log.into_owned(), attributes: attrs })
-}
-
-/// Lines, as they come.
-pub struct LogStream {
-    /// Absent at the end.
-    reader: Option<Reader>,
-    changes: Option<Listener>,
-    phase: Receiver<Phase>,
-    until: Option<Timestamp>,
-}
-
-impl LogStream {
-    /// The next lines, one at least; `None` at the end.
-    pub async fn next(&mut self) -> Option<Result<Vec<LogLine>, EngineError>> {
-        loop {
-            // Asked before reading: what was written before the end is read after learning of it.
-            let ended = self.changes.is_none() || self.has_ended();
-            let mut reader = self.reader.take()?;
-            let read = tokio::task::spawn_blocking(move || (reader.batch(), reader)).await;
-            let Ok((batch, reader)) = read else { return Some(Err(EngineError::Worker("logs"))) };
-            match batch {
-                Err(error) => return Some(Err(error)),
-                Ok(batch) => {
-                    if !ended || !batch.is_empty() {
-                        self.reader = Some(reader);
-                    }
-                    if !batch.is_empty() {
-                        return Some(Ok(batch));
-                    }
-                }
-            }
-            if !ended {
-                self.await_change().await;
-            }
+impl Life for LogLife {
+    fn stage(&mut self) -> Stage {
+        match *self.0.borrow_and_update() {
+            Phase::Idle => Stage::Idle,
+            Phase::Running | Phase::Restarting(_) => Stage::Writing,
+            Phase::Exited(_) => Stage::Ended,
+            Phase::Removed(_) => Stage::Removed,
         }
     }
 
-    fn has_ended(&mut self) -> bool {
-        matches!(*self.phase.borrow_and_update(), Phase::Exited(_) | Phase::Removed(_))
-            || self.until.is_some_and(|until| until < Timestamp::now())
+    async fn changed(&mut self) -> bool {
+        self.0.changed().await.is_ok()
     }
+}
 
-    /// Waits until there may be more, or the end.
-    async fn await_change(&mut self) {
-        let until = self.until.map(|until| Timestamp::now().duration_until(until).unsigned_abs());
-        // A thousandth of a second more, for lines of the last moment.
-        let limit = async {
-            match until {
-                Some(left) => tokio::time::sleep(left + Duration::from_millis(1)).await,
-                None => std::future::pending().await,
-            }
-        };
-        let Some(changes) = &self.changes else { return };
-        tokio::select! {
-            () = changes.changed() => {}
-            // An error means that the container is gone: then it has been removed.
-            _ = self.phase.changed() => {}
-            () = limit => {}
-        }
+/// What the drivers may say of a container.
+pub(crate) fn subject(record: &Record) -> Subject<'_> {
+    Subject {
+        id: &record.id,
+        name: &record.name,
+        image: &record.spec.image,
+        image_id: &record.image_id,
+        created: record.created,
+        args: &record.process.args,
+        env: &record.process.env,
+        labels: &record.process.labels,
     }
 }
 
@@ -142,119 +53,36 @@ impl Engine {
     ///
     /// # Errors
     /// No such container, one whose log is kept nowhere, or a log that cannot be read.
-    pub async fn logs(self: &Arc<Self>, name: &str, options: LogOptions) -> Result<LogStream, EngineError> {
+    pub async fn logs(self: &Arc<Self>, name: &str, options: LogOptions) -> Result<LogStream<LogLife>, EngineError> {
         let container = self.container(name)?;
         let path = container.log_path().ok_or_else(|| {
             let name = container.with_record(|record| record.name.clone());
             EngineError::NoLog { name }
         })?;
-        // Watching begins before the first read: what is written in between is then noticed, not missed.
-        let listen = || self.log_watch.listen(&container.dir).map_err(EngineError::io("watch", &container.dir));
-        let changes = options.follow.then(listen).transpose()?;
-        let until = options.until;
-        let reader = self.blocking("logs", move || Reader::new(path, options)).await?;
-        Ok(LogStream { reader: Some(reader), changes, phase: container.watch(), until })
-    }
-}
-
-struct Reader {
-    path: PathBuf,
-    follower: Follower,
-    options: LogOptions,
-    /// The last lines, where `tail` asked for them.
-    held: VecDeque<LogLine>,
-}
-
-impl Reader {
-    fn new(path: PathBuf, options: LogOptions) -> Result<Reader, EngineError> {
-        let follower = Follower::new(path.clone(), options.follow).map_err(EngineError::io("read", &path))?;
-        let mut reader = Reader { path, follower, options, held: VecDeque::new() };
-        if let Some(tail) = reader.options.tail {
-            reader.hold_last(tail).map_err(EngineError::io("read", &reader.path))?;
-        }
-        Ok(reader)
+        Ok(LogStream::open(&self.log_watch, path, options, LogLife::of(&container)).await?)
     }
 
-    /// Reads the last `tail` wanted lines, from the newest file back, and goes on behind them.
-    fn hold_last(&mut self, tail: usize) -> std::io::Result<()> {
-        let all = self.options.stdout && self.options.stderr;
-        let unfiltered = all && self.options.since.is_none() && self.options.until.is_none();
-        let mut files = std::mem::take(self.follower.files_mut());
-        let mut newest = None;
-        while let Some(mut file) = files.pop_back() {
-            let missing = tail - self.held.len();
-            if unfiltered || missing == 0 {
-                file.skip_to_last(missing)?;
-            }
-            let (mut last, mut bytes) = (VecDeque::new(), Vec::new());
-            while file.next_line(&mut bytes)? {
-                last.extend(self.wanted(&bytes));
-                if last.len() > missing {
-                    last.pop_front();
-                }
-            }
-            last.append(&mut self.held);
-            self.held = last;
-            newest.get_or_insert(file);
-            if self.held.len() >= tail {
-                break;
-            }
+    /// Sends a container's log where its driver says, until the container has ended and all is sent. Nothing, where that
+    /// goes on already or the log stays here.
+    pub(crate) fn forward_log(self: &Arc<Self>, container: &Arc<Container>) {
+        if !container.with_record(|record| record.spec.log.is_sent()) || !container.forwarding.begin() {
+            return;
         }
-        self.follower.files_mut().extend(newest);
-        Ok(())
+        let (engine, container) = (Arc::clone(self), Arc::clone(container));
+        self.handle.spawn(async move {
+            if let Err(error) = engine.forward(&container).await {
+                let error = errors::chain(&error);
+                tracing::error!(container = %container.id, error, "a container's log is not sent any more");
+                container.forwarding.fail();
+            }
+        });
     }
 
-    /// Some lines; none at the end of what is there.
-    fn batch(&mut self) -> Result<Vec<LogLine>, EngineError> {
-        let mut batch: Vec<LogLine> = Vec::new();
-        let (mut size, mut bytes) = (0, Vec::new());
-        while batch.len() < BATCH_LINES && size < BATCH_BYTES {
-            if let Some(line) = self.held.pop_front() {
-                size += line.text.len();
-                batch.push(line);
-                continue;
-            }
-            match self.follower.next(&mut bytes).map_err(EngineError::io("read", &self.path))? {
-                Step::Line => {
-                    let line = self.wanted(&bytes);
-                    size += line.as_ref().map_or(0, |line| line.text.len());
-                    batch.extend(line);
-                }
-                Step::Gap => batch.push(gap()),
-                Step::End => break,
-            }
-        }
-        Ok(batch)
-    }
-
-    fn wanted(&self, bytes: &[u8]) -> Option<LogLine> {
-        let line = parse(bytes)?;
-        if (line.stream == 1 && !self.options.stdout) || (line.stream == 2 && !self.options.stderr) {
-            return None;
-        }
-        if self.options.since.is_some() || self.options.until.is_some() {
-            let time: Timestamp = line.time.parse().ok()?;
-            let early = self.options.since.is_some_and(|since| time < since);
-            let late = self.options.until.is_some_and(|until| time > until);
-            if early || late {
-                return None;
-            }
-        }
-        Some(line)
-    }
-}
-
-/// What is told in the place of lines that nobody can read any more.
-pub(crate) fn gap() -> LogLine {
-    notice("log lines were rotated away before they could be read")
-}
-
-/// A line of our own.
-pub(crate) fn notice(text: &str) -> LogLine {
-    LogLine {
-        time: Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%9fZ").to_string(),
-        stream: 2,
-        text: format!("corten: {text}\n"),
-        attributes: BTreeMap::new(),
+    async fn forward(&self, container: &Container) -> Result<(), EngineError> {
+        let record = container.record();
+        let settings = record.spec.log.settings()?;
+        let Some(path) = container.log_path() else { return Ok(()) };
+        let (subject, life, forwarding) = (subject(&record), LogLife::of(container), &container.forwarding);
+        Ok(logging::forward(&self.log_watch, Forward { subject, path, settings, life, forwarding }).await?)
     }
 }

@@ -8,11 +8,11 @@ mod naming;
 
 use std::collections::BTreeMap;
 
+use logging::LogChoice;
 use network::PortMapping;
 use serde::{Deserialize, Serialize};
 
 use crate::health::HealthCheck;
-use crate::logging::LogChoice;
 use crate::mount::{Mount, VolumesFrom};
 use crate::networks::{self, EndpointWish};
 

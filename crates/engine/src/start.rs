@@ -229,7 +229,9 @@ impl Engine {
         let inputs = Inputs { record, identity, dir: files, hostname, cgroup, kernel, around };
         let spec = spec::runtime_spec(&inputs)?;
         write_bundle(&container.dir, &spec)?;
-        let log = record.spec.log.settings()?.file(&container.dir, record);
+        let log = record.spec.log.path(&container.dir, &record.id);
+        let settings = record.spec.log.settings()?;
+        let log = log.map(|path| settings.file(path, &crate::logs::subject(record)));
         let dir = self.shim_dir(&record.id);
         self.write_shim_record(&dir, record, endpoints)?;
         let request = ShimRequest {

@@ -154,8 +154,8 @@ impl Engine {
             engine.await_shim_opt(shim.as_deref());
             engine.remove_cgroup(&container.id, &engine.cgroup_of(&container));
             // Who sends its last lines elsewhere says when it gives up.
-            let patience = crate::logging::forward::PATIENCE;
-            let _ = engine.handle.block_on(async { tokio::time::timeout(patience, container.forwarded()).await });
+            let patience = logging::PATIENCE;
+            let _ = engine.handle.block_on(async { tokio::time::timeout(patience, container.forwarding.over()).await });
             engine.remove_files(&container);
             if volumes {
                 engine.remove_anonymous_volumes(&container);

@@ -31,6 +31,7 @@ const ROOMS: &[(&str, Row)] = &[
     ("client", Faces),
     ("compose", Faces),
     ("engine", Middle),
+    ("logging", Middle),
     ("build", Middle),
     ("image", Storage),
     ("transfer", Storage),
@@ -107,7 +108,7 @@ const PROHIBITIONS: &[Prohibition] = &[
         why: "it links no HTTP, no TLS and no database: one lives beside every container",
     },
     Prohibition {
-        rooms: &["engine"],
+        rooms: &["engine", "logging"],
         reach: Reach::Direct,
         crates: &["http", "hyper", "hyper-util", "axum", "tower", "engine-api", "client"],
         why: "it knows no HTTP",

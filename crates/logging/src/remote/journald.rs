@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::address::Address;
 use super::transport::Batch;
-use crate::logs::LogLine;
+use crate::read::LogLine;
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// Severities of syslog: informational, error.

@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use super::attributes::Subject;
+use crate::subject::Subject;
 
 /// A tag that was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,13 +72,13 @@ impl Tag {
         for part in &self.0 {
             match part {
                 Part::Text(plain) => text.push_str(plain),
-                Part::Field(Field::Id) => text.push_str(subject.record.id.short()),
-                Part::Field(Field::FullId) => text.push_str(subject.record.id.as_str()),
-                Part::Field(Field::Name) => text.push_str(&subject.record.name),
+                Part::Field(Field::Id) => text.push_str(subject.id.short()),
+                Part::Field(Field::FullId) => text.push_str(subject.id.as_str()),
+                Part::Field(Field::Name) => text.push_str(subject.name),
                 // Docker cuts the whole text off, algorithm and all.
-                Part::Field(Field::ImageId) => text.extend(subject.image_id().chars().take(12)),
-                Part::Field(Field::ImageFullId) => text.push_str(&subject.image_id()),
-                Part::Field(Field::ImageName) => text.push_str(&subject.record.spec.image),
+                Part::Field(Field::ImageId) => text.extend(subject.image_id.to_string().chars().take(12)),
+                Part::Field(Field::ImageFullId) => text.push_str(&subject.image_id.to_string()),
+                Part::Field(Field::ImageName) => text.push_str(subject.image),
                 Part::Field(Field::DaemonName) => text.push_str("corten"),
             }
         }

@@ -15,8 +15,10 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 
+use crate::error::LoggingError;
+
 /// Watches directories for everybody who wants to hear of them.
-pub(crate) struct Watch {
+pub struct Watch {
     fd: AsyncFd<OwnedFd>,
     directories: Mutex<HashMap<i32, Directory>>,
 }
@@ -35,7 +37,10 @@ pub(crate) struct Listener {
 
 impl Watch {
     /// Must be called within a runtime.
-    pub(crate) fn start() -> io::Result<Arc<Watch>> {
+    ///
+    /// # Errors
+    /// What inotify(7) says.
+    pub fn start() -> io::Result<Arc<Watch>> {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         #[expect(
             deprecated,
@@ -58,6 +63,12 @@ impl Watch {
         let known = entry.or_insert_with(|| Directory { path: directory.to_owned(), listeners: Vec::new() });
         known.listeners.push(Arc::clone(&changed));
         Ok(Listener { watch: Arc::clone(self), descriptor, changed })
+    }
+
+    /// Hears of what happens to the log at `path`.
+    pub(crate) fn listen_beside(self: &Arc<Watch>, path: &Path) -> Result<Listener, LoggingError> {
+        let directory = path.parent().unwrap_or(path);
+        self.listen(directory).map_err(LoggingError::io("watch", directory))
     }
 
     async fn run(self: Arc<Watch>) {

@@ -9,10 +9,10 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::{Map, Value, json};
 
 use super::address::{self, Address};
-use super::options::{Options, invalid};
 use super::transport::Batch;
-use crate::error::EngineError;
-use crate::logs::LogLine;
+use crate::error::LoggingError;
+use crate::options::{Options, invalid};
+use crate::read::LogLine;
 
 /// A chunk fits a datagram that no network cuts: 1420 bytes, 12 of which are its header.
 const CHUNK: usize = 1420 - 12;
@@ -45,7 +45,7 @@ pub(super) struct Format {
 }
 
 impl Gelf {
-    pub(super) fn parse(options: &mut Options<'_>) -> Result<Gelf, EngineError> {
+    pub(super) fn parse(options: &mut Options<'_>) -> Result<Gelf, LoggingError> {
         let text =
             options.take("gelf-address").ok_or_else(|| invalid("gelf-address", "is needed by the gelf log driver"))?;
         let address = address::parse(text, &["udp://HOST:PORT", "tcp://HOST:PORT"], None)
@@ -165,7 +165,7 @@ mod tests {
         LogLine { time, stream, text: text.to_owned(), attributes: Default::default() }
     }
 
-    fn gelf(options: &[(&str, &str)]) -> Result<Gelf, EngineError> {
+    fn gelf(options: &[(&str, &str)]) -> Result<Gelf, LoggingError> {
         let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Gelf::parse(&mut Options::new("gelf", &options))
     }

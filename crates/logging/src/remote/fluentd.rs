@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::address::{self, Address};
-use super::options::{Options, bytes, invalid};
 use super::transport::Batch;
-use crate::error::EngineError;
-use crate::logs::LogLine;
+use crate::error::LoggingError;
+use crate::options::{Options, bytes, invalid};
+use crate::read::LogLine;
 
 const PORT: u16 = 24224;
 /// A line that is at least so long and has no newline goes on in the next one: the shim cuts at 16 KiB, between
@@ -36,7 +36,7 @@ pub(super) struct Format {
 }
 
 impl Fluentd {
-    pub(super) fn parse(options: &mut Options<'_>) -> Result<Fluentd, EngineError> {
+    pub(super) fn parse(options: &mut Options<'_>) -> Result<Fluentd, LoggingError> {
         let address = match options.take("fluentd-address").filter(|text| !text.is_empty()) {
             None => Address::Tcp { host: "127.0.0.1".into(), port: PORT, tls: false },
             Some(text) => {

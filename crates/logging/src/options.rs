@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::tag::Tag;
-use crate::error::EngineError;
+use crate::error::LoggingError;
+use crate::tag::Tag;
 
 /// A log may fill this much before it is rotated, and this many files are kept: 50 MiB a container, so that logs never
 /// fill the disk by default.
@@ -27,8 +27,8 @@ pub(super) struct Options<'a> {
     left: BTreeMap<&'a str, &'a str>,
 }
 
-pub(super) fn invalid(option: &str, reason: impl std::fmt::Display) -> EngineError {
-    EngineError::invalid("--log-opt", format!("{option}: {reason}"))
+pub(super) fn invalid(option: &str, reason: impl std::fmt::Display) -> LoggingError {
+    LoggingError::invalid("--log-opt", format!("{option}: {reason}"))
 }
 
 impl<'a> Options<'a> {
@@ -47,7 +47,7 @@ impl<'a> Options<'a> {
         text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect()
     }
 
-    pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, EngineError> {
+    pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, LoggingError> {
         match self.take(name) {
             None => Ok(None),
             Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(Some(true)),
@@ -56,13 +56,13 @@ impl<'a> Options<'a> {
         }
     }
 
-    pub(super) fn tag(&mut self) -> Result<Option<Tag>, EngineError> {
+    pub(super) fn tag(&mut self) -> Result<Option<Tag>, LoggingError> {
         let text = self.take("tag").filter(|text| !text.is_empty());
         text.map(|text| text.parse::<Tag>().map_err(|reason| invalid("tag", reason))).transpose()
     }
 
     /// How much a driver may keep for a server that is slow or dead, in bytes. `None`: all that the log on this host has.
-    pub(super) fn mode(&mut self) -> Result<Option<u64>, EngineError> {
+    pub(super) fn mode(&mut self) -> Result<Option<u64>, LoggingError> {
         let non_blocking = match self.take("mode") {
             None | Some("" | "blocking") => false,
             Some("non-blocking") => true,
@@ -76,7 +76,7 @@ impl<'a> Options<'a> {
     }
 
     /// A span of time: `500ms`, `2s`, `1m`, or a number of seconds.
-    pub(super) fn time(&mut self, name: &str) -> Result<Option<Duration>, EngineError> {
+    pub(super) fn time(&mut self, name: &str) -> Result<Option<Duration>, LoggingError> {
         let Some(text) = self.take(name) else { return Ok(None) };
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
@@ -93,7 +93,7 @@ impl<'a> Options<'a> {
 
     /// The size of a file (0: any), how many there are, and whether the older ones are compressed. `prefix`: what the names
     /// of these options begin with.
-    pub(super) fn files(&mut self, prefix: &str, compressed: bool) -> Result<(u64, u32, bool), EngineError> {
+    pub(super) fn files(&mut self, prefix: &str, compressed: bool) -> Result<(u64, u32, bool), LoggingError> {
         let [size, number, compress] = ["max-size", "max-file", "compress"].map(|name| format!("{prefix}{name}"));
         let max_size = match self.take(&size) {
             None if compressed => MAX_SIZE_COMPRESSED,
@@ -115,20 +115,20 @@ impl<'a> Options<'a> {
     }
 
     /// Refuses what is left.
-    pub(super) fn finish(self) -> Result<(), EngineError> {
+    pub(super) fn finish(self) -> Result<(), LoggingError> {
         let Some((name, _)) = self.left.first_key_value() else { return Ok(()) };
         Err(match UNSUPPORTED.iter().find(|(known, _)| known == name) {
             Some((_, why)) => invalid(name, why),
             None => {
                 let reason = format!("unknown log opt {name:?} for the {} log driver", self.driver);
-                EngineError::invalid("--log-opt", reason)
+                LoggingError::invalid("--log-opt", reason)
             }
         })
     }
 }
 
 /// A size: a number, perhaps with a fraction, and k, m, g or t, each `base` times the one before; `b` and `ib` may follow.
-pub(super) fn bytes(option: &str, text: &str, base: u64) -> Result<u64, EngineError> {
+pub(super) fn bytes(option: &str, text: &str, base: u64) -> Result<u64, LoggingError> {
     let lower = text.to_ascii_lowercase();
     let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
     let (number, unit) = lower.split_at(digits);

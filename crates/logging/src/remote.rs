@@ -1,22 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The drivers that send lines elsewhere: their options, and what each makes of a container's lines.
 
+mod address;
+mod fluentd;
+mod gelf;
+mod journald;
+mod syslog;
+mod tls;
+mod transport;
+
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::address::Address;
-use super::attributes::Subject;
-use super::fluentd::{self, Fluentd};
-use super::gelf::{self, Gelf};
-use super::options::{Options, invalid};
-use super::syslog::{self, Syslog};
-use super::tag::Tag;
-use super::tls::{Tls, TlsFiles};
-use super::transport::{Batch, Transport};
-use super::{Driver, journald};
-use crate::error::EngineError;
-use crate::logs::LogLine;
+use self::address::Address;
+use self::fluentd::Fluentd;
+use self::gelf::Gelf;
+use self::syslog::Syslog;
+use self::tls::{Tls, TlsFiles};
+use self::transport::{Batch, Transport};
+use crate::choice::Driver;
+use crate::error::LoggingError;
+use crate::options::{Options, invalid};
+use crate::read::LogLine;
+use crate::subject::Subject;
+use crate::tag::Tag;
 
 /// How long is waited before a server is asked again, the first time.
 const RETRY_WAIT: Duration = Duration::from_millis(100);
@@ -58,7 +66,7 @@ enum Format {
 
 impl Remote {
     /// The options of `driver`; `None` for one that sends nothing anywhere.
-    pub(super) fn parse(driver: Driver, options: &mut Options<'_>) -> Result<Option<Remote>, EngineError> {
+    pub(super) fn parse(driver: Driver, options: &mut Options<'_>) -> Result<Option<Remote>, LoggingError> {
         let kind = match driver {
             Driver::JsonFile | Driver::Local | Driver::None => return Ok(None),
             Driver::Syslog => Kind::Syslog(Syslog::parse(options)?),
@@ -88,7 +96,7 @@ impl Remote {
         Ok(Some(remote))
     }
 
-    fn tls_files(&self, options: &mut Options<'_>) -> Result<Option<TlsFiles>, EngineError> {
+    fn tls_files(&self, options: &mut Options<'_>) -> Result<Option<TlsFiles>, LoggingError> {
         let mut files = TlsFiles::default();
         if matches!(self.kind, Kind::Syslog(_)) {
             files.authority = options.take("syslog-tls-ca-cert").map(Into::into);
@@ -134,7 +142,6 @@ impl Remote {
     ) -> Result<Sender, String> {
         let tag = tag.map_or_else(|| Tag::usual().render(subject), |tag| tag.render(subject));
         let mut fields = subject.attributes(labels, env);
-        let record = subject.record;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let format = match &self.kind {
             Kind::Syslog(syslog) => Format::Syslog(syslog.format(&host, &tag)),
@@ -145,33 +152,33 @@ impl Remote {
                     said.insert(name, value.into());
                 }
                 for (name, value) in [
-                    ("_container_id", record.id.to_string()),
-                    ("_container_name", record.name.clone()),
-                    ("_image_id", subject.image_id()),
-                    ("_image_name", record.spec.image.clone()),
-                    ("_command", record.process.args.join(" ")),
+                    ("_container_id", subject.id.to_string()),
+                    ("_container_name", subject.name.to_owned()),
+                    ("_image_id", subject.image_id.to_string()),
+                    ("_image_name", subject.image.to_owned()),
+                    ("_command", subject.args.join(" ")),
                     ("_tag", tag),
-                    ("_created", record.created.to_string()),
+                    ("_created", subject.created.to_string()),
                 ] {
                     said.insert(name.to_owned(), value.into());
                 }
                 Format::Gelf(gelf.format(&host, said, random()?))
             }
             Kind::Fluentd(fluentd) => {
-                fields.insert("container_id".to_owned(), record.id.to_string());
+                fields.insert("container_id".to_owned(), subject.id.to_string());
                 // With a slash before it, as Docker sends it.
-                fields.insert("container_name".to_owned(), format!("/{}", record.name));
+                fields.insert("container_name".to_owned(), format!("/{}", subject.name));
                 Format::Fluentd(fluentd.format(&tag, fields))
             }
             Kind::Journald => {
                 let mut said: std::collections::BTreeMap<String, String> =
                     fields.into_iter().map(|(name, value)| (journald::field_name(&name), value)).collect();
                 for (name, value) in [
-                    ("CONTAINER_ID", record.id.short().to_owned()),
-                    ("CONTAINER_ID_FULL", record.id.to_string()),
-                    ("CONTAINER_NAME", record.name.clone()),
+                    ("CONTAINER_ID", subject.id.short().to_owned()),
+                    ("CONTAINER_ID_FULL", subject.id.to_string()),
+                    ("CONTAINER_NAME", subject.name.to_owned()),
                     ("CONTAINER_TAG", tag.clone()),
-                    ("IMAGE_NAME", record.spec.image.clone()),
+                    ("IMAGE_NAME", subject.image.to_owned()),
                     ("SYSLOG_IDENTIFIER", tag),
                 ] {
                     said.insert(name.to_owned(), value);

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::address::{self, Address};
-use super::options::{Options, invalid};
 use super::transport::Batch;
-use crate::error::EngineError;
-use crate::logs::LogLine;
+use crate::error::LoggingError;
+use crate::options::{Options, invalid};
+use crate::read::LogLine;
 
 const FACILITIES: [&str; 24] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
@@ -52,7 +52,7 @@ pub(super) struct Format {
 }
 
 impl Syslog {
-    pub(super) fn parse(options: &mut Options<'_>) -> Result<Syslog, EngineError> {
+    pub(super) fn parse(options: &mut Options<'_>) -> Result<Syslog, LoggingError> {
         let schemes = ["udp://HOST:PORT", "tcp://HOST:PORT", "tcp+tls://HOST:PORT", "unix:///PATH", "unixgram:///PATH"];
         let address = match options.take("syslog-address").filter(|text| !text.is_empty()) {
             None => Address::Unix { path: "/dev/log".into(), datagrams: false },

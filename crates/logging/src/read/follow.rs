@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,11 @@ impl Follower {
             }
             None => Ok((follower, Step::Gap)),
         }
+    }
+
+    /// The newest file of the log.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The files that are still to be read.
@@ -142,8 +147,6 @@ impl Follower {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn line(number: u32) -> String {

@@ -10,17 +10,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch::Receiver;
+use oci::ContainerId;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::attributes::Subject;
-use super::remote::{Remote, Sender};
-use crate::Engine;
-use crate::container::{Container, Phase};
-use crate::error::EngineError;
-use crate::logs::follow::{Cursor, Follower, Step};
-use crate::logs::watch::Listener;
-use crate::logs::{LogLine, gap, notice, parse};
+use crate::choice::Settings;
+use crate::error::{LoggingError, blocking};
+use crate::life::{Life, Stage};
+use crate::read::follow::{Cursor, Follower, Step};
+use crate::read::watch::{Listener, Watch};
+use crate::read::{LogLine, gap, notice, parse};
+use crate::remote::{Remote, Sender};
+use crate::subject::Subject;
 
 /// So much is sent at once: lines, and bytes of text.
 const BATCH_LINES: usize = 512;
@@ -29,6 +30,60 @@ const BATCH_BYTES: usize = 256 << 10;
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How long a removed container's last lines may take to be sent.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long the files of a removed container wait for that.
+pub const PATIENCE: Duration = Duration::from_secs(6);
+
+/// Whether a container's log is being sent elsewhere.
+#[derive(Debug)]
+pub struct Forwarding(watch::Sender<bool>);
+
+impl Default for Forwarding {
+    fn default() -> Forwarding {
+        Forwarding(watch::Sender::new(false))
+    }
+}
+
+impl Forwarding {
+    /// The caller sends the log from now on; `false` if somebody does it already.
+    #[must_use]
+    pub fn begin(&self) -> bool {
+        self.0.send_if_modified(|forwarding| !std::mem::replace(forwarding, true))
+    }
+
+    /// The log is not sent any more, though there may be more of it.
+    pub fn fail(&self) {
+        self.0.send_replace(false);
+    }
+
+    /// Waits until nobody sends the log.
+    pub async fn over(&self) {
+        // The sender is this one's own: it cannot be gone.
+        let _ = self.0.subscribe().wait_for(|forwarding| !forwarding).await;
+    }
+
+    /// All is sent; `false` when the container runs again, and so there is more to come. Asked under the lock under which
+    /// [`Forwarding::begin`] answers: who starts the container either is seen here or begins anew.
+    fn end(&self, life: &mut impl Life) -> bool {
+        self.0.send_if_modified(|forwarding| {
+            *forwarding = life.stage() == Stage::Writing;
+            !*forwarding
+        })
+    }
+}
+
+/// A log that is to be sent.
+pub struct Forward<'a, L> {
+    /// Of which container.
+    pub subject: Subject<'a>,
+    /// The newest file of its log. Beside it is remembered what was sent.
+    pub path: PathBuf,
+    /// Where its driver sends it.
+    pub settings: Settings,
+    /// Where the container stands.
+    pub life: L,
+    /// For whom it matters whether it is being sent: it has [begun](Forwarding::begin).
+    pub forwarding: &'a Forwarding,
+}
 
 /// Where a log is read, and where what was sent is remembered.
 struct Source {
@@ -39,48 +94,32 @@ struct Source {
     keep: Option<u64>,
 }
 
-struct Forwarder {
-    container: Arc<Container>,
+struct Forwarder<L> {
+    container: ContainerId,
     remote: Remote,
     sender: Sender,
     listener: Listener,
-    phase: Receiver<Phase>,
+    life: L,
     /// When to give up, once the container is removed.
     deadline: Option<Instant>,
 }
 
-impl Engine {
-    /// Sends a container's log where its driver says, until the container has ended and all is sent. Nothing, where that
-    /// goes on already or the log stays here.
-    pub(crate) fn forward_log(self: &Arc<Self>, container: &Arc<Container>) {
-        if !container.with_record(|record| record.spec.log.is_sent()) || !container.begin_forwarding() {
-            return;
-        }
-        let (engine, container) = (Arc::clone(self), Arc::clone(container));
-        self.handle.spawn(async move {
-            if let Err(error) = engine.forward(&container).await {
-                let error = errors::chain(&error);
-                tracing::error!(container = %container.id, error, "a container's log is not sent any more");
-                container.forwarding_failed();
-            }
-        });
-    }
-
-    async fn forward(&self, container: &Arc<Container>) -> Result<(), EngineError> {
-        let record = container.record();
-        let settings = record.spec.log.settings()?;
-        let (Some(remote), Some(log)) = (settings.remote.clone(), container.log_path()) else { return Ok(()) };
-        let sender = remote
-            .sender(&Subject::of(&record), settings.tag.as_ref(), &settings.labels, &settings.env)
-            .map_err(|why| EngineError::invalid("--log-opt", why))?;
-        let listener = self.log_watch.listen(&container.dir).map_err(EngineError::io("watch", &container.dir))?;
-        let (remembered, keep) = (container.dir.join("log-cursor.json"), remote.keep);
-        let failed = EngineError::io("read", log.clone());
-        let source =
-            self.blocking("forward a log", move || Source::open(log, remembered, keep).map_err(failed)).await?;
-        let (container, phase) = (Arc::clone(container), container.watch());
-        Forwarder { container, remote, sender, listener, phase, deadline: None }.run(self, source).await
-    }
+/// Sends a log where its driver says, until the container has ended and all is sent. Nothing, where the log stays here.
+///
+/// # Errors
+/// A log that cannot be read, or files of TLS that cannot be read any more. Servers that take nothing are no error.
+pub async fn forward<L: Life>(watch: &Arc<Watch>, log: Forward<'_, L>) -> Result<(), LoggingError> {
+    let Forward { subject, path, settings, life, forwarding } = log;
+    let Some(remote) = settings.remote.clone() else { return Ok(()) };
+    let sender = remote
+        .sender(&subject, settings.tag.as_ref(), &settings.labels, &settings.env)
+        .map_err(|why| LoggingError::invalid("--log-opt", why))?;
+    let listener = watch.listen_beside(&path)?;
+    let (remembered, keep) = (path.with_file_name("log-cursor.json"), remote.keep);
+    let failed = LoggingError::io("read", path.clone());
+    let source = blocking(move || Source::open(path, remembered, keep).map_err(failed)).await?;
+    let container = subject.id.clone();
+    Forwarder { container, remote, sender, listener, life, deadline: None }.run(source, forwarding).await
 }
 
 impl Source {
@@ -127,51 +166,49 @@ impl Source {
     }
 }
 
-impl Forwarder {
-    async fn run(mut self, engine: &Engine, mut source: Source) -> Result<(), EngineError> {
+impl<L: Life> Forwarder<L> {
+    async fn run(mut self, mut source: Source, forwarding: &Forwarding) -> Result<(), LoggingError> {
         let mut sent = false;
         loop {
             // Asked before reading: what was written before the end is read after learning of it.
-            let over = !matches!(*self.phase.borrow_and_update(), Phase::Running | Phase::Restarting(_));
-            let dir = self.container.dir.clone();
-            let (lines, back) = engine
-                .blocking("forward a log", move || {
-                    // Not remembered (a full disk, a directory that is being removed): sent again by a next daemon.
-                    if sent && let Err(error) = source.remember() {
-                        tracing::debug!(%error, "cannot remember how far a log was sent");
-                    }
-                    let lines = source.read().map_err(EngineError::io("read the log in", dir))?;
-                    Ok((lines, source))
-                })
-                .await?;
+            let over = self.life.stage() != Stage::Writing;
+            let (lines, back) = blocking(move || {
+                // Not remembered (a full disk, a directory that is being removed): sent again by a next daemon.
+                if sent && let Err(error) = source.remember() {
+                    tracing::debug!(%error, "cannot remember how far a log was sent");
+                }
+                let lines = source.read().map_err(LoggingError::io("read", source.follower.path()))?;
+                Ok((lines, source))
+            })
+            .await?;
             (source, sent) = (back, !lines.is_empty());
             if sent {
                 if !self.deliver(&lines).await? {
-                    self.container.forwarding_failed();
+                    forwarding.fail();
                     return Ok(());
                 }
             } else if !over {
                 tokio::select! {
                     () = self.listener.changed() => {}
-                    _ = self.phase.changed() => {}
+                    _ = self.life.changed() => {}
                 }
-            } else if self.container.end_forwarding() {
+            } else if forwarding.end(&mut self.life) {
                 return Ok(());
             }
         }
     }
 
     /// Sends lines until the server has taken them. `false`: the container is removed, and it is given up.
-    async fn deliver(&mut self, lines: &[LogLine]) -> Result<bool, EngineError> {
-        let batch = self.sender.encode(lines).map_err(|why| EngineError::invalid("--log-opt", why))?;
+    async fn deliver(&mut self, lines: &[LogLine]) -> Result<bool, LoggingError> {
+        let batch = self.sender.encode(lines).map_err(|why| LoggingError::invalid("--log-opt", why))?;
         let (mut failures, mut wait) = (0, self.remote.retry_wait);
         loop {
             let attempt = self.sender.transport.send(&batch);
-            let Some(result) = unless_removed(&mut self.phase, &mut self.deadline, attempt).await else {
-                tracing::warn!(container = %self.container.id, "the last lines of a removed container's log were not sent");
+            let Some(result) = unless_removed(&mut self.life, &mut self.deadline, attempt).await else {
+                tracing::warn!(container = %self.container, "the last lines of a removed container's log were not sent");
                 return Ok(false);
             };
-            let (id, server) = (&self.container.id, &self.sender.address);
+            let (id, server) = (&self.container, &self.sender.address);
             match result {
                 Ok(()) if failures == 0 => return Ok(true),
                 Ok(()) => {
@@ -192,7 +229,7 @@ impl Forwarder {
             }
             let pause = tokio::time::sleep(wait);
             // The next attempt finds out what has happened meanwhile.
-            unless_removed(&mut self.phase, &mut self.deadline, pause).await;
+            unless_removed(&mut self.life, &mut self.deadline, pause).await;
             wait = (wait * 2).min(LONGEST_WAIT.max(self.remote.retry_wait));
         }
     }
@@ -200,13 +237,13 @@ impl Forwarder {
 
 /// What `work` gives; `None` when the container was removed a while ago.
 async fn unless_removed<T>(
-    phase: &mut Receiver<Phase>,
+    life: &mut impl Life,
     deadline: &mut Option<Instant>,
     work: impl Future<Output = T>,
 ) -> Option<T> {
     let given_up = async {
-        // An error means that the container is gone altogether.
-        let _ = phase.wait_for(|phase| matches!(phase, Phase::Removed(_))).await;
+        // Nor is there anybody to wait for when the container is gone altogether.
+        while life.stage() != Stage::Removed && life.changed().await {}
         tokio::time::sleep_until(*deadline.get_or_insert_with(|| Instant::now() + FAREWELL)).await;
     };
     tokio::select! {
@@ -215,6 +252,3 @@ async fn unless_removed<T>(
         done = work => Some(done),
     }
 }
-
-/// How long the files of a removed container wait for this.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(6);

@@ -1,23 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Log drivers: where a container's output goes, with which options.
-//!
-//! Every driver but `none` has a log on this host, which the shim writes and `logs` reads. `json-file` and `local` are
-//! nothing else; of the others, [`forward`] sends it on. A driver is a file that says what becomes of lines, in bytes;
-//! [`transport`] has the connections. What is wished is checked when a container is created, and kept in its record with the daemon's defaults
-//! filled in: a later default changes no container.
-
-mod address;
-mod attributes;
-mod fluentd;
-pub(crate) mod forward;
-mod gelf;
-mod journald;
-mod options;
-mod remote;
-mod syslog;
-mod tag;
-mod tls;
-mod transport;
+//! Which driver, with which options: what the user wrote, and what was understood of it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,12 +8,11 @@ use oci::ContainerId;
 use serde::{Deserialize, Serialize};
 use shim::LogConfig;
 
-use self::attributes::Subject;
-use self::options::{Options, invalid};
-use self::remote::Remote;
-use self::tag::Tag;
-use crate::container::Record;
-use crate::error::EngineError;
+use crate::error::LoggingError;
+use crate::options::{Options, invalid};
+use crate::remote::Remote;
+use crate::subject::Subject;
+use crate::tag::Tag;
 
 /// A driver and its options, as the user wrote them. An empty driver stands for the daemon's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +26,7 @@ pub struct LogChoice {
 
 /// Where output goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Driver {
+pub enum Driver {
     /// Docker's files of JSON lines.
     JsonFile,
     /// Files of the same lines, the older ones compressed.
@@ -75,16 +56,16 @@ const DRIVERS: [(Driver, &str); 7] = [
 
 impl Driver {
     /// The names of all drivers.
-    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    pub fn names() -> impl Iterator<Item = &'static str> {
         DRIVERS.iter().map(|(_, name)| *name)
     }
 
-    fn parse(name: &str) -> Result<Driver, EngineError> {
+    fn parse(name: &str) -> Result<Driver, LoggingError> {
         let found = DRIVERS.iter().find(|(_, known)| *known == name);
         found.map(|(driver, _)| *driver).ok_or_else(|| {
             let known: Vec<&str> = Driver::names().collect();
             let reason = format!("there is no log driver {name:?}; there are {}", known.join(", "));
-            EngineError::invalid("--log-driver", reason)
+            LoggingError::invalid("--log-driver", reason)
         })
     }
 
@@ -95,20 +76,20 @@ impl Driver {
 
 /// A choice that was understood.
 #[derive(Debug, Clone)]
-pub(crate) struct Settings {
+pub struct Settings {
     max_size: u64,
     max_files: u32,
     compress: bool,
-    labels: Vec<String>,
-    env: Vec<String>,
-    tag: Option<Tag>,
-    remote: Option<Remote>,
+    pub(crate) labels: Vec<String>,
+    pub(crate) env: Vec<String>,
+    pub(crate) tag: Option<Tag>,
+    pub(crate) remote: Option<Remote>,
 }
 
 impl LogChoice {
     /// The choice with what it leaves open taken from `default`: the driver, and the options if the driver is the same.
     #[must_use]
-    pub(crate) fn or(mut self, default: &LogChoice) -> LogChoice {
+    pub fn or(mut self, default: &LogChoice) -> LogChoice {
         let fallback = if default.driver.is_empty() { Driver::JsonFile.name() } else { &default.driver };
         if self.driver.is_empty() {
             fallback.clone_into(&mut self.driver);
@@ -125,7 +106,7 @@ impl LogChoice {
     ///
     /// # Errors
     /// No such driver; an option that it does not have, or whose value cannot be.
-    pub(crate) fn settings(&self) -> Result<Settings, EngineError> {
+    pub fn settings(&self) -> Result<Settings, LoggingError> {
         let driver = if self.driver.is_empty() { Driver::JsonFile } else { Driver::parse(&self.driver)? };
         let mut options = Options::new(driver.name(), &self.options);
         let mut settings = Settings {
@@ -161,12 +142,12 @@ impl LogChoice {
     }
 
     /// Whether lines go elsewhere.
-    pub(crate) fn is_sent(&self) -> bool {
+    pub fn is_sent(&self) -> bool {
         !matches!(self.driver.as_str(), "" | "json-file" | "local" | "none")
     }
 
     /// The file of a container's log, in the container's directory. `None`: there is none.
-    pub(crate) fn path(&self, dir: &Path, id: &ContainerId) -> Option<PathBuf> {
+    pub fn path(&self, dir: &Path, id: &ContainerId) -> Option<PathBuf> {
         match self.driver.as_str() {
             "" | "json-file" => Some(dir.join(format!("{id}-json.log"))),
             "none" => None,
@@ -176,15 +157,14 @@ impl LogChoice {
 }
 
 impl Settings {
-    /// What the shim is told of the log of a container in `dir`.
-    pub(crate) fn file(&self, dir: &Path, record: &Record) -> Option<LogConfig> {
-        let path = record.spec.log.path(dir, &record.id)?;
-        let mut attributes = Subject::of(record).attributes(&self.labels, &self.env);
+    /// What the shim is told of the log at `path`.
+    pub fn file(&self, path: PathBuf, subject: &Subject<'_>) -> LogConfig {
+        let mut attributes = subject.attributes(&self.labels, &self.env);
         if let Some(tag) = &self.tag {
-            attributes.insert("tag".to_owned(), tag.render(&Subject::of(record)));
+            attributes.insert("tag".to_owned(), tag.render(subject));
         }
         let attrs = if attributes.is_empty() { String::new() } else { serde_json::json!(attributes).to_string() };
-        Some(LogConfig { path, max_size: self.max_size, max_files: self.max_files, compress: self.compress, attrs })
+        LogConfig { path, max_size: self.max_size, max_files: self.max_files, compress: self.compress, attrs }
     }
 }
 
