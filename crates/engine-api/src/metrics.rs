@@ -6,7 +6,6 @@
 
 mod latency;
 mod listener;
-mod text;
 
 use std::sync::Arc;
 
@@ -16,16 +15,14 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use engine::{Engine, HealthStatus, Measure};
+use metrics::{Kind, Text};
 use tokio::time::Instant;
 
 use crate::error::ApiError;
 use crate::routes::images::blocking;
 use latency::Latencies;
 pub use listener::serve_metrics;
-use text::{Kind, Text};
 
-/// Prometheus's name of the format.
-const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// The states that are counted, each also when no container is in it.
 const STATES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
 /// The states of health, likewise.
@@ -58,7 +55,7 @@ pub(crate) async fn metrics(State(engine): State<Arc<Engine>>) -> Result<Respons
     text.sample("corten_image_bytes", &[], images.iter().map(|image| image.size as f64).sum());
     used(&mut text, &containers);
     LATENCIES.write(&mut text);
-    Ok(([(CONTENT_TYPE, FORMAT)], text.finish()).into_response())
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text.finish()).into_response())
 }
 
 fn build(text: &mut Text) {

@@ -56,6 +56,7 @@ const ROOMS: &[(&str, Row)] = &[
     ("cdi", Pure),
     ("trust", Pure),
     ("spki", Pure),
+    ("metrics", Pure),
     ("api-types", Pure),
     ("sys", Base),
     ("errors", Base),
@@ -126,7 +127,7 @@ const PROHIBITIONS: &[Prohibition] = &[
         why: "it speaks to the daemon over its socket, as any API caller",
     },
     Prohibition {
-        rooms: &["oci", "api-types", "cdi", "erofs", "dockerfile", "compose-spec", "seccomp", "errors"],
+        rooms: &["oci", "api-types", "cdi", "metrics", "erofs", "dockerfile", "compose-spec", "seccomp", "errors"],
         reach: Reach::Linked,
         crates: &["tokio", "rustix", "nix", "libc", "mio", "sys"],
         why: "it does no input or output",

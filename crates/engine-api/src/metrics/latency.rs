@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-
-use super::text::{Kind, Text};
+use metrics::{Histogram, Kind, Text};
 
 /// The upper bounds of the buckets, in seconds.
 const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -49,85 +48,61 @@ pub(super) fn class(method: &Method, path: &str) -> &'static str {
     }
 }
 
-/// The durations of one class.
+/// The requests of one class.
 #[derive(Debug)]
-struct Histogram {
-    /// Each for itself; those above the last bound are in `count` only.
-    buckets: [AtomicU64; BOUNDS.len()],
-    count: AtomicU64,
+struct Class {
+    durations: Histogram<{ BOUNDS.len() }>,
     /// Answers that say that the daemon failed.
     failed: AtomicU64,
     /// Answers that say that the request cannot be served.
     refused: AtomicU64,
-    nanoseconds: AtomicU64,
 }
 
 /// All durations.
 #[derive(Debug)]
 pub(super) struct Latencies {
-    classes: [Histogram; CLASSES.len()],
+    classes: [Class; CLASSES.len()],
 }
 
-impl Histogram {
-    const fn new() -> Histogram {
-        Histogram {
-            buckets: [const { AtomicU64::new(0) }; BOUNDS.len()],
-            count: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            nanoseconds: AtomicU64::new(0),
-        }
+impl Class {
+    const fn new() -> Class {
+        Class { durations: Histogram::new(&BOUNDS), failed: AtomicU64::new(0), refused: AtomicU64::new(0) }
     }
 }
 
 impl Latencies {
     /// Nothing has been noted yet.
     pub(super) const fn new() -> Latencies {
-        Latencies { classes: [const { Histogram::new() }; CLASSES.len()] }
+        Latencies { classes: [const { Class::new() }; CLASSES.len()] }
     }
 
     /// Notes one request.
     pub(super) fn note(&self, class: &str, status: StatusCode, took: Duration) {
-        let Some(histogram) = CLASSES.iter().position(|one| *one == class).and_then(|at| self.classes.get(at)) else {
+        let Some(class) = CLASSES.iter().position(|one| *one == class).and_then(|at| self.classes.get(at)) else {
             return;
         };
-        let add = |counter: &AtomicU64, amount| counter.fetch_add(amount, Ordering::Relaxed);
-        let seconds = took.as_secs_f64();
-        if let Some(bucket) = BOUNDS.iter().position(|bound| seconds <= *bound) {
-            add(&histogram.buckets[bucket], 1);
-        }
-        add(&histogram.count, 1);
-        add(&histogram.nanoseconds, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+        class.durations.note(took);
         if status.is_server_error() {
-            add(&histogram.failed, 1);
+            class.failed.fetch_add(1, Ordering::Relaxed);
         } else if status.is_client_error() {
-            add(&histogram.refused, 1);
+            class.refused.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Writes the classes that were asked for.
     pub(super) fn write(&self, text: &mut Text) {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let asked = || CLASSES.iter().zip(&self.classes).filter(|(_, histogram)| load(&histogram.count) > 0);
+        let asked = || CLASSES.iter().zip(&self.classes).filter(|(_, class)| !class.durations.is_empty());
         let name = "corten_api_request_duration_seconds";
         text.family(name, Kind::Histogram, "From a request to the head of its answer, by what was asked for.");
-        for (class, histogram) in asked() {
-            let mut below = 0;
-            for (bucket, bound) in histogram.buckets.iter().zip(BOUNDS) {
-                below += load(bucket);
-                let labels = [("route", *class), ("le", &bound.to_string())];
-                text.sample(&format!("{name}_bucket"), &labels, below as f64);
-            }
-            let count = load(&histogram.count).max(below) as f64;
-            text.sample(&format!("{name}_bucket"), &[("route", class), ("le", "+Inf")], count);
-            text.sample(&format!("{name}_sum"), &[("route", class)], load(&histogram.nanoseconds) as f64 / 1e9);
-            text.sample(&format!("{name}_count"), &[("route", class)], count);
+        for (route, class) in asked() {
+            text.durations(name, &[("route", route)], &class.durations);
         }
         let name = "corten_api_errors_total";
         text.family(name, Kind::Counter, "Answers that are errors, by what was asked for and whose error it is.");
-        for (class, histogram) in asked() {
-            for (whose, counter) in [("client", &histogram.refused), ("daemon", &histogram.failed)] {
-                text.sample(name, &[("route", class), ("whose", whose)], load(counter) as f64);
+        for (route, class) in asked() {
+            for (whose, counter) in [("client", &class.refused), ("daemon", &class.failed)] {
+                let value = counter.load(Ordering::Relaxed) as f64;
+                text.sample(name, &[("route", route), ("whose", whose)], value);
             }
         }
     }

@@ -103,7 +103,7 @@ async fn metrics(registry: &Arc<Registry>) -> Result<Response<Body>, ApiError> {
         Ok::<_, StorageError>(Stored { blobs, bytes, repositories, uploads: uploads.count()? })
     })
     .await?;
-    Ok(answer::json("text/plain; version=0.0.4", registry.metrics.render(stored)))
+    Ok(answer::json(::metrics::CONTENT_TYPE, registry.metrics.render(stored)))
 }
 
 /// Runs what may wait for the disk where waiting harms nobody.
