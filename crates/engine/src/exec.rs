@@ -151,6 +151,11 @@ impl Engine {
         execs.by_id.remove(id);
         execs.order.retain(|known| known != id);
         drop(execs);
+        self.forget_exec_record(container, id);
+    }
+
+    /// Removes what a shim has recorded of an exec's end.
+    fn forget_exec_record(&self, container: &ContainerId, id: &str) {
         if let Err(error) = shim::forget_exec_exit(&self.shim_dir(container), id) {
             tracing::warn!(exec = id, %error, "the record of an exec's end stays until its container ends");
         }
@@ -168,6 +173,10 @@ impl Engine {
             loop {
                 let Some(view) = engine.upgrade().and_then(|engine| engine.exec_inspect(&id).ok()) else { return };
                 if let Some(code) = view.exit_code {
+                    // Here it is remembered from now on: of a container that executes much, no files pile up.
+                    if let Some(engine) = engine.upgrade() {
+                        engine.forget_exec_record(&container.id, &id);
+                    }
                     container.tell("exec_die", [("execID", id), ("exitCode", code.to_string())]);
                     return;
                 }

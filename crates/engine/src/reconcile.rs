@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cgroup::CgroupPath;
+use cgroup::{CgroupError, CgroupPath};
 use jiff::Timestamp;
 use network::Endpoint;
 use oci::ContainerId;
@@ -74,10 +74,10 @@ impl Engine {
             }
         }
         self.network.adopt(self.networks.bridges(), &live)?;
+        let started: HashSet<&ContainerId> = found.iter().map(|(id, _)| id).collect();
         for (_, mut record) in records {
-            if record.state.running().is_some() {
-                // The store says running, but no shim's directory does: the machine was rebooted.
-                record.state = State::Exited(record.state.end(rebooted_exit()));
+            if let Some(exited) = self.unwitnessed(&record, started.contains(&record.id)) {
+                record.state = State::Exited(record.state.end(exited));
             }
             let dir = self.container_dir(&record.id);
             let container = Arc::new(Container::new(record, dir, Arc::clone(&self.events)));
@@ -119,7 +119,7 @@ impl Engine {
                 // between removing the container and its directory: its cgroup may be left as well.
                 None => {
                     if let Some(id) = container_of(&dir) {
-                        self.end_orphan(&id, &self.config.cgroup_parent.child(&id));
+                        self.end_orphan(&id, &self.cgroup_of_removed(&id, &dir));
                     }
                     crate::surroundings::unmount(&dir);
                     fs::remove_dir_all(&dir).map_err(EngineError::io("remove", &dir))?;
@@ -127,6 +127,19 @@ impl Engine {
             }
         }
         Ok(records)
+    }
+
+    /// Where the control group of a container is that was removed: its record is gone, and with it the parent it may
+    /// have asked for, but its shim has said where it was put.
+    fn cgroup_of_removed(&self, id: &ContainerId, dir: &Path) -> CgroupPath {
+        let state = shim::read_state(dir).unwrap_or_else(|error| {
+            tracing::warn!(container = %id, error = errors::chain(&error), "cannot tell where its cgroup was");
+            None
+        });
+        let said = state.and_then(|state| state.cgroup?.to_str()?.parse::<CgroupPath>().ok());
+        // No other group is removed than one that is called as the container is.
+        let own = said.filter(|path| path.components().last() == Some(id.as_str()));
+        own.unwrap_or_else(|| self.config.cgroup_parent.child(id))
     }
 
     /// Whether a container that was started still runs.
@@ -170,6 +183,35 @@ impl Engine {
         }
         self.end_orphan(id, cgroup);
         Ok(Found::Ended(lost_exit()))
+    }
+
+    /// The end of a container that has run, until its shim is heard; `found`: it has a shim's directory.
+    ///
+    /// Without one the machine was rebooted, mostly. A container that runs all the same cannot be reached through its shim
+    /// any more, and what it was given is nobody's: it is ended. (The store may not know that it was started: what a killed
+    /// daemon wrote last is not in it.)
+    fn unwitnessed(&self, record: &Record, found: bool) -> Option<Exited> {
+        let path = self.cgroup_path(&record.id, &record.spec);
+        let runs = !found
+            && match self.cgroups.open(&path).and_then(|cgroup| cgroup.processes()) {
+                Ok(processes) => !processes.is_empty(),
+                Err(CgroupError::NotFound { .. }) => false,
+                Err(error) => {
+                    tracing::error!(container = %record.id, error = errors::chain(&error), "cannot tell whether it runs");
+                    false
+                }
+            };
+        let (code, why) = match (runs, record.state.running()) {
+            (false, None) => return None,
+            (false, Some(_)) => (255, "nobody saw its end: the machine went down, or its shim's directory was removed"),
+            (true, _) => {
+                tracing::error!(container = %record.id, "its shim's directory was removed while it ran: it is ended");
+                self.end_orphan(&record.id, &path);
+                (137, "its shim's directory was removed while it ran, and so it was ended")
+            }
+        };
+        let error = Some(why.to_owned());
+        Some(Exited { code, oom_killed: false, started: None, finished: Timestamp::now(), error })
     }
 
     /// Whether a container's processes stand still: only the kernel knows it of one that no record is written of.
@@ -250,14 +292,4 @@ fn container_of(dir: &Path) -> Option<ContainerId> {
 
 fn read_shim_record(dir: &Path) -> Option<ShimRecord> {
     serde_json::from_slice(&fs::read(dir.join(SHIM_RECORD)).ok()?).ok()
-}
-
-fn rebooted_exit() -> Exited {
-    Exited {
-        code: 255,
-        oom_killed: false,
-        started: None,
-        finished: Timestamp::now(),
-        error: Some("the machine went down while it ran".to_owned()),
-    }
 }

@@ -12,32 +12,37 @@ pub(crate) fn now() -> String {
     text
 }
 
-/// A moment as text, and the ones after it.
+/// A moment as text, and the ones after it. Of a fixed size, because every line of a log has one.
 #[derive(Debug)]
-pub(crate) struct Stamp(String);
+pub(crate) struct Stamp([u8; Stamp::LENGTH]);
 
 impl Stamp {
+    const LENGTH: usize = "2026-11-23T06:17:56.123456789Z".len();
+    /// Where the nanoseconds are.
+    const FRACTION: std::ops::Range<usize> = Stamp::LENGTH - 10..Stamp::LENGTH - 1;
+
     pub(crate) fn now() -> Stamp {
-        Stamp(now())
+        Stamp::of(&now())
     }
 
-    pub(crate) fn text(&self) -> &str {
+    /// Years have four digits until 9999: the text is as long as the stamp. Another clock's is cut off.
+    fn of(text: &str) -> Stamp {
+        let mut stamp = Stamp([b'0'; Stamp::LENGTH]);
+        stamp.0.iter_mut().zip(text.bytes()).for_each(|(place, byte)| *place = byte);
+        stamp
+    }
+
+    pub(crate) fn text(&self) -> &[u8; Stamp::LENGTH] {
         &self.0
     }
 
     /// The next nanosecond. The last one of a second stays: a moment too early is better than one that has not come.
     pub(crate) fn advance(&mut self) {
-        let text = std::mem::take(&mut self.0);
-        let mut bytes = text.into_bytes();
-        let fraction = bytes.len().saturating_sub(10)..bytes.len().saturating_sub(1);
-        if let Some(digits) = bytes.get_mut(fraction)
-            && let Some(last) = digits.iter().rposition(|&digit| digit != b'9')
-        {
+        let digits = &mut self.0[Stamp::FRACTION];
+        if let Some(last) = digits.iter().rposition(|&digit| digit != b'9') {
             digits[last] += 1;
             digits[last + 1..].fill(b'0');
         }
-        // Digits were replaced by digits: this is the same text.
-        self.0 = String::from_utf8(bytes).unwrap_or_default();
     }
 }
 
@@ -72,15 +77,16 @@ mod tests {
     #[test]
     fn the_next_nanosecond() {
         let next = |fraction: &str| {
-            let mut stamp = Stamp(format!("2026-01-01T00:00:00.{fraction}Z"));
+            let mut stamp = Stamp::of(&format!("2026-01-01T00:00:00.{fraction}Z"));
             stamp.advance();
-            stamp.text()[20..29].to_owned()
+            String::from_utf8_lossy(&stamp.text()[20..29]).into_owned()
         };
         assert_eq!(next("000000000"), "000000001");
         assert_eq!(next("129999999"), "130000000");
         assert_eq!(next("999999999"), "999999999");
-        let now = Stamp::now();
-        assert_eq!((now.text().len(), &now.text()[29..]), (30, "Z"));
+        let (before, stamp, after) = (now(), Stamp::now(), now());
+        let text = std::str::from_utf8(stamp.text()).unwrap();
+        assert!(*before <= *text && *text <= *after && text.ends_with('Z'), "{before} {text} {after}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod files;
 
 use std::io::{self, BufRead as _};
 
-use self::entry::{incomplete_tail, write_entry};
+use self::entry::{incomplete_tail, middle, write_entry};
 use self::files::Files;
 use crate::clock::{self, Stamp};
 use crate::protocol::LogConfig;
@@ -55,7 +55,8 @@ struct Loss {
 /// Writes the log of one container. Never fails after [`LogWriter::open`]: see [`LogWriter::failure`].
 #[derive(Debug)]
 pub struct LogWriter {
-    attrs: String,
+    /// What stands between line and time in an entry of each stream.
+    middles: [Vec<u8>; 2],
     files: Files,
     pending: [Vec<u8>; 2],
     /// Entries that are complete and not written yet, and where each ends.
@@ -71,8 +72,9 @@ impl LogWriter {
     /// # Errors
     /// The file cannot be made, opened or read.
     pub fn open(mut config: LogConfig) -> io::Result<LogWriter> {
+        let attrs = std::mem::take(&mut config.attrs);
         Ok(LogWriter {
-            attrs: std::mem::take(&mut config.attrs),
+            middles: [LogStream::Stdout, LogStream::Stderr].map(|stream| middle(stream, &attrs)),
             files: Files::open(config)?,
             pending: [Vec::new(), Vec::new()],
             batch: Vec::new(),
@@ -82,7 +84,7 @@ impl LogWriter {
         })
     }
 
-    /// Logs the next bytes of `stream`.
+    /// Logs the next bytes of `stream`: its lines are in the file when [`LogWriter::flush`] was called.
     pub fn write(&mut self, stream: LogStream, mut bytes: &[u8]) {
         let mut now = Stamp::now();
         while let Some(newline) = newline_in(bytes) {
@@ -97,7 +99,6 @@ impl LogWriter {
             bytes = rest;
         }
         self.gather(stream, bytes, &mut now);
-        self.flush();
     }
 
     /// Logs what came of `stream` after its last newline: there will be no more.
@@ -143,7 +144,7 @@ impl LogWriter {
 
     /// Adds one entry to the batch.
     fn entry(&mut self, stream: LogStream, line: &[u8], now: &mut Stamp) {
-        write_entry(&mut self.batch, stream, line, &self.attrs, now.text());
+        write_entry(&mut self.batch, line, &self.middles[stream as usize], now);
         now.advance();
         self.ends.push(self.batch.len());
         // Short lines grow much in the log: a batch that waited for a whole chunk of them would be large.
@@ -152,8 +153,8 @@ impl LogWriter {
         }
     }
 
-    /// Writes the batch, as many entries at once as fit the file.
-    fn flush(&mut self) {
+    /// Writes the entries that are complete, as many at once as fit the file.
+    pub fn flush(&mut self) {
         if self.ends.is_empty() {
             return;
         }
@@ -197,7 +198,7 @@ impl LogWriter {
         if let Some(loss) = self.loss.take() {
             let mut notice = Vec::new();
             let text = format!("corten: {} log lines were lost since {}: {}\n", loss.lines, loss.since, loss.why);
-            write_entry(&mut notice, LogStream::Stderr, text.as_bytes(), &self.attrs, Stamp::now().text());
+            write_entry(&mut notice, text.as_bytes(), &self.middles[LogStream::Stderr as usize], &Stamp::now());
             if let Err(e) = self.files.append(&notice) {
                 self.loss = Some(loss);
                 return Err(e);

@@ -11,7 +11,8 @@
 //! - *End.* When the container's process has ended: its last output, `exit.json`, `EXITED` to everybody; then the root
 //!   is let go and the control group removed, watch sessions end, and what clients still have to read is sent.
 //!
-//! Signals are all blocked: only SIGKILL ends a shim before its container, and the container with it.
+//! Signals are all blocked: only SIGKILL ends a shim before its container, and the container with it. But where the
+//! shim's directory was removed nobody can reach it any more, nor learn of its end: SIGTERM ends the container then.
 
 mod clients;
 mod exec;
@@ -41,6 +42,12 @@ use crate::zygote::drain;
 
 /// How much is read at once, in bytes: half of a pipe.
 const CHUNK: usize = 32 << 10;
+/// Who has written so much since the last look is likely to have gone on: it is read again without waiting, so many times
+/// at most, and what came is written to the log at once.
+const BUSY: usize = 4 << 10;
+const READS: usize = 8;
+/// The same number everywhere.
+const SIGKILL: i32 = 9;
 /// How much input may wait for a process before its clients are heard no further, in bytes.
 const IN_LIMIT: usize = 64 << 10;
 /// How many clients are served at once; more wait in the socket's queue.
@@ -165,11 +172,13 @@ impl Shim<'_> {
         self.drop_finished_sessions();
         for (token, ready) in self.wait() {
             match token {
-                Token::Signals => drain(self.signals),
-                Token::Listener => self.accept(),
-                Token::Source(task, kind) => {
-                    self.read_output(task, kind);
+                Token::Signals => {
+                    if drain(self.signals) && self.is_forsaken() {
+                        self.end_container();
+                    }
                 }
+                Token::Listener => self.accept(),
+                Token::Source(task, kind) => self.read_while_busy(task, kind),
                 Token::Stdin(task) => {
                     if let Some(task) = self.tasks.iter_mut().find(|t| t.key == task) {
                         task.flush_stdin();
@@ -177,6 +186,23 @@ impl Shim<'_> {
                 }
                 Token::Session(index) => self.serve(index, ready),
             }
+        }
+    }
+
+    /// Whether the shim's directory was removed: a directory without a name has no links.
+    fn is_forsaken(&self) -> bool {
+        rustix::fs::fstat(&self.dir).is_ok_and(|status| status.st_nlink == 0)
+    }
+
+    /// Kills the container. Its end is seen as any other is.
+    fn end_container(&mut self) {
+        if self.state.paused {
+            // What stands still does not die everywhere; what cannot be thawed is killed all the same.
+            self.state.paused = self.cgroup.thaw().is_err();
+        }
+        if self.cgroup.kill().is_err() {
+            // Without its group, its first process at least, and with it those of its pid namespace.
+            let _ = sys::process::pidfd_send_signal(self.container.process.pidfd.as_fd(), SIGKILL);
         }
     }
 
@@ -218,6 +244,17 @@ impl Shim<'_> {
         ready.filter(|(_, flags)| !flags.is_empty()).collect()
     }
 
+    /// Reads a process's output while more of it is there already, and its clients keep up.
+    fn read_while_busy(&mut self, key: TaskKey, kind: Kind) {
+        for _ in 0..READS {
+            let more = matches!(self.read_output(key, kind), ReadOutcome::Bytes(BUSY..));
+            if !more || !self.sessions.iter().all(|session| session.has_room_for(key)) {
+                break;
+            }
+        }
+        self.flush_log();
+    }
+
     /// Reads once from a process's output, and passes it on.
     fn read_output(&mut self, key: TaskKey, kind: Kind) -> ReadOutcome {
         let Some(task) = self.tasks.iter_mut().find(|task| task.key == key) else { return ReadOutcome::End };
@@ -246,15 +283,24 @@ impl Shim<'_> {
             && let Some(log) = &mut self.log
         {
             log.write(if kind == Kind::Stderr { LogStream::Stderr } else { LogStream::Stdout }, bytes);
-            self.note_log_failure();
         }
-        for session in &mut self.sessions {
-            if let Role::Attach(attach) = session.role
-                && attach.task == key
-                && if kind == Kind::Stderr { attach.stderr } else { attach.stdout }
-            {
-                session.send(kind, bytes);
-            }
+        let follows = |session: &Session| {
+            let Role::Attach(attach) = session.role else { return false };
+            attach.task == key && if kind == Kind::Stderr { attach.stderr } else { attach.stdout }
+        };
+        if self.sessions.iter().any(follows) {
+            self.flush_log();
+        }
+        for session in self.sessions.iter_mut().filter(|session| follows(session)) {
+            session.send(kind, bytes);
+        }
+    }
+
+    /// Puts into the log's file what was logged.
+    fn flush_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+            self.note_log_failure();
         }
     }
 

@@ -18,8 +18,9 @@ use crate::namespaces;
 use crate::server::{self, Descriptors};
 use crate::spawn::{HAS_ATTACH, HAS_NETNS, HAS_ROOTFS, NAMESPACES};
 
-/// `SIGCHLD` has this number on every architecture that Linux runs containers on.
-pub(crate) const SIGCHLD: i32 = 17;
+/// `SIGCHLD` and `SIGTERM` have these numbers on every architecture that Linux runs containers on.
+const SIGCHLD: i32 = 17;
+const SIGTERM: i32 = 15;
 
 /// The whole life of a zygote: `corten zygote`, to be called before anything else is initialised. Returns the exit
 /// code when the daemon has gone; shims live on.
@@ -49,10 +50,10 @@ fn serve() -> Result<(), Errno> {
     chdir("/")?;
     umask(Mode::WGRP | Mode::WOTH);
     // All signals are blocked here and in every shim: a stray one, to a process group or by name, must not end
-    // containers. Only SIGKILL does. The runtime gives the container an empty mask and default dispositions.
+    // containers. Only SIGKILL does (and SIGTERM a shim that nobody can reach any more). The runtime gives the container an empty mask and default dispositions.
     sys::signal::reset_ignored();
     sys::signal::block_all().map_err(|e| e.errno())?;
-    let signals = sys::signal::signalfd(&[SIGCHLD]).map_err(|e| e.errno())?;
+    let signals = sys::signal::signalfd(&[SIGCHLD, SIGTERM]).map_err(|e| e.errno())?;
     loop {
         let socket = stdin();
         let mut waiting = [PollFd::new(&socket, PollFlags::IN), PollFd::new(&signals, PollFlags::IN)];
@@ -71,10 +72,16 @@ fn serve() -> Result<(), Errno> {
     }
 }
 
-/// Empties a signalfd; what was in it is found out by waiting for children.
-pub(crate) fn drain(signals: BorrowedFd<'_>) {
-    let mut buffer = [0; 512];
-    while matches!(rustix::io::read(signals, &mut buffer), Ok(n) if n > 0) {}
+/// Empties a signalfd; which children have ended is found out by waiting for them. Whether SIGTERM was among the signals.
+pub(crate) fn drain(signals: BorrowedFd<'_>) -> bool {
+    // A signal is told in so many bytes, of which the first four are its number (signalfd(2)).
+    const SIGNAL: usize = 128;
+    let (mut buffer, mut asked_to_end) = ([0; 4 * SIGNAL], false);
+    while let Ok(count @ 1..) = rustix::io::read(signals, &mut buffer) {
+        let mut numbers = buffer[..count].chunks_exact(SIGNAL).map(|signal| signal.first_chunk::<4>());
+        asked_to_end |= numbers.any(|number| number.copied().map(i32::from_ne_bytes) == Some(SIGTERM));
+    }
+    asked_to_end
 }
 
 /// Reads one message and clones a shim for it, or who makes namespaces. False at the end of the socket.

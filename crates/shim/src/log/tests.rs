@@ -30,15 +30,21 @@ fn writer(dir: &Path, max_size: u64, max_files: u32) -> LogWriter {
     LogWriter::open(LogConfig { max_size, max_files, ..LogConfig::new(dir.join("log")) }).unwrap()
 }
 
+/// What a shim does with output that nobody else follows.
+fn put(log: &mut LogWriter, stream: LogStream, bytes: &[u8]) {
+    log.write(stream, bytes);
+    log.flush();
+}
+
 #[test]
 fn lines_are_logged_when_their_newline_comes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let mut log = writer(dir.path(), 0, 1);
-    log.write(LogStream::Stdout, b"one\ntw");
-    log.write(LogStream::Stderr, b"error \"\\\x01\x7f\t<&>\n");
+    put(&mut log, LogStream::Stdout, b"one\ntw");
+    put(&mut log, LogStream::Stderr, b"error \"\\\x01\x7f\t<&>\n");
     assert_eq!(entries(&path).len(), 2, "the line in progress waits");
-    log.write(LogStream::Stdout, b"o\nthree");
+    put(&mut log, LogStream::Stdout, b"o\nthree");
     log.end(LogStream::Stdout);
     log.end(LogStream::Stderr);
     let found: Vec<_> = entries(&path).into_iter().map(|e| (e.stream, e.log)).collect();
@@ -53,9 +59,9 @@ fn a_long_line_is_split_between_characters() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = writer(dir.path(), 0, 1);
     let line = format!("x{}\n", "€".repeat(20_000));
-    log.write(LogStream::Stdout, line.as_bytes());
+    put(&mut log, LogStream::Stdout, line.as_bytes());
     let exact = format!("{}\n", "y".repeat(MAX_PART));
-    log.write(LogStream::Stdout, exact.as_bytes());
+    put(&mut log, LogStream::Stdout, exact.as_bytes());
     let found = entries(&dir.path().join("log"));
     let (last, parts) = found.split_last().unwrap();
     assert_eq!(last.log, exact, "16 KiB and a newline is one entry");
@@ -69,13 +75,13 @@ fn rotation_keeps_the_newest_within_the_bound() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = writer(dir.path(), 4096, 3);
     for number in 0..1000 {
-        log.write(LogStream::Stdout, format!("line {number}\n").as_bytes());
+        put(&mut log, LogStream::Stdout, format!("line {number}\n").as_bytes());
     }
     // A second run of the same container goes on in the same files.
     drop(log);
     let mut log = writer(dir.path(), 4096, 3);
     for number in 1000..1100 {
-        log.write(LogStream::Stdout, format!("line {number}\n").as_bytes());
+        put(&mut log, LogStream::Stdout, format!("line {number}\n").as_bytes());
     }
     let mut names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
@@ -96,7 +102,7 @@ fn one_batch_may_fill_several_files() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = writer(dir.path(), 1000, 100);
     let batch: String = (0..200).map(|n| format!("{n}\n")).collect();
-    log.write(LogStream::Stdout, batch.as_bytes());
+    put(&mut log, LogStream::Stdout, batch.as_bytes());
     let files = std::fs::read_dir(dir.path()).unwrap().count();
     assert!(files > 10);
     let mut all = String::new();
@@ -111,7 +117,7 @@ fn one_file_alone_is_started_again() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = writer(dir.path(), 1000, 1);
     for number in 0..100 {
-        log.write(LogStream::Stdout, format!("{number}\n").as_bytes());
+        put(&mut log, LogStream::Stdout, format!("{number}\n").as_bytes());
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     assert_eq!(entries(&dir.path().join("log")).last().unwrap().log, "99\n");
@@ -120,11 +126,11 @@ fn one_file_alone_is_started_again() {
 #[test]
 fn half_an_entry_left_by_a_crash_is_cut_off() {
     let dir = tempfile::tempdir().unwrap();
-    writer(dir.path(), 0, 1).write(LogStream::Stdout, b"whole\n");
+    put(&mut writer(dir.path(), 0, 1), LogStream::Stdout, b"whole\n");
     let path = dir.path().join("log");
     let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
     file.write_all(&[b'z'; 3000]).unwrap();
-    writer(dir.path(), 0, 1).write(LogStream::Stdout, b"next\n");
+    put(&mut writer(dir.path(), 0, 1), LogStream::Stdout, b"next\n");
     assert_eq!(entries(&path).iter().map(|e| e.log.as_str()).collect::<String>(), "whole\nnext\n");
 }
 
@@ -133,15 +139,15 @@ fn a_disk_that_refuses_is_counted_and_reported_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let mut log = writer(dir.path(), 0, 1);
-    log.write(LogStream::Stdout, b"before\n");
+    put(&mut log, LogStream::Stdout, b"before\n");
     // /dev/full refuses every write with ENOSPC, as a full disk does.
     let real = log.files.file.replace(File::options().write(true).open("/dev/full").unwrap());
-    log.write(LogStream::Stdout, b"a\nb\n");
+    put(&mut log, LogStream::Stdout, b"a\nb\n");
     assert_eq!(log.lost(), 2);
     assert!(log.failure().unwrap().contains("No space left"));
     log.files.file = real;
-    log.write(LogStream::Stdout, b"after\n");
-    log.write(LogStream::Stdout, b"last\n");
+    put(&mut log, LogStream::Stdout, b"after\n");
+    put(&mut log, LogStream::Stdout, b"last\n");
     assert_eq!((log.lost(), log.failure()), (2, None));
     let found: Vec<_> = entries(&path).into_iter().map(|e| e.log).collect();
     assert_eq!(found.len(), 4);
@@ -156,12 +162,12 @@ fn a_log_that_cannot_be_rotated_does_not_grow() {
     // A directory where the rotated file would go.
     std::fs::create_dir_all(dir.path().join("log.1/in the way")).unwrap();
     for number in 0..100 {
-        log.write(LogStream::Stdout, format!("{number}\n").as_bytes());
+        put(&mut log, LogStream::Stdout, format!("{number}\n").as_bytes());
     }
     assert!(std::fs::metadata(dir.path().join("log")).unwrap().len() <= 1000);
     assert!(log.lost() > 50 && log.failure().is_some());
     std::fs::remove_dir_all(dir.path().join("log.1")).unwrap();
-    log.write(LogStream::Stdout, b"again\n");
+    put(&mut log, LogStream::Stdout, b"again\n");
     let found = entries(&dir.path().join("log"));
     assert!(found[0].log.contains("log lines were lost") && found[1].log == "again\n");
 }
@@ -171,7 +177,7 @@ fn attributes_come_before_the_time_as_in_docker() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let config = LogConfig { attrs: r#"{"tag":"a\"b"}"#.into(), ..LogConfig::new(&path) };
-    LogWriter::open(config).unwrap().write(LogStream::Stderr, b"x\n");
+    put(&mut LogWriter::open(config).unwrap(), LogStream::Stderr, b"x\n");
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.starts_with(r#"{"log":"x\n","stream":"stderr","attrs":{"tag":"a\"b"},"time":"20"#), "{text}");
     assert_eq!(entries(&path)[0].attrs["tag"], "a\"b");
@@ -180,7 +186,7 @@ fn attributes_come_before_the_time_as_in_docker() {
 #[test]
 fn lines_of_one_read_are_a_nanosecond_apart() {
     let dir = tempfile::tempdir().unwrap();
-    writer(dir.path(), 0, 1).write(LogStream::Stdout, "line\n".repeat(300).as_bytes());
+    put(&mut writer(dir.path(), 0, 1), LogStream::Stdout, "line\n".repeat(300).as_bytes());
     let times: Vec<String> = entries(&dir.path().join("log")).into_iter().map(|e| e.time).collect();
     assert!(times.len() == 300 && times.windows(2).all(|pair| pair[0] < pair[1] || pair[0].ends_with("999999999Z")));
 }
@@ -210,7 +216,7 @@ fn older_files_are_compressed_and_none_is_lost() {
     let config = LogConfig { compress: true, max_size: 4096, max_files: 4, ..LogConfig::new(dir.path().join("log")) };
     let mut log = LogWriter::open(config).unwrap();
     for number in 0..1000 {
-        log.write(LogStream::Stdout, format!("line {number}\n").as_bytes());
+        put(&mut log, LogStream::Stdout, format!("line {number}\n").as_bytes());
     }
     log.settle();
     let (all, names) = everything(dir.path());
@@ -223,11 +229,11 @@ fn older_files_are_compressed_and_none_is_lost() {
 fn a_file_that_a_crash_left_uncompressed_moves_on_with_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let config = LogConfig { compress: true, max_size: 1000, max_files: 3, ..LogConfig::new(dir.path().join("log")) };
-    writer(dir.path(), 0, 1).write(LogStream::Stdout, "old\n".repeat(30).as_bytes());
+    put(&mut writer(dir.path(), 0, 1), LogStream::Stdout, "old\n".repeat(30).as_bytes());
     std::fs::rename(dir.path().join("log"), dir.path().join("log.1")).unwrap();
     std::fs::write(dir.path().join("log.1.gz.new"), "half").unwrap();
     let mut log = LogWriter::open(config).unwrap();
-    log.write(LogStream::Stdout, "new\n".repeat(20).as_bytes());
+    put(&mut log, LogStream::Stdout, "new\n".repeat(20).as_bytes());
     log.settle();
     let (all, names) = everything(dir.path());
     assert_eq!(names, ["log", "log.1.gz", "log.2"], "and half a file is gone");
@@ -239,7 +245,7 @@ proptest! {
     fn any_bytes_in_any_pieces_are_all_there(bytes in proptest::collection::vec(any::<u8>(), 0..3000), size in 1usize..500) {
         let dir = tempfile::tempdir().unwrap();
         let mut log = writer(dir.path(), 0, 1);
-        bytes.chunks(size).for_each(|piece| log.write(LogStream::Stdout, piece));
+        bytes.chunks(size).for_each(|piece| put(&mut log, LogStream::Stdout, piece));
         log.end(LogStream::Stdout);
         let all: String = entries(&dir.path().join("log")).into_iter().map(|e| e.log).collect();
         prop_assert_eq!(all, String::from_utf8_lossy(&bytes));

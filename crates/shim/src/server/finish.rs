@@ -140,7 +140,7 @@ impl Shim<'_> {
         self.write_state();
         if let Err(exit) = unrecorded {
             for _ in 0..60 {
-                if state::write(&self.dir, "exit.json", &exit).is_ok() {
+                if self.is_forsaken() || state::write(&self.dir, "exit.json", &exit).is_ok() {
                     break;
                 }
                 std::thread::sleep(Duration::from_secs(1));
