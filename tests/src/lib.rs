@@ -3,7 +3,7 @@
 //! that only the vm lane can run.
 //!
 //! Each starts a daemon or a runtime of its own, and so also proves that nothing is left when that has gone.
-//! `docker_runtime`, `copying` and `own_registry` are no checks: they are what other tests stand on.
+//! `docker_runtime`, `copying`, `log_server` and `own_registry` are no checks: they are what other tests stand on.
 
 pub mod chance;
 pub mod checkpoint;
@@ -13,6 +13,7 @@ pub mod docker_runtime;
 pub mod isolation;
 pub mod life;
 pub mod limits;
+pub mod log_server;
 pub mod network;
 pub mod oci;
 pub mod operations;

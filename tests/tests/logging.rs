@@ -2,14 +2,13 @@
 //! Log drivers: what is on disk, what `logs` reads back of it, and what of it arrives elsewhere.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
+use end_to_end::log_server::{acknowledge, datagrams, numbers, silent, tcp_server, udp_server};
 use serde_json::{Value, json};
 use testkit::Daemon;
 
@@ -46,7 +45,7 @@ fn ask(daemon: &Daemon, path: &str) -> UnixStream {
 #[test]
 fn json_file_has_dockers_lines_and_logs_tells_their_details() {
     let daemon = Daemon::with_busybox();
-    let log = ["--log-driver", "json-file", "--log-opt", "labels=team,none", "--log-opt", "env=STAGE", "--log-opt"];
+    let log = ["--log-driver", "json-file", "--log-opt", "labels-regex=^te.m$", "--log-opt", "env=STAGE", "--log-opt"];
     let tag = ["tag={{.Name}}/{{.ImageName}}", "--label", "team=a b", "-e", "STAGE=test", "-e", "OTHER=1"];
     run(&daemon, "one", &[&log[..], &tag].concat(), "echo out; echo 'a \"quoted\" <error>' >&2");
     let path = log_path(&daemon, "one");
@@ -86,7 +85,7 @@ fn options_are_checked_before_anything_is_made() {
         (["--log-driver", "paper"].as_slice(), "paper"),
         (&["--log-opt", "max-sise=1m"], "max-sise"),
         (&["--log-opt", "max-size=much"], "max-size"),
-        (&["--log-opt", "labels-regex=^a"], "labels-regex"),
+        (&["--log-opt", "labels-regex=^(a"], "labels-regex"),
         (&["--log-driver", "none", "--log-opt", "tag=x"], "tag"),
         (&["--log-opt", "tag={{.Secret}}"], "Secret"),
     ] {
@@ -193,90 +192,6 @@ fn readers_who_do_not_read_hold_up_nobody() {
     }
 }
 
-/// What a log server was sent, message by message or byte by byte.
-#[derive(Clone, Default)]
-struct Received(Arc<(Mutex<Vec<Vec<u8>>>, Condvar)>);
-
-impl Received {
-    fn take(&self, message: &[u8]) {
-        self.0.0.lock().expect("no test panics with it").push(message.to_vec());
-        self.0.1.notify_all();
-    }
-
-    /// Waits until what was received, taken together, is enough.
-    #[track_caller]
-    fn wait_until(&self, enough: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
-        let received = self.0.0.lock().expect("no test panics with it");
-        let missing = |all: &mut Vec<Vec<u8>>| !enough(&all.concat());
-        let (received, limit) = self.0.1.wait_timeout_while(received, PATIENCE, missing).expect("no panic");
-        let all = received.concat();
-        let last = String::from_utf8_lossy(&all[all.len().saturating_sub(300)..]).into_owned();
-        assert!(!limit.timed_out(), "more should have been sent; the last of {} bytes: {last}", all.len());
-        received.clone()
-    }
-
-    /// Waits until these bytes are among it.
-    #[track_caller]
-    fn wait_for(&self, end: &[u8]) -> Vec<Vec<u8>> {
-        self.wait_until(|all| all.windows(end.len()).any(|window| window == end))
-    }
-
-    fn text(&self, end: &str) -> String {
-        String::from_utf8(self.wait_for(end.as_bytes()).concat()).expect("UTF-8")
-    }
-}
-
-/// What is sent on a loaded machine is there by then.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// A log server in the daemon's network; `answer` is what it says to what it has read so far, if anything.
-fn tcp_server(daemon: &Daemon, port: u16, answer: fn(&[u8]) -> Option<Vec<u8>>) -> Received {
-    let listener = daemon.sandbox().run(move || TcpListener::bind(("127.0.0.1", port)).expect("a port"));
-    let received = Received::default();
-    let taken = received.clone();
-    std::thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            let taken = taken.clone();
-            std::thread::spawn(move || {
-                let (mut unanswered, mut part) = (Vec::new(), [0; 4096]);
-                while let Ok(count @ 1..) = stream.read(&mut part) {
-                    taken.take(&part[..count]);
-                    unanswered.extend_from_slice(&part[..count]);
-                    if let Some(said) = answer(&unanswered) {
-                        unanswered.clear();
-                        // The daemon may be gone.
-                        stream.write_all(&said).ok();
-                    }
-                }
-            });
-        }
-    });
-    received
-}
-
-fn silent(_: &[u8]) -> Option<Vec<u8>> {
-    None
-}
-
-fn datagrams(receive: impl Fn(&mut [u8]) -> std::io::Result<usize> + Send + 'static) -> Received {
-    let received = Received::default();
-    let taken = received.clone();
-    std::thread::spawn(move || {
-        let mut message = vec![0; 1 << 16];
-        while let Ok(count) = receive(&mut message) {
-            taken.take(&message[..count]);
-        }
-    });
-    received
-}
-
-fn udp_server(daemon: &Daemon, port: u16) -> Received {
-    let socket = daemon.sandbox().run(move || UdpSocket::bind(("127.0.0.1", port)).expect("a port"));
-    // Nobody waits for a server that is too slow: room for all of it.
-    rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 16 << 20).expect("root may");
-    datagrams(move |message| socket.recv(message))
-}
-
 const TALK: &str = "seq 1 700; echo oops >&2; sleep 0.1; echo the-end";
 
 /// Every driver: all lines arrive, in order, and `logs` reads them here all the same.
@@ -345,13 +260,6 @@ fn gelf_has_every_line_over_tcp_and_udp() {
     check(messages.iter().map(|message| serde_json::from_slice(message).expect("JSON")).collect(), "gelf-udp");
 }
 
-/// The acknowledgement of a chunk that has come as a whole: it is the last thing in a message.
-fn acknowledge(message: &[u8]) -> Option<Vec<u8>> {
-    let chunk = message.len().checked_sub(24)?;
-    let head = b"\x81\xa5chunk\xb8";
-    message[..chunk].ends_with(head).then(|| [b"\x81\xa3ack\xb8", &message[chunk..]].concat())
-}
-
 #[test]
 fn fluentd_acknowledges_every_line_and_journald_has_its_fields() {
     let daemon = Daemon::with_busybox();
@@ -378,11 +286,6 @@ fn fluentd_acknowledges_every_line_and_journald_has_its_fields() {
     let oops = entries.iter().find(|entry| entry.starts_with("MESSAGE=oops\nPRIORITY=3\n")).expect("of standard error");
     assert!(oops.contains("\nCONTAINER_NAME=journald\n") && oops.contains("\nSYSLOG_IDENTIFIER=it\n"), "{oops}");
     assert!(entries[0].starts_with("MESSAGE=1\nPRIORITY=6\n"), "{}", entries[0]);
-}
-
-/// The numbers that a syslog server was sent, in order.
-fn numbers(text: &str) -> Vec<u32> {
-    text.lines().filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
 }
 
 #[test]

@@ -133,10 +133,12 @@ pub enum EngineError {
         verb: &'static str,
     },
     /// Its output is kept nowhere.
-    #[error("container {name} has no log to read: its log driver is none")]
+    #[error("container {name} has no log to read: its log driver is {}{}", log.driver, unread_because(log))]
     NoLog {
         /// The container's name.
         name: String,
+        /// Where its output goes.
+        log: logging::LogChoice,
     },
     /// A transition that the state machine does not have.
     #[error("a container cannot go from {from} to {to}")]
@@ -266,6 +268,10 @@ impl EngineError {
     pub(crate) fn invalid(field: &'static str, reason: impl Into<String>) -> EngineError {
         EngineError::Invalid { field, reason: reason.into() }
     }
+}
+
+fn unread_because(log: &logging::LogChoice) -> &'static str {
+    if log.is_sent() { ", and cache-disabled keeps nothing here" } else { "" }
 }
 
 impl Classify for EngineError {

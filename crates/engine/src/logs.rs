@@ -55,10 +55,11 @@ impl Engine {
     /// No such container, one whose log is kept nowhere, or a log that cannot be read.
     pub async fn logs(self: &Arc<Self>, name: &str, options: LogOptions) -> Result<LogStream<LogLife>, EngineError> {
         let container = self.container(name)?;
-        let path = container.log_path().ok_or_else(|| {
-            let name = container.with_record(|record| record.name.clone());
-            EngineError::NoLog { name }
-        })?;
+        let unread = |record: &Record| EngineError::NoLog { name: record.name.clone(), log: record.spec.log.clone() };
+        if let Some(error) = container.with_record(|record| (!record.spec.log.is_readable()).then(|| unread(record))) {
+            return Err(error);
+        }
+        let path = container.log_path().ok_or_else(|| container.with_record(unread))?;
         Ok(LogStream::open(&self.log_watch, path, options, LogLife::of(&container)).await?)
     }
 

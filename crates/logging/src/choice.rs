@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use shim::LogConfig;
 
 use crate::error::LoggingError;
-use crate::options::{Options, invalid};
+use crate::options::{self, Options};
+use crate::pick::Pick;
 use crate::remote::Remote;
 use crate::subject::Subject;
 use crate::tag::Tag;
@@ -80,8 +81,8 @@ pub struct Settings {
     max_size: u64,
     max_files: u32,
     compress: bool,
-    pub(crate) labels: Vec<String>,
-    pub(crate) env: Vec<String>,
+    pub(crate) labels: Pick,
+    pub(crate) env: Pick,
     pub(crate) tag: Option<Tag>,
     pub(crate) remote: Option<Remote>,
 }
@@ -113,29 +114,27 @@ impl LogChoice {
             max_size: 0,
             max_files: 1,
             compress: false,
-            labels: Vec::new(),
-            env: Vec::new(),
+            labels: Pick::default(),
+            env: Pick::default(),
             tag: None,
             remote: None,
         };
         if driver != Driver::None {
             settings.remote = Remote::parse(driver, &mut options)?;
-            (settings.labels, settings.env, settings.tag) =
-                (options.list("labels"), options.list("env"), options.tag()?);
-            if driver == Driver::Syslog && !(settings.labels.is_empty() && settings.env.is_empty()) {
-                return Err(invalid("labels, env", "syslog's messages have no place for them"));
-            }
-            let (prefix, compressed) = match driver {
-                Driver::JsonFile => ("", false),
-                Driver::Local => ("", true),
-                // The options of the copy that is kept here, as Docker calls them.
-                _ => ("cache-", true),
+            settings.labels = options.pick("labels", "labels-regex")?;
+            settings.env = options.pick("env", "env-regex")?;
+            settings.tag = options.tag()?;
+            let usual = match driver {
+                Driver::JsonFile => &options::JSON_FILE,
+                Driver::Local => &options::LOCAL,
+                _ if settings.remote.as_ref().is_some_and(|remote| remote.sent_goes) => &options::SPOOL,
+                _ => &options::CACHE,
             };
             if settings.remote.is_none() {
                 // Nothing but the disk is waited for: both modes are the same.
                 options.mode()?;
             }
-            (settings.max_size, settings.max_files, settings.compress) = options.files(prefix, compressed)?;
+            (settings.max_size, settings.max_files, settings.compress) = options.files(usual)?;
         }
         options.finish()?;
         Ok(settings)
@@ -144,6 +143,13 @@ impl LogChoice {
     /// Whether lines go elsewhere.
     pub fn is_sent(&self) -> bool {
         !matches!(self.driver.as_str(), "" | "json-file" | "local" | "none")
+    }
+
+    /// Whether `logs` may read it: nothing is kept of `none`, and of what is sent with `cache-disabled` only what has not
+    /// been sent.
+    pub fn is_readable(&self) -> bool {
+        let unkept = || self.settings().is_ok_and(|settings| settings.remote.is_some_and(|remote| remote.sent_goes));
+        self.driver != Driver::None.name() && !(self.is_sent() && unkept())
     }
 
     /// The file of a container's log, in the container's directory. `None`: there is none.
@@ -203,7 +209,7 @@ mod tests {
             ("syslog", "syslog-facility", "locals"),
             ("syslog", "syslog-format", "rfc1"),
             ("syslog", "syslog-tls-ca-cert", "/x"),
-            ("syslog", "labels", "a"),
+            ("syslog", "labels-regex", "a("),
             ("syslog", "max-size", "1m"),
             ("gelf", "tag", "x"),
             ("fluentd", "fluentd-address", "udp://h"),
@@ -211,7 +217,10 @@ mod tests {
             ("fluentd", "fluentd-max-retries", "-1"),
             ("fluentd", "fluentd-request-ack", "maybe"),
             ("journald", "syslog-address", "udp://h"),
-            ("journald", "cache-disabled", "true"),
+            ("fluentd", "fluentd-async-reconnect-interval", "50ms"),
+            ("fluentd", "fluentd-async-reconnect-interval", "11s"),
+            ("fluentd", "fluentd-read-timeout", "-1s"),
+            ("journald", "cache-disabled", "perhaps"),
             ("journald", "max-buffer-size", "1m"),
         ] {
             let said = refused(driver, &[(option, value)]);
@@ -226,6 +235,10 @@ mod tests {
         assert_eq!((remote.retry_wait.as_millis(), remote.max_retries, settings.max_size), (500, Some(3), 1_000_000));
         let kept = [("mode", "non-blocking"), ("max-buffer-size", "2m")];
         assert_eq!(choice("journald", &kept).settings().unwrap().remote.unwrap().keep, Some(2 << 20));
+        let gone = choice("syslog", &[("cache-disabled", "true"), ("labels", "a")]);
+        assert_eq!((gone.settings().unwrap().max_size, gone.is_readable()), (5_000_000, false));
+        assert!(choice("syslog", &[("cache-disabled", "false")]).is_readable());
+        assert!(refused("syslog", &[("cache-disabled", "1"), ("cache-compress", "true")]).contains("cache-compress"));
         assert!(
             refused("json-file", &[("max-sise", "1m")])
                 .contains("unknown log opt \"max-sise\" for the json-file log driver")
@@ -242,7 +255,9 @@ mod tests {
             ("max-buffer-size", "4m"),
             ("tag", "{{.Nope}}"),
             ("tag", "{{.ID"),
-            ("labels-regex", "^a"),
+            ("labels-regex", "^a("),
+            ("env-regex", "["),
+            ("cache-disabled", "true"),
         ] {
             assert!(refused("json-file", &[(option, value)]).contains(option), "{option}={value}");
         }

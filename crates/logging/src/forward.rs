@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::choice::Settings;
 use crate::error::{LoggingError, blocking};
 use crate::life::{Life, Stage};
+use crate::read::files::LogFile;
 use crate::read::follow::{Cursor, Follower, Step};
 use crate::read::watch::{Listener, Watch};
 use crate::read::{LogLine, gap, notice, parse};
@@ -115,24 +116,27 @@ pub async fn forward<L: Life>(watch: &Arc<Watch>, log: Forward<'_, L>) -> Result
         .sender(&subject, settings.tag.as_ref(), &settings.labels, &settings.env)
         .map_err(|why| LoggingError::invalid("--log-opt", why))?;
     let listener = watch.listen_beside(&path)?;
-    let (remembered, keep) = (path.with_file_name("log-cursor.json"), remote.keep);
+    let (remembered, keep, sent_goes) = (path.with_file_name("log-cursor.json"), remote.keep, remote.sent_goes);
     let failed = LoggingError::io("read", path.clone());
-    let source = blocking(move || Source::open(path, remembered, keep).map_err(failed)).await?;
+    let source = blocking(move || Source::open(path, remembered, keep, sent_goes).map_err(failed)).await?;
     let container = subject.id.clone();
     Forwarder { container, remote, sender, listener, life, deadline: None }.run(source, forwarding).await
 }
 
 impl Source {
-    fn open(log: PathBuf, remembered: PathBuf, keep: Option<u64>) -> io::Result<Source> {
+    fn open(log: PathBuf, remembered: PathBuf, keep: Option<u64>, sent_goes: bool) -> io::Result<Source> {
         let cursor: Option<Cursor> = match std::fs::read(&remembered) {
             Ok(text) => serde_json::from_slice(&text).ok(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        let (follower, step) = match cursor {
+        let (mut follower, step) = match cursor {
             Some(cursor) => Follower::resume(log, &cursor)?,
             None => (Follower::new(log, true)?, Step::End),
         };
+        if sent_goes {
+            follower.keep_read();
+        }
         let notices = if step == Step::Gap { vec![gap()] } else { Vec::new() };
         Ok(Source { follower, notices, remembered, keep })
     }
@@ -158,11 +162,12 @@ impl Source {
     }
 
     /// Remembers that everything that was read has been sent.
-    fn remember(&self) -> io::Result<()> {
+    fn remember(&mut self) -> io::Result<()> {
         let Some(cursor) = self.follower.cursor() else { return Ok(()) };
         let new = self.remembered.with_extension("new");
         std::fs::write(&new, serde_json::to_vec(&cursor)?)?;
-        std::fs::rename(new, &self.remembered)
+        std::fs::rename(new, &self.remembered)?;
+        self.follower.take_read().iter().try_for_each(LogFile::empty)
     }
 }
 

@@ -17,6 +17,7 @@ mod error;
 mod forward;
 mod life;
 mod options;
+mod pick;
 mod read;
 mod remote;
 mod subject;

@@ -5,21 +5,28 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::error::LoggingError;
+use crate::pick::Pick;
 use crate::tag::Tag;
 
-/// A log may fill this much before it is rotated, and this many files are kept: 50 MiB a container, so that logs never
-/// fill the disk by default.
-const MAX_SIZE: u64 = 10 << 20;
-/// The same where the older files are compressed; Docker's figure.
-const MAX_SIZE_COMPRESSED: u64 = 20_000_000;
-const MAX_FILES: u32 = 5;
+/// The files of a log, where the options do not say it.
+pub(super) struct Usual {
+    /// What the names of the options begin with.
+    prefix: &'static str,
+    max_size: u64,
+    max_files: u32,
+    /// Whether the older ones are compressed; `None`: they cannot be.
+    compressed: Option<bool>,
+}
 
-/// Options that Docker has and this engine does not, and why.
-const UNSUPPORTED: [(&str, &str); 3] = [
-    ("labels-regex", "regular expressions are not supported: name the labels with labels"),
-    ("env-regex", "regular expressions are not supported: name the variables with env"),
-    ("cache-disabled", "the log that is kept here is what is sent"),
-];
+/// 50 MiB a container, so that logs never fill the disk by default.
+pub(super) const JSON_FILE: Usual = Usual { prefix: "", max_size: 10 << 20, max_files: 5, compressed: Some(false) };
+/// Docker's figures.
+pub(super) const LOCAL: Usual = Usual { prefix: "", max_size: 20_000_000, max_files: 5, compressed: Some(true) };
+/// Of the copy that is kept here of what is sent, whose options have names of their own in Docker.
+pub(super) const CACHE: Usual = Usual { prefix: "cache-", ..LOCAL };
+/// Of what waits to be sent, where nothing else shall be kept. As much as of the others may wait, in small files: the
+/// newest one stays until it is rotated.
+pub(super) const SPOOL: Usual = Usual { prefix: "cache-", max_size: 5_000_000, max_files: 20, compressed: None };
 
 /// The options that have not been looked at yet.
 pub(super) struct Options<'a> {
@@ -41,10 +48,10 @@ impl<'a> Options<'a> {
         self.left.remove(name)
     }
 
-    /// A comma-separated list.
-    pub(super) fn list(&mut self, name: &str) -> Vec<String> {
-        let text = self.take(name).unwrap_or_default();
-        text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    /// The names in the option `names`, and those that match the one in `pattern`.
+    pub(super) fn pick(&mut self, names: &str, pattern: &str) -> Result<Pick, LoggingError> {
+        let (named, matching) = (self.take(names).unwrap_or_default(), self.take(pattern).unwrap_or_default());
+        Pick::new(named, matching).map_err(|reason| invalid(pattern, reason))
     }
 
     pub(super) fn flag(&mut self, name: &str) -> Result<Option<bool>, LoggingError> {
@@ -75,56 +82,67 @@ impl<'a> Options<'a> {
         }
     }
 
-    /// A span of time: `500ms`, `2s`, `1m`, or a number of seconds.
+    /// A span of time: `500ms`, `2s`, `1m30s`, or a number of seconds. `None` for zero, too.
     pub(super) fn time(&mut self, name: &str) -> Result<Option<Duration>, LoggingError> {
-        let Some(text) = self.take(name) else { return Ok(None) };
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let scale = match unit {
-            "ms" => 1,
-            "" | "s" => 1000,
-            "m" => 60_000,
-            _ => 0,
-        };
-        let span = number.parse::<u32>().ok().map(|number| u64::from(number) * scale).filter(|span| *span > 0);
-        let span = span.ok_or_else(|| invalid(name, format!("{text:?} is no time, as 500ms or 1s is")))?;
-        Ok(Some(Duration::from_millis(span)))
+        let Some(text) = self.take(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+        let span = span(text).ok_or_else(|| invalid(name, format!("{text:?} is no time, as 500ms or 1s is")))?;
+        Ok(Some(span).filter(|span| !span.is_zero()))
     }
 
-    /// The size of a file (0: any), how many there are, and whether the older ones are compressed. `prefix`: what the names
-    /// of these options begin with.
-    pub(super) fn files(&mut self, prefix: &str, compressed: bool) -> Result<(u64, u32, bool), LoggingError> {
+    /// The size of a file (0: any), how many there are, and whether the older ones are compressed.
+    pub(super) fn files(&mut self, usual: &Usual) -> Result<(u64, u32, bool), LoggingError> {
+        let Usual { prefix, compressed, .. } = usual;
         let [size, number, compress] = ["max-size", "max-file", "compress"].map(|name| format!("{prefix}{name}"));
         let max_size = match self.take(&size) {
-            None if compressed => MAX_SIZE_COMPRESSED,
-            None => MAX_SIZE,
+            None => usual.max_size,
             Some("-1") => 0,
             Some(text) => bytes(&size, text, 1000)?,
         };
         let positive = |text: &str| text.parse().ok().filter(|files| *files > 0);
         let max_files = match self.take(&number) {
             None if max_size == 0 => 1,
-            None => MAX_FILES,
+            None => usual.max_files,
             Some(text) => positive(text).ok_or_else(|| invalid(&number, format!("{text:?} is no number of files")))?,
         };
         let several = max_files > 1 && max_size > 0;
         match self.flag(&compress)? {
+            Some(true) if compressed.is_none() => Err(invalid(&compress, "with cache-disabled nothing old is kept")),
             Some(true) if !several => Err(invalid(&compress, "needs max-file of 2 or more, and a max-size")),
-            wanted => Ok((max_size, max_files, wanted.unwrap_or(compressed && several))),
+            wanted => Ok((max_size, max_files, wanted.unwrap_or(*compressed == Some(true) && several))),
         }
     }
 
     /// Refuses what is left.
     pub(super) fn finish(self) -> Result<(), LoggingError> {
         let Some((name, _)) = self.left.first_key_value() else { return Ok(()) };
-        Err(match UNSUPPORTED.iter().find(|(known, _)| known == name) {
-            Some((_, why)) => invalid(name, why),
-            None => {
-                let reason = format!("unknown log opt {name:?} for the {} log driver", self.driver);
-                LoggingError::invalid("--log-opt", reason)
-            }
-        })
+        let reason = format!("unknown log opt {name:?} for the {} log driver", self.driver);
+        Err(LoggingError::invalid("--log-opt", reason))
     }
+}
+
+/// A span of time as Go writes it, numbers with their units; or a number of seconds.
+fn span(text: &str) -> Option<Duration> {
+    let mut left = text;
+    let mut seconds = 0.0;
+    while !left.is_empty() {
+        let digits = left.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(left.len());
+        let (number, rest) = left.split_at(digits);
+        let letters = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let (unit, rest) = rest.split_at(letters);
+        let scale = match unit {
+            "" if number == text => 1.0,
+            "us" | "\u{b5}s" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        seconds += number.parse::<f64>().ok()? * scale;
+        left = rest;
+    }
+    // Nobody waits for a year.
+    (0.0..3e7).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
 }
 
 /// A size: a number, perhaps with a fraction, and k, m, g or t, each `base` times the one before; `b` and `ib` may follow.
@@ -150,6 +168,25 @@ pub(super) fn bytes(option: &str, text: &str, base: u64) -> Result<u64, LoggingE
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_as_go_writes_them() {
+        for (text, millis) in [
+            ("500ms", Some(500)),
+            ("1s", Some(1000)),
+            ("2", Some(2000)),
+            ("1m30.5s", Some(90_500)),
+            ("0", Some(0)),
+            ("-1s", None),
+            ("1s5", None),
+            ("soon", None),
+            ("1e3s", None),
+            ("99999h", None),
+            (".s", None),
+        ] {
+            assert_eq!(span(text), millis.map(Duration::from_millis), "{text}");
+        }
+    }
 
     #[test]
     fn sizes_are_as_docker_reads_them() {

@@ -4,7 +4,7 @@
 //! Nothing is read before somebody asks for it: a reader that stops asking holds no thread, no lock and no memory beyond
 //! one batch, and the shim knows nothing of readers.
 
-mod files;
+pub(crate) mod files;
 pub(crate) mod follow;
 pub(crate) mod watch;
 

@@ -18,10 +18,11 @@ use self::fluentd::Fluentd;
 use self::gelf::Gelf;
 use self::syslog::Syslog;
 use self::tls::{Tls, TlsFiles};
-use self::transport::{Batch, Transport};
+use self::transport::{Batch, Patience, Transport};
 use crate::choice::Driver;
 use crate::error::LoggingError;
 use crate::options::{Options, invalid};
+use crate::pick::Pick;
 use crate::read::LogLine;
 use crate::subject::Subject;
 use crate::tag::Tag;
@@ -37,6 +38,10 @@ pub(crate) struct Remote {
     /// How many bytes of the log may wait for the server before the oldest are left out; without it, all of the log.
     pub(super) keep: Option<u64>,
     pub(super) retry_wait: Duration,
+    /// How long the server is waited for.
+    patience: Patience,
+    /// Whether nothing of what was sent is to stay on this host.
+    pub(super) sent_goes: bool,
     /// How often is tried again before lines are left out; without end where it is absent.
     pub(super) max_retries: Option<u32>,
 }
@@ -74,13 +79,22 @@ impl Remote {
             Driver::Fluentd => Kind::Fluentd(Fluentd::parse(options)?),
             Driver::Journald => Kind::Journald,
         };
-        let mut remote = Remote { kind, tls: None, keep: options.mode()?, retry_wait: RETRY_WAIT, max_retries: None };
+        let mut remote = Remote {
+            kind,
+            tls: None,
+            keep: options.mode()?,
+            retry_wait: RETRY_WAIT,
+            patience: Patience::default(),
+            sent_goes: options.flag("cache-disabled")?.unwrap_or(false),
+            max_retries: None,
+        };
         let (wait, retries) = match &remote.kind {
             Kind::Gelf(Gelf { address: Address::Tcp { .. }, .. }) => {
                 ("gelf-tcp-reconnect-delay", "gelf-tcp-max-reconnect")
             }
             Kind::Fluentd(fluentd) => {
                 remote.keep = remote.keep.or(fluentd.buffer_limit);
+                remote.patience = fluentd.patience;
                 ("fluentd-retry-wait", "fluentd-max-retries")
             }
             _ => ("", ""),
@@ -137,8 +151,8 @@ impl Remote {
         &self,
         subject: &Subject<'_>,
         tag: Option<&Tag>,
-        labels: &[String],
-        env: &[String],
+        labels: &Pick,
+        env: &Pick,
     ) -> Result<Sender, String> {
         let tag = tag.map_or_else(|| Tag::usual().render(subject), |tag| tag.render(subject));
         let mut fields = subject.attributes(labels, env);
@@ -187,7 +201,7 @@ impl Remote {
             }
         };
         let tls = self.tls.as_ref().map(Tls::read).transpose()?;
-        Ok(Sender { format, address: self.address(), transport: Transport::new(self.address(), tls) })
+        Ok(Sender { format, address: self.address(), transport: Transport::new(self.address(), tls, self.patience) })
     }
 }
 

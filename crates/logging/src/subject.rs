@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use oci::{ContainerId, Digest};
 
+use crate::pick::Pick;
+
 /// What is known of a container whose log it is.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
@@ -28,17 +30,14 @@ pub struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// The values of those labels and variables that the container has.
-    pub(crate) fn attributes(&self, labels: &[String], env: &[String]) -> BTreeMap<String, String> {
-        let label = |name: &String| Some((name.clone(), self.labels.get(name)?.clone()));
-        let mut attributes: BTreeMap<String, String> = labels.iter().filter_map(label).collect();
-        for entry in self.env {
-            if let Some((name, value)) = entry.split_once('=')
-                && env.iter().any(|wanted| wanted == name)
-            {
-                attributes.insert(name.to_owned(), value.to_owned());
-            }
-        }
-        attributes
+    /// The labels and variables that are picked, with their values.
+    pub(crate) fn attributes(&self, labels: &Pick, env: &Pick) -> BTreeMap<String, String> {
+        let own = self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let own = own.filter(|(name, _)| labels.takes(name));
+        let variables = self.env.iter().filter_map(|entry| entry.split_once('='));
+        // Of two that are called the same, the variable is the one.
+        own.chain(variables.filter(|(name, _)| env.takes(name)))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
     }
 }

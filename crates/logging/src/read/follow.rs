@@ -35,13 +35,15 @@ pub(crate) struct Follower {
     queue: VecDeque<LogFile>,
     /// Whether more is looked for at the end of what was there at the beginning.
     follow: bool,
+    /// Files that were read to their end, where these are wanted.
+    read: Option<Vec<LogFile>>,
 }
 
 impl Follower {
     /// From the first line that there is.
     pub(crate) fn new(path: PathBuf, follow: bool) -> io::Result<Follower> {
         let queue = scan(&path, !follow)?.into();
-        Ok(Follower { path, current: None, queue, follow })
+        Ok(Follower { path, current: None, queue, follow, read: None })
     }
 
     /// From `cursor` on. `Step::Gap` comes first when that place is no more.
@@ -67,6 +69,16 @@ impl Follower {
     /// The files that are still to be read.
     pub(crate) fn files_mut(&mut self) -> &mut VecDeque<LogFile> {
         &mut self.queue
+    }
+
+    /// Keeps the files that are read to their end, for [`Follower::take_read`].
+    pub(crate) fn keep_read(&mut self) {
+        self.read = Some(Vec::new());
+    }
+
+    /// The files that were read to their end since the last call. None of them is written to any more.
+    pub(crate) fn take_read(&mut self) -> Vec<LogFile> {
+        self.read.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Where reading goes on; `None` before the first line.
@@ -108,7 +120,10 @@ impl Follower {
                 return Ok(Step::Line);
             }
             if let Some(next) = self.queue.pop_front() {
-                self.current = Some(next);
+                let last = self.current.replace(next);
+                if let Some(read) = &mut self.read {
+                    read.extend(last);
+                }
                 continue;
             }
             if !self.follow || self.current.as_ref().is_some_and(|file| file.is_at(&self.path)) {

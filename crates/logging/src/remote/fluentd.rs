@@ -2,11 +2,12 @@
 //! `fluentd`: lines in the forward protocol (version 1, its Forward mode), which fluentd and Fluent Bit take.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::address::{self, Address};
-use super::transport::Batch;
+use super::transport::{Batch, Patience};
 use crate::error::LoggingError;
 use crate::options::{Options, bytes, invalid};
 use crate::read::LogLine;
@@ -22,6 +23,7 @@ pub(super) struct Fluentd {
     pub(super) address: Address,
     /// How much may wait for the server, where that is bounded.
     pub(super) buffer_limit: Option<u64>,
+    pub(super) patience: Patience,
     acknowledged: bool,
     precise: bool,
 }
@@ -47,9 +49,13 @@ impl Fluentd {
         };
         // A server that is away delays no start, whatever is said.
         options.flag("fluentd-async")?;
+        // Its name until Docker 28.
+        options.flag("fluentd-async-connect")?;
+        let patience = patience(options)?;
         let buffer_limit = options.take("fluentd-buffer-limit");
         Ok(Fluentd {
             address,
+            patience,
             buffer_limit: buffer_limit.map(|text| bytes("fluentd-buffer-limit", text, 1024)).transpose()?,
             acknowledged: options.flag("fluentd-request-ack")?.unwrap_or(false),
             precise: options.flag("fluentd-sub-second-precision")?.unwrap_or(false),
@@ -59,6 +65,22 @@ impl Fluentd {
     pub(super) fn format(&self, tag: &str, fields: BTreeMap<String, String>) -> Format {
         Format { tag: tag.to_owned(), fields, acknowledged: self.acknowledged, precise: self.precise }
     }
+}
+
+/// The options that say how long the server is waited for, and how long a connection is good.
+fn patience(options: &mut Options<'_>) -> Result<Patience, LoggingError> {
+    let usual = Patience::default();
+    let renew = "fluentd-async-reconnect-interval";
+    let connection = options.time(renew)?;
+    // Docker's bounds.
+    if connection.is_some_and(|span| !(Duration::from_millis(100)..=Duration::from_secs(10)).contains(&span)) {
+        return Err(invalid(renew, "it must be 0, or between 100ms and 10s"));
+    }
+    Ok(Patience {
+        write: options.time("fluentd-write-timeout")?.unwrap_or(usual.write),
+        answer: options.time("fluentd-read-timeout")?.unwrap_or(usual.answer),
+        connection,
+    })
 }
 
 impl Format {

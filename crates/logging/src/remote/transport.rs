@@ -3,7 +3,7 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -12,8 +12,25 @@ use tokio::net::{TcpStream, UdpSocket, UnixDatagram, UnixStream};
 use super::address::Address;
 use super::tls::Tls;
 
-/// How long a server may take to accept a connection, and to take what is sent. Then it is tried anew.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server may take to accept a connection.
+const CONNECT: Duration = Duration::from_secs(30);
+
+/// How long a server is waited for. Then the connection is made anew.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Until it has taken what is sent.
+    pub(crate) write: Duration,
+    /// Until it has answered, where it answers.
+    pub(crate) answer: Duration,
+    /// How old a connection may get, where a name may come to mean another server.
+    pub(crate) connection: Option<Duration>,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { write: Duration::from_secs(30), answer: Duration::from_secs(30), connection: None }
+    }
+}
 
 /// What a driver makes of some lines.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -42,7 +59,9 @@ impl Batch {
 pub(crate) struct Transport {
     address: Address,
     tls: Option<Tls>,
-    open: Option<Open>,
+    patience: Patience,
+    /// With the moment at which it was made.
+    open: Option<(Open, Instant)>,
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -55,29 +74,33 @@ enum Open {
 }
 
 impl Transport {
-    pub(crate) fn new(address: Address, tls: Option<Tls>) -> Transport {
-        Transport { address, tls, open: None }
+    pub(crate) fn new(address: Address, tls: Option<Tls>, patience: Patience) -> Transport {
+        Transport { address, tls, patience, open: None }
     }
 
     /// Sends all of it. After an error nothing is known of what arrived, and the next call connects anew.
     ///
     /// # Errors
-    /// Whatever the network says; a server that takes or answers nothing for 30 s.
+    /// Whatever the network says; a server that takes or answers nothing for as long as it is waited for.
     pub(crate) async fn send(&mut self, batch: &Batch) -> io::Result<()> {
         let slow = |_| io::Error::from(io::ErrorKind::TimedOut);
         // One that the server has ended in the meantime is no reason to wait before the next.
         let mut last = self.open.take();
-        if let Some(open) = &mut last
-            && !open.is_open().await
+        if let Some((open, since)) = &mut last
+            && (self.patience.connection.is_some_and(|most| since.elapsed() >= most) || !open.is_open().await)
         {
             last = None;
         }
-        let mut open = match last {
+        let (mut open, since) = match last {
             Some(open) => open,
-            None => tokio::time::timeout(PATIENCE, self.connect()).await.map_err(slow)??,
+            None => (tokio::time::timeout(CONNECT, self.connect()).await.map_err(slow)??, Instant::now()),
         };
-        tokio::time::timeout(PATIENCE, open.send(batch)).await.map_err(slow)??;
-        self.open = Some(open);
+        tokio::time::timeout(self.patience.write, open.send(batch)).await.map_err(slow)??;
+        if let (Open::Stream(stream), Some(expected)) = (&mut open, &batch.answer) {
+            let answer = await_answer(stream.as_mut(), expected);
+            tokio::time::timeout(self.patience.answer, answer).await.map_err(slow)??;
+        }
+        self.open = Some((open, since));
         Ok(())
     }
 
@@ -139,11 +162,7 @@ impl Open {
         match self {
             Open::Stream(stream) => {
                 stream.write_all(&batch.bytes).await?;
-                stream.flush().await?;
-                match &batch.answer {
-                    Some(expected) => await_answer(stream.as_mut(), expected).await,
-                    None => Ok(()),
-                }
+                stream.flush().await
             }
             Open::Udp(socket) => {
                 for message in batch.messages() {
@@ -210,7 +229,7 @@ mod tests {
 
     fn transport(listener: &TcpListener, tls: Option<Tls>) -> Transport {
         let port = listener.local_addr().unwrap().port();
-        Transport::new(Address::Tcp { host: "127.0.0.1".into(), port, tls: tls.is_some() }, tls)
+        Transport::new(Address::Tcp { host: "127.0.0.1".into(), port, tls: tls.is_some() }, tls, Patience::default())
     }
 
     #[tokio::test]
