@@ -7,6 +7,7 @@ pub mod corten;
 pub mod daemon;
 pub mod docker;
 pub mod fixtures;
+pub mod http;
 pub mod internet;
 pub mod leftovers;
 pub mod process;

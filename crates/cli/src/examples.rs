@@ -27,6 +27,7 @@ const EXAMPLES: &[Example] = &[
         "context use",
         &[("context use far", "its daemon is meant from now on"), ("context use default", "this host's own again")],
     ),
+    ("container prune", &[("container prune --filter until=24h", "those made more than a day ago")]),
     ("copy", &[("copy docker://debian:12 oci:debian", "an image into a directory, without a daemon")]),
     ("create", &[("create --name job debian:12 make", "start it later: corten start -a job")]),
     (
@@ -76,6 +77,13 @@ const EXAMPLES: &[Example] = &[
     ("save", &[("save -o debian.tar debian:12", "an archive that docker load reads, too")]),
     ("stats", &[("stats", "all containers, every second"), ("stats --no-stream web", "one of them, once")]),
     ("stop", &[("stop -t 30 web", "give it half a minute")]),
+    (
+        "system prune",
+        &[
+            ("system prune", "what is unused: containers that do not run, networks, images without a name"),
+            ("system prune -af --volumes", "images with names and volumes without one as well, without asking"),
+        ],
+    ),
     ("system service install", &[("system service install --print", "show the units without writing them")]),
     ("update", &[("update -m 1g --restart unless-stopped web", "while it runs")]),
 ];

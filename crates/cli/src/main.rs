@@ -21,6 +21,7 @@ mod help;
 mod platform;
 mod printer;
 mod process;
+mod pruning;
 mod signals;
 mod signing;
 mod stream;

@@ -2,8 +2,9 @@
 //! What can be asked about containers. `name` is a name, an id, or a unique beginning of an id.
 
 use api_types::docker::{
-    ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse, ContainerSummary, ContainerTopResponse,
-    ContainerUpdateBody, ContainerUpdateResponse, ContainerWaitResponse, FilesystemChange, IdResponse,
+    ContainerCreateBody, ContainerCreateResponse, ContainerInspectResponse, ContainerPruneResponse, ContainerSummary,
+    ContainerTopResponse, ContainerUpdateBody, ContainerUpdateResponse, ContainerWaitResponse, FilesystemChange,
+    IdResponse,
 };
 use api_types::explain::Explanation;
 use api_types::{
@@ -266,6 +267,15 @@ impl Client {
     pub async fn remove_container(&self, name: &str, force: bool, volumes: bool) -> Result<(), ClientError> {
         let path = Path::new(format!("/containers/{}", encode(name))).with_flag("force", force);
         self.tell(Method::DELETE, path.with_flag("v", volumes)).await.map(drop)
+    }
+
+    /// Remove the containers that do not run and `filters` let through.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or there is no such filter.
+    pub async fn prune_containers(&self, filters: &[Filter]) -> Result<ContainerPruneResponse, ClientError> {
+        let path = Path::new("/containers/prune").with_some("filters", filters_json(filters)).into_string();
+        self.json(Method::POST, &path, RequestBody::Empty).await
     }
 
     /// The containers there are, newest first.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use engine::{ContainerFilters, EventFilter, NetworkFilters, PortFilter, VolumeFilters};
+use engine::{ContainerFilters, EventFilter, NetworkFilters, PortFilter, PruneFilters, VolumeFilters};
 use image::Filters as ImageFilters;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -80,6 +80,17 @@ impl Filters {
             without_labels: self.take("label!"),
             until: self.take_moment("until")?,
             ..ImageFilters::default()
+        };
+        self.finish()?;
+        Ok(filters)
+    }
+
+    /// The filters of `container prune`.
+    pub(crate) fn into_container_prune(mut self) -> Result<PruneFilters, ApiError> {
+        let filters = PruneFilters {
+            labels: self.take("label"),
+            without_labels: self.take("label!"),
+            until: self.take_moment("until")?,
         };
         self.finish()?;
         Ok(filters)

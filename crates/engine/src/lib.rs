@@ -32,6 +32,7 @@ mod mount;
 mod names;
 mod networks;
 mod pause;
+mod prune;
 mod reconcile;
 mod request;
 mod restart;
@@ -95,6 +96,7 @@ pub use mount::{BindOptions, Given, Mount, VolumeMount, VolumesFrom, clean as cl
 pub use networks::{
     Attachment, EndpointWish, Ipam, Member, Network, NetworkDriver, NetworkFilters, NetworkSpec, Place, PortChanges,
 };
+pub use prune::{PruneFilters, PrunedContainers};
 pub use request::{
     CgroupNamespace, ContainerSpec, DeviceLimit, DeviceMapping, DeviceRequest, Devices, ExecSpec, ExtraHost,
     HostAddress, IpcMode, Isolation, Naming, NetworkMode, PidMode, Resources, RestartPolicy, SeccompChoice, Security,

@@ -148,7 +148,7 @@ pub(crate) fn fits(pattern: &str, text: &str) -> bool {
     }
 }
 
-fn has_label(record: &Record, wanted: &str) -> bool {
+pub(crate) fn has_label(record: &Record, wanted: &str) -> bool {
     let (key, value) = wanted.split_once('=').map_or((wanted, None), |(key, value)| (key, Some(value)));
     record.process.labels.get(key).is_some_and(|found| value.is_none_or(|value| found == value))
 }

@@ -7,6 +7,7 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use image::{Checked, Filters, Problem, Pruned, Usage};
+use oci::ContainerId;
 
 use crate::container::Record;
 use crate::error::EngineError;
@@ -35,18 +36,24 @@ impl Engine {
             let images = engine.images.usage(&|id| engine.image_user(id).is_some())?;
             let mut containers = Vec::new();
             for record in engine.list(true) {
-                let dir = engine.container_dir(&record.id);
-                match File::open(&dir).and_then(|open| layer::disk_usage(open.as_fd())) {
-                    Ok(bytes) => containers.push((record, bytes)),
-                    // Removed meanwhile.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(EngineError::io("measure", dir)(error)),
+                if let Some(bytes) = engine.bytes_of_container(&record.id)? {
+                    containers.push((record, bytes));
                 }
             }
             let volumes = engine.volumes.usage(&|name| engine.volume_users(name).len());
             Ok(DiskUsage { images, containers, volumes })
         })
         .await
+    }
+
+    /// What a container's writable layer, log and generated files take on disk; `None` when it was removed meanwhile.
+    pub(crate) fn bytes_of_container(&self, id: &ContainerId) -> Result<Option<u64>, EngineError> {
+        let dir = self.container_dir(id);
+        match File::open(&dir).and_then(|open| layer::disk_usage(open.as_fd())) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(EngineError::io("measure", dir)(error)),
+        }
     }
 
     /// Removes the images that `filters` let through and no container needs.

@@ -29,6 +29,7 @@ commands! {
         List(ps::Args) => ps::run,
         Pause(pause::Args) => pause::run,
         Port(port::Args) => port::run,
+        Prune(container_prune::Args) => container_prune::run,
         Rename(rename::Args) => rename::run,
         Restart(restart::Args) => restart::run,
         #[command(name = "rm", visible_alias = "remove")]

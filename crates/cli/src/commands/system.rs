@@ -5,7 +5,7 @@ use crate::cli::Context;
 use crate::commands::*;
 use crate::failure::Failure;
 
-/// Look after the daemon's store
+/// Look after the daemon and its store
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -21,6 +21,7 @@ commands! {
         Events(events::Args) => events::run,
         Info(info::Args) => info::run,
         Leases(system_leases::Args) => system_leases::run,
+        Prune(system_prune::Args) => system_prune::run,
         Service(system_service::Args) => system_service::run,
     }
 }

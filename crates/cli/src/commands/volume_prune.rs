@@ -3,9 +3,7 @@
 
 use crate::cli::Context;
 use crate::failure::Failure;
-use crate::flags;
-use crate::printer;
-use crate::printer::{confirm, human};
+use crate::{flags, pruning};
 
 /// Remove volumes without a name of their own that no container has
 #[derive(Debug, clap::Args)]
@@ -21,25 +19,13 @@ pub(crate) struct Args {
     filter: Vec<client::Filter>,
 }
 
-pub(crate) async fn run(mut args: Args, context: &Context) -> Result<u8, Failure> {
+pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let which = match args.all {
         true => "all local volumes without a container, and what is in them",
         false => "all local volumes without a container and a name, and what is in them",
     };
-    if !args.force && !confirm::is_wanted(which) {
-        return Ok(0);
+    if pruning::may_go(args.force, &[which]) {
+        pruning::volumes(&context.client, args.all, &args.filter).await?.show_with_total();
     }
-    if args.all {
-        args.filter.push(("all".to_owned(), "true".to_owned()));
-    }
-    let pruned = context.client.prune_volumes(&args.filter).await?;
-    let removed = pruned.volumes_deleted.unwrap_or_default();
-    if !removed.is_empty() {
-        printer::line("Deleted Volumes:");
-        removed.iter().for_each(|name| printer::line(name));
-        printer::line("");
-    }
-    let bytes = pruned.space_reclaimed.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
-    printer::line(&format!("Total reclaimed space: {}", human::size(bytes)));
     Ok(0)
 }

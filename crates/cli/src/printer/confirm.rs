@@ -3,9 +3,12 @@
 
 use std::io::{BufRead, IsTerminal};
 
-/// Whether the user wants `which` removed. Nobody who can be asked means no.
-pub(crate) fn is_wanted(which: &str) -> bool {
-    super::warning(&format!("this removes {which}"));
+/// Whether the user wants all of `which` removed. Nobody who can be asked means no.
+pub(crate) fn is_wanted(which: &[&str]) -> bool {
+    match which {
+        [one] => super::warning(&format!("this removes {one}")),
+        several => super::warning(&format!("this removes\n  - {}", several.join("\n  - "))),
+    }
     super::error_data(b"Are you sure you want to continue? [y/N] ");
     let mut answer = String::new();
     let read = std::io::stdin().lock().read_line(&mut answer);

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Containers: create, list, inspect, start, stop, kill, wait, resize, remove.
+//! Containers: create, list, inspect, start, stop, kill, wait, resize, remove, prune.
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 
 use api_types::docker::{
-    ContainerCreateBody, ContainerCreateResponse, ContainerSummary, ContainerUpdateBody, ContainerUpdateResponse,
-    ContainerWaitExitError, ContainerWaitResponse,
+    ContainerCreateBody, ContainerCreateResponse, ContainerPruneResponse, ContainerSummary, ContainerUpdateBody,
+    ContainerUpdateResponse, ContainerWaitExitError, ContainerWaitResponse,
 };
 use api_types::{MountChangeRequest, Wish};
 use axum::Json;
 use axum::body::Body as HttpBody;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use engine::{Condition, Engine, EngineError, RestartPolicy, StartOutcome, StopOutcome};
 use errors::{Classify, Kind, Report};
 use futures_util::stream;
 
-use crate::convert::{from_record, to_spec};
+use crate::convert::{from_image, from_record, to_spec};
 use crate::error::ApiError;
 use crate::extract::{Body, Parameters};
 use crate::filters::Filters;
@@ -218,4 +218,25 @@ pub(crate) async fn remove(
     }
     engine.remove(&name, parameters.flag("force"), parameters.flag("v")).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `DELETE /containers/json` and the like: a container may be called as a route is.
+pub(crate) async fn remove_namesake(
+    state: State<Arc<Engine>>,
+    uri: Uri,
+    parameters: Parameters,
+) -> Result<StatusCode, ApiError> {
+    let name = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+    remove(state, Path(name), parameters).await
+}
+
+pub(crate) async fn prune(
+    State(engine): State<Arc<Engine>>,
+    parameters: Parameters,
+) -> Result<Json<ContainerPruneResponse>, ApiError> {
+    let pruned = engine.prune_containers(Filters::of(&parameters)?.into_container_prune()?).await?;
+    Ok(Json(ContainerPruneResponse {
+        containers_deleted: Some(pruned.ids.iter().map(ToString::to_string).collect()),
+        space_reclaimed: Some(from_image::bytes(pruned.reclaimed)),
+    }))
 }

@@ -36,7 +36,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post, put};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use engine::Engine;
 
 use crate::error::ApiError;
@@ -51,8 +51,9 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/version", get(system::version))
         .route("/info", get(system::info))
         .route("/events", get(events::events))
-        .route("/containers/json", get(containers::list))
-        .route("/containers/create", post(containers::create))
+        .route("/containers/json", namesake(get(containers::list)))
+        .route("/containers/create", namesake(post(containers::create)))
+        .route("/containers/prune", namesake(post(containers::prune)))
         .route("/containers/{name}", delete(containers::remove))
         .route("/containers/{name}/json", get(containers::inspect))
         .route("/containers/{name}/start", post(containers::start))
@@ -118,6 +119,11 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
         .layer(middleware::from_fn(metrics::note))
         .with_state(engine)
+}
+
+/// A route whose last word may be the name of a container as well, which can be removed.
+fn namesake(route: MethodRouter<Arc<Engine>>) -> MethodRouter<Arc<Engine>> {
+    route.delete(containers::remove_namesake)
 }
 
 async fn no_route(method: Method, uri: Uri) -> Response {

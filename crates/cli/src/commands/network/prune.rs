@@ -3,9 +3,7 @@
 
 use crate::cli::Context;
 use crate::failure::Failure;
-use crate::flags;
-use crate::printer;
-use crate::printer::confirm;
+use crate::{flags, pruning};
 
 /// Remove the networks that no container names
 #[derive(Debug, clap::Args)]
@@ -19,13 +17,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
-    if !args.force && !confirm::is_wanted("all networks that no container names") {
-        return Ok(0);
+    if pruning::may_go(args.force, &["all networks that no container names"]) {
+        pruning::networks(&context.client, &args.filter).await?.show();
     }
-    let removed = context.client.prune_networks(&args.filter).await?.networks_deleted.unwrap_or_default();
-    if !removed.is_empty() {
-        printer::line("Deleted Networks:");
-    }
-    removed.iter().for_each(|name| printer::line(name));
     Ok(0)
 }
