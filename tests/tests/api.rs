@@ -9,12 +9,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use testkit::Daemon;
 
-/// Docker's routes, as its specification of 1.51 lists them.
+/// Docker's routes, as its specification of 1.55 lists them.
 const DOCKERS: &str = "
 GET /_ping /version /info /events /system/df /containers/json /containers/{id}/json /containers/{id}/top
 GET /containers/{id}/logs /containers/{id}/changes /containers/{id}/export /containers/{id}/stats
 GET /containers/{id}/attach/ws /containers/{id}/archive /exec/{id}/json /images/json /images/{name}/json
-GET /images/{name}/history /images/search /images/{name}/get /images/get /distribution/{name}/json /networks
+GET /images/{name}/history /images/{name}/attestations /images/search /images/{name}/get /images/get /distribution/{name}/json /networks
 GET /networks/{id} /volumes /volumes/{name} /plugins /plugins/privileges /plugins/{name}/json /swarm
 GET /swarm/unlockkey /nodes /nodes/{id} /services /services/{id} /services/{id}/logs /tasks /tasks/{id}
 GET /tasks/{id}/logs /secrets /secrets/{id} /configs /configs/{id}
@@ -206,7 +206,7 @@ fn every_answer_says_who_answers() {
     for path in ["/_ping", "/v1.41/version", "/nowhere", "/v9.9/info"] {
         let (_, headers, _) = ask(&daemon, "GET", path);
         for header in
-            ["api-version: 1.51\r\n", "ostype: linux\r\n", "docker-experimental: false\r\n", "server: corten/"]
+            ["api-version: 1.55\r\n", "ostype: linux\r\n", "docker-experimental: false\r\n", "server: corten/"]
         {
             assert!(headers.contains(header), "{path}: {headers}");
         }

@@ -58,7 +58,10 @@ c.reload()
 assert c.status == "running" and c.labels["tier"] == "front" and c.name == "py"
 assert c.ports == {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "18099"}]}, c.ports
 assert c.attrs["HostConfig"]["Memory"] == 64 << 20
-assert c.attrs["NetworkSettings"]["IPAddress"]
+assert c.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
+# An older version of the API has it where it used to be, too.
+old = docker.from_env(version="1.51").api.inspect_container(c.id)
+assert old["NetworkSettings"]["IPAddress"] == c.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"], old
 assert c.image.tags == ["busybox:latest"], c.image.tags
 assert [found.id for found in client.containers.list(filters={"label": "tier=front"})] == [c.id]
 assert client.containers.list(filters={"label": "tier=back"}) == []
@@ -263,7 +266,7 @@ stream = client.events(decode=True, filters={"type": "container", "label": "prox
 seen, problem = [], []
 def enabled():
     return {
-        found.name: found.attrs["NetworkSettings"]["IPAddress"]
+        found.name: found.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
         for found in client.containers.list(filters={"label": "proxy.enable=true", "status": "running"})
     }
 def read():

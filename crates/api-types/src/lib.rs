@@ -33,8 +33,8 @@ pub use store::{
 pub use trust::{RegistrySignatures, RuleKey, SignatureText, TrustRule, TrustRuleRequest};
 pub use wish::Wish;
 
-/// The newest version of the Docker Engine API that is spoken, as it stands in the path: `/v1.51/…`.
-pub const API_VERSION: &str = "1.51";
+/// The newest version of the Docker Engine API that is spoken, as it stands in the path: `/v1.55/…`.
+pub const API_VERSION: &str = "1.55";
 /// The oldest version of the Docker Engine API that is spoken.
 pub const MIN_API_VERSION: &str = "1.24";
 /// The protocol name in `Upgrade:` of the streaming routes.

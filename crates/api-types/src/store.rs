@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the store holds: `GET /system/df` as Docker answers it up to API 1.51, and Corten's own questions.
+//! What the store holds: `GET /system/df` as Docker answers it up to API 1.51 and since, and Corten's own questions.
 
 use serde::{Deserialize, Serialize};
 
-use crate::docker::{BuildCache, ContainerSummary, ImageSummary, Volume};
+use crate::docker::{BuildCache, ContainerSummary, ImageSummary, SystemDataUsageResponse, Volume};
 
 /// The answer to `GET /system/df`. Sizes are bytes that the disk really gave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct DiskUsage {
     /// What builds have left.
     #[serde(default)]
     pub build_cache: Option<Vec<BuildCache>>,
+    /// The same in numbers, by kind, since API 1.52.
+    #[serde(flatten)]
+    pub by_kind: SystemDataUsageResponse,
     /// What only Corten tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreUsage>,

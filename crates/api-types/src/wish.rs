@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Docker's bodies with what Corten has beyond Docker's model: the restart policy `unhealthy`, ports that are published
-//! only when a container is ready, and other mounts for one that is there.
+//! Docker's bodies with what its newest model does not say: what Corten has beyond it, which are the restart policy
+//! `unhealthy`, ports that are published only when a container is ready, and other mounts for one that is there; and what
+//! older clients still send.
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
@@ -19,6 +20,9 @@ const INSTEAD: &str = "on-failure";
 const PUBLISH_WHEN: &str = "CortenPublishWhen";
 /// Says of an update which mounts come and go.
 const MOUNTS: &str = "CortenMounts";
+
+/// An address for the container's first network, from clients that know of one network alone.
+const MAC: &str = "MacAddress";
 
 /// Limits that Docker's model has no more, of the kernel's memory alone. Older clients may still ask for them, and are told
 /// rather than left in the belief that they hold.
@@ -39,6 +43,8 @@ pub struct Wish<T> {
     pub publish_when_ready: bool,
     /// Which mounts come and go, of a container that there is.
     pub mount_changes: MountChangeRequest,
+    /// The hardware address that older clients want for the container as a whole. Nobody sends it here.
+    pub mac: Option<String>,
 }
 
 impl<'de, T: DeserializeOwned> Deserialize<'de> for Wish<T> {
@@ -67,12 +73,17 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Wish<T> {
         let mount_changes = mounts.map(serde_json::from_value).transpose();
         let mount_changes = mount_changes.map_err(|error| D::Error::custom(format!("{MOUNTS}: {error}")))?;
         let mount_changes = mount_changes.unwrap_or_default();
+        let mac = match body.as_object_mut().and_then(|body| body.remove(MAC)) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(text),
+            Some(_) => return Err(D::Error::custom(format!("{MAC} is no text"))),
+        };
         let endpoints = body.pointer_mut(ENDPOINTS).and_then(Value::as_object_mut);
         for wishes in endpoints.into_iter().flat_map(serde_json::Map::values_mut).filter(|wishes| wishes.is_null()) {
             *wishes = Value::Object(serde_json::Map::new());
         }
         let docker = serde_json::from_value(body).map_err(D::Error::custom)?;
-        Ok(Wish { docker, restart_unhealthy, publish_when_ready, mount_changes })
+        Ok(Wish { docker, restart_unhealthy, publish_when_ready, mount_changes, mac })
     }
 }
 
@@ -133,6 +144,9 @@ mod tests {
         let text = r#"{"RestartPolicy":{"Name":"unhealthy"}}"#;
         let wish: Wish<ContainerUpdateBody> = serde_json::from_str(text).unwrap();
         assert_eq!((wish.restart_unhealthy, serde_json::to_string(&wish).unwrap()), (true, text.to_owned()));
+        let text = r#"{"Image":"x","MacAddress":"02:42:00:00:00:07"}"#;
+        let wish: Wish<ContainerCreateBody> = serde_json::from_str(text).unwrap();
+        assert_eq!(wish.mac.as_deref(), Some("02:42:00:00:00:07"));
         let plain: Wish<ContainerUpdateBody> = serde_json::from_str(r#"{"RestartPolicy":{"Name":"always"}}"#).unwrap();
         assert!(!plain.restart_unhealthy);
         let text = r#"{"HostConfig":{"CortenPublishWhen":"ready"},"Image":"x"}"#;
@@ -146,6 +160,7 @@ mod tests {
             r#"{"HostConfig":{"CortenPublishWhen":"never"}}"#,
             r#"{"CortenMounts":{"Added":[]}}"#,
             r#"{"CortenMounts":{"Add":[{"Target":7}]}}"#,
+            r#"{"MacAddress":7}"#,
             r#"{"RestartPolicy":{"Name":"sometimes"}}"#,
             r#"{"RestartPolicy":"#,
             "[]",

@@ -30,6 +30,14 @@ pub enum ApiError {
     /// A text that is no platform.
     #[error(transparent)]
     Platform(#[from] oci::PlatformError),
+    /// An image of another platform than the one that is asked about.
+    #[error("the image is here for {is}, not for {wanted}")]
+    OtherPlatform {
+        /// Its platform.
+        is: String,
+        /// The one that is asked about.
+        wanted: String,
+    },
     /// The body is not the JSON that the route wants.
     #[error("the request's body is not understood")]
     Body(#[source] serde_json::Error),
@@ -106,7 +114,7 @@ impl Classify for ApiError {
             ApiError::Image(error) => error.kind(),
             ApiError::Authorization(error) => error.kind(),
             ApiError::CommandNotFound(_) => Kind::CommandNotFound,
-            ApiError::NoRoute(_) | ApiError::NoPlugin(_) => Kind::NotFound,
+            ApiError::NoRoute(_) | ApiError::NoPlugin(_) | ApiError::OtherPlatform { .. } => Kind::NotFound,
             ApiError::NoSwarm(_) => Kind::Unavailable,
             ApiError::ForeignOrigin(_) => Kind::PermissionDenied,
             ApiError::Unsupported(_) => Kind::Unsupported,

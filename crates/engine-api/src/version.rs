@@ -18,24 +18,34 @@ const EXPERIMENTAL_HEADER: HeaderName = HeaderName::from_static("docker-experime
 const SERVER_NAME: &str = concat!("Corten/", env!("CARGO_PKG_VERSION"), " (linux)");
 
 /// The version that a client speaks; the newest where it names none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Version {
     /// The number behind the point: there is no other major version than 1.
     minor: u32,
+    /// Whether the client has said it.
+    is_named: bool,
 }
 
 impl Version {
-    /// [`API_VERSION`].
-    pub(crate) const NEWEST: Version = Version { minor: 51 };
+    /// [`API_VERSION`], by its name.
+    pub(crate) const NEWEST: Version = Version { minor: 55, is_named: true };
+    /// What a client speaks that names no version: the newest, and it may have been written for an older one.
+    pub(crate) const UNNAMED: Version = Version { is_named: false, ..Version::NEWEST };
 
     #[cfg(test)]
     pub(crate) fn of(minor: u32) -> Version {
-        Version { minor }
+        Version { minor, is_named: true }
     }
 
     /// Whether it is older than 1.`minor`.
     pub(crate) fn is_before(self, minor: u32) -> bool {
         self.minor < minor
+    }
+
+    /// Whether its answers have what 1.`minor` has dropped. To a client that names no version nothing is missing: it has
+    /// not said that it can do without.
+    pub(crate) fn has_what_went_with(self, minor: u32) -> bool {
+        !self.is_named || self.is_before(minor)
     }
 }
 
@@ -43,7 +53,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Version {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Version, ApiError> {
-        Ok(parts.extensions.get().copied().unwrap_or(Version::NEWEST))
+        Ok(parts.extensions.get().copied().unwrap_or(Version::UNNAMED))
     }
 }
 
@@ -52,7 +62,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Version {
 /// # Errors
 /// A version that is not spoken, or that does not have this route yet.
 pub(crate) fn strip(method: &Method, uri: &Uri) -> Result<(Version, Option<Uri>), ApiError> {
-    let Some((version, rest)) = split(uri.path()) else { return Ok((Version::NEWEST, None)) };
+    let Some((version, rest)) = split(uri.path()) else { return Ok((Version::UNNAMED, None)) };
     let number = |text: &str| text.strip_prefix("1.").and_then(|minor| minor.parse::<u32>().ok());
     let minor = match number(version) {
         Some(minor) if Some(minor) <= number(API_VERSION) => minor,
@@ -76,7 +86,7 @@ pub(crate) fn strip(method: &Method, uri: &Uri) -> Result<(Version, Option<Uri>)
         None => rest.to_owned(),
     };
     let path: PathAndQuery = path.parse().map_err(|_| ApiError::NoRoute(uri.path().to_owned()))?;
-    Ok((Version { minor }, Some(Uri::from(path))))
+    Ok((Version { minor, is_named: true }, Some(Uri::from(path))))
 }
 
 /// The version that brought a route; 0 for those that all have.
@@ -88,6 +98,7 @@ fn introduced(method: &Method, path: &str) -> u32 {
         _ if path.starts_with("/plugins/") && path.ends_with("/upgrade") => 26,
         _ if path.starts_with("/configs") || path.starts_with("/distribution/") => 30,
         _ if path.starts_with("/volumes/") && method == Method::PUT => 42,
+        _ if path.starts_with("/images/") && path.ends_with("/attestations") => 55,
         _ => 0,
     }
 }
@@ -123,8 +134,15 @@ mod tests {
             assert_eq!((of.minor, path.as_deref()), (minor, Some("/containers/json?all=1")));
         }
         for path in ["/_ping", "/volumes", "/corten/v1/run"] {
-            assert_eq!(stripped(Method::GET, path).unwrap(), (Version::NEWEST, None));
+            assert_eq!(stripped(Method::GET, path).unwrap(), (Version::UNNAMED, None));
         }
+    }
+
+    #[test]
+    fn what_a_version_drops_stays_for_those_who_name_none() {
+        assert!(Version::of(51).has_what_went_with(52) && !Version::of(52).has_what_went_with(52));
+        assert!(Version::UNNAMED.has_what_went_with(52) && !Version::UNNAMED.is_before(55));
+        assert_eq!(API_VERSION, format!("1.{}", Version::NEWEST.minor));
     }
 
     #[test]
@@ -143,6 +161,7 @@ mod tests {
             (Method::GET, "/distribution/a/b/json", 30),
             (Method::POST, "/build/prune", 31),
             (Method::PUT, "/volumes/x", 42),
+            (Method::GET, "/images/a/b/attestations", 55),
         ] {
             let asked = |minor| stripped(method.clone(), &format!("/v1.{minor}{path}"));
             assert!(matches!(asked(before - 1), Err(ApiError::NoRoute(_))), "{path}");

@@ -20,7 +20,7 @@ use crate::create::merge_env;
 use crate::error::EngineError;
 use crate::frames::{self, Frame};
 use crate::request::ExecSpec;
-use crate::session::Session;
+use crate::session::{AttachedExec, Session};
 use crate::{spec, user};
 
 /// So many exec sessions are remembered; the oldest that ended is forgotten for a new one.
@@ -107,8 +107,9 @@ impl Engine {
     /// What keeps the command from being executed; it may be started once only.
     pub async fn exec_start(self: &Arc<Self>, id: &str) -> Result<Option<Session>, EngineError> {
         let Executed { container, state, stream, process, spec } = self.exec_launch(id).await?;
-        self.tell_of_exec_end(container, id.to_owned(), process);
-        Ok((!spec.detach).then(|| Session::of_exec(stream, state, spec.tty)))
+        self.tell_of_exec_end(Arc::clone(&container), id.to_owned(), process);
+        let attached = AttachedExec { id: id.to_owned(), container, state };
+        Ok((!spec.detach).then(|| Session::of_exec(stream, attached, spec.tty)))
     }
 
     /// Starts a remembered process. Whoever calls sees to its end.

@@ -34,7 +34,7 @@ pub(crate) fn publish_all(ports: &mut Vec<PortMapping>, exposed: &[String]) -> R
     for text in exposed {
         let (container_port, protocol) = parse(text)?;
         if !ports.iter().any(|port| port.container_port == container_port && port.protocol == protocol) {
-            ports.push(PortMapping { host_ip: None, host_port: None, container_port, protocol });
+            ports.push(PortMapping { host_ip: None, host_port: None, host_port_last: None, container_port, protocol });
         }
     }
     Ok(())
@@ -48,7 +48,13 @@ mod tests {
     fn every_exposed_port_is_published_once() {
         let exposed = merge(&["80/tcp".into(), "53/udp".into()], &["80/tcp".into(), "81".into()]);
         assert_eq!(exposed, ["80/tcp", "53/udp", "81"]);
-        let own = PortMapping { host_ip: None, host_port: Some(8080), container_port: 80, protocol: Protocol::Tcp };
+        let own = PortMapping {
+            host_ip: None,
+            host_port: Some(8080),
+            host_port_last: None,
+            container_port: 80,
+            protocol: Protocol::Tcp,
+        };
         let mut ports = vec![own];
         publish_all(&mut ports, &exposed).unwrap();
         let all: Vec<(u16, Protocol, Option<u16>)> =

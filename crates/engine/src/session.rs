@@ -6,7 +6,7 @@
 //! end can use the name again.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api_types::detach_keys::{DetachKeys, Filter, Typed};
 use shim::Exit;
@@ -31,7 +31,21 @@ pub struct Session {
 
 enum Of {
     Container(Arc<Container>),
-    Exec(Arc<Mutex<ExecState>>),
+    Exec(AttachedExec),
+}
+
+/// An exec that somebody is attached to.
+pub(crate) struct AttachedExec {
+    pub(crate) id: String,
+    pub(crate) container: Arc<Container>,
+    pub(crate) state: Arc<Mutex<ExecState>>,
+}
+
+impl AttachedExec {
+    fn state(&self) -> MutexGuard<'_, ExecState> {
+        // Changed by single assignments.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// How Docker's clients read output.
@@ -49,8 +63,8 @@ impl Session {
         Session { stream, of: Of::Container(container), tty, detach_keys: DetachKeys::default() }
     }
 
-    pub(crate) fn of_exec(stream: UnixStream, state: Arc<Mutex<ExecState>>, tty: bool) -> Session {
-        Session { stream, of: Of::Exec(state), tty, detach_keys: DetachKeys::default() }
+    pub(crate) fn of_exec(stream: UnixStream, exec: AttachedExec, tty: bool) -> Session {
+        Session { stream, of: Of::Exec(exec), tty, detach_keys: DetachKeys::default() }
     }
 
     /// With other keys that leave it than the usual ones.
@@ -203,19 +217,24 @@ async fn forward_output(
 impl Of {
     /// The client has left while the command may still run.
     fn left(&self) {
-        if let Of::Container(container) = self
-            && container.with_record(|record| record.state.running().is_some())
-        {
-            container.tell("detach", []);
+        match self {
+            Of::Container(container) if container.with_record(|record| record.state.running().is_some()) => {
+                container.tell("detach", []);
+            }
+            Of::Exec(exec) if exec.state().exit_code.is_none() => {
+                exec.container.tell("exec_detach", [("execID", exec.id.clone())]);
+            }
+            // It has ended.
+            Of::Container(_) | Of::Exec(_) => {}
         }
     }
 
     /// The exit once the engine has dealt with it; its own account of it when the shim died without a word.
     async fn settled(&self, exit: Option<Exit>) -> Option<Exit> {
         match self {
-            Of::Exec(state) => {
+            Of::Exec(exec) => {
                 if let Some(exit) = &exit {
-                    state.lock().unwrap_or_else(PoisonError::into_inner).exit_code = Some(exit.code);
+                    exec.state().exit_code = Some(exit.code);
                 }
                 exit
             }

@@ -44,10 +44,24 @@ pub struct PortMapping {
     pub host_ip: Option<IpAddr>,
     /// Which of the host's ports; `None` or 0: the kernel chooses a free one.
     pub host_port: Option<u16>,
+    /// The last of several of which the first free one is taken, where `host_port` is the first; `None`: that one alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_port_last: Option<u16>,
     /// The container's port.
     pub container_port: u16,
     /// TCP or UDP.
     pub protocol: Protocol,
+}
+
+impl PortMapping {
+    /// The host's port, or the range of which one is taken, as people write it.
+    pub fn host_ports(&self) -> Option<String> {
+        let first = self.host_port?;
+        Some(match self.host_port_last {
+            Some(last) if last != first => format!("{first}-{last}"),
+            _ => first.to_string(),
+        })
+    }
 }
 
 /// A port of the host that leads to a container.

@@ -241,6 +241,18 @@ pub enum NetworkError {
         /// Who has it, if that is known.
         holder: Option<PortHolder>,
     },
+    /// All of the host's ports that would do are in use.
+    #[error("all ports from {first} to {last} ({protocol}) are already in use on {address}")]
+    RangeTaken {
+        /// The host's address; 0.0.0.0 for all.
+        address: Ipv4Addr,
+        /// The lowest of them.
+        first: u16,
+        /// The highest.
+        last: u16,
+        /// TCP or UDP.
+        protocol: Protocol,
+    },
     /// The host has no such address.
     #[error("cannot publish port {port}/{protocol} on {address}: this host has no such address")]
     NotOurAddress {
@@ -322,7 +334,8 @@ impl Classify for NetworkError {
             | NetworkError::Gone
             | NetworkError::AddressNotFree { .. }
             | NetworkError::AddressTaken { .. }
-            | NetworkError::PortTaken { .. } => Kind::Conflict,
+            | NetworkError::PortTaken { .. }
+            | NetworkError::RangeTaken { .. } => Kind::Conflict,
             NetworkError::Unknown(_) => Kind::NotFound,
             NetworkError::NoFreeAddress { .. } => Kind::Unavailable,
             NetworkError::Ipv6Port { .. } => Kind::Unsupported,
@@ -351,6 +364,9 @@ impl Classify for NetworkError {
             }
             NetworkError::AddressNotFree { .. } => "give another address, or none to have one chosen".to_owned(),
             NetworkError::NoFreeAddress { .. } => "remove a container, or configure a larger subnet".to_owned(),
+            NetworkError::RangeTaken { .. } => {
+                "give a longer range, or stop one of those who have these ports".to_owned()
+            }
             NetworkError::PortTaken { .. } => {
                 "publish another port of the host, or stop whoever has this one".to_owned()
             }

@@ -24,8 +24,11 @@ pub(crate) fn reserve(mapping: &PortMapping) -> Result<(OwnedFd, PublishedPort),
         Some(address @ IpAddr::V6(_)) => return Err(NetworkError::Ipv6Port { address }),
         None => Ipv4Addr::UNSPECIFIED,
     };
-    let wanted = mapping.host_port.unwrap_or(0);
-    let (socket, host_port) = bind(address, wanted, mapping.protocol)?;
+    let first = mapping.host_port.unwrap_or(0);
+    let (socket, host_port) = match mapping.host_port_last.filter(|last| *last != first) {
+        None => bind(address, first, mapping.protocol)?,
+        Some(last) => bind_one_of(address, first, last, mapping.protocol)?,
+    };
     let published = PublishedPort {
         host_ip: (!address.is_unspecified()).then_some(IpAddr::V4(address)),
         host_port,
@@ -40,6 +43,7 @@ pub(crate) fn reserve_again(port: &PublishedPort) -> Result<OwnedFd, NetworkErro
     let mapping = PortMapping {
         host_ip: port.host_ip,
         host_port: Some(port.host_port),
+        host_port_last: None,
         container_port: port.container_port,
         protocol: port.protocol,
     };
@@ -47,20 +51,38 @@ pub(crate) fn reserve_again(port: &PublishedPort) -> Result<OwnedFd, NetworkErro
 }
 
 fn bind(address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<(OwnedFd, u16), NetworkError> {
-    let attempt = match bind_socket(address, port, protocol, false) {
+    bind_unless_kept(address, port, protocol).map_err(|errno| explain(errno, address, port, protocol))
+}
+
+/// Binds the first port from `first` to `last` that nobody has.
+fn bind_one_of(address: Ipv4Addr, first: u16, last: u16, protocol: Protocol) -> Result<(OwnedFd, u16), NetworkError> {
+    for port in first..=last {
+        match bind_unless_kept(address, port, protocol) {
+            Err(Errno::ADDRINUSE) => {}
+            other => return other.map_err(|errno| explain(errno, address, port, protocol)),
+        }
+    }
+    Err(NetworkError::RangeTaken { address, first, last, protocol })
+}
+
+fn bind_unless_kept(address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<(OwnedFd, u16), Errno> {
+    match bind_socket(address, port, protocol, false) {
         // Connections that ended a moment ago also keep a TCP port. They do not keep it from a socket that may reuse
         // addresses; one that listens, or that does not share, does.
         Err(Errno::ADDRINUSE) if protocol == Protocol::Tcp => bind_socket(address, port, protocol, true),
         other => other,
-    };
-    attempt.map_err(|errno| match errno {
+    }
+}
+
+fn explain(errno: Errno, address: Ipv4Addr, port: u16, protocol: Protocol) -> NetworkError {
+    match errno {
         Errno::ADDRINUSE => {
             let holder = port_holder::find(address, port, protocol);
             NetworkError::PortTaken { address, port, protocol, holder }
         }
         Errno::ADDRNOTAVAIL => NetworkError::NotOurAddress { address, port, protocol },
         _ => NetworkError::Port { address, port, protocol, source: errno.into() },
-    })
+    }
 }
 
 fn bind_socket(address: Ipv4Addr, port: u16, protocol: Protocol, reuse: bool) -> Result<(OwnedFd, u16), Errno> {

@@ -2,6 +2,7 @@
 //! Answers as older versions of the API had them. The models are the newest version's; what earlier clients look for and
 //! later ones no longer get is added here, and what came later taken away.
 
+use api_types::docker::ContainerSummary;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -10,8 +11,32 @@ use serde_json::{Map, Value, json};
 use crate::error::ApiError;
 use crate::version::Version;
 
+/// What of a configuration of an image is sent only when it is not empty, since 1.52.
+const OF_IMAGES: [(&str, Value); 8] = [
+    ("Cmd", Value::Null),
+    ("Entrypoint", Value::Null),
+    ("Env", Value::Null),
+    ("Labels", Value::Null),
+    ("OnBuild", Value::Null),
+    ("User", Value::String(String::new())),
+    ("Volumes", Value::Null),
+    ("WorkingDir", Value::String(String::new())),
+];
+
+/// What `NetworkSettings` had of the default bridge until 1.51, and is to be found at that network since.
+const OF_THE_BRIDGE: [&str; 8] = [
+    "EndpointID",
+    "Gateway",
+    "GlobalIPv6Address",
+    "GlobalIPv6PrefixLen",
+    "IPAddress",
+    "IPPrefixLen",
+    "IPv6Gateway",
+    "MacAddress",
+];
+
 /// What of a configuration of an image was always empty, and is not sent any more.
-const OF_CONTAINERS_ONLY: [(&str, Value); 10] = [
+const OF_CONTAINERS_ONLY: [(&str, Value); 9] = [
     ("Hostname", Value::Null),
     ("Domainname", Value::Null),
     ("AttachStdin", Value::Bool(false)),
@@ -21,14 +46,13 @@ const OF_CONTAINERS_ONLY: [(&str, Value); 10] = [
     ("OpenStdin", Value::Bool(false)),
     ("StdinOnce", Value::Bool(false)),
     ("Image", Value::Null),
-    ("OnBuild", Value::Null),
 ];
 
 /// `answer` for a client of `version`: as it is for the newest, as `shape` makes it for others.
 pub(crate) fn answer(
     version: Version,
     answer: impl Serialize,
-    shape: fn(Version, &mut Value),
+    shape: impl FnOnce(Version, &mut Value),
 ) -> Result<Response, ApiError> {
     if version == Version::NEWEST {
         return Ok(Json(answer).into_response());
@@ -76,16 +100,83 @@ pub(crate) fn image(version: Version, image: &mut Value) {
         && let Some(Value::Object(config)) = image.get_mut("Config")
     {
         for (field, value) in OF_CONTAINERS_ONLY {
-            let value = match (field, value) {
-                ("OnBuild", value) => value,
-                (_, Value::Null) => json!(""),
-                (_, value) => value,
-            };
-            config.entry(field).or_insert(value);
+            config.entry(field).or_insert(if value.is_null() { json!("") } else { value });
         }
     }
-    for field in ["Parent", "DockerVersion"] {
-        image.entry(field).or_insert_with(|| json!(""));
+    if version.has_what_went_with(52) {
+        if let Some(Value::Object(config)) = image.get_mut("Config") {
+            for (field, value) in OF_IMAGES {
+                config.entry(field).or_insert(value);
+            }
+        }
+        for field in ["Parent", "Comment", "DockerVersion", "Author"] {
+            image.entry(field).or_insert_with(|| json!(""));
+        }
+        image.entry("GraphDriver").or_insert_with(|| json!({"Name": "overlay", "Data": {}}));
+    }
+}
+
+/// `GET /containers/NAME/json`, of a container for whose first network the hardware address `mac` was wished.
+pub(crate) fn container(version: Version, container: &mut Value, mac: Option<String>) {
+    if version.is_before(45) {
+        name_by_id(container);
+    }
+    if !version.has_what_went_with(52) {
+        return;
+    }
+    let bridge = container.pointer("/NetworkSettings/Networks/bridge").cloned().unwrap_or_default();
+    if let Some(Value::Object(settings)) = container.get_mut("NetworkSettings") {
+        for field in OF_THE_BRIDGE {
+            let none = if field.ends_with("PrefixLen") { json!(0) } else { json!("") };
+            settings.insert(field.to_owned(), bridge.get(field).cloned().unwrap_or(none));
+        }
+        for (field, value) in [
+            ("Bridge", json!("")),
+            ("HairpinMode", json!(false)),
+            ("LinkLocalIPv6Address", json!("")),
+            ("LinkLocalIPv6PrefixLen", json!(0)),
+            ("SecondaryIPAddresses", Value::Null),
+            ("SecondaryIPv6Addresses", Value::Null),
+        ] {
+            settings.insert(field.to_owned(), value);
+        }
+    }
+    if let Some(Value::Object(config)) = container.get_mut("Config") {
+        config.entry("OnBuild").or_insert(Value::Null);
+        config.extend(mac.map(|mac| ("MacAddress".to_owned(), json!(mac))));
+    }
+    let Some(container) = container.as_object_mut() else { return };
+    if version.is_before(52) {
+        container.remove("Storage");
+    }
+    let driver = container.get("Driver").cloned().unwrap_or_default();
+    container.insert("GraphDriver".to_owned(), json!({"Name": driver, "Data": {}}));
+}
+
+/// Until 1.44 a container's short id and host name were among its aliases in user-defined networks.
+fn name_by_id(container: &mut Value) {
+    let id = container.get("Id").and_then(Value::as_str).and_then(|id| id.get(..12)).unwrap_or_default().to_owned();
+    let host = container.pointer("/Config/Hostname").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let Some(Value::Object(networks)) = container.pointer_mut("/NetworkSettings/Networks") else { return };
+    let user_defined = networks.iter_mut().filter(|(name, _)| !["bridge", "host", "none"].contains(&name.as_str()));
+    for place in user_defined.filter_map(|(_, place)| place.as_object_mut()) {
+        let aliases = place.entry("Aliases").or_insert_with(|| json!([]));
+        if !aliases.is_array() {
+            *aliases = json!([]);
+        }
+        let Some(aliases) = aliases.as_array_mut() else { continue };
+        for alias in [&id, &host] {
+            if !alias.is_empty() && !aliases.iter().any(|known| known == alias) {
+                aliases.push(json!(alias));
+            }
+        }
+    }
+}
+
+/// `GET /containers/json`.
+pub(crate) fn containers(version: Version, list: &mut [ContainerSummary]) {
+    if version.is_before(52) {
+        list.iter_mut().for_each(|container| container.health = None);
     }
 }
 
@@ -94,10 +185,14 @@ pub(crate) fn disk_usage(version: Version, usage: &mut Value) {
     if let Some(list) = usage.get_mut("Images") {
         each(list, |image| virtual_size(version, image));
     }
-    if version.is_before(42)
-        && let Some(usage) = usage.as_object_mut()
-    {
+    let Some(usage) = usage.as_object_mut() else { return };
+    if version.is_before(42) {
         usage.insert("BuilderSize".to_owned(), json!(0));
+    }
+    if version.is_before(52) {
+        for kind in ["ImageUsage", "ContainerUsage", "VolumeUsage", "BuildCacheUsage"] {
+            usage.remove(kind);
+        }
     }
 }
 
@@ -154,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_has_the_fields_of_containers_until_1_49() {
+    fn an_image_has_the_fields_of_containers_until_1_49_and_empty_ones_until_1_51() {
         let image = || json!({"Size": 7, "Config": {"Cmd": ["x"]}, "Descriptor": {}});
         let old = shaped(super::image, 40, image());
         assert_eq!(
@@ -164,9 +259,41 @@ mod tests {
         assert_eq!((&old["Config"]["Hostname"], &old["Config"]["OnBuild"]), (&json!(""), &Value::Null));
         assert_eq!((&old["Config"]["Cmd"], &old["Created"]), (&json!(["x"]), &json!("0001-01-01T00:00:00Z")));
         assert!(old.get("Descriptor").is_none());
-        let new = shaped(super::image, 50, image());
-        assert_eq!(new["Config"], json!({"Cmd": ["x"]}));
+        let new = shaped(super::image, 51, image());
+        assert_eq!(
+            new["Config"],
+            json!({"Cmd": ["x"], "Entrypoint": null, "Env": null, "Labels": null,
+            "OnBuild": null, "User": "", "Volumes": null, "WorkingDir": ""})
+        );
         assert!(new.get("VirtualSize").is_none() && new.get("ContainerConfig").is_none());
+        assert_eq!((&new["Author"], &new["GraphDriver"]["Name"]), (&json!(""), &json!("overlay")));
+        assert_eq!(shaped(super::image, 52, image()), image());
+    }
+
+    #[test]
+    fn a_container_has_the_bridges_address_beside_its_networks_until_1_51() {
+        let container = || {
+            json!({"Id": "0123456789abcdef", "Driver": "overlay", "Storage": {}, "Config": {"Hostname": "h"},
+            "NetworkSettings": {"Networks": {"bridge": {"IPAddress": "10.0.0.2", "IPPrefixLen": 16},
+                "mine": {"Aliases": ["h"]}}}})
+        };
+        let of = |version: Version| {
+            let mut value = container();
+            super::container(version, &mut value, Some("02:00:00:00:00:01".into()));
+            value
+        };
+        let old = of(Version::of(44));
+        let settings = &old["NetworkSettings"];
+        assert_eq!((&settings["IPAddress"], &settings["IPPrefixLen"]), (&json!("10.0.0.2"), &json!(16)));
+        assert_eq!((&settings["Gateway"], &settings["HairpinMode"]), (&json!(""), &json!(false)));
+        assert_eq!(settings["Networks"]["mine"]["Aliases"], json!(["h", "0123456789ab"]));
+        assert!(settings["Networks"]["bridge"].get("Aliases").is_none());
+        assert_eq!((&old["Config"]["MacAddress"], old.get("Storage")), (&json!("02:00:00:00:00:01"), None));
+        assert_eq!(old["GraphDriver"]["Name"], "overlay");
+        assert_eq!(of(Version::of(52)), container());
+        let unnamed = of(Version::UNNAMED);
+        assert_eq!((&unnamed["NetworkSettings"]["IPAddress"], &unnamed["Storage"]), (&json!("10.0.0.2"), &json!({})));
+        assert_eq!(unnamed["NetworkSettings"]["Networks"]["mine"]["Aliases"], json!(["h"]));
     }
 
     #[test]
@@ -181,5 +308,8 @@ mod tests {
             json!({"Images": [{"Size": 3, "VirtualSize": 3}], "BuilderSize": 0})
         );
         assert_eq!(shaped(disk_usage, 44, usage()), usage());
+        let by_kind = || json!({"Images": [], "ImageUsage": {"TotalCount": 0}});
+        assert_eq!(shaped(disk_usage, 51, by_kind()), json!({"Images": []}));
+        assert_eq!(shaped(disk_usage, 52, by_kind()), by_kind());
     }
 }

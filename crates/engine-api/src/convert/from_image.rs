@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! An image as Docker's clients read it.
 
-use std::collections::HashMap;
-
 use api_types::docker::{
-    DriverData, ImageConfig, ImageDeleteResponseItem, ImageHistoryResponseItem, ImageInspect, ImageInspectRootFs,
-    ImageSummary, OciDescriptor, OciPlatform,
+    ImageConfig, ImageDeleteResponseItem, ImageHistoryResponseItem, ImageInspect, ImageInspectRootFs, ImageSummary,
+    OciDescriptor, OciPlatform,
 };
 use image::{Image, Removed};
 use jiff::Timestamp;
@@ -53,8 +51,8 @@ pub(crate) fn inspect(image: &Image, says: &Value) -> ImageInspect {
         repo_tags: Some(tags(image)),
         repo_digests: Some(digests(image)),
         created: image.created.clone(),
-        author: Some(image.config.author().clone().unwrap_or_default()),
-        comment: Some(image.history().pop().map(|step| step.comment).unwrap_or_default()),
+        author: image.config.author().clone().filter(|author| !author.is_empty()),
+        comment: image.history().pop().map(|step| step.comment).filter(|comment| !comment.is_empty()),
         descriptor: Some(descriptor(image)),
         config: Some(ImageConfig {
             healthcheck: dockers(says, "Healthcheck"),
@@ -67,7 +65,6 @@ pub(crate) fn inspect(image: &Image, says: &Value) -> ImageInspect {
         os: Some(image.config.os().to_string()),
         os_version: image.config.os_version().clone(),
         size: Some(bytes(image.size)),
-        graph_driver: Some(DriverData { name: "overlay".into(), data: HashMap::new() }),
         root_fs: Some(ImageInspectRootFs {
             typ: "layers".into(),
             layers: Some(image.layers.iter().map(ToString::to_string).collect()),
@@ -116,15 +113,16 @@ fn digests(image: &Image) -> Vec<String> {
 }
 
 fn config(config: &Config) -> ImageConfig {
+    let list = |field: &Option<Vec<String>>| field.clone().filter(|list| !list.is_empty());
     ImageConfig {
-        user: Some(config.user().clone().unwrap_or_default()),
-        exposed_ports: config.exposed_ports().clone(),
-        env: config.env().clone(),
-        cmd: config.cmd().clone(),
-        volumes: config.volumes().clone(),
-        working_dir: Some(config.working_dir().clone().unwrap_or_default()),
-        entrypoint: config.entrypoint().clone(),
-        labels: config.labels().clone().map(|labels| labels.into_iter().collect()),
+        user: config.user().clone().filter(|user| !user.is_empty()),
+        exposed_ports: list(config.exposed_ports()),
+        env: list(config.env()),
+        cmd: list(config.cmd()),
+        volumes: list(config.volumes()),
+        working_dir: config.working_dir().clone().filter(|path| !path.is_empty()),
+        entrypoint: list(config.entrypoint()),
+        labels: config.labels().clone().filter(|labels| !labels.is_empty()).map(|labels| labels.into_iter().collect()),
         stop_signal: config.stop_signal().clone(),
         ..ImageConfig::default()
     }

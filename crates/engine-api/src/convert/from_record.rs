@@ -10,50 +10,28 @@ use api_types::docker::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
     ContainerSummaryHostConfig, ContainerSummaryNetworkSettings, ContainerSummaryStateEnum, EndpointIpamConfig,
     EndpointSettings, HostConfig, HostConfigLogConfig, NetworkSettings, PortBinding, PortMap, PortSummary,
-    PortSummaryTypeEnum, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
+    PortSummaryTypeEnum, RestartPolicy as DockerRestart, RestartPolicyNameEnum, RootFsStorage, RootFsStorageSnapshot,
+    Storage,
 };
 use api_types::human_duration;
 use engine::{LogChoice, Place, Record, RestartPolicy, Running, Size, State};
 use jiff::Timestamp;
-use network::{MacAddress, NetworkId, Protocol};
-use serde::Serialize;
+use network::{MacAddress, Protocol};
 
 use super::from_image::bytes;
 use super::{from_host, naming};
 
 mod health;
 
+/// What a container's files are put together by, in the words of Docker's.
+const DRIVER: &str = "overlay";
 /// Docker's word for a time that has not come.
 pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
 
-/// What `inspect` answers: Docker's model, and the bridge's address where Docker's own clients still look for it.
-#[derive(Serialize)]
-pub(crate) struct Inspect {
-    #[serde(flatten)]
-    container: ContainerInspectResponse,
-    #[serde(rename = "NetworkSettings")]
-    network: Networks,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Networks {
-    #[serde(flatten)]
-    settings: NetworkSettings,
-    gateway: String,
-    #[serde(rename = "IPAddress")]
-    ip_address: String,
-    #[serde(rename = "IPPrefixLen")]
-    ip_prefix_len: u8,
-    mac_address: String,
-}
-
-impl Inspect {
-    /// Adds how large the container is.
-    pub(crate) fn add_size(&mut self, size: Size) {
-        self.container.size_rw = Some(bytes(size.writable));
-        self.container.size_root_fs = Some(bytes(size.root));
-    }
+/// Adds to a container how large it is.
+pub(crate) fn add_size_to_one(container: &mut ContainerInspectResponse, size: Size) {
+    container.size_rw = Some(bytes(size.writable));
+    container.size_root_fs = Some(bytes(size.root));
 }
 
 /// Adds to a container of a list how large it is.
@@ -63,9 +41,10 @@ pub(crate) fn add_size(summary: &mut ContainerSummary, size: Size) {
 }
 
 /// All about a container, whose log is at `log_path`, and in which `execs` have not ended.
-pub(crate) fn inspect(record: &Record, log_path: String, execs: Vec<String>) -> Inspect {
+pub(crate) fn inspect(record: &Record, log_path: String, execs: Vec<String>) -> ContainerInspectResponse {
     let (path, args) = record.process.args.split_first().map_or(("", &[][..]), |(path, args)| (path.as_str(), args));
-    let container = ContainerInspectResponse {
+    let snapshot = RootFsStorageSnapshot { name: Some(DRIVER.into()) };
+    ContainerInspectResponse {
         id: Some(record.id.to_string()),
         created: Some(record.created.to_string()),
         path: Some(path.to_owned()),
@@ -76,27 +55,25 @@ pub(crate) fn inspect(record: &Record, log_path: String, execs: Vec<String>) -> 
         name: Some(format!("/{}", record.name)),
         exec_ids: Some(execs).filter(|execs| !execs.is_empty()),
         restart_count: Some(record.restarts.into()),
-        driver: Some("overlay".into()),
+        driver: Some(DRIVER.into()),
+        storage: Some(Storage { root_fs: Some(RootFsStorage { snapshot: Some(snapshot) }) }),
         platform: Some("linux".into()),
         host_config: Some(host_config(record)),
         mounts: Some(mounts::points(record)),
         config: Some(config(record)),
-        ..ContainerInspectResponse::default()
-    };
-    let running = record.state.running();
-    let endpoint = running.and_then(|running| running.in_network(&NetworkId::bridge()));
-    let network = Networks {
-        settings: NetworkSettings {
-            ports: Some(running.map(published).unwrap_or_default()),
+        network_settings: Some(NetworkSettings {
+            ports: Some(record.state.running().map(published).unwrap_or_default()),
             networks: Some(networks(record)),
             ..NetworkSettings::default()
-        },
-        gateway: endpoint.and_then(|endpoint| endpoint.gateway).map(|address| address.to_string()).unwrap_or_default(),
-        ip_address: endpoint.map(|endpoint| endpoint.address.to_string()).unwrap_or_default(),
-        ip_prefix_len: endpoint.map_or(0, |endpoint| endpoint.prefix),
-        mac_address: endpoint.map(|endpoint| MacAddress(endpoint.mac).to_string()).unwrap_or_default(),
-    };
-    Inspect { container, network }
+        }),
+        ..ContainerInspectResponse::default()
+    }
+}
+
+/// The hardware address that was wished for the network that a container was created in.
+pub(crate) fn wished_mac(record: &Record) -> Option<String> {
+    let wish = record.spec.endpoints.get(&record.spec.network.docker())?;
+    Some(wish.mac?.to_string())
 }
 
 fn state(state: &State) -> ContainerState {
@@ -159,7 +136,7 @@ fn host_config(record: &Record) -> HostConfig {
     for port in &spec.ports {
         let binding = PortBinding {
             host_ip: Some(port.host_ip.map(|ip| ip.to_string()).unwrap_or_default()),
-            host_port: Some(port.host_port.map(|port| port.to_string()).unwrap_or_default()),
+            host_port: Some(port.host_ports().unwrap_or_default()),
         };
         let key = format!("{}/{}", port.container_port, port.protocol);
         ports.entry(key).or_default().get_or_insert_default().push(binding);
@@ -262,7 +239,7 @@ pub(crate) fn summary(record: &Record, now: Timestamp) -> ContainerSummary {
             State::Exited(_) => ContainerSummaryStateEnum::EXITED,
         }),
         status: Some(health::status(status(&record.state, now), record)),
-        health: health::summary(record),
+        health: Some(health::summary(record)),
         host_config: Some(ContainerSummaryHostConfig {
             network_mode: Some(record.spec.network.docker()),
             ..ContainerSummaryHostConfig::default()

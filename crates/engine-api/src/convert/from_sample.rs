@@ -28,6 +28,7 @@ pub(crate) fn stats(sample: &Sample, previous: Option<&Sample>) -> Value {
         "memory_stats": counters.map_or_else(|| json!({}), memory),
         "name": format!("/{}", sample.name),
         "id": sample.id.to_string(),
+        "os_type": "linux",
     });
     if let (Some(counters), Some(stats)) = (counters, stats.as_object_mut())
         && !counters.networks.is_empty()

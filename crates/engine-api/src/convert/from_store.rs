@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the store holds, as clients read it.
 
-use api_types::docker::ImageSummary;
+use api_types::docker::{
+    BuildCacheDiskUsage, ContainerSummary, ContainerSummaryStateEnum, ContainersDiskUsage, ImageSummary,
+    ImagesDiskUsage, SystemDataUsageResponse, Volume, VolumesDiskUsage,
+};
 use api_types::{
     CheckReport, DiskUsage, Lease, StoreProblem, StoreUsage, WasteFinding, WasteReport, WastedFile, WastefulLayer,
     human_duration, human_size,
@@ -9,6 +12,8 @@ use api_types::{
 use engine::Room;
 use image::{Checked, Finding, ImageUsage, Reason, Resource, Waste};
 use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
 
 use super::from_image::{bytes, summary};
 use super::{from_record, from_volume};
@@ -36,6 +41,7 @@ pub(crate) fn usage(usage: &engine::DiskUsage) -> DiskUsage {
         containers: containers.collect(),
         volumes: Some(usage.volumes.iter().map(from_volume::usage).collect()),
         build_cache: Some(Vec::new()),
+        by_kind: SystemDataUsageResponse::default(),
         store: Some(StoreUsage {
             blobs: store.blobs,
             content: bytes(store.content),
@@ -45,6 +51,60 @@ pub(crate) fn usage(usage: &engine::DiskUsage) -> DiskUsage {
             reclaimable: bytes(store.reclaimable),
         }),
     }
+}
+
+/// The same in numbers, by kind, as it is asked for since API 1.52; with each thing if `verbose`.
+///
+/// # Errors
+/// A thing that cannot be written as JSON.
+pub(crate) fn by_kind(usage: &DiskUsage, verbose: bool) -> Result<SystemDataUsageResponse, serde_json::Error> {
+    fn items<T: Serialize>(list: &[T], verbose: bool) -> Result<Option<Vec<Value>>, serde_json::Error> {
+        verbose.then(|| list.iter().map(serde_json::to_value).collect()).transpose()
+    }
+    fn count(number: usize) -> Option<i64> {
+        Some(i64::try_from(number).unwrap_or(i64::MAX))
+    }
+    let runs = |state: Option<ContainerSummaryStateEnum>| {
+        use ContainerSummaryStateEnum as State;
+        matches!(state, Some(State::RUNNING | State::PAUSED | State::RESTARTING))
+    };
+    let (active, idle): (Vec<_>, Vec<_>) = usage.containers.iter().partition(|container| runs(container.state));
+    let bytes = |list: &[&ContainerSummary]| list.iter().filter_map(|one| one.size_rw).sum::<i64>();
+    let volumes = usage.volumes.as_deref().unwrap_or_default();
+    // Of what options mount nothing is known: it counts as a volume that takes nothing.
+    let size = |volume: &Volume| volume.usage_data.as_ref().map_or(0, |data| data.size.max(0));
+    let used = |volume: &Volume| volume.usage_data.as_ref().is_some_and(|data| data.ref_count > 0);
+    Ok(SystemDataUsageResponse {
+        image_usage: Some(ImagesDiskUsage {
+            active_count: count(usage.images.iter().filter(|image| image.containers > 0).count()),
+            total_count: count(usage.images.len()),
+            reclaimable: usage.store.as_ref().map(|store| store.reclaimable),
+            total_size: Some(usage.layers_size),
+            items: items(&usage.images, verbose)?,
+        }),
+        container_usage: Some(ContainersDiskUsage {
+            active_count: count(active.len()),
+            total_count: count(usage.containers.len()),
+            reclaimable: Some(bytes(&idle)),
+            total_size: Some(bytes(&active) + bytes(&idle)),
+            items: items(&usage.containers, verbose)?,
+        }),
+        volume_usage: Some(VolumesDiskUsage {
+            active_count: count(volumes.iter().filter(|volume| used(volume)).count()),
+            total_count: count(volumes.len()),
+            reclaimable: Some(volumes.iter().filter(|volume| !used(volume)).map(size).sum()),
+            total_size: Some(volumes.iter().map(size).sum()),
+            items: items(volumes, verbose)?,
+        }),
+        // There is no build cache.
+        build_cache_usage: Some(BuildCacheDiskUsage {
+            active_count: Some(0),
+            total_count: Some(0),
+            reclaimable: Some(0),
+            total_size: Some(0),
+            items: items::<Value>(&[], verbose)?,
+        }),
+    })
 }
 
 /// How the disk's room is looked after: names and values for `info`.

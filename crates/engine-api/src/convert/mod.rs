@@ -12,6 +12,7 @@ pub(crate) mod from_store;
 pub(crate) mod from_volume;
 pub(crate) mod naming;
 pub(crate) mod networks;
+pub(crate) mod old_wishes;
 pub(crate) mod refuse;
 mod to_host;
 pub(crate) mod to_spec;

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Networks in Docker's words and in the engine's.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use api_types::docker::{
-    ConfigReference, EndpointResource, Ipam as DockerIpam, IpamConfig, Network as DockerNetwork, NetworkCreateRequest,
-    NetworkInspect,
+    ConfigReference, EndpointResource, Ipam as DockerIpam, IpamConfig, IpamStatus, Network as DockerNetwork,
+    NetworkCreateRequest, NetworkInspect, NetworkStatus, SubnetStatus,
 };
 use engine::{Ipam, Member, Network, NetworkSpec};
-use network::MacAddress;
+use network::{MacAddress, Subnet};
 
 use crate::error::ApiError;
 
@@ -119,6 +119,25 @@ fn ipam(ipam: Option<&Ipam>) -> DockerIpam {
         config: Some(config.into_iter().collect()),
         options: Some(HashMap::new()),
     }
+}
+
+/// How many addresses of a network's subnet are in use, and how many more containers can get one.
+pub(crate) fn status(network: &Network, members: &[Member]) -> NetworkStatus {
+    let subnets = network.ipam.iter().map(|ipam| {
+        let subnet = ipam.subnet;
+        let kept = [subnet.network(), subnet.broadcast(), ipam.gateway].into_iter();
+        let taken: BTreeSet<Ipv4Addr> =
+            kept.chain(ipam.reserved.values().copied()).chain(members.iter().map(|member| member.address)).collect();
+        let range = ipam.range.unwrap_or(subnet);
+        let within = |range: &Subnet| taken.iter().filter(|address| range.contains(**address)).count() as u64;
+        let size = u64::from(u32::from(range.broadcast()) - u32::from(range.network())) + 1;
+        let status = SubnetStatus {
+            ips_in_use: Some(within(&subnet)),
+            dynamic_ips_available: Some(size.saturating_sub(within(&range))),
+        };
+        (subnet.to_string(), status)
+    });
+    NetworkStatus { ipam: Some(IpamStatus { subnets: Some(subnets.collect()) }) }
 }
 
 /// All about a network.

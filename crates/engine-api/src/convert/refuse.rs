@@ -29,6 +29,25 @@ pub(crate) fn unsupported(body: &ContainerCreateBody) -> Result<(), ApiError> {
     }
 }
 
+/// Refuse other limits of single devices for a container that is there: they are settled at its start. Docker changes them
+/// since version 1.55 of its API, and ignores them before.
+pub(crate) fn limits_of_devices(host: &HostConfig) -> Result<(), ApiError> {
+    let fields = [
+        (some_list(&host.blkio_weight_device), "BlkioWeightDevice"),
+        (some_list(&host.blkio_device_read_bps), "BlkioDeviceReadBps"),
+        (some_list(&host.blkio_device_write_bps), "BlkioDeviceWriteBps"),
+        (some_list(&host.blkio_device_read_iops), "BlkioDeviceReadIOps"),
+        (some_list(&host.blkio_device_write_iops), "BlkioDeviceWriteIOps"),
+    ];
+    match fields.iter().find(|(is_set, _)| *is_set) {
+        None => Ok(()),
+        Some((_, field)) => {
+            let reason = "limits of single devices are settled at the start of a container, and changing them";
+            Err(ApiError::Unsupported(format!("{field}: {reason}")))
+        }
+    }
+}
+
 fn some_text(field: &Option<String>) -> bool {
     field.as_ref().is_some_and(|text| !text.is_empty())
 }
@@ -88,6 +107,14 @@ mod tests {
             "IOMaximumIOps":0,"IOMaximumBandwidth":0,"MaskedPaths":null,"ReadonlyPaths":null},
             "NetworkingConfig":{"EndpointsConfig":{}}}"#;
         assert_eq!(refused(sent), None);
+    }
+
+    #[test]
+    fn limits_of_devices_are_not_changed_in_silence() {
+        let host = |json: &str| serde_json::from_str::<HostConfig>(json).unwrap();
+        assert!(limits_of_devices(&host(r#"{"BlkioWeightDevice":[],"BlkioDeviceReadBps":null}"#)).is_ok());
+        let error = limits_of_devices(&host(r#"{"BlkioDeviceReadBps":[{"Path":"/dev/sda","Rate":1}]}"#)).unwrap_err();
+        assert!(error.to_string().starts_with("BlkioDeviceReadBps: "), "{error}");
     }
 
     #[test]

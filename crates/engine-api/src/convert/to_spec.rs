@@ -4,8 +4,8 @@
 mod mounts;
 
 use api_types::docker::{
-    ContainerCreateBody, ContainerUpdateBody, ExecConfig, HealthConfig, HostConfig, HostConfigLogConfig, PortMap,
-    RestartPolicy as DockerRestart, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, ExecConfig, HealthConfig, HostConfig, HostConfigLogConfig, PortBinding,
+    PortMap, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
 use api_types::{MountChangeRequest, Wish};
 use engine::{Changes, ContainerSpec, ExecSpec, HealthCheck, LogChoice, NetworkMode, RestartPolicy};
@@ -18,7 +18,7 @@ use crate::error::ApiError;
 
 /// The container that `body` asks for.
 pub(crate) fn container(wish: Wish<ContainerCreateBody>, name: Option<String>) -> Result<ContainerSpec, ApiError> {
-    let Wish { docker: body, restart_unhealthy, publish_when_ready, mount_changes } = wish;
+    let Wish { docker: body, restart_unhealthy, publish_when_ready, mount_changes, mac: _ } = wish;
     if mount_changes != MountChangeRequest::default() {
         return Err(ApiError::invalid(
             "CortenMounts",
@@ -78,11 +78,12 @@ pub(crate) fn container(wish: Wish<ContainerCreateBody>, name: Option<String>) -
 
 /// What `body` wants changed. Docker's clients send zeros for what stays.
 pub(crate) fn changes(wish: Wish<ContainerUpdateBody>) -> Result<Changes, ApiError> {
-    let Wish { docker: body, restart_unhealthy, mount_changes, publish_when_ready: _ } = wish;
+    let Wish { docker: body, restart_unhealthy, mount_changes, publish_when_ready: _, mac: _ } = wish;
     // The fields of both are the same, by name and by meaning.
     let text = serde_json::to_value(&body).map_err(|_| ApiError::invalid("body", "cannot be read"))?;
     let host: HostConfig = serde_json::from_value(text).map_err(ApiError::Body)?;
     refuse::unsupported(&ContainerCreateBody { host_config: Some(host.clone()), ..ContainerCreateBody::default() })?;
+    refuse::limits_of_devices(&host)?;
     let restart = host.restart_policy.as_ref().filter(|policy| {
         policy.name.is_some_and(|name| name != RestartPolicyNameEnum::EMPTY)
             || policy.maximum_retry_count.unwrap_or(0) != 0
@@ -162,6 +163,8 @@ fn too_large(field: &'static str) -> ApiError {
 }
 
 pub(crate) fn ports(bindings: Option<&PortMap>) -> Result<Vec<PortMapping>, ApiError> {
+    // Docker's clients mean any port of the host by a list that has none.
+    let any = [PortBinding::default()];
     let mut ports = Vec::new();
     for (container, hosts) in bindings.into_iter().flatten() {
         let invalid = || ApiError::invalid("PortBindings", format!("\"{container}\" is no port"));
@@ -172,28 +175,33 @@ pub(crate) fn ports(bindings: Option<&PortMap>) -> Result<Vec<PortMapping>, ApiE
             "udp" => Protocol::Udp,
             other => return Err(ApiError::Unsupported(format!("publishing {other}"))),
         };
-        for binding in hosts.iter().flatten() {
+        for binding in hosts.as_deref().filter(|hosts| !hosts.is_empty()).unwrap_or(&any) {
             let host_ip = match binding.host_ip.as_deref().filter(|ip| !ip.is_empty()) {
                 None => None,
                 Some(ip) => {
                     Some(ip.parse().map_err(|_| ApiError::invalid("HostIp", format!("\"{ip}\" is no address")))?)
                 }
             };
-            let host_port = match binding.host_port.as_deref().filter(|port| !port.is_empty()) {
-                None => None,
-                Some(range) if range.contains('-') => {
-                    return Err(ApiError::Unsupported(format!("choosing a port from the range {range}")));
-                }
-                Some(port) => {
-                    Some(port.parse().map_err(|_| ApiError::invalid("HostPort", format!("\"{port}\" is no port")))?)
-                }
-            };
-            ports.push(PortMapping { host_ip, host_port, container_port, protocol });
+            let host = binding.host_port.as_deref().filter(|port| !port.is_empty()).map(host_port).transpose()?;
+            let (host_port, host_port_last) = host.map_or((None, None), |(first, last)| (Some(first), last));
+            ports.push(PortMapping { host_ip, host_port, host_port_last, container_port, protocol });
         }
     }
     // Docker's map has no order; errors and listings should.
     ports.sort_by_key(|port| (port.container_port, port.host_port));
     Ok(ports)
+}
+
+/// One port of the host's, or `FIRST-LAST`, of which a free one is meant.
+fn host_port(text: &str) -> Result<(u16, Option<u16>), ApiError> {
+    let problem = || ApiError::invalid("HostPort", format!("\"{text}\" is no port, and no range as in 8000-8010"));
+    let Some((first, last)) = text.split_once('-') else {
+        return Ok((text.parse().map_err(|_| problem())?, None));
+    };
+    match (first.parse::<u16>(), last.parse::<u16>()) {
+        (Ok(first), Ok(last)) if 0 < first && first <= last => Ok((first, Some(last).filter(|last| *last != first))),
+        _ => Err(problem()),
+    }
 }
 
 #[cfg(test)]

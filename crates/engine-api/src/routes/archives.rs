@@ -97,6 +97,9 @@ fn told(loaded: &Loaded) -> Vec<ProgressLine> {
 /// The platform that is asked for: JSON, as newer clients write it, or `OS/ARCHITECTURE[/VARIANT]`.
 pub(super) fn platform(parameters: &Parameters) -> Result<Option<Platform>, ApiError> {
     let Some(text) = parameters.get("platform") else { return Ok(None) };
+    if parameters.all("platform").nth(1).is_some() {
+        return Err(ApiError::Unsupported("more than one platform: an image is here for one of them, so this".into()));
+    }
     if !text.starts_with('{') {
         return Ok(Some(text.parse()?));
     }

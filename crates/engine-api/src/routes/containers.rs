@@ -5,35 +5,38 @@ use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 
+use api_types::Wish;
 use api_types::docker::{
     ContainerCreateBody, ContainerCreateResponse, ContainerPruneResponse, ContainerSummary, ContainerUpdateBody,
     ContainerUpdateResponse, ContainerWaitExitError, ContainerWaitResponse,
 };
-use api_types::{MountChangeRequest, Wish};
 use axum::Json;
 use axum::body::Body as HttpBody;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, Uri};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use engine::{Condition, Engine, EngineError, RestartPolicy, StartOutcome, StopOutcome};
 use errors::{Classify, Kind, Report};
 use futures_util::stream;
 
-use crate::convert::{from_image, from_record, to_spec};
+use crate::convert::{by_version, from_image, from_record, old_wishes, to_spec};
 use crate::error::ApiError;
 use crate::extract::{Body, Parameters};
 use crate::filters::Filters;
+use crate::version::Version;
 
 pub(crate) async fn create(
     State(engine): State<Arc<Engine>>,
+    version: Version,
     parameters: Parameters,
     Body(body): Body<Wish<ContainerCreateBody>>,
 ) -> Result<Response, ApiError> {
-    let spec = to_spec::container(body, parameters.get("name").map(str::to_owned))?;
+    let (spec, mut warnings) = old_wishes::container(version, body, parameters.get("name").map(str::to_owned))?;
     check_platform(&engine, &spec.image, parameters.get("platform")).await?;
     let created = engine.create(spec).await?;
-    let answer = ContainerCreateResponse { id: created.id.to_string(), warnings: created.warnings };
+    warnings.splice(..0, created.warnings);
+    let answer = ContainerCreateResponse { id: created.id.to_string(), warnings };
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 
@@ -53,6 +56,7 @@ pub(crate) async fn check_platform(engine: &Arc<Engine>, image: &str, platform: 
 
 pub(crate) async fn list(
     State(engine): State<Arc<Engine>>,
+    version: Version,
     parameters: Parameters,
 ) -> Result<Json<Vec<ContainerSummary>>, ApiError> {
     let filters = Filters::of(&parameters)?.into_containers()?;
@@ -68,25 +72,29 @@ pub(crate) async fn list(
             from_record::add_size(summary, size);
         }
     }
+    by_version::containers(version, &mut listed);
     Ok(Json(listed))
 }
 
 pub(crate) async fn inspect(
     State(engine): State<Arc<Engine>>,
     Path(name): Path<String>,
+    version: Version,
     parameters: Parameters,
-) -> Result<Json<Wish<from_record::Inspect>>, ApiError> {
+) -> Result<Response, ApiError> {
     let container = engine.container(&name)?;
     let record = container.record();
     let log_path = container.shown_log_path().map(|path| path.display().to_string()).unwrap_or_default();
     let mut docker = from_record::inspect(&record, log_path, engine.execs_of(&record.id));
     let restart_unhealthy = matches!(record.spec.restart, RestartPolicy::Unhealthy { .. });
-    let publish_when_ready = record.spec.publish_when_ready;
+    let (publish_when_ready, mac) = (record.spec.publish_when_ready, from_record::wished_mac(&record));
     if parameters.flag("size") {
-        engine.sizes(vec![record]).await?.into_iter().for_each(|size| docker.add_size(size));
+        for size in engine.sizes(vec![record]).await? {
+            from_record::add_size_to_one(&mut docker, size);
+        }
     }
-    let mount_changes = MountChangeRequest::default();
-    Ok(Json(Wish { docker, restart_unhealthy, publish_when_ready, mount_changes }))
+    let answer = Wish { docker, restart_unhealthy, publish_when_ready, ..Wish::default() };
+    by_version::answer(version, answer, |version, container| by_version::container(version, container, mac))
 }
 
 pub(crate) async fn start(State(engine): State<Arc<Engine>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {

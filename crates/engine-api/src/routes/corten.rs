@@ -16,17 +16,18 @@ use engine::{AttachOptions, Engine, RunOptions, Session};
 use shim::frame::{self, Kind};
 use tokio::io::AsyncWriteExt;
 
-use crate::convert::to_spec;
+use crate::convert::{old_wishes, to_spec};
 use crate::error::ApiError;
 use crate::extract::Body;
 use crate::hijack::Hijack;
 use crate::routes::containers::check_platform;
+use crate::version::Version;
 
 pub(crate) async fn run(State(engine): State<Arc<Engine>>, request: Request) -> Result<Response<HttpBody>, ApiError> {
     let (mut parts, body) = request.into_parts();
     let hijack = Hijack::from_request_parts(&mut parts, &()).await;
     let Body(request) = Body::<RunRequest>::from_parts(body).await?;
-    let mut spec = to_spec::container(request.config, request.name)?;
+    let (mut spec, warnings) = old_wishes::container(Version::UNNAMED, request.config, request.name)?;
     if let Some(size) = request.size {
         spec.console_size = Some((size.rows, size.cols));
     }
@@ -36,7 +37,8 @@ pub(crate) async fn run(State(engine): State<Arc<Engine>>, request: Request) -> 
     let hijack = if request.detach { None } else { Some(hijack?) };
 
     let options = RunOptions { attach: hijack.is_some(), trace: request.trace, steps: Vec::new() };
-    let ran = engine.run(spec, options).await?;
+    let mut ran = engine.run(spec, options).await?;
+    ran.warnings.extend(warnings);
     let (Some(hijack), Some(session)) = (hijack, ran.session) else {
         let steps = ran.started.steps.into_iter();
         let steps = steps.map(|step| TracedStep { name: step.name, at_ns: step.at_ns }).collect();

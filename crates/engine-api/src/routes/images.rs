@@ -9,7 +9,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
-use image::ImageError;
+use image::{Image, ImageError, Platform};
 
 use crate::convert::{by_version, from_image};
 use crate::error::ApiError;
@@ -34,6 +34,9 @@ pub(crate) async fn list(
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let mut filters = Filters::of(&parameters)?.into_list()?;
+    if parameters.flag("identity") && !version.is_before(54) && !parameters.flag("manifests") {
+        return Err(ApiError::invalid("identity", "is told with the manifests: ask for these, too (manifests=1)"));
+    }
     // Before there were filters by name, this was one.
     if version.is_before(25) && filters.references.is_empty() {
         filters.references.extend(parameters.get("filter").map(str::to_owned));
@@ -67,19 +70,46 @@ pub(crate) async fn about(
     let (images, name) = (engine.images().clone(), name.to_owned());
     match question {
         "json" => {
+            let platform = platform_since(49, version, &parameters)?;
             let (image, says) = blocking("look up an image", move || {
                 let image = images.resolve(&name)?;
                 let says = images.run_configuration(image.id)?;
                 Ok((image, says))
             })
             .await?;
+            be_of(&image, platform)?;
             by_version::answer(version, from_image::inspect(&image, &says), by_version::image)
         }
         "history" => {
+            let platform = platform_since(48, version, &parameters)?;
             let image = blocking("look up an image", move || images.resolve(&name)).await?;
+            be_of(&image, platform)?;
             Ok(Json(from_image::history(&image)).into_response())
         }
+        "attestations" => Err(ApiError::Unsupported(
+            "attestations: of an index only the image of one platform is kept here, without what is said of it, so this"
+                .into(),
+        )),
         _ => Err(no_route()),
+    }
+}
+
+/// The platform that is asked for, since the version 1.`minor`.
+fn platform_since(minor: u32, version: Version, parameters: &Parameters) -> Result<Option<Platform>, ApiError> {
+    if version.is_before(minor) { Ok(None) } else { archives::platform(parameters) }
+}
+
+/// Refuses an image that is here for another platform than the one that is asked about.
+fn be_of(image: &Image, platform: Option<Platform>) -> Result<(), ApiError> {
+    let config = &image.config;
+    let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
+    let is_it = |wanted: &Platform| {
+        let variant = wanted.variant.is_none() || wanted.variant == *config.variant();
+        (&wanted.os, &wanted.architecture) == (&os, &architecture) && variant
+    };
+    match platform.filter(|wanted| !is_it(wanted)) {
+        None => Ok(()),
+        Some(wanted) => Err(ApiError::OtherPlatform { is: format!("{os}/{architecture}"), wanted: wanted.to_string() }),
     }
 }
 
@@ -110,6 +140,11 @@ pub(crate) async fn remove(
     Path(name): Path<String>,
     parameters: Parameters,
 ) -> Result<Json<Vec<ImageDeleteResponseItem>>, ApiError> {
+    if parameters.all("platforms").any(|list| !matches!(list, "" | "null" | "[]")) {
+        return Err(ApiError::Unsupported(
+            "platforms: an image is here for one of them and is removed whole, so this".into(),
+        ));
+    }
     let removed = engine.remove_image(&name, parameters.flag("force")).await?;
     Ok(Json(removed.iter().map(from_image::removed).collect()))
 }

@@ -16,6 +16,10 @@ use crate::convert::{endpoints, networks};
 use crate::error::ApiError;
 use crate::extract::{Body, Parameters};
 use crate::filters::Filters;
+use crate::version::Version;
+
+/// The version that tells how many addresses are in use.
+const STATUS: u32 = 52;
 
 pub(crate) async fn list(
     State(engine): State<Arc<Engine>>,
@@ -29,13 +33,16 @@ pub(crate) async fn list(
 pub(crate) async fn inspect(
     State(engine): State<Arc<Engine>>,
     Path(name): Path<String>,
+    version: Version,
     parameters: Parameters,
 ) -> Result<Json<NetworkInspect>, ApiError> {
     let network = engine.find_network(&name)?;
     if parameters.get("scope").is_some_and(|scope| scope != "local") {
         return Err(ApiError::invalid("scope", format!("the network {name} is local, as all networks here are")));
     }
-    Ok(Json(networks::inspect(&network, &engine.members(&network.id))))
+    let members = engine.members(&network.id);
+    let status = (!version.is_before(STATUS)).then(|| networks::status(&network, &members));
+    Ok(Json(NetworkInspect { status, ..networks::inspect(&network, &members) }))
 }
 
 pub(crate) async fn create(

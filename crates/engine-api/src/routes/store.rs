@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use api_types::CheckReport;
-use api_types::docker::ImagePruneResponse;
+use api_types::docker::{ImagePruneResponse, SystemDataUsageResponse};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -19,7 +19,10 @@ use crate::extract::Parameters;
 use crate::filters::Filters;
 use crate::version::Version;
 
-/// `GET /system/df?type=…`.
+/// The version that tells of the disk by kind.
+const BY_KIND: u32 = 52;
+
+/// `GET /system/df?type=…&verbose=…`.
 pub(crate) async fn usage(
     State(engine): State<Arc<Engine>>,
     version: Version,
@@ -45,6 +48,18 @@ pub(crate) async fn usage(
     }
     if !wanted("build-cache") {
         usage.build_cache = None;
+    }
+    let verbose = parameters.flag("verbose") && !version.is_before(BY_KIND);
+    let kinds = from_store::by_kind(&usage, verbose).map_err(ApiError::Answer)?;
+    usage.by_kind = SystemDataUsageResponse {
+        image_usage: kinds.image_usage.filter(|_| wanted("image")),
+        container_usage: kinds.container_usage.filter(|_| wanted("container")),
+        volume_usage: kinds.volume_usage.filter(|_| wanted("volume")),
+        build_cache_usage: kinds.build_cache_usage.filter(|_| wanted("build-cache")),
+    };
+    if verbose {
+        // Who asks for this knows where the lists are now.
+        return Ok(Json(usage.by_kind).into_response());
     }
     by_version::answer(version, usage, by_version::disk_usage)
 }

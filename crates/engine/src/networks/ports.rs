@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Other published ports for a container, while it runs or not.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use network::{Endpoint, PortMapping, PublishedPort};
@@ -97,15 +98,19 @@ fn parted(
 ) -> Result<(Vec<PortMapping>, Vec<PublishedPort>), EngineError> {
     let has_ports = wishes.len() == published.len();
     let port_of = |at: usize| published.get(at).filter(|_| has_ports);
+    let range = |wish: &PortMapping| wish.host_port.map(|first| first..=wish.host_port_last.unwrap_or(first));
     let fits = |pattern: &PortMapping, at: usize, wish: &PortMapping| {
-        let host_port = port_of(at).map(|port| port.host_port).or(wish.host_port);
+        let has_port = |ports: RangeInclusive<u16>| match port_of(at) {
+            Some(port) => ports.contains(&port.host_port),
+            None => range(wish) == Some(ports),
+        };
         (pattern.container_port, pattern.protocol) == (wish.container_port, wish.protocol)
-            && pattern.host_port.is_none_or(|port| host_port == Some(port))
+            && range(pattern).is_none_or(has_port)
             && (pattern.host_ip.is_none() || pattern.host_ip == wish.host_ip)
     };
     for pattern in ending {
         if !wishes.iter().enumerate().any(|(at, wish)| fits(pattern, at, wish)) {
-            let host = pattern.host_port.map(|port| format!("{port}:")).unwrap_or_default();
+            let host = pattern.host_ports().map(|ports| format!("{ports}:")).unwrap_or_default();
             let reason = format!("{host}{}/{} is not published", pattern.container_port, pattern.protocol);
             return Err(EngineError::invalid("--unpublish", reason));
         }
@@ -127,7 +132,7 @@ mod tests {
     use network::Protocol;
 
     fn wish(host_port: Option<u16>, container_port: u16) -> PortMapping {
-        PortMapping { host_ip: None, host_port, container_port, protocol: Protocol::Tcp }
+        PortMapping { host_ip: None, host_port, host_port_last: None, container_port, protocol: Protocol::Tcp }
     }
 
     fn port(host_port: u16, container_port: u16) -> PublishedPort {
@@ -145,6 +150,10 @@ mod tests {
         assert!(ended(wish(Some(8081), 80)).unwrap_err().to_string().contains("8081:80/tcp"));
         let udp = PortMapping { protocol: Protocol::Udp, ..wish(None, 80) };
         assert!(ended(udp).is_err());
+        let range = PortMapping { host_port_last: Some(32_770), ..wish(Some(32_760), 80) };
+        assert_eq!(ended(range.clone()).unwrap(), (2, vec![port(32_768, 80)]), "one of these");
+        let not_there = parted(&wishes, &[], &[range]).unwrap_err().to_string();
+        assert!(not_there.contains("32760-32770:80/tcp"), "{not_there}");
         let stopped = parted(&wishes, &[], &[wish(Some(8080), 80)]).unwrap();
         assert_eq!((stopped.0.len(), stopped.1), (2, vec![]));
     }

@@ -232,6 +232,7 @@ pub(super) fn again(port: &PublishedPort) -> PortMapping {
     PortMapping {
         host_ip: port.host_ip,
         host_port: Some(port.host_port),
+        host_port_last: None,
         container_port: port.container_port,
         protocol: port.protocol,
     }

@@ -97,7 +97,7 @@ fn datagrams_reach_published_ports_and_come_back() {
     on_a_host(|| {
         let world = world();
         let network = network();
-        let port = PortMapping { host_ip: None, host_port: Some(5353), container_port: 53, protocol: Protocol::Udp };
+        let port = PortMapping { protocol: Protocol::Udp, ..tcp(5353, 53) };
         let (container, endpoint) = network.attach(&id(1), &[port]).unwrap();
         let seen = exchange(&world, (HOST, 5353), &container, 53).unwrap();
         assert_eq!(seen.ip(), IpAddr::V4(WORLD));
@@ -111,7 +111,7 @@ fn a_sender_that_never_pauses_reaches_the_next_container() {
     on_a_host(|| {
         let world = world();
         let network = network();
-        let port = [PortMapping { host_ip: None, host_port: Some(5353), container_port: 53, protocol: Protocol::Udp }];
+        let port = [PortMapping { protocol: Protocol::Udp, ..tcp(5353, 53) }];
         let sender = Sender::start(&world, (HOST, 5353));
         let receives = |container: &std::os::fd::OwnedFd| {
             inside(container, || {

@@ -256,7 +256,8 @@ pub(crate) fn id(number: u32) -> ContainerId {
 
 /// `-p host:container`, on all addresses.
 pub(crate) fn tcp(host_port: u16, container_port: u16) -> PortMapping {
-    PortMapping { host_ip: None, host_port: Some(host_port), container_port, protocol: Protocol::Tcp }
+    let host_port = Some(host_port);
+    PortMapping { host_ip: None, host_port, host_port_last: None, container_port, protocol: Protocol::Tcp }
 }
 
 /// `-p address:host:container`.

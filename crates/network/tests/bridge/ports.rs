@@ -30,6 +30,22 @@ fn a_port_of_another_container_is_a_conflict_that_names_it() {
 }
 
 #[test]
+fn of_a_range_the_first_free_port_is_taken() {
+    on_a_host(|| {
+        let network = network();
+        let range = |last| PortMapping { host_port_last: Some(last), ..tcp(8000, 80) };
+        let _listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8001)).unwrap();
+        let taken = |number, last| network.attach(&id(number), &[range(last)]).map(|(_, made)| made.ports[0].host_port);
+        assert_eq!(taken(1, 8002).unwrap(), 8000);
+        assert_eq!(taken(2, 8002).unwrap(), 8002, "somebody listens on the one between");
+        let error = taken(3, 8002).unwrap_err();
+        assert_eq!(error.kind(), Kind::Conflict);
+        assert_eq!(error.to_string(), "all ports from 8000 to 8002 (tcp) are already in use on 0.0.0.0");
+        assert_eq!(taken(3, 8003).unwrap(), 8003);
+    });
+}
+
+#[test]
 fn one_container_cannot_have_a_port_twice() {
     on_a_host(|| {
         let error = network().attach(&id(0xabc), &[tcp(8080, 80), tcp(8080, 81)]).unwrap_err();

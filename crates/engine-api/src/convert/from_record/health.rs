@@ -33,17 +33,17 @@ pub(super) fn state(record: &Record) -> Option<Health> {
     })
 }
 
-/// What a list says since the API's version 1.52.
-pub(super) fn summary(record: &Record) -> Option<ContainerSummaryHealth> {
-    let (health, status) = (record.health.as_ref()?, record.health_status()?);
-    Some(ContainerSummaryHealth {
-        status: Some(match status {
-            HealthStatus::Starting => ContainerSummaryHealthStatusEnum::STARTING,
-            HealthStatus::Healthy => ContainerSummaryHealthStatusEnum::HEALTHY,
-            HealthStatus::Unhealthy => ContainerSummaryHealthStatusEnum::UNHEALTHY,
+/// What a list says since the API's version 1.52, of containers that are not checked as well.
+pub(super) fn summary(record: &Record) -> ContainerSummaryHealth {
+    ContainerSummaryHealth {
+        status: Some(match record.health_status() {
+            None => ContainerSummaryHealthStatusEnum::NONE,
+            Some(HealthStatus::Starting) => ContainerSummaryHealthStatusEnum::STARTING,
+            Some(HealthStatus::Healthy) => ContainerSummaryHealthStatusEnum::HEALTHY,
+            Some(HealthStatus::Unhealthy) => ContainerSummaryHealthStatusEnum::UNHEALTHY,
         }),
-        failing_streak: Some(health.failing_streak.into()),
-    })
+        failing_streak: Some(record.health.as_ref().map_or(0, |health| health.failing_streak.into())),
+    }
 }
 
 /// A status as `ps` has it, of a container that is checked: `Up 5 minutes (healthy)`, `Up 3 seconds (health: starting)`.

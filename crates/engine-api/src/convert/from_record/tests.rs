@@ -2,9 +2,11 @@
 //! The engine's records in, Docker's JSON out.
 
 use engine::{BindOptions, ContainerSpec, Exited, Mount, NetworkMode, Process};
-use network::{Endpoint, PublishedPort};
+use network::{Endpoint, NetworkId, PublishedPort};
 
 use super::*;
+use crate::convert::by_version;
+use crate::version::Version;
 
 fn record(state: State) -> Record {
     Record {
@@ -81,7 +83,9 @@ fn exited(oom_killed: bool) -> State {
 
 #[test]
 fn a_running_container_has_its_address_where_clients_look() {
-    let json = serde_json::to_value(inspect(&record(running()), "/log".into(), vec!["e1".into()])).unwrap();
+    let mut json = serde_json::to_value(inspect(&record(running()), "/log".into(), vec!["e1".into()])).unwrap();
+    assert!(json["NetworkSettings"].get("IPAddress").is_none(), "the newest clients look at the networks alone");
+    by_version::container(Version::UNNAMED, &mut json, None);
     assert_eq!(json["State"]["Status"], "running");
     assert_eq!(json["State"]["Pid"], 7);
     assert_eq!(json["Name"], "/web");
@@ -97,7 +101,8 @@ fn a_running_container_has_its_address_where_clients_look() {
 
 #[test]
 fn an_oom_kill_is_told() {
-    let json = serde_json::to_value(inspect(&record(exited(true)), String::new(), Vec::new())).unwrap();
+    let mut json = serde_json::to_value(inspect(&record(exited(true)), String::new(), Vec::new())).unwrap();
+    by_version::container(Version::of(51), &mut json, None);
     assert_eq!(json["State"]["OOMKilled"], true);
     assert_eq!(json["State"]["ExitCode"], 137);
     assert_eq!(json["State"]["StartedAt"], "1970-01-01T00:18:20Z");

@@ -30,15 +30,23 @@ fn an_empty_entrypoint_is_none_and_an_absent_one_is_the_images() {
 
 #[test]
 fn ports_are_sorted_and_checked() {
-    let json = r#"{"PortBindings":{"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"8080"}],"53/udp":[{"HostPort":""}],"9/tcp":null}}"#;
+    let json = r#"{"PortBindings":{"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"8080"}],"53/udp":[{"HostPort":""}],"9/tcp":null,
+        "90/tcp":[{"HostPort":"8000-8001"}],"91/tcp":[{"HostPort":"8000-8000"}]}}"#;
     let ports = host(json).unwrap().ports;
-    assert_eq!(ports.len(), 2);
-    assert_eq!((ports[0].container_port, ports[0].protocol, ports[0].host_port), (53, Protocol::Udp, None));
-    assert_eq!((ports[1].host_port, ports[1].host_ip), (Some(8080), Some([127, 0, 0, 1].into())));
+    assert_eq!(ports.len(), 5);
+    // A list without ports means any of the host's.
+    assert_eq!((ports[0].container_port, ports[0].protocol, ports[0].host_port), (9, Protocol::Tcp, None));
+    assert_eq!((ports[1].container_port, ports[1].protocol, ports[1].host_port), (53, Protocol::Udp, None));
+    assert_eq!((ports[2].host_port, ports[2].host_ip), (Some(8080), Some([127, 0, 0, 1].into())));
+    assert_eq!((ports[3].host_port, ports[3].host_port_last), (Some(8000), Some(8001)));
+    assert_eq!((ports[4].host_port, ports[4].host_port_last), (Some(8000), None));
     for json in [
         r#"{"PortBindings":{"x/tcp":[{}]}}"#,
         r#"{"PortBindings":{"0/tcp":[{}]}}"#,
         r#"{"PortBindings":{"80/tcp":[{"HostPort":"99999"}]}}"#,
+        r#"{"PortBindings":{"80/tcp":[{"HostPort":"8001-8000"}]}}"#,
+        r#"{"PortBindings":{"80/tcp":[{"HostPort":"0-5"}]}}"#,
+        r#"{"PortBindings":{"80/tcp":[{"HostPort":"1-2-3"}]}}"#,
         r#"{"PortBindings":{"80/tcp":[{"HostIp":"localhost"}]}}"#,
         r#"{"PortBindings":{"80/sctp":[{}]}}"#,
     ] {
