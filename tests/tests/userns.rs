@@ -128,6 +128,11 @@ fn what_needs_the_host_is_refused_by_name() {
         daemon.fails(&run, 125).saying(flags[0]);
         daemon.ok(&[&["run", "--rm", "--userns", "host"], flags, &["busybox", "true"]].concat());
     }
+    // What the kernel cannot show with other ids is not shown at all.
+    daemon.ok(&["volume", "create", "--opt", "type=ramfs", "--opt", "device=ramfs", "ramfs"]);
+    daemon.fails(&["run", "--rm", "-v", "ramfs:/x", "busybox", "true"], 125).saying("files on ramfs");
+    daemon.ok(&["run", "--rm", "--userns", "host", "-v", "ramfs:/x", "busybox", "true"]);
+    daemon.ok(&["volume", "rm", "ramfs"]);
     daemon.fails(&["run", "--rm", "--userns", "nomap", "busybox", "true"], 125).saying("nomap");
     let bind = format!("{}:/x:idmap", daemon.path().display());
     daemon.fails(&["run", "--rm", "--userns", "host", "-v", &bind, "busybox", "true"], 125).saying("idmap");
@@ -235,8 +240,28 @@ fn networks_are_the_namespaces_own() {
     assert_eq!(daemon.ok(&usual), "1");
     // Other ids have no rights over what they share.
     let flags = ["--userns", "auto", "--network", "container:web", "--cap-add", "ALL"];
-    let script = "ip link set lo down || echo refused";
-    assert_eq!(daemon.ok(&[&["run", "--rm"][..], &flags, &["busybox", "sh", "-c", script]].concat()), "refused");
+    let script = "ip link set lo down || echo refused; ls /sys/class/net; echo x > /sys/class/net/lo/mtu || echo fine";
+    let said = daemon.ok(&[&["run", "--rm"][..], &flags, &["busybox", "sh", "-c", script]].concat());
+    assert_eq!(said, "refused\neth0\nlo\nfine", "and see nothing of the host's");
+    // Nor is the host reached by another container.
+    daemon.ok(&[
+        "run",
+        "-d",
+        "--name",
+        "hosts",
+        "--userns",
+        "host",
+        "--network",
+        "host",
+        "--pid",
+        "host",
+        "busybox",
+        "sleep",
+        "60",
+    ]);
+    for flag in ["--network", "--pid"] {
+        daemon.fails(&["run", "--rm", flag, "container:hosts", "busybox", "true"], 125).saying(flag);
+    }
 }
 
 #[test]

@@ -173,6 +173,10 @@ fn linux(inputs: &Inputs<'_>, seccomp: Option<rt::LinuxSeccomp>) -> Result<rt::L
         .readonly_paths(read_only)
         .build()
         .map_err(EngineError::Spec)?;
+    if let Some(namespace) = &around.user_namespace {
+        let (users, groups) = isolation::mappings(namespace.ids).map_err(EngineError::Spec)?;
+        linux.set_uid_mappings(Some(vec![users])).set_gid_mappings(Some(vec![groups]));
+    }
     linux.set_seccomp(seccomp);
     linux.set_devices(devices::files(around).map_err(EngineError::Spec)?);
     linux.set_sysctl(isolation::sysctls(wish, around));

@@ -8,7 +8,7 @@ mod namespaces;
 mod shared_memory;
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci::runtime_spec::LinuxNamespaceType;
 
@@ -38,6 +38,8 @@ pub(crate) struct Surroundings {
     pub(crate) additions: Additions,
     /// What is bound at `/dev/shm`, where that is not a file system of the container's own.
     pub(crate) shared_memory: Option<PathBuf>,
+    /// The container is to see the host's message queues, and the host shows them nowhere.
+    pub(crate) no_queues: bool,
     /// Parts of volumes.
     pub(crate) subpaths: Vec<Subpath>,
     /// The user namespace, if it is not the host's.
@@ -127,6 +129,8 @@ impl Engine {
             IpcMode::Shareable => Some(shared_memory::path(&self.shim_dir(&record.id))),
             IpcMode::Container(other) => Some(self.shared_memory_of(other)?),
         };
+        let sees_hosts = record.ids.is_some() && wish.isolation.ipc == IpcMode::Host;
+        around.no_queues = sees_hosts && !Path::new("/dev/mqueue").is_dir();
         around.subpaths = self.volume_parts(record)?;
         Ok(around)
     }

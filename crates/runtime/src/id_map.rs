@@ -81,6 +81,7 @@ fn kind(tree: &OwnedFd) -> String {
         (0x9123_683E, "btrfs"),
         (0x0102_1994, "tmpfs"),
         (0x794C_7630, "overlay"),
+        (0x8584_58F6, "ramfs"),
         (0x6969, "nfs"),
         (0x9FA0, "proc"),
         (0x6265_6572, "sysfs"),

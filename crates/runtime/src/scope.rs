@@ -102,7 +102,10 @@ fn owner(spec: &Spec) -> Option<u32> {
         return None;
     }
     let user = spec.process().as_ref().map_or(0, |process| process.user().uid());
-    let uid = if own(LinuxNamespaceType::User) {
+    // One that is joined has these mappings as well, if they are said.
+    let joined = namespaces.iter().any(|n| n.typ() == LinuxNamespaceType::User);
+    let says = linux.uid_mappings().as_ref().is_some_and(|mappings| !mappings.is_empty());
+    let uid = if own(LinuxNamespaceType::User) || (joined && says) {
         let mappings = linux.uid_mappings().iter().flatten();
         mappings.into_iter().find_map(|mapping| {
             let offset = user.checked_sub(mapping.container_id())?;

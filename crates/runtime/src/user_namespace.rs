@@ -12,6 +12,7 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use sys::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID};
 use sys::process::{CloneArgs, CloneFlags};
 
+use crate::apply::StepError;
 use crate::apply::mounts::new_mount;
 use crate::error::LaunchError;
 use crate::id_map::namespaces;
@@ -65,9 +66,27 @@ pub fn network_of(path: &Path) -> Result<[OwnedFd; 2], LaunchError> {
 /// As those of [`make`].
 pub fn procfs_of(path: &Path) -> Result<OwnedFd, LaunchError> {
     let namespace = open_namespace(path)?;
-    from_child(Some(namespace.as_fd()), "mount the procfs of another pid namespace", || {
-        let made = new_mount("proc", Some("proc"), &[], ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC);
-        Ok(made.map_err(|_| sys::Error::new("mount procfs", Errno::PERM))?)
+    from_child(Some(namespace.as_fd()), "mount the procfs of another pid namespace", || interface("proc"))
+}
+
+/// A detached mount of the sysfs that shows a network namespace, whose file is at `path`. The caller must have one thread.
+///
+/// # Errors
+/// As those of [`make`].
+pub fn sysfs_of(path: &Path) -> Result<OwnedFd, LaunchError> {
+    let namespace = open_namespace(path)?;
+    from_child(None, "mount the sysfs of another network namespace", || {
+        sys::namespace::setns(namespace.as_fd(), CloneFlags::NEWNET)?;
+        interface("sysfs")
+    })
+}
+
+/// A mount of one of the kernel's own interfaces.
+fn interface(kind: &str) -> Result<OwnedFd, LaunchError> {
+    new_mount(kind, Some(kind), &[], ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC).map_err(|error| match error {
+        StepError::Call(error) => error.into(),
+        // Nothing but system calls is needed.
+        _ => sys::Error::new(format!("mount {kind}"), Errno::INVAL).into(),
     })
 }
 

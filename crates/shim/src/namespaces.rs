@@ -36,6 +36,8 @@ pub struct NamespacesRequest {
     pub network: bool,
     /// The file of a pid namespace whose procfs is wanted.
     pub procfs_of: Option<PathBuf>,
+    /// The file of a network namespace whose sysfs is wanted.
+    pub sysfs_of: Option<PathBuf>,
 }
 
 /// The files of what was made.
@@ -47,6 +49,8 @@ pub struct Namespaces {
     pub network: Option<OwnedFd>,
     /// A detached mount of that procfs.
     pub procfs: Option<OwnedFd>,
+    /// A detached mount of that sysfs.
+    pub sysfs: Option<OwnedFd>,
 }
 
 impl Zygote {
@@ -72,9 +76,11 @@ impl Zygote {
         let mut files = files.into_iter();
         let missing = || ShimError::Zygote(io::ErrorKind::InvalidData.into());
         let user = files.next().ok_or_else(missing)?;
-        let network = request.network.then(|| files.next().ok_or_else(missing)).transpose()?;
-        let procfs = request.procfs_of.is_some().then(|| files.next().ok_or_else(missing)).transpose()?;
-        Ok(Namespaces { user, network, procfs })
+        let mut next = |wanted: bool| wanted.then(|| files.next().ok_or_else(missing)).transpose();
+        let network = next(request.network)?;
+        let procfs = next(request.procfs_of.is_some())?;
+        let sysfs = next(request.sysfs_of.is_some())?;
+        Ok(Namespaces { user, network, procfs, sysfs })
     }
 }
 
@@ -113,6 +119,9 @@ fn make(request: &NamespacesRequest) -> Result<Vec<OwnedFd>, Report> {
         };
         if let Some(path) = &request.procfs_of {
             files.push(user_namespace::procfs_of(path)?);
+        }
+        if let Some(path) = &request.sysfs_of {
+            files.push(user_namespace::sysfs_of(path)?);
         }
         Ok(files)
     };

@@ -5,13 +5,14 @@
 mod support;
 
 use std::io::Read;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use errors::{Classify as _, Kind};
 use oci::Digest;
-use snapshot::{Directories, MountOptions, Snapshotter, TarIndex};
-use support::{Layer, in_mount, names};
+use snapshot::{Directories, Ids, MountOptions, Snapshotter, TarIndex};
+use support::{Layer, in_mount, names, user_namespace};
 
 #[test]
 fn directories_conform() {
@@ -38,6 +39,7 @@ fn conforms(store: &dyn Snapshotter) {
     the_root_directory_is_the_top_layers(store);
     changes_and_sizes_are_told(store);
     directories_that_a_layer_does_not_describe_are_as_below(store);
+    other_ids_are_the_mounts_and_not_the_disks(store);
     for (diff_id, _) in store.layers().unwrap() {
         assert!(store.remove_layer(&diff_id).unwrap());
     }
@@ -309,4 +311,33 @@ fn directories_that_a_layer_does_not_describe_are_as_below(store: &dyn Snapshott
         assert_eq!(attributes(&root.join("tmp")).0, 0o755);
     });
     store.remove_container(alone.path()).unwrap();
+}
+
+fn other_ids_are_the_mounts_and_not_the_disks(store: &dyn Snapshotter) {
+    let layer = unpack(store, &Layer::new().owned_directory("theirs", 0o755, 33, 34).file("f", b"x").finish());
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let owner = |root: &Path, name: &str| {
+        let metadata = root.join(name).metadata().unwrap();
+        (metadata.uid(), metadata.gid())
+    };
+    for (container, first) in [(&one, 500_000), (&two, 600_000)] {
+        let namespace = user_namespace(first);
+        let ids = Ids { namespace: namespace.as_fd(), uid: first, gid: first };
+        let mount = store.mount_mapped(container.path(), &[layer], MountOptions::default(), ids).unwrap();
+        in_mount(mount, move |root| {
+            assert_eq!((owner(root, "f"), owner(root, "theirs")), ((first, first), (first + 33, first + 34)));
+            assert!(std::fs::write(root.join("new"), b"").is_err(), "the host's root is nobody there");
+            let _acting = sys::file_ids::act_as(first + 1, first + 2).unwrap();
+            std::fs::write(root.join("new"), b"new").unwrap();
+            std::fs::remove_file(root.join("f")).unwrap();
+        });
+        store.unmounted(container.path());
+    }
+    for container in [&one, &two] {
+        mounted(store, container.path(), &[layer], MountOptions::default(), move |root| {
+            assert_eq!((owner(root, "new"), owner(root, "theirs")), ((1, 2), (33, 34)));
+            assert!(!root.join("f").exists());
+        });
+        store.remove_container(container.path()).unwrap();
+    }
 }

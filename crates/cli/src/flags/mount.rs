@@ -51,6 +51,9 @@ pub(crate) fn mount(text: &str) -> Result<Mount, FlagError> {
                 let mode = mode.ok_or_else(|| invalid("has a tmpfs-mode that is no octal mode"))?;
                 options.tmpfs.get_or_insert_default().mode = Some(mode);
             }
+            ("idmap", _) => {
+                return Err(invalid("says idmap, which Docker's API has no field for: write -v /A:/B:idmap"));
+            }
             _ => return Err(invalid("has a field that is not known")),
         }
     }
@@ -185,6 +188,7 @@ mod tests {
             "type=tmpfs,dst=/b,tmpfs-mode=9",
             "type=bind,src=/a,dst=/b,volume-nocopy",
             "type=bind,src=/a,dst=/b,ro=maybe",
+            "type=bind,src=/a,dst=/b,idmap",
             "type=bind,src=/a,dst=/b,bind-recursive=readonly",
             "type=bind,src=/a,dst=/b,bind-recursive=sometimes",
             "type=volume,src=a,dst=/b,volume-colour=red",

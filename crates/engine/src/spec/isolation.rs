@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use oci::OciSpecError;
 use oci::runtime_spec as rt;
 
 use super::{defaults, mount};
 use crate::error::EngineError;
 use crate::request::{CgroupNamespace, ContainerSpec, IpcMode, NetworkMode, PidMode, Security, Ulimit};
 use crate::surroundings::Surroundings;
-use crate::userns::UserNamespace;
+use crate::userns::{IdRange, UserNamespace};
 
 /// The namespaces that are made for the container, and those that it joins.
 pub(super) fn namespaces(wish: &ContainerSpec, around: &Surroundings) -> Result<Vec<rt::LinuxNamespace>, EngineError> {
@@ -34,6 +35,13 @@ pub(super) fn namespaces(wish: &ContainerSpec, around: &Surroundings) -> Result<
         namespaces.push(namespace);
     }
     Ok(namespaces)
+}
+
+/// Which ids of the host the container's are, for users and for groups.
+pub(super) fn mappings(ids: IdRange) -> Result<(rt::LinuxIdMapping, rt::LinuxIdMapping), OciSpecError> {
+    let mapping =
+        |outside| rt::LinuxIdMappingBuilder::default().container_id(0_u32).host_id(outside).size(ids.count).build();
+    Ok((mapping(ids.uid)?, mapping(ids.gid)?))
 }
 
 /// Kernel parameters: those that every container has in a network namespace of its own, as in Docker since 20.10 (low
@@ -71,8 +79,16 @@ pub(super) fn default_mount(
         "/sys" if security.privileged => writable(&mut options),
         "/sys/fs/cgroup" if security.privileged || security.writable_cgroups => writable(&mut options),
         "/dev/shm" => return shared_memory(wish, around, options),
+        // In a user namespace the host's is bound, where it has one.
+        "/dev/mqueue" if around.no_queues => return Ok(None),
         "/proc" => {
             if let Some(path) = around.user_namespace.as_ref().and_then(UserNamespace::procfs) {
+                options.push("bind".to_owned());
+                return mount(destination, "bind", &path, options).map(Some);
+            }
+        }
+        "/sys" => {
+            if let Some(path) = around.user_namespace.as_ref().and_then(UserNamespace::sysfs) {
                 options.push("bind".to_owned());
                 return mount(destination, "bind", &path, options).map(Some);
             }

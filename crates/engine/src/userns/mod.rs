@@ -103,6 +103,10 @@ impl Engine {
             };
         }
         check(spec)?;
+        if spec.security.writable_cgroups && self.cgroups.mode() != cgroup::Mode::V2 {
+            let reason = "writable-cgroups in a user namespace needs cgroup v2: v1 cannot be delegated safely";
+            return Err(EngineError::invalid("--security-opt", reason));
+        }
         let usual = Remap::default();
         let remap = self.config.userns_remap.as_ref().unwrap_or(&usual);
         let subordinate = Subordinate::of(remap)?;

@@ -27,6 +27,8 @@ pub(crate) struct UserNamespace {
     pub(crate) network: Option<OwnedFd>,
     /// A mount of the procfs of the pid namespace that the container joins, where it may not make one.
     procfs: Option<OwnedFd>,
+    /// A mount of the sysfs of the network namespace that the container joins, where it may not make one.
+    sysfs: Option<OwnedFd>,
 }
 
 impl UserNamespace {
@@ -38,6 +40,11 @@ impl UserNamespace {
     /// What is bound at `/proc`, where that is no file system of the container's own.
     pub(crate) fn procfs(&self) -> Option<PathBuf> {
         self.procfs.as_ref().map(file_path)
+    }
+
+    /// The same at `/sys`.
+    pub(crate) fn sysfs(&self) -> Option<PathBuf> {
+        self.sysfs.as_ref().map(file_path)
     }
 
     /// The ids, for mounts.
@@ -58,8 +65,23 @@ struct Shared {
     user: Option<OwnedFd>,
     /// The pid namespace of one with other ids.
     pids: Option<PathBuf>,
+    /// The network namespace of one with other ids.
+    network: Option<PathBuf>,
     /// Keeps open what the path leads to.
     _held: Vec<crate::surroundings::Joined>,
+}
+
+/// What a user namespace is to come with.
+#[derive(Default)]
+struct Wanted {
+    /// The namespace itself; a new one without.
+    user: Option<OwnedFd>,
+    /// A network namespace that belongs to it.
+    network: bool,
+    /// The procfs of this pid namespace.
+    procfs_of: Option<PathBuf>,
+    /// The sysfs of this network namespace.
+    sysfs_of: Option<PathBuf>,
 }
 
 impl Engine {
@@ -69,38 +91,31 @@ impl Engine {
     /// A container whose namespaces are shared does not run, or has other ids where that cannot be.
     pub(crate) fn user_namespace(&self, record: &Record) -> Result<Option<UserNamespace>, EngineError> {
         let Some(ids) = record.ids else { return Ok(None) };
-        let shared = self.shared_with(record, ids)?;
+        let Shared { user, pids, network: joined, _held } = self.shared_with(record, ids)?;
         let network = !matches!(record.spec.network, NetworkMode::Container(_));
-        if let (Some(file), false, None) = (&shared.user, network, &shared.pids) {
-            let file =
-                file.try_clone().map_err(EngineError::io("open once more the user namespace", file_path(file)))?;
-            return Ok(Some(UserNamespace { ids, file, network: None, procfs: None }));
-        }
-        self.make_user_namespace(ids, shared.user.as_ref(), network, shared.pids).map(Some)
+        let wanted = Wanted { user, network, procfs_of: pids, sysfs_of: joined };
+        self.make_user_namespace(ids, wanted).map(Some)
     }
 
     /// A user namespace with a container's ids, to look at its files with: its own while it runs.
     pub(crate) fn user_namespace_for_files(&self, record: &Record) -> Result<Option<UserNamespace>, EngineError> {
         let Some(ids) = record.ids else { return Ok(None) };
-        if let Some(running) = record.state.running()
-            && let Some(file) = of_process(running)?
-        {
-            return Ok(Some(UserNamespace { ids, file, network: None, procfs: None }));
-        }
-        self.make_user_namespace(ids, None, false, None).map(Some)
+        let user = record.state.running().map(of_process).transpose()?.flatten();
+        self.make_user_namespace(ids, Wanted { user, ..Wanted::default() }).map(Some)
     }
 
-    fn make_user_namespace(
-        &self,
-        ids: IdRange,
-        user: Option<&OwnedFd>,
-        network: bool,
-        procfs_of: Option<PathBuf>,
-    ) -> Result<UserNamespace, EngineError> {
+    fn make_user_namespace(&self, ids: IdRange, wanted: Wanted) -> Result<UserNamespace, EngineError> {
         let IdRange { uid, gid, count } = ids;
-        let request = NamespacesRequest { user: user.map(file_path), uid, gid, count, network, procfs_of };
-        let Namespaces { user, network, procfs } = self.zygote.make_namespaces(&request)?;
-        Ok(UserNamespace { ids, file: user, network, procfs })
+        let Wanted { user, network, procfs_of, sysfs_of } = wanted;
+        if let (false, None, None) = (network, &procfs_of, &sysfs_of)
+            && let Some(file) = user
+        {
+            return Ok(UserNamespace { ids, file, network: None, procfs: None, sysfs: None });
+        }
+        let user = user.as_ref().map(file_path);
+        let request = NamespacesRequest { user, uid, gid, count, network, procfs_of, sysfs_of };
+        let Namespaces { user, network, procfs, sysfs } = self.zygote.make_namespaces(&request)?;
+        Ok(UserNamespace { ids, file: user, network, procfs, sysfs })
     }
 
     /// What is to be shared of others' namespaces. A namespace belongs to a user namespace: with other ids a container has
@@ -122,6 +137,7 @@ impl Engine {
         };
         for (flag, other) in [("--network", network), ("--pid", pids), ("--ipc", ipc)] {
             let Some(other) = other else { continue };
+            self.not_the_hosts(flag, other)?;
             if self.container(other)?.with_record(|other| other.ids) == Some(ids) {
                 let user = File::from(self.open_namespace(flag, other, Kind::User, "user")?.into_file());
                 one_for_all(flag, shared.user.as_ref(), &user)?;
@@ -133,9 +149,37 @@ impl Engine {
                 let joined = self.open_namespace(flag, other, Kind::Pid, "pid")?;
                 shared.pids = Some(joined.path.clone());
                 shared._held.push(joined);
+            } else {
+                let joined = self.open_namespace(flag, other, Kind::Network, "net")?;
+                shared.network = Some(joined.path.clone());
+                shared._held.push(joined);
             }
         }
         Ok(shared)
+    }
+
+    /// Refuses what leads to the host's namespace by another container.
+    fn not_the_hosts(&self, flag: &'static str, other: &str) -> Result<(), EngineError> {
+        let mut next = Some(other.to_owned());
+        // Each is older than the one that names it: this ends.
+        while let Some(name) = next {
+            let container = self.container(&name)?;
+            let (hosts, further) = container.with_record(|record| match (flag, &record.spec.network) {
+                ("--network", NetworkMode::Container(further)) => (false, Some(further.clone())),
+                ("--network", network) => (*network == NetworkMode::Host, None),
+                _ => match &record.spec.isolation.pid {
+                    PidMode::Container(further) if flag == "--pid" => (false, Some(further.clone())),
+                    pid => (flag == "--pid" && *pid == PidMode::Host, None),
+                },
+            });
+            if hosts {
+                let reason =
+                    format!("container {other} shares the host's, which a container in a user namespace cannot");
+                return Err(EngineError::invalid(flag, reason));
+            }
+            next = further;
+        }
+        Ok(())
     }
 }
 

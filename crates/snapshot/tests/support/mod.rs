@@ -2,8 +2,10 @@
 //! Layers made in memory, and a look into a detached mount from a mount namespace of its own.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::process::Stdio;
 
 use oci::Digest;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags};
@@ -85,4 +87,25 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// A user namespace whose ids are 65536 of the host's from `first` on.
+#[allow(dead_code, reason = "not every suite has other ids")]
+pub(crate) fn user_namespace(first: u32) -> OwnedFd {
+    let mut child = testkit::process::command("unshare")
+        .args(["--user", "sh", "-c", "echo; read line"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It says so when it is there.
+    child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    let place = |name: &str| format!("/proc/{}/{name}", child.id());
+    for name in ["uid_map", "gid_map"] {
+        std::fs::write(place(name), format!("0 {first} 65536\n")).unwrap();
+    }
+    let namespace = std::fs::File::open(place("ns/user")).unwrap();
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    namespace.into()
 }
