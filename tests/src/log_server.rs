@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Servers of logs in a daemon's network: what they were sent, and what they answer.
+//! Servers of logs in a daemon's sandbox: what they were sent, and what they answer.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, UdpSocket};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use testkit::Daemon;
+use testkit::sandbox::Sandbox;
 
 /// What a log server was sent, message by message or byte by byte.
 #[derive(Clone, Default)]
@@ -68,14 +68,14 @@ impl Received {
 /// What is sent on a loaded machine is there by then.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A port of the daemon's host.
-pub fn listen(daemon: &Daemon, port: u16) -> TcpListener {
-    daemon.sandbox().run(move || TcpListener::bind(("127.0.0.1", port)).expect("a port"))
+/// A port of the sandbox's own host.
+pub fn listen(sandbox: &Sandbox, port: u16) -> TcpListener {
+    sandbox.run(move || TcpListener::bind(("127.0.0.1", port)).expect("a port"))
 }
 
-/// A log server in the daemon's network; `answer` is what it says to what it has read so far, if anything.
-pub fn tcp_server(daemon: &Daemon, port: u16, answer: fn(&[u8]) -> Option<Vec<u8>>) -> Received {
-    let (received, stall) = stalled_server(daemon, port, answer);
+/// A log server in the sandbox; `answer` is what it says to what it has read so far, if anything.
+pub fn tcp_server(sandbox: &Sandbox, port: u16, answer: fn(&[u8]) -> Option<Vec<u8>>) -> Received {
+    let (received, stall) = stalled_server(sandbox, port, answer);
     stall.end();
     received
 }
@@ -92,8 +92,8 @@ impl Stall {
 }
 
 /// As [`tcp_server`], but it reads nothing until its stall is ended.
-pub fn stalled_server(daemon: &Daemon, port: u16, answer: fn(&[u8]) -> Option<Vec<u8>>) -> (Received, Stall) {
-    let listener = listen(daemon, port);
+pub fn stalled_server(sandbox: &Sandbox, port: u16, answer: fn(&[u8]) -> Option<Vec<u8>>) -> (Received, Stall) {
+    let listener = listen(sandbox, port);
     let received = Received::default();
     let stalled = Arc::new((Mutex::new(true), Condvar::new()));
     let (taken, stall) = (received.clone(), Arc::clone(&stalled));
@@ -120,7 +120,7 @@ pub fn stalled_server(daemon: &Daemon, port: u16, answer: fn(&[u8]) -> Option<Ve
 }
 
 /// A log server over TLS, with the certificate that Corten's tests have for 127.0.0.1.
-pub fn tls_server(daemon: &Daemon, port: u16) -> Received {
+pub fn tls_server(sandbox: &Sandbox, port: u16) -> Received {
     let files = tls_files();
     let chain = CertificateDer::pem_file_iter(files.join("server.pem")).expect("a certificate");
     let chain = chain.collect::<Result<_, _>>().expect("a certificate");
@@ -128,7 +128,7 @@ pub fn tls_server(daemon: &Daemon, port: u16) -> Received {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let config = config.expect("versions").with_no_client_auth().with_single_cert(chain, key).expect("a pair");
-    let (config, listener) = (Arc::new(config), listen(daemon, port));
+    let (config, listener) = (Arc::new(config), listen(sandbox, port));
     let received = Received::default();
     let taken = received.clone();
     std::thread::spawn(move || {
@@ -167,9 +167,9 @@ pub fn datagrams(receive: impl Fn(&mut [u8]) -> std::io::Result<usize> + Send + 
     received
 }
 
-/// A log server of datagrams in the daemon's network.
-pub fn udp_server(daemon: &Daemon, port: u16) -> Received {
-    let socket = daemon.sandbox().run(move || UdpSocket::bind(("127.0.0.1", port)).expect("a port"));
+/// A log server of datagrams in the sandbox.
+pub fn udp_server(sandbox: &Sandbox, port: u16) -> Received {
+    let socket = sandbox.run(move || UdpSocket::bind(("127.0.0.1", port)).expect("a port"));
     // Nobody waits for a server that is too slow: room for all of it.
     rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 16 << 20).expect("root may");
     datagrams(move |message| socket.recv(message))

@@ -127,6 +127,10 @@ fn the_process_has_the_limits_groups_and_parameters_that_were_asked_for() {
     let set = ["--sysctl", "net.ipv4.ip_forward=1", "--sysctl", "kernel.msgmax=4096"];
     let read = "cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax";
     assert_eq!(run(&daemon, &set, read), "1\n4096");
+    let usual = "cd /proc/sys/net/ipv4; cat ip_unprivileged_port_start ping_group_range";
+    for network in ["none", "bridge"] {
+        assert_eq!(run(&daemon, &["--network", network], usual), "0\n0\t2147483647", "{network}");
+    }
     let refused = ["run", "--rm", "--network", "host", "--sysctl", "net.ipv4.ip_forward=1", "busybox", "true"];
     daemon.fails(&refused, 125).saying("network namespace");
     daemon.fails(&["run", "--rm", "--sysctl", "vm.swappiness=1", "busybox", "true"], 125).saying("vm.swappiness");

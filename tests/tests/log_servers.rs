@@ -62,7 +62,7 @@ fn counted(mut bytes: &[u8]) -> Vec<String> {
 #[test]
 fn syslog_over_tls_goes_to_a_server_that_is_trusted_and_to_no_other() {
     let daemon = Daemon::with_busybox();
-    let server = tls_server(&daemon, 6514);
+    let server = tls_server(daemon.sandbox(), 6514);
     let authority = |file: &str| format!("syslog-tls-ca-cert={}", tls_files().join(file).display());
     let log = |authority: &str| {
         ["syslog-address=tcp+tls://127.0.0.1:6514", "syslog-format=rfc5424", authority].iter().fold(
@@ -101,8 +101,8 @@ fn syslog_over_tls_goes_to_a_server_that_is_trusted_and_to_no_other() {
 #[test]
 fn a_server_that_takes_nothing_delays_neither_containers_nor_their_end() {
     let daemon = Daemon::with_busybox();
-    let (received, stall) = stalled_server(&daemon, 601, silent);
-    let (left_out, other_stall) = stalled_server(&daemon, 602, silent);
+    let (received, stall) = stalled_server(daemon.sandbox(), 601, silent);
+    let (left_out, other_stall) = stalled_server(daemon.sandbox(), 602, silent);
     let before = peak(daemon.pid());
     // More than the connection and the log on this host hold together.
     let cache =
@@ -137,7 +137,7 @@ fn a_server_that_takes_nothing_delays_neither_containers_nor_their_end() {
 #[test]
 fn what_a_server_had_not_acknowledged_is_sent_to_the_one_that_comes_after_it() {
     let daemon = Daemon::with_busybox();
-    let listener = listen(&daemon, 24224);
+    let listener = listen(daemon.sandbox(), 24224);
     let mortal = std::thread::spawn(move || {
         // It acknowledges the first lines, reads some of the next, and is gone.
         let (mut stream, _) = listener.accept().expect("a connection");
@@ -160,7 +160,7 @@ fn what_a_server_had_not_acknowledged_is_sent_to_the_one_that_comes_after_it() {
     // While there is no server the container writes on, and ends.
     daemon.spawn_with(&["attach", "talker"], b"go\n", &[]).wait().ok();
     assert_eq!(daemon.ok(&["wait", "talker"]), "0");
-    let server = tcp_server(&daemon, 24224, acknowledge);
+    let server = tcp_server(daemon.sandbox(), 24224, acknowledge);
     let rest = server.wait_for(b"\xa3log\xa42000").concat();
     let all: Vec<u32> = [acknowledged, rest].iter().flat_map(|sent| logged(sent)).collect();
     assert_eq!(all, (1..=2000).collect::<Vec<u32>>(), "each once, and in order");
@@ -177,7 +177,7 @@ fn logged(sent: &[u8]) -> Vec<u32> {
 #[test]
 fn with_cache_disabled_nothing_stays_of_what_was_sent() {
     let daemon = Daemon::with_busybox();
-    let server = tcp_server(&daemon, 601, silent);
+    let server = tcp_server(daemon.sandbox(), 601, silent);
     let log =
         ["--log-opt", "cache-disabled=true", "--log-opt", "cache-max-size=100k", "--log-opt", "cache-max-file=30"];
     start(&daemon, "talker", &[&SYSLOG[..], &log].concat(), &format!("{}; echo the-end", lines(2000)));

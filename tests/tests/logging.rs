@@ -217,11 +217,11 @@ fn syslog_has_every_line_over_tcp_udp_and_unix_sockets() {
         assert!(oops.starts_with("<131>1 20") && oops.contains(&format!(" {name}/busybox ")), "{oops}");
     };
     let common = ["syslog-format=rfc5424micro", "syslog-facility=local0", "tag={{.Name}}/{{.ImageName}}"];
-    let tcp = tcp_server(&daemon, 601, silent);
+    let tcp = tcp_server(daemon.sandbox(), 601, silent);
     talks(&daemon, "syslog-tcp", &[&common[..], &["syslog-address=tcp://127.0.0.1:601"]].concat());
     of(tcp.text("- the-end\n").lines().map(str::to_owned).collect(), "syslog-tcp");
 
-    let udp = udp_server(&daemon, 514);
+    let udp = udp_server(daemon.sandbox(), 514);
     talks(&daemon, "syslog-udp", &[&common[..], &["syslog-address=udp://127.0.0.1"]].concat());
     let each =
         |messages: Vec<Vec<u8>>| messages.into_iter().map(|m| String::from_utf8(m).expect("UTF-8")).collect::<Vec<_>>();
@@ -247,14 +247,14 @@ fn gelf_has_every_line_over_tcp_and_udp() {
         assert_eq!((said, &oops["level"]), (["1.1", name, "busybox", ""], &json!(3)));
         assert!(oops["timestamp"].as_f64().is_some_and(|time| time > 1.7e9), "{oops}");
     };
-    let tcp = tcp_server(&daemon, 12201, silent);
+    let tcp = tcp_server(daemon.sandbox(), 12201, silent);
     talks(&daemon, "gelf-tcp", &["gelf-address=tcp://127.0.0.1:12201"]);
     let whole = |all: &[u8]| all.ends_with(b"\0") && all.windows(7).any(|window| window == b"the-end");
     let all = tcp.wait_until(whole).concat();
     let messages = all.split(|byte| *byte == 0).filter(|message| !message.is_empty());
     check(messages.map(|message| serde_json::from_slice(message).expect("JSON")).collect(), "gelf-tcp");
 
-    let udp = udp_server(&daemon, 12201);
+    let udp = udp_server(daemon.sandbox(), 12201);
     talks(&daemon, "gelf-udp", &["gelf-address=udp://127.0.0.1:12201", "gelf-compression-type=none"]);
     let messages = udp.wait_for(b"the-end");
     check(messages.iter().map(|message| serde_json::from_slice(message).expect("JSON")).collect(), "gelf-udp");
@@ -263,7 +263,7 @@ fn gelf_has_every_line_over_tcp_and_udp() {
 #[test]
 fn fluentd_acknowledges_every_line_and_journald_has_its_fields() {
     let daemon = Daemon::with_busybox();
-    let fluentd = tcp_server(&daemon, 24224, acknowledge);
+    let fluentd = tcp_server(daemon.sandbox(), 24224, acknowledge);
     talks(&daemon, "fluentd", &["fluentd-request-ack=true", "fluentd-sub-second-precision=true"]);
     let all = fluentd.wait_for(b"\xa3log\xa7the-end").concat();
     let count = |bytes: &[u8]| all.windows(bytes.len()).filter(|window| *window == bytes).count();
@@ -307,7 +307,7 @@ fn a_dead_server_and_a_killed_daemon_lose_no_line() {
         std::thread::sleep(Duration::from_millis(10));
     }
     daemon.kill();
-    let server = tcp_server(&daemon, 601, silent);
+    let server = tcp_server(daemon.sandbox(), 601, silent);
     daemon.start();
     assert_eq!(numbers(&server.text(": 1000\n")), (1..=1000).collect::<Vec<u32>>());
     // What is written while there is no daemon is sent by the next one, which goes on where the last one stopped.
@@ -330,7 +330,7 @@ fn what_does_not_wait_leaves_lines_out_and_says_so() {
         ["--log-driver", "syslog", "--log-opt", "syslog-address=tcp://127.0.0.1:601", "--log-opt", "mode=non-blocking"];
     let limit = ["--log-opt", "max-buffer-size=10k"];
     run(&daemon, "talker", &[&log[..], &limit].concat(), "seq 1 4000; echo the-end");
-    let server = tcp_server(&daemon, 601, silent);
+    let server = tcp_server(daemon.sandbox(), 601, silent);
     let text = server.text(": the-end\n");
     let sent = numbers(&text);
     assert!(sent.len() < 1500 && sent.ends_with(&[3999, 4000]), "{} numbers", sent.len());

@@ -179,7 +179,7 @@ fn linux(inputs: &Inputs<'_>, seccomp: Option<rt::LinuxSeccomp>) -> Result<rt::L
     }
     linux.set_seccomp(seccomp);
     linux.set_devices(devices::files(around).map_err(EngineError::Spec)?);
-    linux.set_sysctl(isolation::sysctls(wish, around));
+    linux.set_sysctl(isolation::sysctls(wish));
     Ok(linux)
 }
 

@@ -43,10 +43,6 @@ pub const MASKED_PATHS: &[&str] = &[
 /// What of `/proc` a container cannot change.
 pub const READONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Kernel parameters of the container's own network namespace.
-pub(super) const NETWORK_SYSCTLS: [(&str, &str); 2] =
-    [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
-
 /// The capabilities of a container, without `CAP_`.
 pub(super) const CAPABILITIES: [&str; 14] = [
     "AUDIT_WRITE",

@@ -44,16 +44,10 @@ pub(super) fn mappings(ids: IdRange) -> Result<(rt::LinuxIdMapping, rt::LinuxIdM
     Ok((mapping(ids.uid)?, mapping(ids.gid)?))
 }
 
-/// Kernel parameters: those that every container has in a network namespace of its own, as in Docker since 20.10 (low
-/// ports and ping need no privilege there), and the user's.
-pub(super) fn sysctls(wish: &ContainerSpec, around: &Surroundings) -> Option<HashMap<String, String>> {
-    let mut all = HashMap::new();
-    // Another container's namespace has its own parameters already.
-    // And one that belongs to a user namespace, from where groups of the host cannot be named, was given them before.
-    if !matches!(wish.network, NetworkMode::Host | NetworkMode::Container(_)) && around.user_namespace.is_none() {
-        all.extend(defaults::NETWORK_SYSCTLS.map(|(name, value)| (name.to_owned(), value.to_owned())));
-    }
-    all.extend(wish.isolation.sysctls.clone());
+/// Kernel parameters: the user's. Those that every container has in a network namespace of its own, as in Docker since
+/// 20.10 (low ports and ping need no privilege there), the namespace was given when it was made.
+pub(super) fn sysctls(wish: &ContainerSpec) -> Option<HashMap<String, String>> {
+    let all: HashMap<String, String> = wish.isolation.sysctls.clone().into_iter().collect();
     (!all.is_empty()).then_some(all)
 }
 
