@@ -7,6 +7,7 @@
 //!
 //! **Architecture Invariant:** pure. Values and their JSON; no I/O.
 
+mod checks;
 pub mod detach_keys;
 mod events;
 pub mod explain;
@@ -22,6 +23,7 @@ use errors::{Kind, Report};
 use serde::{Deserialize, Serialize};
 
 pub use bollard_stubs::models as docker;
+pub use checks::{CheckFindings, CheckReports, CheckRequest, CheckRestart};
 pub use events::{EventActor, EventMessage};
 pub use lease::{DEFAULT_LEASE, LEASES_ROUTE, Lease, LeaseRequest, LeaseResource};
 pub use mounts::MountChangeRequest;

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Docker's bodies with what its newest model does not say: what Corten has beyond it, which are the restart policy
-//! `unhealthy`, ports that are published only when a container is ready, and other mounts for one that is there; and what
-//! older clients still send.
+//! `unhealthy`, ports that are published only when a container is ready, checks that answer one question each, and other
+//! mounts for a container that is there; and what older clients still send.
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::checks::{CheckFindings, CheckRequest};
 use crate::mounts::MountChangeRequest;
 
 /// Where a body may have the name of a restart policy.
@@ -18,6 +19,8 @@ const INSTEAD: &str = "on-failure";
 
 /// Says when published ports lead to the container: `always` or `ready`.
 const PUBLISH_WHEN: &str = "CortenPublishWhen";
+/// Checks that answer one question each.
+const CHECKS: &str = "CortenChecks";
 /// Says of an update which mounts come and go.
 const MOUNTS: &str = "CortenMounts";
 
@@ -41,6 +44,10 @@ pub struct Wish<T> {
     pub restart_unhealthy: bool,
     /// Whether published ports lead to the container only while it is ready.
     pub publish_when_ready: bool,
+    /// Whether it has started, is alive, is ready: how that is found out.
+    pub checks: CheckRequest,
+    /// What checks have found: of a container that is told of.
+    pub findings: CheckFindings,
     /// Which mounts come and go, of a container that there is.
     pub mount_changes: MountChangeRequest,
     /// The hardware address that older clients want for the container as a whole. Nobody sends it here.
@@ -69,6 +76,10 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Wish<T> {
             Some("ready") => true,
             Some(_) => return Err(D::Error::custom(format!("{PUBLISH_WHEN} is always or ready"))),
         };
+        let checks =
+            body.pointer_mut("/HostConfig").and_then(Value::as_object_mut).and_then(|host| host.remove(CHECKS));
+        let checks = checks.filter(|checks| !checks.is_null()).map(serde_json::from_value).transpose();
+        let checks = checks.map_err(|error| D::Error::custom(format!("{CHECKS}: {error}")))?.unwrap_or_default();
         let mounts = body.as_object_mut().and_then(|body| body.remove(MOUNTS)).filter(|mounts| !mounts.is_null());
         let mount_changes = mounts.map(serde_json::from_value).transpose();
         let mount_changes = mount_changes.map_err(|error| D::Error::custom(format!("{MOUNTS}: {error}")))?;
@@ -83,14 +94,22 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Wish<T> {
             *wishes = Value::Object(serde_json::Map::new());
         }
         let docker = serde_json::from_value(body).map_err(D::Error::custom)?;
-        Ok(Wish { docker, restart_unhealthy, publish_when_ready, mount_changes, mac })
+        // Who reads what is told of a container has Docker's model alone.
+        let findings = CheckFindings::default();
+        Ok(Wish { docker, restart_unhealthy, publish_when_ready, checks, findings, mount_changes, mac })
     }
 }
 
 impl<T: Serialize> Serialize for Wish<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let changes_mounts = self.mount_changes != MountChangeRequest::default();
-        if !self.restart_unhealthy && !self.publish_when_ready && !changes_mounts {
+        let has_checks = self.checks != CheckRequest::default();
+        if !self.restart_unhealthy
+            && !self.publish_when_ready
+            && !changes_mounts
+            && !has_checks
+            && self.findings == CheckFindings::default()
+        {
             return self.docker.serialize(serializer);
         }
         let mut body = serde_json::to_value(&self.docker).map_err(S::Error::custom)?;
@@ -104,6 +123,14 @@ impl<T: Serialize> Serialize for Wish<T> {
         {
             host.insert(PUBLISH_WHEN.to_owned(), "ready".into());
         }
+        if let Some(host) = body.pointer_mut("/HostConfig").and_then(Value::as_object_mut).filter(|_| has_checks) {
+            host.insert(CHECKS.to_owned(), serde_json::to_value(&self.checks).map_err(S::Error::custom)?);
+        }
+        if let Some(state) = body.pointer_mut("/State").and_then(Value::as_object_mut)
+            && let Value::Object(findings) = serde_json::to_value(&self.findings).map_err(S::Error::custom)?
+        {
+            state.extend(findings);
+        }
         if let Some(body) = body.as_object_mut().filter(|_| changes_mounts) {
             body.insert(MOUNTS.to_owned(), serde_json::to_value(&self.mount_changes).map_err(S::Error::custom)?);
         }
@@ -114,7 +141,8 @@ impl<T: Serialize> Serialize for Wish<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::docker::{ContainerCreateBody, ContainerUpdateBody, RestartPolicyNameEnum};
+    use crate::checks::CheckRestart;
+    use crate::docker::{ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, RestartPolicyNameEnum};
 
     #[test]
     fn limits_that_are_no_more_are_refused_by_name() {
@@ -156,8 +184,18 @@ mod tests {
         let wish: Wish<ContainerUpdateBody> = serde_json::from_str(text).unwrap();
         assert_eq!(wish.mount_changes.remove, ["/old"]);
         assert_eq!(serde_json::to_string(&wish).unwrap(), text);
+        let text = r#"{"HostConfig":{"CortenChecks":{"Liveness":{"Test":["CORTEN-TCP","80"]}}},"Image":"x"}"#;
+        let wish: Wish<ContainerCreateBody> = serde_json::from_str(text).unwrap();
+        assert!(wish.checks.liveness.is_some() && wish.checks.startup.is_none());
+        assert_eq!(serde_json::to_string(&wish).unwrap(), text);
+        let restart = Some(CheckRestart { at: "now".into(), reason: "why".into() });
+        let findings = CheckFindings { checks: None, restart };
+        let docker = ContainerInspectResponse { state: Some(Default::default()), ..Default::default() };
+        let told = serde_json::to_string(&Wish { docker, findings, ..Wish::default() }).unwrap();
+        assert_eq!(told, r#"{"State":{"CortenRestart":{"At":"now","Reason":"why"}}}"#);
         for bad in [
             r#"{"HostConfig":{"CortenPublishWhen":"never"}}"#,
+            r#"{"HostConfig":{"CortenChecks":{"Alive":{}}}}"#,
             r#"{"CortenMounts":{"Added":[]}}"#,
             r#"{"CortenMounts":{"Add":[{"Target":7}]}}"#,
             r#"{"MacAddress":7}"#,

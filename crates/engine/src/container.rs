@@ -31,7 +31,7 @@ use tokio::sync::watch;
 
 use crate::error::EngineError;
 use crate::events::Bus;
-use crate::health::{Health, HealthCheck, HealthStatus};
+use crate::health::{CheckStates, Health, HealthCheck, Revived};
 use crate::mount::{Mount, VolumeMount};
 use crate::networks::Attachment;
 use crate::request::ContainerSpec;
@@ -69,6 +69,12 @@ pub struct Record {
     /// Shared, so that a copy of the record costs nothing.
     #[serde(default)]
     pub health: Option<Arc<Health>>,
+    /// What has become of the checks that answer one question each, as of the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Arc<CheckStates>>,
+    /// Why what a check has found had it started again, if it has since a user started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revived: Option<Revived>,
     /// The networks it shall be in, its mode's own first; `None` for what its mode says, without wishes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attachments: Option<Vec<Attachment>>,
@@ -115,14 +121,6 @@ pub struct Process {
     /// Where the image wants volumes.
     #[serde(default)]
     pub volumes: Vec<String>,
-}
-
-impl Record {
-    /// How well it is. What has ended is unhealthy, as Docker has it.
-    pub fn health_status(&self) -> Option<HealthStatus> {
-        let health = self.health.as_ref()?;
-        Some(if self.state.running().is_some() { health.status } else { HealthStatus::Unhealthy })
-    }
 }
 
 /// Where a container stands.

@@ -102,6 +102,8 @@ impl Engine {
             restarts: 0,
             stopped: false,
             health: None,
+            checks: None,
+            revived: None,
             attachments,
             ids: ids.range,
         };

@@ -6,12 +6,16 @@
 //! container begins a new *series* ([`Container::begin_probing`]): what belongs to an earlier one, due or under way, no
 //! longer counts.
 //!
+//! A container may have several checks, each with probes of its own (`kinds.rs`): until one of its startup succeeds the others
+//! wait.
+//!
 //! How well a container is stands in its record. Each change of the status is written beside its shim, so that a new
 //! daemon goes on with it; of what happened between two changes a killed daemon forgets the number of failures and the
 //! last probes.
 
 mod check;
 mod heal;
+mod kinds;
 mod network;
 mod probe;
 mod ready;
@@ -23,11 +27,11 @@ use std::time::Duration;
 
 use image::Image;
 use jiff::Timestamp;
-use oci::ContainerId;
 use rustix::time::{ClockId, clock_gettime};
 
 pub use check::{HealthCheck, HealthTest};
-pub(crate) use heal::is_possible;
+pub(crate) use kinds::is_possible;
+pub use kinds::{CheckKind, CheckStates, Checks, Revived};
 pub(crate) use schedule::Schedule;
 pub use state::{Health, HealthStatus, Probe};
 
@@ -38,12 +42,6 @@ use crate::request::ContainerSpec;
 
 /// Milliseconds per tick of the times in `/proc/<pid>/stat` (`USER_HZ` is 100 on every architecture we run on).
 const MILLIS_PER_TICK: u64 = 10;
-
-/// How well a container is when it is started: `None` where nothing is checked.
-pub(crate) fn at_start(record: &Record) -> Option<Arc<Health>> {
-    record.process.health.as_ref()?.probe()?;
-    Some(Arc::new(Health::at_start(record.health.as_deref())))
-}
 
 impl Running {
     /// How long it has run, by a clock that nobody sets.
@@ -78,9 +76,9 @@ impl Engine {
         let (engine, schedule) = (Arc::downgrade(self), Arc::clone(&self.health));
         self.handle.spawn(async move {
             loop {
-                for (container, series) in schedule.due().await {
+                for due in schedule.due().await {
                     let Some(engine) = engine.upgrade() else { return };
-                    tokio::spawn(async move { engine.probe(&container, series).await });
+                    tokio::spawn(async move { engine.probe(due).await });
                 }
             }
         });
@@ -88,55 +86,56 @@ impl Engine {
 
     /// Begins to probe a container, or ceases to, as its state now is.
     pub(crate) fn watch_health(&self, container: &Container) {
-        let next = container.update(|record| {
-            let series = container.begin_probing();
-            let (running, check, _) = probed(record)?;
-            let starting = record.health_status() == Some(HealthStatus::Starting);
-            Some((series, check.wait(starting, running.ran_for())))
-        });
-        if let Some((series, wait)) = next {
-            self.health.add(container.id.clone(), series, wait);
+        let (series, first) = container.update(|record| (container.begin_probing(), first_probes(record)));
+        for (kind, wait) in first {
+            self.health.add((container.id.clone(), series, kind), wait);
         }
     }
 
     /// Makes one probe, takes its result into account, and sees to the next one.
-    async fn probe(self: &Arc<Self>, id: &ContainerId, series: u64) {
+    async fn probe(self: &Arc<Self>, (id, series, kind): schedule::Due) {
         let _slot = self.health.slot().await;
         let Ok(container) = self.container(id.as_str()) else { return };
-        let Some((check, test, ran)) = container.with_record(|record| {
-            let (running, check, test) = probed(record).filter(|_| container.is_probing(series))?;
-            Some((check.clone(), probe::Trial::of(record, running, test), running.ran_for()))
+        let Some((trial, limit, ran)) = container.with_record(|record| {
+            let (running, check) = probed(record, kind).filter(|_| container.is_probing(series))?;
+            Some((probe::Trial::of(record, running, check.probe()?), check.timeout(), running.ran_for()))
         }) else {
             return;
         };
         let start = Timestamp::now();
-        let (exit_code, output) = self.try_out(&container, test, check.timeout()).await;
+        let (exit_code, output) = self.try_out(&container, trial, limit).await;
         let probe = Probe { start, end: Timestamp::now(), exit_code, output };
-        let Some((changed, turned, wait)) = container.update(|record| {
+        let noted = container.update(|record| {
             // It was paused, or has ended: the result may come of that.
-            let running =
-                probed(record).filter(|_| container.is_probing(series)).map(|(running, ..)| running.clone())?;
-            let health = Arc::make_mut(record.health.as_mut()?);
-            let was_ready = health.ready;
-            let changed = health.note(probe, &check, ran).then_some(health.status);
-            let turned = health.ready != was_ready;
-            Some((changed, turned, check.wait(health.status == HealthStatus::Starting, running.ran_for())))
-        }) else {
-            return;
-        };
-        if turned {
-            self.publish_if_ready(&container).await;
+            container.is_probing(series).then_some(())?;
+            note(record, kind, probe, ran)
+        });
+        let Some(noted) = noted else { return };
+        self.tell_of_checks(&container, kind, &noted).await;
+        for (kind, wait) in noted.next {
+            self.health.add((id.clone(), series, kind), wait);
         }
-        if let Some(status) = changed {
+    }
+
+    /// Lets everything follow from what a probe has changed.
+    async fn tell_of_checks(self: &Arc<Self>, container: &Arc<Container>, kind: CheckKind, noted: &Noted) {
+        if noted.turned {
+            self.publish_if_ready(container).await;
+        }
+        if let Some(status) = noted.check.filter(|_| kind != CheckKind::Health) {
+            let about = [("check", kind.as_str().to_owned())];
+            container.tell(format!("check_status: {}", status.as_str()), about);
+        }
+        if let Some(status) = noted.whole.filter(|status| *status != HealthStatus::Starting) {
             container.tell(format!("health_status: {}", status.as_str()), []);
-            if status == HealthStatus::Unhealthy {
-                self.heal(&container);
-            }
         }
-        if turned || changed.is_some() {
-            self.remember_health(&container);
+        // Also one that was so when this daemon began, or when it got another policy.
+        if noted.fails && !container.is_healed() {
+            self.heal(container, kind);
         }
-        self.health.add(id.clone(), series, wait);
+        if noted.turned || noted.check.is_some() {
+            self.remember_health(container);
+        }
     }
 
     /// Writes how well a container is where a new daemon finds it, off everybody's path.
@@ -151,9 +150,56 @@ impl Engine {
     }
 }
 
-/// What is tried of a container that is probed: one that runs, does not stand still, and has a check.
-fn probed(record: &Record) -> Option<(&Running, &HealthCheck, &HealthTest)> {
-    let running = record.state.running().filter(|running| !running.paused)?;
-    let check = record.process.health.as_ref()?;
-    Some((running, check, check.probe()?))
+/// What a probe has changed.
+struct Noted {
+    /// What its check says now, if it said something else before.
+    check: Option<HealthStatus>,
+    /// How well the container is, if that is another than before.
+    whole: Option<HealthStatus>,
+    /// Whether it became ready, or is no longer.
+    turned: bool,
+    /// Whether it failed, and too often by now.
+    fails: bool,
+    /// What is probed next, and when.
+    next: Vec<(CheckKind, Duration)>,
+}
+
+/// Takes a probe into account that began when the container had run for `ran`.
+fn note(record: &mut Record, kind: CheckKind, probe: Probe, ran: Duration) -> Option<Noted> {
+    let (running, check) = probed(record, kind)?;
+    let ran_now = running.ran_for();
+    let (whole, held_back) = (record.health_status(), record.holds_ports_back());
+    let health = record.health_of_mut(kind)?;
+    let failed = probe.exit_code != 0;
+    let changed = health.note(probe, &check, ran).then_some(health.status);
+    let fails = failed && health.status == HealthStatus::Unhealthy;
+    let next = match kind == CheckKind::Startup && health.was_healthy {
+        true => first_probes(record),
+        false => vec![(kind, check.wait(health.status == HealthStatus::Starting, ran_now))],
+    };
+    Some(Noted {
+        check: changed,
+        whole: record.health_status().filter(|status| Some(*status) != whole),
+        turned: record.holds_ports_back() != held_back,
+        fails,
+        next,
+    })
+}
+
+/// What is probed of a container from now on, and when first.
+fn first_probes(record: &Record) -> Vec<(CheckKind, Duration)> {
+    let first = |kind: CheckKind| {
+        let (running, check) = probed(record, kind)?;
+        let starting = record.health_of(kind)?.status == HealthStatus::Starting;
+        Some((kind, check.first_wait(kind, starting, running.ran_for())))
+    };
+    CheckKind::ALL.into_iter().filter_map(first).collect()
+}
+
+/// What is tried of a container that is probed: one that runs, does not stand still, and has a check whose turn it is.
+fn probed(record: &Record, kind: CheckKind) -> Option<(&Running, HealthCheck)> {
+    let running = record.state.running().filter(|running| !running.paused && record.is_asked(kind))?;
+    let check = record.check(kind)?;
+    check.probe()?;
+    Some((running, check))
 }

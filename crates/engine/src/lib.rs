@@ -87,7 +87,7 @@ pub use exec::ExecView;
 pub use export::Export;
 pub use files::{Destination, ExtractOptions, PathArchive, PathStat};
 pub use fit::HostLimits;
-pub use health::{Health, HealthCheck, HealthStatus, HealthTest, Probe};
+pub use health::{CheckKind, CheckStates, Checks, Health, HealthCheck, HealthStatus, HealthTest, Probe, Revived};
 pub use image::Threshold;
 pub use info::Info;
 pub use logging::{LogChoice, LogLine, LogOptions};

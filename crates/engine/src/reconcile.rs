@@ -22,7 +22,7 @@ use shim::{Request, ShimError};
 use crate::container::{Container, Exited, Record, Running, State, one_or_many};
 use crate::error::EngineError;
 use crate::supervise::{exited_from, lost_exit};
-use crate::{CONTAINERS, Engine, frames, health};
+use crate::{CONTAINERS, Engine, frames};
 
 /// The engine's own file in a shim's directory.
 pub(crate) const SHIM_RECORD: &str = "container.json";
@@ -251,7 +251,7 @@ impl Engine {
                 container.update(|record| {
                     record.state = State::Running(running);
                     // Started by a daemon that knew of no checks, or that died before it could say how well it is.
-                    record.health = record.health.take().or_else(|| health::at_start(record));
+                    record.resume_checks();
                 });
                 let record = container.record();
                 let endpoints = record.state.running().map_or(&[][..], |running| &running.endpoints);

@@ -12,7 +12,7 @@ use logging::LogChoice;
 use network::PortMapping;
 use serde::{Deserialize, Serialize};
 
-use crate::health::HealthCheck;
+use crate::health::{Checks, HealthCheck};
 use crate::mount::{Mount, VolumesFrom};
 use crate::networks::{self, EndpointWish};
 
@@ -97,6 +97,8 @@ pub struct ContainerSpec {
     pub restart: RestartPolicy,
     /// How it is found out whether it is well.
     pub health: Option<HealthCheck>,
+    /// Whether it has started, is alive, is ready: checks for each of these questions.
+    pub checks: Checks,
     /// Its published ports lead to it only while the last probe of its health check was a success.
     pub publish_when_ready: bool,
     /// The monotonic clock (nanoseconds) when the client's process began; images that carry the label

@@ -44,6 +44,18 @@ impl RestartPolicy {
         }
     }
 
+    /// Whether a container is ended, to be started again, that is not alive or has not come up.
+    pub(crate) fn revives(self, restarts: u32, stopped: bool) -> bool {
+        match self {
+            _ if stopped => false,
+            RestartPolicy::No => false,
+            RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+            RestartPolicy::OnFailure { most } | RestartPolicy::Unhealthy { most } => {
+                most.is_none_or(|most| restarts < most)
+            }
+        }
+    }
+
     /// The same when a daemon begins and finds the container ended: `always` means even one that the user stopped.
     pub(crate) fn starts_with_daemon(self, code: i32, restarts: u32, stopped: bool) -> bool {
         self == RestartPolicy::Always || self.restarts(code, restarts, stopped)
@@ -84,11 +96,14 @@ impl Engine {
         container.update(|record| {
             let policy = record.spec.restart;
             // Asked to end because it was unhealthy, it may have done so with any code.
-            let healed = container.is_healed() && policy.heals(record.restarts, record.stopped);
+            let healed = container.is_healed() && policy.revives(record.restarts, record.stopped);
             let again = !closing && (healed || policy.restarts(exited.code, record.restarts, record.stopped));
             let mut state = std::mem::replace(&mut record.state, State::Created);
             let endpoints = state.take_endpoints();
-            let exited = state.end(exited);
+            let mut exited = state.end(exited);
+            if container.is_healed() && exited.error.is_none() {
+                exited.error = record.revived.as_ref().map(|revived| revived.reason.clone());
+            }
             record.state = if again { State::Restarting(exited) } else { State::Exited(exited) };
             (again, endpoints)
         })
@@ -98,7 +113,7 @@ impl Engine {
     pub(crate) fn restart_later(self: &Arc<Self>, container: &Arc<Container>) {
         let ran = container.with_record(|record| {
             // Whoever was unhealthy from the beginning has failed at once, however long that was looked at.
-            record.health.as_ref().is_none_or(|health| health.was_healthy || !container.is_healed()).then_some(())?;
+            (record.was_well() || !container.is_healed()).then_some(())?;
             let exited = record.state.exited()?;
             let ran = exited.finished.as_millisecond().checked_sub(exited.started?.as_millisecond())?;
             u64::try_from(ran).ok().map(Duration::from_millis)
@@ -234,6 +249,8 @@ mod tests {
             (RestartPolicy::Always, 0, false, false),
         ] {
             assert_eq!(policy.heals(restarts, stopped), heals, "{policy:?} {restarts} {stopped}");
+            let alive_again = policy.revives(restarts, stopped);
+            assert_eq!(alive_again, heals || policy == RestartPolicy::Always, "{policy:?} {restarts} {stopped}");
         }
     }
 

@@ -29,7 +29,7 @@ use crate::request::ContainerSpec;
 use crate::session::Session;
 use crate::spec::{self, Inputs};
 use crate::surroundings::{Surroundings, write_bundle};
-use crate::{Engine, health, rootfs, user};
+use crate::{Engine, rootfs, user};
 pub(crate) use files::make_bind_source;
 use files::make_bind_sources;
 use steps::Steps;
@@ -104,7 +104,10 @@ impl Engine {
         let admitted = self.blocking("judge", move || Ok(images.admit_again(&image, id)?)).await;
         admitted.inspect_err(|_| container.call_off_start())?;
         container.waits_no_more();
-        container.update(|record| (record.restarts, record.stopped) = (0, false));
+        container.update(|record| {
+            (record.restarts, record.stopped) = (0, false);
+            record.revived = None;
+        });
         self.start_with_turn(&container).await.inspect_err(|error| self.give_up(&container, error))?;
         self.remember_later(&container);
         Ok(StartOutcome::Started)
@@ -167,7 +170,7 @@ impl Engine {
         }
         // Of this run, before anybody can read it.
         let record = container.update(|record| {
-            record.health = health::at_start(record);
+            record.begin_checks();
             record.clone()
         });
         let mut user_namespace = self.user_namespace(&record)?;

@@ -114,7 +114,7 @@ pub(crate) fn body(
     };
     let docker = flags.body(image, command, attach, &around)?;
     let (restart_unhealthy, publish_when_ready) = (flags.restart_unhealthy(), flags.publish_when_ready());
-    Ok(Wish { docker, restart_unhealthy, publish_when_ready, ..Wish::default() })
+    Ok(Wish { docker, restart_unhealthy, publish_when_ready, checks: flags.checks(), ..Wish::default() })
 }
 
 /// When an image is fetched, and whether that is told.

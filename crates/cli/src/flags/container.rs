@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use api_types::docker::{ContainerCreateBody, HostConfig};
-use api_types::{Size, Streams};
+use api_types::{CheckRequest, Size, Streams};
 use clap::{Args, ValueEnum};
 
 use super::isolation::IsolationFlags;
@@ -28,7 +28,7 @@ pub(crate) enum Pull {
 pub(crate) enum PublishWhen {
     /// As long as it runs.
     Always,
-    /// While the last probe of its health check was a success.
+    /// While it is ready, as its checks say.
     Ready,
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct ContainerFlags {
     /// The image's platform, as in linux/arm64
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
-    /// When published ports lead to the container: always, or only while its health check says that it is well
+    /// When published ports lead to the container: always, or only while its checks say that it is ready
     #[arg(long, value_name = "WHEN", default_value = "always")]
     publish_when: PublishWhen,
     /// When to pull the image
@@ -176,6 +176,11 @@ impl ContainerFlags {
     /// Whether published ports shall lead to the container only while it is ready, which the body cannot say.
     pub(crate) fn publish_when_ready(&self) -> bool {
         self.publish_when == PublishWhen::Ready
+    }
+
+    /// The checks that answer one question each, which the body cannot say.
+    pub(crate) fn checks(&self) -> CheckRequest {
+        self.health.questions()
     }
 
     /// Whether the restart policy is `unhealthy`, which the body cannot say.

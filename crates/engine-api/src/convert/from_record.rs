@@ -23,6 +23,8 @@ use super::{from_host, naming};
 
 mod health;
 
+pub(crate) use health::{findings, wishes as check_wishes};
+
 /// What a container's files are put together by, in the words of Docker's.
 const DRIVER: &str = "overlay";
 /// Docker's word for a time that has not come.

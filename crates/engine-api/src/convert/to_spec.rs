@@ -7,8 +7,8 @@ use api_types::docker::{
     ContainerCreateBody, ContainerUpdateBody, ExecConfig, HealthConfig, HostConfig, HostConfigLogConfig, PortBinding,
     PortMap, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
-use api_types::{MountChangeRequest, Wish};
-use engine::{Changes, ContainerSpec, ExecSpec, HealthCheck, LogChoice, NetworkMode, RestartPolicy};
+use api_types::{CheckRequest, MountChangeRequest, Wish};
+use engine::{Changes, Checks, ContainerSpec, ExecSpec, HealthCheck, LogChoice, NetworkMode, RestartPolicy};
 use network::{PortMapping, Protocol};
 
 pub(crate) use mounts::check_driver;
@@ -18,7 +18,7 @@ use crate::error::ApiError;
 
 /// The container that `body` asks for.
 pub(crate) fn container(wish: Wish<ContainerCreateBody>, name: Option<String>) -> Result<ContainerSpec, ApiError> {
-    let Wish { docker: body, restart_unhealthy, publish_when_ready, mount_changes, mac: _ } = wish;
+    let Wish { docker: body, restart_unhealthy, publish_when_ready, checks: wanted, mount_changes, .. } = wish;
     if mount_changes != MountChangeRequest::default() {
         return Err(ApiError::invalid(
             "CortenMounts",
@@ -71,6 +71,7 @@ pub(crate) fn container(wish: Wish<ContainerCreateBody>, name: Option<String>) -
         log: host.log_config.map(log_choice).unwrap_or_default(),
         restart: restart_policy(host.restart_policy.as_ref(), restart_unhealthy)?,
         health: body.healthcheck.map(health_check).transpose()?,
+        checks: checks(wanted)?,
         publish_when_ready,
         client_start_ns: None,
     })
@@ -78,7 +79,7 @@ pub(crate) fn container(wish: Wish<ContainerCreateBody>, name: Option<String>) -
 
 /// What `body` wants changed. Docker's clients send zeros for what stays.
 pub(crate) fn changes(wish: Wish<ContainerUpdateBody>) -> Result<Changes, ApiError> {
-    let Wish { docker: body, restart_unhealthy, mount_changes, publish_when_ready: _, mac: _ } = wish;
+    let Wish { docker: body, restart_unhealthy, mount_changes, .. } = wish;
     // The fields of both are the same, by name and by meaning.
     let text = serde_json::to_value(&body).map_err(|_| ApiError::invalid("body", "cannot be read"))?;
     let host: HostConfig = serde_json::from_value(text).map_err(ApiError::Body)?;
@@ -118,6 +119,11 @@ fn health_check(check: HealthConfig) -> Result<HealthCheck, ApiError> {
     let times =
         [check.interval, check.timeout, check.start_period, check.start_interval].map(Option::unwrap_or_default);
     Ok(HealthCheck::from_docker(&check.test.unwrap_or_default(), times, check.retries.unwrap_or_default())?)
+}
+
+fn checks(wanted: CheckRequest) -> Result<Checks, ApiError> {
+    let read = |check: Option<HealthConfig>| check.map(health_check).transpose();
+    Ok(Checks { startup: read(wanted.startup)?, liveness: read(wanted.liveness)?, readiness: read(wanted.readiness)? })
 }
 
 /// What is left open is the daemon's default.

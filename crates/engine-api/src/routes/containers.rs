@@ -88,12 +88,13 @@ pub(crate) async fn inspect(
     let mut docker = from_record::inspect(&record, log_path, engine.execs_of(&record.id));
     let restart_unhealthy = matches!(record.spec.restart, RestartPolicy::Unhealthy { .. });
     let (publish_when_ready, mac) = (record.spec.publish_when_ready, from_record::wished_mac(&record));
+    let (checks, findings) = (from_record::check_wishes(&record), from_record::findings(&record));
     if parameters.flag("size") {
         for size in engine.sizes(vec![record]).await? {
             from_record::add_size_to_one(&mut docker, size);
         }
     }
-    let answer = Wish { docker, restart_unhealthy, publish_when_ready, ..Wish::default() };
+    let answer = Wish { docker, restart_unhealthy, publish_when_ready, checks, findings, ..Wish::default() };
     by_version::answer(version, answer, |version, container| by_version::container(version, container, mac))
 }
 

@@ -8,7 +8,7 @@ use super::{Event, EventKind};
 pub struct EventFilter {
     /// Kinds, as in `container`.
     pub kinds: Vec<String>,
-    /// Actions. As soon as one is `exec_create`, `exec_start` or `health_status`, they are beginnings of actions.
+    /// Actions. As soon as one is `exec_create`, `exec_start`, `health_status` or `check_status`, they are beginnings of actions.
     pub actions: Vec<String>,
     /// Ids and names of containers, or their beginnings. No other event is wanted then.
     pub containers: Vec<String>,
@@ -40,7 +40,8 @@ impl EventFilter {
     }
 
     fn fits_action(&self, action: &str) -> bool {
-        let is_open = |wanted: &String| matches!(wanted.as_str(), "exec_create" | "exec_start" | "health_status");
+        const OPEN: [&str; 4] = ["exec_create", "exec_start", "health_status", "check_status"];
+        let is_open = |wanted: &String| OPEN.contains(&wanted.as_str());
         match self.actions.iter().any(is_open) {
             true => self.actions.iter().any(|wanted| action.starts_with(wanted.as_str())),
             false => one_is(&self.actions, action),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::CheckKind;
 use super::network::HttpRequest;
 use crate::error::EngineError;
 
@@ -167,6 +168,14 @@ impl HealthCheck {
     /// Whether failures count `since_start`, of a container that has never been well.
     pub(crate) fn counts_failures(&self, since_start: Duration) -> bool {
         since_start >= self.start_period.unwrap_or_default()
+    }
+
+    /// How long the first probe of a series waits: whether it has started or is ready is found out as soon as it can be.
+    pub(crate) fn first_wait(&self, kind: CheckKind, starting: bool, since_start: Duration) -> Duration {
+        match kind {
+            CheckKind::Startup | CheckKind::Readiness if starting => Duration::ZERO,
+            _ => self.wait(starting, since_start),
+        }
     }
 
     /// How long the next probe waits; `starting` as long as none has succeeded or failed too often.

@@ -1,37 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Starting again what is unhealthy, where the restart policy says so: the container is asked to end as by a stop, and its
+//! Starting again what is unhealthy or not alive, where the restart policy says so: the container is asked to end as by a stop, and its
 //! end is followed by a start, with the waits that all restarts have.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::process::Signal;
 
-use super::HealthCheck;
+use super::{CheckKind, Health, Revived};
 use crate::Engine;
 use crate::container::{Container, Phase, Running};
 use crate::error::EngineError;
-use crate::request::{ContainerSpec, RestartPolicy};
 use crate::signal;
 use crate::stop::DEFAULT_STOP_TIMEOUT;
 
-/// Refuses what waits for what nobody finds out.
-pub(crate) fn is_possible(spec: &ContainerSpec, check: Option<&HealthCheck>) -> Result<(), EngineError> {
-    let needs = |what| format!("{what} needs a health check, and neither the image nor a --health flag says of one");
-    match (check.and_then(HealthCheck::probe), spec.restart) {
-        (Some(_), _) => Ok(()),
-        (None, RestartPolicy::Unhealthy { .. }) => Err(EngineError::invalid("--restart", needs("unhealthy"))),
-        (None, _) if spec.publish_when_ready => Err(EngineError::invalid("--publish-when", needs("ready"))),
-        (None, _) => Ok(()),
-    }
-}
-
 impl Engine {
-    /// Sees to it that a container that has become unhealthy is started again, if its policy wants that.
-    pub(super) fn heal(self: &Arc<Self>, container: &Arc<Container>) {
-        let running = container.with_record(|record| {
-            let heals = record.spec.restart.heals(record.restarts, record.stopped);
-            record.state.running().filter(|_| heals).cloned()
+    /// Sees to it that a container is started again of which a check has failed too often, if its policy wants that: any but
+    /// `no` where it is not alive or has not come up, `unhealthy` where it is not well.
+    pub(super) fn heal(self: &Arc<Self>, container: &Arc<Container>, kind: CheckKind) {
+        let running = container.update(|record| {
+            let policy = record.spec.restart;
+            let ends = match kind {
+                CheckKind::Health => policy.heals(record.restarts, record.stopped),
+                CheckKind::Startup | CheckKind::Liveness => policy.revives(record.restarts, record.stopped),
+                CheckKind::Readiness => false,
+            };
+            let running = record.state.running().filter(|_| ends).cloned()?;
+            let reason = record.health_of(kind).map(|health| reason(kind, health)).unwrap_or_default();
+            record.revived = Some(Revived { at: Timestamp::now(), reason });
+            Some(running)
         });
         let Some(running) = running else { return };
         container.heals(true);
@@ -42,6 +40,13 @@ impl Engine {
             }
         });
     }
+}
+
+/// Which check failed how often, and what its last probe said, in a line.
+fn reason(kind: CheckKind, health: &Health) -> String {
+    let said = health.log.back().map(|probe| probe.output.lines().next().unwrap_or_default().trim().to_owned());
+    let said = said.filter(|said| !said.is_empty()).map(|said| format!(": {said}")).unwrap_or_default();
+    format!("the {} check failed {} times in a row{said}", kind.as_str(), health.failing_streak)
 }
 
 /// Asks a run to end, and ends it when it does not in time.

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Readiness: the published ports of a container lead to it while it is ready, if it was made so. It is ready when the
-//! last probe was a success; between that and being unhealthy lie the failures that a check allows.
+//! Readiness: the published ports of a container lead to it while it is ready, if it was made so.
 
 use std::sync::Arc;
 
@@ -10,17 +9,10 @@ use crate::Engine;
 use crate::container::{Container, Record};
 use crate::error::EngineError;
 
-impl Record {
-    /// Whether what it publishes does not lead to it: that waits for its being ready, and it is not.
-    pub(crate) fn holds_ports_back(&self) -> bool {
-        self.spec.publish_when_ready && !self.health.as_ref().is_some_and(|health| health.ready)
-    }
-}
-
 impl Engine {
     /// Before a run begins, and when a daemon takes one over: ports lead nowhere as long as it is not known to be ready.
     pub(crate) fn hold_ports_back(&self, record: &Record, endpoints: &[Endpoint]) -> Result<(), EngineError> {
-        if !record.spec.publish_when_ready {
+        if !record.waits_for_ready() {
             return Ok(());
         }
         for endpoint in endpoints {
@@ -31,7 +23,7 @@ impl Engine {
 
     /// Lets a running container's ports lead to it, or not, as it now is.
     pub(super) async fn publish_if_ready(self: &Arc<Self>, container: &Arc<Container>) {
-        if !container.with_record(|record| record.spec.publish_when_ready) {
+        if !container.with_record(Record::waits_for_ready) {
             return;
         }
         let (engine, target) = (Arc::clone(self), Arc::clone(container));

@@ -10,16 +10,21 @@ use oci::ContainerId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::CheckKind;
+
 /// So many probes are made at once. Each is a process more; a thousand containers that were started together do not
 /// start a thousand of them together.
 const AT_ONCE: usize = 32;
 /// No probe waits longer; what says so is looked at again then.
 const LONGEST_WAIT: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// A probe that is due: of which container, of which series of its probes, and what it is to find out.
+pub(super) type Due = (ContainerId, u64, CheckKind);
+
 /// The probes to come.
 pub(crate) struct Schedule {
     /// Those of series that no longer count stay until they are due.
-    probes: Mutex<BinaryHeap<Reverse<(Instant, u64, ContainerId)>>>,
+    probes: Mutex<BinaryHeap<Reverse<(Instant, Due)>>>,
     /// A probe came that may be the next one.
     sooner: Notify,
     slots: Arc<Semaphore>,
@@ -32,12 +37,12 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// A container shall be probed after `wait`, if its series `series` still counts then.
-    pub(crate) fn add(&self, container: ContainerId, series: u64, wait: Duration) {
+    /// A container shall be probed after `wait`, if its series still counts then.
+    pub(super) fn add(&self, due: Due, wait: Duration) {
         let at = Instant::now() + wait.min(LONGEST_WAIT);
         let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
         let is_next = probes.peek().is_none_or(|Reverse((next, ..))| at < *next);
-        probes.push(Reverse((at, series, container)));
+        probes.push(Reverse((at, due)));
         drop(probes);
         if is_next {
             self.sooner.notify_one();
@@ -45,7 +50,7 @@ impl Schedule {
     }
 
     /// Waits until probes are due, and takes them.
-    pub(super) async fn due(&self) -> Vec<(ContainerId, u64)> {
+    pub(super) async fn due(&self) -> Vec<Due> {
         loop {
             let next = {
                 let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +59,7 @@ impl Schedule {
                 while let Some(Reverse((at, ..))) = probes.peek()
                     && *at <= now
                 {
-                    due.extend(probes.pop().map(|Reverse((_, series, container))| (container, series)));
+                    due.extend(probes.pop().map(|Reverse((_, probe))| probe));
                 }
                 if !due.is_empty() {
                     return due;
@@ -81,7 +86,7 @@ mod tests {
     use super::*;
 
     /// A probe is due within `wait` by the clock, and never sooner.
-    async fn due_after(schedule: &Schedule, began: Instant, wait: Duration) -> Vec<(ContainerId, u64)> {
+    async fn due_after(schedule: &Schedule, began: Instant, wait: Duration) -> Vec<Due> {
         let mut due = schedule.due().await;
         assert!(began.elapsed() >= wait, "{:?} is sooner than {wait:?}", began.elapsed());
         due.sort();
@@ -91,21 +96,21 @@ mod tests {
     #[tokio::test]
     async fn probes_come_in_the_order_in_which_they_are_due() {
         let schedule = Arc::new(Schedule::default());
-        let id = |byte| ContainerId::from_random([byte; 32]);
+        let due = |byte, series| (ContainerId::from_random([byte; 32]), series, CheckKind::Health);
         let [soon, later, never] = [Duration::from_millis(30), Duration::from_millis(60), Duration::from_secs(3600)];
         let began = Instant::now();
-        schedule.add(id(1), 1, never);
-        schedule.add(id(5), 1, later);
-        schedule.add(id(2), 1, Duration::ZERO);
-        schedule.add(id(3), 7, Duration::ZERO);
-        assert_eq!(due_after(&schedule, began, Duration::ZERO).await, [(id(2), 1), (id(3), 7)]);
-        assert_eq!(due_after(&schedule, began, later).await, [(id(5), 1)]);
+        schedule.add(due(1, 1), never);
+        schedule.add(due(5, 1), later);
+        schedule.add(due(2, 1), Duration::ZERO);
+        schedule.add(due(3, 7), Duration::ZERO);
+        assert_eq!(due_after(&schedule, began, Duration::ZERO).await, [due(2, 1), due(3, 7)]);
+        assert_eq!(due_after(&schedule, began, later).await, [due(5, 1)]);
         let other = Arc::clone(&schedule);
         let began = Instant::now();
         let waiting = tokio::spawn(async move { due_after(&other, began, soon).await });
         tokio::task::yield_now().await;
         // One that is due sooner than what is waited for.
-        schedule.add(id(4), 1, soon);
-        assert_eq!(waiting.await.unwrap(), [(id(4), 1)]);
+        schedule.add(due(4, 1), soon);
+        assert_eq!(waiting.await.unwrap(), [due(4, 1)]);
     }
 }

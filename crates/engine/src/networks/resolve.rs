@@ -46,16 +46,20 @@ impl Engine {
         })
     }
 
-    /// The addresses of those in a network whose names fit.
+    /// The addresses of those in a network whose names fit; of several those that are ready, where that decides about who is
+    /// reached, and all where none is.
     fn bearers(&self, network: &NetworkId, fits: impl Fn(&[String]) -> bool) -> Vec<Ipv4Addr> {
         let registry = self.registry();
         let address = |record: &Record| {
             let endpoint = record.state.running()?.in_network(network)?;
             let place = record.places().into_iter().find(|place| place.network == *network)?;
-            fits(&place.dns_names).then_some(endpoint.address)
+            fits(&place.dns_names).then_some((endpoint.address, !record.holds_ports_back()))
         };
-        let mut addresses: Vec<Ipv4Addr> =
+        let bearers: Vec<(Ipv4Addr, bool)> =
             registry.by_id.values().filter_map(|container| container.with_record(address)).collect();
+        let some_are_ready = bearers.iter().any(|(_, is_ready)| *is_ready);
+        let reached = bearers.into_iter().filter(|(_, is_ready)| *is_ready || !some_are_ready);
+        let mut addresses: Vec<Ipv4Addr> = reached.map(|(address, _)| address).collect();
         addresses.sort_unstable();
         addresses
     }

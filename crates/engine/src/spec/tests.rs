@@ -39,6 +39,8 @@ fn record(change: impl FnOnce(&mut ContainerSpec)) -> Record {
         restarts: 0,
         stopped: false,
         health: None,
+        checks: None,
+        revived: None,
         attachments: None,
         ids: None,
     }

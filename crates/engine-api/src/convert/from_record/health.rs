@@ -6,35 +6,74 @@ use std::time::Duration;
 use api_types::docker::{
     ContainerSummaryHealth, ContainerSummaryHealthStatusEnum, Health, HealthConfig, HealthStatusEnum, HealthcheckResult,
 };
-use engine::{HealthCheck, HealthStatus, Record, State};
+use api_types::{CheckFindings, CheckReports, CheckRequest, CheckRestart};
+use engine::{CheckKind, HealthCheck, HealthStatus, Probe, Record, State};
 
-/// What `inspect` says.
+/// So many probes Docker tells of.
+const PROBES: usize = 5;
+
+/// What `inspect` says: of one check what that found, of several the worst, and the last probes of all.
 pub(super) fn state(record: &Record) -> Option<Health> {
-    let (health, status) = (record.health.as_ref()?, record.health_status()?);
-    Some(Health {
+    let status = record.health_status()?;
+    let all: Vec<&engine::Health> = CheckKind::ALL.iter().filter_map(|kind| record.health_of(*kind)).collect();
+    let mut log: Vec<&Probe> = all.iter().flat_map(|health| &health.log).collect();
+    log.sort_by_key(|probe| probe.start);
+    let last = log.len().saturating_sub(PROBES);
+    let streak = all.iter().map(|health| health.failing_streak).max().unwrap_or_default();
+    Some(told(status, streak, log.into_iter().skip(last)))
+}
+
+fn told<'p>(status: HealthStatus, streak: u32, log: impl Iterator<Item = &'p Probe>) -> Health {
+    Health {
         status: Some(match status {
             HealthStatus::Starting => HealthStatusEnum::STARTING,
             HealthStatus::Healthy => HealthStatusEnum::HEALTHY,
             HealthStatus::Unhealthy => HealthStatusEnum::UNHEALTHY,
         }),
-        failing_streak: Some(health.failing_streak.into()),
+        failing_streak: Some(streak.into()),
         log: Some(
-            health
-                .log
-                .iter()
-                .map(|probe| HealthcheckResult {
-                    start: Some(probe.start.to_string()),
-                    end: Some(probe.end.to_string()),
-                    exit_code: Some(probe.exit_code.into()),
-                    output: Some(probe.output.clone()),
-                })
-                .collect(),
+            log.map(|probe| HealthcheckResult {
+                start: Some(probe.start.to_string()),
+                end: Some(probe.end.to_string()),
+                exit_code: Some(probe.exit_code.into()),
+                output: Some(probe.output.clone()),
+            })
+            .collect(),
         ),
-    })
+    }
+}
+
+/// What the checks that answer one question each have found, and why that had the container started again.
+pub(crate) fn findings(record: &Record) -> CheckFindings {
+    let report = |kind| {
+        let health = record.health_of(kind)?;
+        Some(told(health.status, health.failing_streak, health.log.iter()))
+    };
+    let checks = CheckReports {
+        startup: report(CheckKind::Startup),
+        liveness: report(CheckKind::Liveness),
+        readiness: report(CheckKind::Readiness),
+    };
+    let revived = record.revived.as_ref();
+    CheckFindings {
+        checks: Some(checks).filter(|checks| *checks != CheckReports::default()),
+        restart: revived.map(|why| CheckRestart { at: why.at.to_string(), reason: why.reason.clone() }),
+    }
+}
+
+/// The checks that answer one question each, as they were asked for.
+pub(crate) fn wishes(record: &Record) -> CheckRequest {
+    let wish = |kind| record.spec.checks.get(kind).map(check);
+    CheckRequest {
+        startup: wish(CheckKind::Startup),
+        liveness: wish(CheckKind::Liveness),
+        readiness: wish(CheckKind::Readiness),
+    }
 }
 
 /// What a list says since the API's version 1.52, of containers that are not checked as well.
 pub(super) fn summary(record: &Record) -> ContainerSummaryHealth {
+    let streaks = CheckKind::ALL.iter().filter_map(|kind| Some(record.health_of(*kind)?.failing_streak));
     ContainerSummaryHealth {
         status: Some(match record.health_status() {
             None => ContainerSummaryHealthStatusEnum::NONE,
@@ -42,7 +81,7 @@ pub(super) fn summary(record: &Record) -> ContainerSummaryHealth {
             Some(HealthStatus::Healthy) => ContainerSummaryHealthStatusEnum::HEALTHY,
             Some(HealthStatus::Unhealthy) => ContainerSummaryHealthStatusEnum::UNHEALTHY,
         }),
-        failing_streak: Some(record.health.as_ref().map_or(0, |health| health.failing_streak.into())),
+        failing_streak: Some(streaks.max().unwrap_or_default().into()),
     }
 }
 

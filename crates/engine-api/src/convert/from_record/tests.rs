@@ -45,6 +45,8 @@ fn record(state: State) -> Record {
         restarts: 0,
         stopped: false,
         health: None,
+        checks: None,
+        revived: None,
         attachments: None,
         ids: None,
     }
