@@ -161,13 +161,13 @@ impl Directories {
             }
             let lower = mapped::all(lower, ids)?;
             let overlay = Overlay { lower: &lower, writable: None, volatile: false, scratch: &scratch };
-            return mapped::stack(&overlay, method, ids);
+            return mapped::stack(&overlay, method, ids, None);
         }
         let writable = mapped::writable(writable::prepare(container_dir, &lower[0])?, container_dir, ids)?;
         let lower = mapped::all(lower, ids)?;
         let both = Some((writable.upper.as_fd(), writable.work.as_fd()));
         let overlay = Overlay { lower: &lower, writable: both, volatile: options.volatile, scratch: &scratch };
-        mapped::stack(&overlay, method, ids)
+        mapped::stack(&overlay, method, ids, writable.mount())
     }
 }
 

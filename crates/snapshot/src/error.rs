@@ -133,7 +133,7 @@ impl Classify for SnapshotError {
                 Some("start the daemon with --snapshotter directories: layers are then unpacked".into())
             }
             SnapshotError::NoIdMap { .. } if self.kind() == Kind::Unsupported => Some(
-                "id-mapped layers need Linux 6.5 and a file system that can have them (ext4, xfs, btrfs): move --data-root to \
+                "id-mapped layers need Linux 5.19 and a file system that can have them (ext4, xfs, btrfs): move --data-root to \
                  one, or run the container with --userns host"
                     .into(),
             ),

@@ -129,6 +129,19 @@ fn detached(overlay: &Overlay<'_>, method: Method) -> Result<OwnedFd, SnapshotEr
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(step("fsmount"))
 }
 
+/// Makes the mount in the mount namespace that the calling thread is in, as the layers are; where mount(2) must do it, on
+/// the directory `place`, from which the mount is then cloned. The thread's namespace ends with it.
+pub(crate) fn mount_here(overlay: &Overlay<'_>, method: Method, place: &Path) -> Result<OwnedFd, SnapshotError> {
+    match method {
+        #[cfg(test)]
+        Method::Classic => by_mount(overlay.lower, overlay.writable, overlay.volatile, place),
+        Method::Joined if joined(overlay.lower).len() >= MAX_VALUE => {
+            by_mount(overlay.lower, overlay.writable, overlay.volatile, place)
+        }
+        method => detached(overlay, method),
+    }
+}
+
 /// mount(2) cannot make a detached mount. A thread in a mount namespace that ends with it can, and take a clone along.
 fn classic(overlay: &Overlay<'_>) -> Result<OwnedFd, SnapshotError> {
     let attached = Attached {
@@ -195,29 +208,41 @@ impl Attached {
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         rustix::mount::mount_change("/", private).map_err(|e| failed("mount(\"/\", MS_PRIVATE)", e))?;
         let lower = self.lower.iter().map(Location::open).collect::<Result<Vec<_>, _>>()?;
-        let mut data = format!("lowerdir={}", joined(&lower));
-        for (key, value) in OPTIONS {
-            data.push_str(&format!(",{key}={value}"));
-        }
-        let mut flags = MountFlags::RDONLY;
         // Open until the kernel has looked at the names.
-        let mut writable = None;
-        if let Some((upper, work)) = &self.writable {
-            let (upper, work) = writable.insert((upper.open()?, work.open()?));
-            data.push_str(&format!(",upperdir={},workdir={}", name(upper), name(work)));
-            data.push_str(if self.volatile { ",volatile" } else { "" });
-            flags = MountFlags::empty();
-        }
-        if data.len() >= MAX_DATA {
-            let max = lower.len() * MAX_DATA / data.len();
-            return Err(SnapshotError::TooManyLayers { count: lower.len(), max });
-        }
-        let data = CString::new(data).map_err(|_| failed("mount", Errno::INVAL))?;
-        rustix::mount::mount("overlay", &self.scratch, "overlay", flags, &*data).map_err(|e| failed("mount", e))?;
-        drop((lower, writable));
-        let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        rustix::mount::open_tree(CWD, &self.scratch, clone).map_err(|e| failed("open_tree(OPEN_TREE_CLONE)", e))
+        let opened = match &self.writable {
+            Some((upper, work)) => Some((upper.open()?, work.open()?)),
+            None => None,
+        };
+        let writable = opened.as_ref().map(|(upper, work)| (upper.as_fd(), work.as_fd()));
+        by_mount(&lower, writable, self.volatile, &self.scratch)
     }
+}
+
+/// Mounts on the directory `place` by mount(2), and takes a clone of that.
+fn by_mount(
+    lower: &[OwnedFd],
+    writable: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>,
+    volatile: bool,
+    place: &Path,
+) -> Result<OwnedFd, SnapshotError> {
+    let mut data = format!("lowerdir={}", joined(lower));
+    for (key, value) in OPTIONS {
+        data.push_str(&format!(",{key}={value}"));
+    }
+    let mut flags = MountFlags::RDONLY;
+    if let Some((upper, work)) = writable {
+        data.push_str(&format!(",upperdir={},workdir={}", name(upper), name(work)));
+        data.push_str(if volatile { ",volatile" } else { "" });
+        flags = MountFlags::empty();
+    }
+    if data.len() >= MAX_DATA {
+        let max = lower.len() * MAX_DATA / data.len();
+        return Err(SnapshotError::TooManyLayers { count: lower.len(), max });
+    }
+    let data = CString::new(data).map_err(|_| failed("mount", Errno::INVAL))?;
+    rustix::mount::mount("overlay", place, "overlay", flags, &*data).map_err(|e| failed("mount", e))?;
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    rustix::mount::open_tree(CWD, place, clone).map_err(|e| failed("open_tree(OPEN_TREE_CLONE)", e))
 }
 
 fn joined(lower: &[OwnedFd]) -> String {

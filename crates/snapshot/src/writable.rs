@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A container's writable directory: `upper`, and the `work` directory that overlayfs wants beside it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Gid, Mode, OFlags, Timespec, Timestamps, Uid};
@@ -22,7 +22,7 @@ pub(crate) struct Writable {
     pub(crate) upper: OwnedFd,
     pub(crate) work: OwnedFd,
     /// A mount of their own that they are in, which ends when this is closed.
-    _mount: Option<OwnedFd>,
+    mount: Option<OwnedFd>,
 }
 
 /// Opens the container's writable directory, and makes it at first: like `root`, the top layer's root directory, because
@@ -41,13 +41,18 @@ pub(crate) fn prepare(container_dir: &Path, root: &OwnedFd) -> Result<Writable, 
     }
     let work = open(&parent, WORK).at("open the work directory in", path)?;
     forget_volatile(&work).at("clean the work directory in", path)?;
-    Ok(Writable { upper, work, _mount: None })
+    Ok(Writable { upper, work, mount: None })
 }
 
 impl Writable {
+    /// The mount of their own that they are in, if there is one.
+    pub(crate) fn mount(&self) -> Option<BorrowedFd<'_>> {
+        self.mount.as_ref().map(AsFd::as_fd)
+    }
+
     /// The same two directories in `mount`, which is another mount of the container's directory.
     pub(crate) fn again(mount: OwnedFd) -> Result<Writable, Errno> {
-        Ok(Writable { upper: open(&mount, UPPER)?, work: open(&mount, WORK)?, _mount: Some(mount) })
+        Ok(Writable { upper: open(&mount, UPPER)?, work: open(&mount, WORK)?, mount: Some(mount) })
     }
 }
 

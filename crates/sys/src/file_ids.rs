@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 pub struct ActingAs {
     before: (libc::uid_t, libc::gid_t),
     sets: Sets,
+    /// Whether the process may be looked at by others of its user; the kernel takes that away with each change of ids.
+    dumpable: bool,
     /// It must be dropped on the thread that it was made on.
     _thread: PhantomData<*const ()>,
 }
@@ -24,8 +26,8 @@ pub struct ActingAs {
 /// # Errors
 /// `EPERM` without `CAP_SETUID` or `CAP_SETGID`; the thread is what it was then.
 pub fn act_as(uid: u32, gid: u32) -> Result<ActingAs> {
-    let sets = capability::get()?;
-    let acting = ActingAs { before: (set_user(uid), set_group(gid)), sets, _thread: PhantomData };
+    let (sets, dumpable) = (capability::get()?, is_dumpable());
+    let acting = ActingAs { before: (set_user(uid), set_group(gid)), sets, dumpable, _thread: PhantomData };
     // Neither call says whether it succeeded: the next one says who the thread is. An id that is none changes nothing.
     if (set_user(u32::MAX), set_group(u32::MAX)) != (uid, gid) {
         return Err(Error::new(format!("setfsuid({uid}), setfsgid({gid})"), Errno::PERM));
@@ -42,7 +44,27 @@ impl Drop for ActingAs {
         // These are the sets that the thread has had all the time, and none is more than it was permitted: the kernel has
         // no reason to refuse them.
         let _ = capability::set(self.sets);
+        if self.dumpable {
+            // Who opens files of this process by `/proc` may have no other right to than its user.
+            set_dumpable();
+        }
     }
+}
+
+/// `SUID_DUMP_USER` (linux/sched/coredump.h).
+const DUMPABLE: libc::c_ulong = 1;
+
+fn is_dumpable() -> bool {
+    let none: libc::c_ulong = 0;
+    // SAFETY: integers only; a flag of the process is read.
+    let state = unsafe { libc::prctl(libc::PR_GET_DUMPABLE, none, none, none, none) };
+    libc::c_ulong::try_from(state) == Ok(DUMPABLE)
+}
+
+fn set_dumpable() {
+    let none: libc::c_ulong = 0;
+    // SAFETY: integers only; a flag of the process is set to what it was. The kernel refuses other values than this alone.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, DUMPABLE, none, none, none) };
 }
 
 /// Returns who it was.
@@ -81,6 +103,7 @@ mod tests {
         assert_eq!(make("theirs"), (12345, 54321));
         assert_eq!(capability::get().unwrap(), before);
         drop(acting);
+        assert!(is_dumpable());
         assert_eq!(make("ours"), (0, 0));
         assert_eq!(capability::get().unwrap(), before);
     }

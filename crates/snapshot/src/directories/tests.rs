@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is particular to directories: leftovers, and the ways of older kernels. Needs root.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use rustix::mount::{MountPropagationFlags, MoveMountFlags};
 
@@ -69,6 +69,66 @@ fn every_kernels_way_of_stacking_gives_the_same() {
     }
     let after = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert_eq!(before, after, "nothing was left in this process's mount table");
+}
+
+#[test]
+fn every_kernels_way_of_stacking_shows_other_ids() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Directories::open(root.path()).unwrap();
+    let layers: Vec<Digest> = (0..40)
+        .map(|i| {
+            let (diff_id, tar) = layer(&[&format!("{i:02}")]);
+            store.unpack(&diff_id, &mut &tar[..]).unwrap();
+            diff_id
+        })
+        .collect();
+    let namespace = namespace(700_000);
+    let ids = Ids { namespace: namespace.as_fd(), uid: 700_000, gid: 700_000 };
+    let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    for method in [Method::Descriptors, Method::Append, Method::Joined, Method::Classic] {
+        for count in [0, 1, 5, 40] {
+            let container = tempfile::tempdir().unwrap();
+            let options = MountOptions::default();
+            let mount = store
+                .mount_by(method, container.path(), &layers[..count], options, Some(ids))
+                .unwrap_or_else(|e| panic!("{method:?} {count}: {e}"));
+            let root = rustix::fs::fstat(&mount).unwrap();
+            assert_eq!((root.st_uid, root.st_gid), (700_000, 700_000), "{method:?} {count}");
+            let make = || {
+                let _acting = sys::file_ids::act_as(700_033, 700_000).unwrap();
+                rustix::fs::mkdirat(&mount, "new", Mode::RWXU)
+            };
+            make().unwrap_or_else(|e| panic!("{method:?} {count}: {e}"));
+            let made = container.path().join("upper/new").metadata().unwrap();
+            assert_eq!((made.uid(), made.gid()), (33, 0), "{method:?} {count}");
+            assert_eq!(names(mount, None).len(), count + 1, "{method:?} {count}");
+            let read_only = MountOptions { read_only: true, volatile: false };
+            let mount = store.mount_by(method, container.path(), &layers[..count], read_only, Some(ids)).unwrap();
+            assert_eq!(rustix::fs::fstat(&mount).unwrap().st_uid, 700_000, "{method:?} {count} read-only");
+        }
+    }
+    let after = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert_eq!(before, after, "nothing was left in this process's mount table");
+}
+
+/// A user namespace whose ids are 65536 of the host's from `first` on.
+fn namespace(first: u32) -> OwnedFd {
+    let mut child = testkit::process::command("unshare")
+        .args(["--user", "sh", "-c", "echo; read line"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It says so when it is there.
+    child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+    let place = |name: &str| format!("/proc/{}/{name}", child.id());
+    for name in ["uid_map", "gid_map"] {
+        std::fs::write(place(name), format!("0 {first} 65536\n")).unwrap();
+    }
+    let namespace = std::fs::File::open(place("ns/user")).unwrap();
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    namespace.into()
 }
 
 #[test]
