@@ -209,26 +209,41 @@ pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> 
     }
 }
 
-/// What the arguments say. Whatever follows a flag with a value is that value to Docker, be it `-1s` or `-x`; only an error
-/// has to be looked at twice for that.
+/// What the arguments say. Whatever follows a flag with a value is that value to Docker, be it `-1s` or `-x`, and each flag
+/// without one may be told `=false`; only an error has to be looked at twice for that.
 fn parse(arguments: &[OsString]) -> Result<Line, clap::Error> {
     let error = match Line::try_parse_from(arguments) {
         Err(error) if !is_help(&error) && error.kind() != ErrorKind::DisplayVersion => error,
         other => return other,
     };
-    let definition = with_any_value(Line::command());
+    let definition = as_docker_reads(Line::command());
     let again = definition.try_get_matches_from(arguments).and_then(|matches| Line::from_arg_matches(&matches));
     again.map_err(|second| if is_help(&second) { error } else { second })
 }
 
-/// The same commands, whose flags take values that begin with a hyphen.
-fn with_any_value(command: clap::Command) -> clap::Command {
+/// The same commands, whose flags take values that begin with a hyphen, and `=true` and `=false` where they have none.
+fn as_docker_reads(command: clap::Command) -> clap::Command {
     let takes_a_word = |arg: &clap::Arg| {
         let least = arg.get_num_args().map_or(1, |range| range.min_values());
         !arg.is_positional() && arg.get_action().takes_values() && least > 0
     };
-    let command = command.mut_args(|arg| if takes_a_word(&arg) { arg.allow_hyphen_values(true) } else { arg });
-    command.mut_subcommands(with_any_value)
+    let command = command.mut_args(|arg| match arg.get_action() {
+        _ if takes_a_word(&arg) => arg.allow_hyphen_values(true),
+        clap::ArgAction::SetTrue => {
+            let switch = arg.action(clap::ArgAction::Set).num_args(0..=1).require_equals(true).value_parser(truth);
+            switch.default_value("false").default_missing_value("true")
+        }
+        _ => arg,
+    });
+    command.mut_subcommands(as_docker_reads)
+}
+
+fn truth(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "1" | "t" | "T" | "true" | "True" | "TRUE" => Ok(true),
+        "0" | "f" | "F" | "false" | "False" | "FALSE" => Ok(false),
+        _ => Err("it is neither true nor false"),
+    }
 }
 
 /// Whether the program was called as `docker`, for which it then stands in.

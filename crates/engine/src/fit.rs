@@ -75,6 +75,7 @@ impl Engine {
     /// # Errors
     /// Another container that is named is not there, or does not let others join it.
     pub(crate) fn fit(&self, spec: &mut ContainerSpec) -> Result<Vec<String>, EngineError> {
+        self.config.defaults.apply(spec);
         self.name_others_by_id(spec)?;
         self.check_requests(&spec.devices.requests)?;
         if spec.hostname.is_none() && (spec.isolation.host_uts || spec.network == NetworkMode::Host) {

@@ -58,6 +58,8 @@ pub struct Info {
     pub data_root: String,
     /// Where shims are.
     pub exec_root: String,
+    /// Labels of this engine.
+    pub labels: Vec<String>,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
@@ -95,6 +97,7 @@ impl Engine {
             remaps: self.remaps(),
             data_root: self.config.data_root.display().to_string(),
             exec_root: self.config.exec_root.display().to_string(),
+            labels: self.config.labels.clone(),
             warnings,
         }
     }

@@ -14,6 +14,7 @@ mod attach;
 mod commit;
 mod container;
 mod create;
+mod defaults;
 mod diff;
 mod error;
 mod events;
@@ -80,6 +81,7 @@ pub use cgroup::{BlockIo, Stats as CgroupStats};
 pub use commit::CommitOptions;
 pub use container::{ChangingMounts, Container, Exited, LiveMount, Phase, Process, Record, Running, State};
 pub use create::Created;
+pub use defaults::{BridgeLayout, Defaults, Registries};
 pub use diff::{Change, ChangeKind};
 pub use error::EngineError;
 pub use events::{Event, EventFilter, EventKind, EventStream};
@@ -93,6 +95,7 @@ pub use info::Info;
 pub use logging::{LogChoice, LogLine, LogOptions};
 pub use measure::{Counted, Measure};
 pub use mount::{BindOptions, Given, Mount, VolumeMount, VolumesFrom, clean as clean_path};
+pub use network::{AddressPool, Subnet, Traits};
 pub use networks::{
     Attachment, EndpointWish, Ipam, Member, Network, NetworkDriver, NetworkFilters, NetworkSpec, Place, PortChanges,
 };
@@ -158,6 +161,14 @@ pub struct EngineConfig {
     pub log: LogChoice,
     /// Containers are in user namespaces with these ids unless they say otherwise.
     pub userns_remap: Option<Remap>,
+    /// What else containers have that do not say it.
+    pub defaults: Defaults,
+    /// How the default bridge is laid out.
+    pub bridge_layout: BridgeLayout,
+    /// How registries are reached, and how much at a time.
+    pub registries: Registries,
+    /// Labels of this engine, as `info` shows them.
+    pub labels: Vec<String>,
 }
 
 /// The engine. Share it in an [`Arc`].
@@ -202,6 +213,7 @@ impl Engine {
     pub fn open(config: EngineConfig, zygote: Zygote) -> Result<Arc<Engine>, EngineError> {
         config.log.settings()?;
         config.userns_remap.as_ref().map_or(Ok(()), Remap::verify)?;
+        config.defaults.validate()?;
         for dir in [&config.data_root, &config.exec_root] {
             fs::create_dir_all(dir).map_err(EngineError::io("create", dir))?;
         }
@@ -216,7 +228,7 @@ impl Engine {
             bridge: config.bridge.clone(),
             table: config.table.clone(),
             pool: config.network_pool,
-            ..network::Config::default()
+            ..config.bridge_layout.network()
         })?;
         let events = Arc::new(events::Bus::default());
         let volumes = Arc::new(Volumes::open(&config.data_root, Arc::clone(&store), Arc::clone(&events))?);
@@ -411,6 +423,7 @@ impl Engine {
 fn image_options(config: &EngineConfig) -> image::Options {
     let policy = config.signature_policy.clone().map(PolicyFile::named).unwrap_or_default();
     let mut options = image::Options { policy, ..image::Options::default() };
+    config.registries.apply(&mut options);
     if let Some(timeout) = config.registry_timeout {
         let registry = &mut options.registry;
         // To connect takes less than an answer.

@@ -83,8 +83,9 @@ pub struct ContainerSpec {
     pub cap_drop: Vec<String>,
     /// The system-call filter and its companions.
     pub security: Security,
-    /// An init of ours is its first process, which reaps and passes signals on; the command is a child of that.
-    pub init: bool,
+    /// An init of ours is its first process, which reaps and passes signals on; the command is a child of that. As the daemon
+    /// has it when absent.
+    pub init: Option<bool>,
     /// Namespaces, groups, limits of the process, kernel parameters.
     pub isolation: Isolation,
     /// Devices of the host.

@@ -245,7 +245,7 @@ impl Engine {
             log,
             open_stdin: record.spec.open_stdin,
             stdin_once: record.spec.stdin_once,
-            init: record.spec.init,
+            init: record.spec.init == Some(true),
             trace: steps.wanted,
             terminal_size: record.spec.console_size,
         };

@@ -99,6 +99,10 @@ pub struct Options {
     pub executable: Option<PathBuf>,
     /// How registries are spoken to.
     pub registry: registry_client::Options,
+    /// So many layers are fetched at the same time, over all pulls. 6.
+    pub downloads: usize,
+    /// So many layers are sent at the same time, over all pushes. 5.
+    pub uploads: usize,
     /// The host's policy about signatures. `/etc/containers/policy.json`, where there is one.
     pub policy: PolicyFile,
 }
@@ -109,6 +113,8 @@ impl Default for Options {
         Options {
             executable: Some(PathBuf::from("/proc/self/exe")),
             registry: registry_client::Options::default(),
+            downloads: PARALLEL_LAYERS,
+            uploads: push::PARALLEL_UPLOADS,
             policy: PolicyFile::default(),
         }
     }
@@ -186,8 +192,8 @@ impl Images {
                 sessions: Sessions::default(),
                 fetching: Locks::default(),
                 listeners: Listeners::default(),
-                slots: Semaphore::new(PARALLEL_LAYERS),
-                uploads: Semaphore::new(push::PARALLEL_UPLOADS),
+                slots: Semaphore::new(options.downloads),
+                uploads: Semaphore::new(options.uploads),
                 embedded: Embedded::new(options.executable),
                 policy: options.policy,
                 room: Room::default(),

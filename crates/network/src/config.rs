@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use crate::error::NetworkError;
+use crate::spec::Traits;
 use crate::subnet::Subnet;
 
 /// The longest name of an interface, in bytes (`IFNAMSIZ`, less the final NUL).
@@ -19,6 +20,10 @@ pub struct Config {
     /// The containers' subnet, as the gateway's or any of its addresses and its length. Default: the first of
     /// `address_pools` that collides with nothing.
     pub subnet: Option<(Ipv4Addr, u8)>,
+    /// The part of that subnet from which the default bridge's addresses are chosen. Default: all of it.
+    pub range: Option<Subnet>,
+    /// How the default bridge behaves.
+    pub traits: Traits,
     /// The name of the nf_tables table (family inet). Default: `corten`.
     pub table: String,
     /// How many prepared namespaces to keep. Default: 4. With 0 each is made when it is asked for.
@@ -42,7 +47,15 @@ impl Default for Config {
         let pool = |a, b, prefix, size| AddressPool { base: Subnet::of(Ipv4Addr::new(a, b, 0, 0), prefix), size };
         let mut address_pools: Vec<AddressPool> = (17..=31).map(|second| pool(172, second, 16, 16)).collect();
         address_pools.push(pool(192, 168, 16, 20));
-        Config { bridge: "corten0".to_owned(), subnet: None, table: "corten".to_owned(), pool: 4, address_pools }
+        Config {
+            bridge: "corten0".to_owned(),
+            subnet: None,
+            range: None,
+            traits: Traits::default(),
+            table: "corten".to_owned(),
+            pool: 4,
+            address_pools,
+        }
     }
 }
 
@@ -51,7 +64,15 @@ impl Config {
     pub(crate) fn validate(&self) -> Result<(), NetworkError> {
         interface_name(&self.bridge)?;
         name("table", &self.table, LONGEST_TABLE_NAME)?;
+        self.traits.validate()?;
         let wanted = self.subnet.map(|(address, prefix)| Subnet::of(address, prefix));
+        match (self.range, wanted) {
+            (Some(_), None) => return Err(NetworkError::WithoutSubnet),
+            (Some(range), Some(subnet)) if !subnet.contains(range.network()) || !subnet.contains(range.broadcast()) => {
+                return Err(NetworkError::RangeOutside { range, subnet });
+            }
+            _ => {}
+        }
         match wanted.filter(|subnet| !subnet.can_hold_a_network()) {
             Some(subnet) => Err(NetworkError::SubnetSize { subnet }),
             None => Ok(()),

@@ -58,7 +58,7 @@ impl Networks {
     /// Names that no interface or table can have; a subnet smaller than /30 or larger than /8.
     pub fn open(config: Config) -> Result<Networks, NetworkError> {
         config.validate()?;
-        let pool = Pool::new(config.pool);
+        let pool = Pool::new(config.pool, config.traits.clone());
         Ok(Networks { config, pool, state: Mutex::default() })
     }
 

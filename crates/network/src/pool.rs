@@ -18,6 +18,7 @@ use crate::cable::{self, Cable};
 use crate::endpoint::{Endpoint, FIRST_INTERFACE};
 use crate::error::NetworkError;
 use crate::namespace::{self, Namespace};
+use crate::spec::Traits;
 
 /// How long nothing must have been taken before the pool is refilled, unless it is nearly empty.
 const QUIET: Duration = Duration::from_millis(15);
@@ -36,7 +37,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    fn make(bridge: u32) -> Result<Slot, NetworkError> {
+    fn make(bridge: u32, traits: &Traits) -> Result<Slot, NetworkError> {
         let mut namespace = namespace::create()?;
         let host_interface = cable::random_name()?;
         let cable = Cable {
@@ -44,8 +45,8 @@ impl Slot {
             interface: FIRST_INTERFACE,
             bridge,
             mac: None,
-            mtu: None,
-            isolated: false,
+            mtu: traits.mtu,
+            isolated: !traits.inter_container,
         };
         let interface = cable.lay(&mut namespace)?;
         Ok(Slot { namespace, interface, host_interface, bridge })
@@ -81,6 +82,8 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct Shared {
     size: usize,
+    /// How the bridge behaves that slots are made for.
+    traits: Traits,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -104,9 +107,9 @@ enum Lack {
 }
 
 impl Pool {
-    /// An empty pool that will hold `size` namespaces.
-    pub(crate) fn new(size: usize) -> Pool {
-        let shared = Shared { size, state: Mutex::default(), changed: Condvar::new() };
+    /// An empty pool that will hold `size` namespaces for a bridge that behaves so.
+    pub(crate) fn new(size: usize, traits: Traits) -> Pool {
+        let shared = Shared { size, traits, state: Mutex::default(), changed: Condvar::new() };
         Pool { shared: Arc::new(shared), worker: Mutex::new(None) }
     }
 
@@ -122,7 +125,7 @@ impl Pool {
         let taken = self.shared.lock().take_slot(bridge);
         match taken {
             Some(slot) => Ok(slot),
-            None => Slot::make(bridge),
+            None => Slot::make(bridge, &self.shared.traits),
         }
     }
 
@@ -203,7 +206,7 @@ impl Shared {
     fn refill(&self) {
         while let Some(lack) = self.wait_for_lack() {
             let made = match lack {
-                Lack::Slot(bridge) => Slot::make(bridge).map(|slot| {
+                Lack::Slot(bridge) => Slot::make(bridge, &self.traits).map(|slot| {
                     let mut state = self.lock();
                     // The bridge may have gone meanwhile.
                     if state.bridge == Some(bridge) && !state.stop {

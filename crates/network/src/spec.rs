@@ -53,6 +53,16 @@ impl Default for Traits {
     }
 }
 
+impl Traits {
+    /// Refuses what the kernel would.
+    pub(crate) fn validate(&self) -> Result<(), NetworkError> {
+        match self.mtu.filter(|mtu| !(LEAST_MTU..=MOST_MTU).contains(mtu)) {
+            Some(mtu) => Err(NetworkError::Mtu { mtu, least: LEAST_MTU, most: MOST_MTU }),
+            None => Ok(()),
+        }
+    }
+}
+
 /// A bridge network as it was decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BridgeSpec {
@@ -80,9 +90,9 @@ impl BridgeSpec {
             bridge: config.bridge.clone(),
             subnet,
             gateway: subnet.gateway(),
-            range: None,
+            range: config.range,
             reserved: Vec::new(),
-            traits: Traits::default(),
+            traits: config.traits.clone(),
         }
     }
 
@@ -107,9 +117,7 @@ impl BridgeWish {
     /// Refuses what cannot be, before anything is chosen.
     pub(crate) fn validate(&self) -> Result<(), NetworkError> {
         config::interface_name(&self.bridge)?;
-        if let Some(mtu) = self.traits.mtu.filter(|mtu| !(LEAST_MTU..=MOST_MTU).contains(mtu)) {
-            return Err(NetworkError::Mtu { mtu, least: LEAST_MTU, most: MOST_MTU });
-        }
+        self.traits.validate()?;
         match self.subnet {
             Some(subnet) if !subnet.can_hold_a_network() => Err(NetworkError::SubnetSize { subnet }),
             Some(_) => Ok(()),

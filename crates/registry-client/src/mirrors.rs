@@ -11,6 +11,8 @@ use crate::error::RegistryError;
 use crate::routes::{Routes, RoutesError};
 use crate::transport::Transport;
 
+/// Docker's registry, as names have it.
+const HUB: &str = "docker.io";
 /// How long a mirror that nobody answers at is not asked again: an image has many blobs.
 const REST: Duration = Duration::from_secs(60);
 
@@ -49,6 +51,10 @@ impl Transport {
         let mut mirrors = places.map_err(|source| RegistryError::Routes { image: image.to_string(), source })?;
         // There is always one: an image is somewhere.
         let own = mirrors.pop().unwrap_or_else(|| image.clone());
+        if mirrors.is_empty() && own.registry() == HUB {
+            let at = |mirror: &String| own.canonical().replacen(HUB, mirror, 1).parse::<ImageRef>().ok();
+            mirrors = self.options.hub_mirrors.iter().filter_map(at).collect();
+        }
         mirrors.retain(|mirror| !self.down.contains(mirror.registry()));
         Ok(Places { mirrors, own })
     }

@@ -27,6 +27,9 @@ pub struct Options {
     pub credentials: CredentialSource,
     /// Registries (`HOST` or `HOST:PORT`) that may be spoken to without TLS. None; loopback addresses always may.
     pub insecure_registries: Vec<String>,
+    /// Mirrors of Docker Hub (`HOST[:PORT][/PATH]`), asked in their order where `registries_conf` names none for an image.
+    /// None.
+    pub hub_mirrors: Vec<String>,
     /// Whether every registry may be spoken to without TLS, and any certificate is taken: for whoever asks for that by
     /// name. No.
     pub unverified: bool,
@@ -52,6 +55,7 @@ impl Default for Options {
             max_retry_after: Duration::from_secs(30),
             credentials: CredentialSource::of_user(),
             insecure_registries: Vec::new(),
+            hub_mirrors: Vec::new(),
             unverified: false,
             extra_roots: Vec::new(),
             certificate_directories: vec!["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()],

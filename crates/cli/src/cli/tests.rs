@@ -19,6 +19,23 @@ fn a_value_may_begin_with_a_hyphen() {
 }
 
 #[test]
+fn a_switch_may_be_told_to_be_off() {
+    for (line, code, part) in
+        [("run --rm=maybe debian", 125, "'maybe' for '--rm"), ("ps --all=2", 125, "'2' for '--all")]
+    {
+        let failure = refused(line);
+        assert!(failure.code == code && failure.report.unwrap().message.contains(part), "{line}");
+    }
+    let words =
+        "corten run --rm=false -t=false --read-only=1 -d=true --init=false debian".split(' ').map(OsString::from);
+    let AnyCommand::OfTheDaemon(command) = parse(&words.collect::<Vec<_>>()).unwrap().command else { panic!("a run") };
+    let text = format!("{command:?}");
+    for part in ["rm: false", "tty: false", "read_only: true", "detach: true", "init: Some(false)"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
 fn commands_that_docker_has_and_we_have_not_are_refused_by_name() {
     for (line, part) in [("search x", "no search"), ("swarm init", "swarm"), ("volume update x", "swarm")] {
         let failure = refused(line);

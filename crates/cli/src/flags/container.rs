@@ -72,8 +72,8 @@ pub(crate) struct ContainerFlags {
     #[arg(short = 'h', long, value_name = "NAME")]
     hostname: Option<String>,
     /// Run an init as the first process: it passes signals on to the command, and reaps what others leave behind
-    #[arg(long)]
-    init: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    init: Option<bool>,
     /// Keep stdin open
     #[arg(short, long)]
     pub(crate) interactive: bool,
@@ -244,7 +244,7 @@ impl ContainerFlags {
             volume_driver: self.volume_driver.clone(),
             volumes_from: some(&self.volumes_from),
             log_config: logging::config(self.log_driver.as_deref(), &self.log_opt),
-            init: self.init.then_some(true),
+            init: self.init,
             auto_remove: Some(self.rm),
             restart_policy: self.restart.as_ref().map(|policy| policy.docker.clone()),
             console_size: terminal.filter(|_| self.tty).map(|size| vec![size.rows.into(), size.cols.into()]),

@@ -20,7 +20,7 @@ pub(crate) mod ports;
 pub(crate) mod restart;
 pub(crate) mod security;
 pub(crate) mod size;
-mod ulimit;
+pub(crate) mod ulimit;
 
 use std::io;
 use std::path::PathBuf;

@@ -31,6 +31,7 @@ pub(crate) fn limits(info: &Info, answer: SystemInfo) -> SystemInfo {
         runtimes: Some(
             RUNTIMES.map(|name| (name.to_owned(), Runtime::default())).into_iter().collect::<HashMap<_, _>>(),
         ),
+        labels: Some(info.labels.clone()),
         cdi_spec_dirs: Some(info.device_dirs.clone()),
         discovered_devices: Some(info.devices.iter().map(device).collect()),
         warnings: (!warnings.is_empty()).then_some(warnings),

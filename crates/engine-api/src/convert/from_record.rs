@@ -149,7 +149,7 @@ fn host_config(record: &Record) -> HostConfig {
         auto_remove: Some(spec.auto_remove),
         log_config: Some(log_config(&spec.log)),
         restart_policy: Some(restart_policy(spec.restart)),
-        init: spec.init.then_some(true),
+        init: spec.init,
         annotations: Some(spec.annotations.clone().into_iter().collect()).filter(|map: &HashMap<_, _>| !map.is_empty()),
         publish_all_ports: Some(spec.publish_all),
         ..HostConfig::default()

@@ -66,7 +66,7 @@ pub(crate) fn container(wish: Wish<ContainerCreateBody>, name: Option<String>) -
         devices: to_host::devices(&host),
         cap_add: host.cap_add.unwrap_or_default(),
         cap_drop: host.cap_drop.unwrap_or_default(),
-        init: host.init.unwrap_or(false),
+        init: host.init,
         auto_remove: host.auto_remove.unwrap_or(false),
         log: host.log_config.map(log_choice).unwrap_or_default(),
         restart: restart_policy(host.restart_policy.as_ref(), restart_unhealthy)?,

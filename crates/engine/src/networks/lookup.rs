@@ -105,22 +105,24 @@ impl Engine {
 
     fn default_bridge(&self) -> Network {
         let described = self.network.describe();
+        let traits = &self.config.bridge_layout.traits;
+        let publish_on = traits.publish_on.map_or_else(|| "0.0.0.0".to_owned(), |address| address.to_string());
         let decided = described.subnet.zip(described.gateway);
         Network {
             ipam: decided.map(|(subnet, gateway)| Ipam {
                 subnet,
                 gateway,
-                range: None,
+                range: self.config.bridge_layout.range,
                 reserved: Default::default(),
-                chosen: true,
+                chosen: self.config.bridge_layout.subnet.is_none(),
             }),
             options: [
                 ("com.docker.network.bridge.default_bridge", "true"),
-                ("com.docker.network.bridge.enable_icc", "true"),
-                ("com.docker.network.bridge.enable_ip_masquerade", "true"),
-                ("com.docker.network.bridge.host_binding_ipv4", "0.0.0.0"),
+                ("com.docker.network.bridge.enable_icc", &traits.inter_container.to_string()),
+                ("com.docker.network.bridge.enable_ip_masquerade", &traits.masquerade.to_string()),
+                ("com.docker.network.bridge.host_binding_ipv4", &publish_on),
                 ("com.docker.network.bridge.name", &described.bridge),
-                ("com.docker.network.driver.mtu", "1500"),
+                ("com.docker.network.driver.mtu", &traits.mtu.unwrap_or(1500).to_string()),
             ]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),

@@ -8,23 +8,34 @@ use clap::{ArgAction, Command};
 use errors::{Kind, kind_of_io};
 use serde_json::{Map, Value};
 
+use super::foreign::FLAGS;
 use crate::failure::Failure;
 
 /// Read where nobody names a file, if it is there.
 const DEFAULT_FILE: &str = "/etc/corten/daemon.json";
 /// Keys of Docker's that mean a flag of another name.
-const OTHER_NAMES: &[(&str, &str)] =
-    &[("hosts", "host"), ("log-opts", "log-opt"), ("dns-opts", "dns-opt"), ("cdi-spec-dirs", "cdi-spec-dir")];
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("authorization-plugins", "authorization-plugin"),
+    ("cdi-spec-dirs", "cdi-spec-dir"),
+    ("default-address-pools", "default-address-pool"),
+    ("default-network-opts", "default-network-opt"),
+    ("default-ulimits", "default-ulimit"),
+    ("dns-opts", "dns-opt"),
+    ("exec-opts", "exec-opt"),
+    ("features", "feature"),
+    ("hosts", "host"),
+    ("insecure-registries", "insecure-registry"),
+    ("labels", "label"),
+    ("log-opts", "log-opt"),
+    ("node-generic-resources", "node-generic-resource"),
+    ("registry-mirrors", "registry-mirror"),
+    ("runtimes", "add-runtime"),
+    ("storage-opts", "storage-opt"),
+];
 /// Keys of Docker's that have no flag here, and what takes their place.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("insecure-registries", "registries without TLS are named in /etc/containers/registries.conf (insecure = true)"),
-    ("registry-mirrors", "mirrors are named in /etc/containers/registries.conf"),
-    ("authorization-plugins", "there are no plugins: authorization-hook names the socket of one that runs by itself"),
-    ("live-restore", "containers always outlive the daemon"),
-    ("storage-driver", "snapshotter says how layers are kept"),
-    ("iptables", "rules are nf_tables', in a table of Corten's own"),
-    ("userland-proxy", "there is no such proxy: ports are published by the kernel alone"),
-    ("exec-opts", "whether systemd or Corten makes cgroups is no setting yet"),
+    ("builder", "images are not built yet"),
+    ("proxies", "proxies are those of the daemon's environment: HTTP_PROXY, HTTPS_PROXY, NO_PROXY"),
 ];
 
 /// The file that counts: `named`, or else the default one if it is there.
@@ -60,8 +71,15 @@ fn with_defaults(mut daemon: Command, text: &str) -> Result<Command, String> {
         let flag = daemon.get_arguments().find(|arg| arg.get_long() == Some(long) && long != "config-file");
         let flag = flag.ok_or_else(|| format!("\"{key}\" is no setting of the daemon"))?;
         let (id, many) = (flag.get_id().to_string(), matches!(flag.get_action(), ArgAction::Append));
-        let is_switch = matches!(flag.get_action(), ArgAction::SetTrue);
-        daemon = with_default(daemon, &id, &key, values(&key, &value, many, is_switch)?);
+        // One that needs no value says yes or no.
+        let needs_none = flag.get_num_args().is_some_and(|range| range.min_values() == 0);
+        let is_switch = matches!(flag.get_action(), ArgAction::SetTrue) || needs_none;
+        let values = if FLAGS.iter().any(|foreign| foreign.name == long) {
+            foreign_values(&value)
+        } else {
+            values(&key, &value, many, is_switch)?
+        };
+        daemon = with_default(daemon, &id, &key, values);
     }
     Ok(daemon)
 }
@@ -82,11 +100,31 @@ fn debug(value: &Value) -> Result<Vec<String>, String> {
     }
 }
 
+/// The values of a flag that is known only to be refused, or to pass: whatever they are, they are told.
+fn foreign_values(value: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    match value {
+        Value::Array(list) => list.iter().map(text).collect(),
+        Value::Object(map) if map.is_empty() => Vec::new(),
+        Value::Null => Vec::new(),
+        other => vec![text(other)],
+    }
+}
+
+/// What Docker writes as an object where the flag has a text: a limit, a range of addresses.
+fn object(value: &Map<String, Value>) -> Option<String> {
+    if let (Some(soft), Some(hard)) = (value.get("Soft"), value.get("Hard")) {
+        return Some(format!("{soft}:{hard}"));
+    }
+    Some(format!("base={},size={}", value.get("base")?.as_str()?, value.get("size")?))
+}
+
 /// The values that a flag would be given on the command line.
 fn values(key: &str, value: &Value, many: bool, is_switch: bool) -> Result<Vec<String>, String> {
     let one = |value: &Value| match value {
         Value::String(text) => Ok(text.clone()),
         Value::Number(number) => Ok(number.to_string()),
+        Value::Object(map) if many => object(map).ok_or_else(|| format!("\"{key}\" cannot be {value}")),
         other => Err(format!("\"{key}\" cannot be {other}")),
     };
     match value {
@@ -131,11 +169,41 @@ mod tests {
     }
 
     #[test]
+    fn what_docker_writes_is_read() {
+        let file = r#"{"default-ulimits": {"nofile": {"Name": "nofile", "Soft": 64, "Hard": 128}}, "default-shm-size": "32m",
+            "default-address-pools": [{"base": "10.64.0.0/12", "size": 20}], "insecure-registries": ["10.0.0.1:5000"],
+            "registry-mirrors": ["https://mirror.example"], "bip": "10.9.0.1/16", "fixed-cidr": "10.9.1.0/24", "mtu": 1400,
+            "icc": false, "init": true, "no-new-privileges": true, "dns": ["10.0.0.2"], "labels": ["rack=7"], "ip": "127.0.0.1",
+            "max-concurrent-downloads": 3, "live-restore": true, "exec-opts": ["native.cgroupdriver=cgroupfs"],
+            "shutdown-timeout": 30, "features": {}, "storage-opts": [], "userland-proxy": false, "log-opts": {"max-size": "1m"}}"#;
+        let args = parse(file, &[]).unwrap();
+        let layout = args.networks.layout();
+        assert_eq!(
+            (layout.traits.mtu, layout.traits.inter_container, layout.address_pools.len()),
+            (Some(1400), false, 1)
+        );
+        let registries = args.registries.registries();
+        assert_eq!((&registries.mirrors[0][..], registries.downloads), ("mirror.example", Some(3)));
+        let defaults = args.containers.defaults().unwrap();
+        assert_eq!((defaults.ulimits[0].soft, defaults.ulimits[0].hard, defaults.shm_size), (64, 128, Some(32 << 20)));
+        assert!(defaults.init && defaults.no_new_privileges && args.label == ["rack=7"]);
+        // A flag wins.
+        assert_eq!(parse(file, &["--mtu", "1300"]).unwrap().networks.layout().traits.mtu, Some(1300));
+    }
+
+    #[test]
     fn what_is_no_setting_is_refused_by_name() {
         for (file, part) in [
             ("[]", "JSON"),
-            (r#"{"storage-opts": []}"#, "storage-opts"),
-            (r#"{"insecure-registries": []}"#, "registries.conf"),
+            (r#"{"storage-opts": ["size=1g"]}"#, "storage-opt"),
+            (r#"{"storage-colour": 1}"#, "storage-colour"),
+            (r#"{"default-ulimits": {"nofile": {"Soft": 1}}}"#, "default-ulimits"),
+            (r#"{"default-ulimits": {"nofile": {"Soft": 1, "Hard": "x"}}}"#, "nofile"),
+            (r#"{"live-restore": false}"#, "outlive"),
+            (r#"{"runtimes": {"kata": {"path": "/x"}}}"#, "add-runtime"),
+            (r#"{"exec-opts": ["native.cgroupdriver=systemd"]}"#, "control groups"),
+            (r#"{"bip": "10.9.0.2/16"}"#, "10.9.0.2/16"),
+            (r#"{"builder": {}}"#, "not built"),
             (r#"{"config-file": "/x"}"#, "config-file"),
             (r#"{"data-root": ["/a"]}"#, "data-root"),
             (r#"{"tlsverify": "yes"}"#, "tlsverify"),

@@ -5,6 +5,10 @@
 //! root for itself before the socket appears; whoever can connect is served.
 
 pub(crate) mod config_file;
+mod defaults;
+#[cfg(test)]
+mod documented;
+mod foreign;
 mod listeners;
 mod notify;
 
@@ -26,7 +30,7 @@ use self::listeners::Plan;
 pub(crate) use self::listeners::default_group;
 use crate::failure::Failure;
 use crate::flags::{logging, size};
-use crate::process;
+use crate::{printer, process};
 
 /// The bridge that a daemon makes unless it is told otherwise.
 const DEFAULT_BRIDGE: &str = "corten0";
@@ -63,6 +67,12 @@ pub(crate) struct Args {
     /// Where vendors describe their devices (the Container Device Interface); the last directory goes first
     #[arg(long, value_name = "DIRECTORY", default_values = ["/etc/cdi", "/var/run/cdi"])]
     cdi_spec_dir: Vec<PathBuf>,
+    /// Log everything: --log-level debug
+    #[arg(short = 'D', long)]
+    debug: bool,
+    /// A label of this daemon, for `info`
+    #[arg(long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
     #[command(flatten)]
     listeners: listeners::Args,
     /// Where the output of containers goes that do not say it: json-file, local, none, syslog, gelf, fluentd,
@@ -94,6 +104,17 @@ pub(crate) struct Args {
     /// of this user, or default for those of corten or dockremap
     #[arg(long, value_name = "USER[:GROUP]")]
     userns_remap: Option<String>,
+    /// Only say whether the flags and the configuration file can be used
+    #[arg(long)]
+    validate: bool,
+    #[command(flatten)]
+    containers: defaults::ContainerArgs,
+    #[command(flatten)]
+    networks: defaults::NetworkArgs,
+    #[command(flatten)]
+    registries: defaults::RegistryArgs,
+    #[command(flatten)]
+    _foreign: foreign::Foreign,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -127,6 +148,10 @@ enum LogLevel {
 
 /// Run until SIGTERM or SIGINT; `hosts` are addresses given before the command.
 pub(crate) fn run(mut args: Args, hosts: Vec<String>) -> Result<u8, Failure> {
+    if args.validate {
+        printer::line("configuration OK");
+        return Ok(0);
+    }
     if !rustix::process::geteuid().is_root() {
         return Err(Failure::new(Kind::PermissionDenied, "only root can run the daemon")
             .with_hint("run it as root: sudo corten daemon"));
@@ -140,6 +165,7 @@ pub(crate) fn run(mut args: Args, hosts: Vec<String>) -> Result<u8, Failure> {
     // What the daemon makes is meant for root unless it says otherwise.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     process::log_to_stderr(match args.log_level {
+        _ if args.debug => tracing::Level::DEBUG,
         LogLevel::Debug => tracing::Level::DEBUG,
         LogLevel::Info => tracing::Level::INFO,
         LogLevel::Warn => tracing::Level::WARN,
@@ -198,6 +224,7 @@ async fn serve(args: Args, places: Places, plan: Plan, zygote: Zygote) -> Result
     let mut hangup = signal(SignalKind::hangup()).map_err(no_signals)?;
 
     let table = if args.bridge == DEFAULT_BRIDGE { DEFAULT_TABLE.to_owned() } else { args.bridge.clone() };
+    let defaults = args.containers.defaults()?;
     let signature_policy = args.signature_policy.as_deref().map(absolute).transpose()?;
     let remap = args.userns_remap.as_deref().filter(|text| !text.is_empty());
     let userns_remap = remap.map(Remap::parse).transpose()?;
@@ -215,6 +242,10 @@ async fn serve(args: Args, places: Places, plan: Plan, zygote: Zygote) -> Result
             signature_policy,
             log: LogChoice { driver: args.log_driver, options: args.log_opt.into_iter().collect() },
             userns_remap,
+            defaults,
+            bridge_layout: args.networks.layout(),
+            registries: args.registries.registries(),
+            labels: args.label,
             registry_timeout: args.registry_timeout.map(|seconds| Duration::from_secs(seconds.into())),
         },
         zygote,
@@ -305,6 +336,12 @@ mod tests {
             ["--metrics-addr", "9323"],
             ["--nonsense", "x"],
             ["--registry-timeout", "0"],
+            ["--default-ulimit", "nofile"],
+            ["--bip", "10.9.0.2/16"],
+            ["--fixed-cidr", "10.9.0.0/24"],
+            ["--registry-mirror", "mirror.example"],
+            ["--live-restore", "false"],
+            ["--storage-driver", "overlay2"],
         ] {
             assert!(Line::try_parse_from(["daemon", flags[0], flags[1]]).is_err(), "{flags:?}");
         }
