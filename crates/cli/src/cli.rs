@@ -158,7 +158,7 @@ enum Alone {
     Completion(completion::Args),
     Context(context::Args),
     Copy(copy::Args),
-    Daemon(daemon::Args),
+    Daemon(Box<daemon::Args>),
     Man(man::Args),
     Registry(registry::Args),
     #[command(name = "__complete", hide = true)]
@@ -286,7 +286,7 @@ fn execute(line: Line, as_docker: bool, start_ns: u64) -> Result<u8, Failure> {
                 Alone::Completion(args) => completion::run(&args, as_docker),
                 Alone::Context(args) => context::run(args, &line.global.wish(as_docker)?),
                 Alone::Copy(args) => copy::run(args),
-                Alone::Daemon(args) => daemon::run(args, line.global.host),
+                Alone::Daemon(args) => daemon::run(*args, line.global.host),
                 Alone::Man(args) => man::run(&args, definition()),
                 Alone::Registry(args) => registry::run(args),
             };
