@@ -8,6 +8,7 @@ use crate::cable::INTERFACE_PREFIX;
 use crate::config::{AddressPool, Config};
 use crate::endpoint::hardware_address;
 use crate::error::NetworkError;
+use crate::setting;
 use crate::spec::BridgeSpec;
 use crate::subnet::{Subnet, choose};
 
@@ -53,11 +54,12 @@ pub(crate) fn establish(socket: &mut Socket, spec: &BridgeSpec) -> Result<Bridge
         let address = Address { link: index, address: spec.gateway, prefix: spec.subnet.prefix() };
         route::add_address(&mut batch, address);
     }
-    if let Err(error) = socket.execute(&mut batch) {
+    let settled = setting::without_ipv6(&spec.bridge).and_then(|()| Ok(socket.execute(&mut batch)?));
+    if let Err(error) = settled {
         if created {
             delete_after_failure(socket, &spec.bridge);
         }
-        return Err(error.into());
+        return Err(error);
     }
     Ok(Bridge { index, created })
 }

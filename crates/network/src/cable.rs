@@ -10,6 +10,7 @@ use netlink::{Batch, Protocol, Socket};
 
 use crate::error::NetworkError;
 use crate::namespace::Namespace;
+use crate::setting;
 
 /// What all our veth interfaces on the host begin with. Tools that leave "veth…" alone leave these alone.
 pub(crate) const INTERFACE_PREFIX: &str = "vethc";
@@ -52,6 +53,7 @@ impl Cable<'_> {
             route::isolate(&mut batch, self.host_interface);
         }
         host.execute(&mut batch)?;
+        setting::without_ipv6(self.host_interface)?;
         let link = route::link(&mut namespace.socket, self.interface)?;
         let interface = link.ok_or_else(|| NetworkError::InterfaceVanished { interface: self.interface.to_owned() })?;
         let mut batch = Batch::new();

@@ -20,6 +20,12 @@ pub(crate) fn write_if_present(path: &str, value: &str) -> Result<(), NetworkErr
     }
 }
 
+/// Takes IPv6 from an interface of the host's, where there is none in our networks. A bridge that had it would believe a
+/// container that says it is a router; and each of a crowd of ports would be told of each new one's address.
+pub(crate) fn without_ipv6(interface: &str) -> Result<(), NetworkError> {
+    write_if_present(&format!("/proc/sys/net/ipv6/conf/{interface}/disable_ipv6"), "1")
+}
+
 /// Sets a switch to 1; says whether it was 0 before.
 pub(crate) fn switch_on(path: &str) -> Result<bool, NetworkError> {
     let before = fs::read_to_string(path).map_err(|source| failed(path, "1", source))?;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Who reaches whom, and as whom.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV6, UdpSocket};
 
 use network::{PortMapping, Protocol};
+use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, netdevice, sendto, socket, sockopt};
 
 use crate::lab::*;
 
@@ -209,6 +210,40 @@ fn containers_do_not_pose_as_the_hosts_loopback() {
         let (length, sender) = socket.recv_from(&mut received).unwrap();
         assert_eq!((&received[..length], sender.port()), (&b"a guest"[..], 7002));
     });
+}
+
+#[test]
+fn a_container_does_not_become_the_hosts_router() {
+    on_a_host(|| {
+        let network = network();
+        let (hostile, _hostile) = network.attach(&id(1), &[]).unwrap();
+        let (witness, _witness) = network.attach(&id(2), &[]).unwrap();
+        let with_ipv6 = || {
+            set("/proc/sys/net/ipv6/conf/eth0/accept_dad", "0");
+            set("/proc/sys/net/ipv6/conf/eth0/disable_ipv6", "0");
+        };
+        inside(&witness, with_ipv6);
+        inside(&hostile, with_ipv6);
+        let routers = || ip(&["-6", "route", "show", "default"]);
+        eventually("a neighbour that has IPv6 believes it", || {
+            inside(&hostile, advertise);
+            inside(&witness, routers).contains("via fe80")
+        });
+        assert_eq!(routers(), "");
+        assert_eq!(ip(&["-6", "address", "show", "scope", "link"]), "", "the host has no address there either");
+    });
+}
+
+/// Says to all on the wire that this is a router (RFC 4861), as whoever may send raw packets can.
+fn advertise() {
+    let socket = socket(AddressFamily::INET6, SocketType::RAW, Some(ipproto::ICMPV6)).unwrap();
+    // Nobody believes one that may have come from further away.
+    sockopt::set_ipv6_multicast_hops(&socket, 255).unwrap();
+    let interface = netdevice::name_to_index(&socket, "eth0").unwrap();
+    let all_nodes = SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 0, 0, interface);
+    let advertisement = [134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
+    // As long as its interface has no address there is nobody to say it.
+    let _ = sendto(&socket, &advertisement, SendFlags::empty(), &all_nodes);
 }
 
 #[test]
