@@ -209,13 +209,19 @@ impl Files {
     }
 }
 
-/// A detached clone of a file or directory of the host, with all that is mounted below it when `recursive`.
+/// A detached clone of a file or directory of the host, with all that is mounted below it when `recursive`. Before Linux 6.15
+/// there is no clone of what is attached nowhere: then it is that itself, and nobody else's any more.
 pub(crate) fn host_tree(source: &Path, recursive: bool) -> sys::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
-    open_tree(CWD, source, flags).map_err(|errno| {
+    let cloned = open_tree(CWD, source, flags);
+    if matches!(cloned, Err(Errno::INVAL)) && plan::is_descriptor(source) {
+        return rustix::fs::open(source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| sys::Error::new(format!("open({source:?}, O_PATH)"), errno));
+    }
+    cloned.map_err(|errno| {
         let recursive = if recursive { "|AT_RECURSIVE" } else { "" };
         let flags = format!("OPEN_TREE_CLONE|OPEN_TREE_CLOEXEC{recursive}");
         sys::Error::new(format!("open_tree(AT_FDCWD, {source:?}, {flags})"), errno)

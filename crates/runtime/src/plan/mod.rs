@@ -38,6 +38,7 @@ use namespaces::{Entry, Namespaces};
 pub(crate) use capabilities::{NAMES as CAPABILITY_NAMES, SYS_ADMIN, name as capability_name};
 pub use error::PlanError;
 pub use hooks::{Hook, HookKind, hooks};
+pub(crate) use mounts::is_descriptor;
 pub use operation::{
     Attributes, CapabilitySets, CgroupHierarchy, Device, DeviceKind, LabelKind, MountIdSource, MountIds,
     MountOperation, MountSource, NamespaceSource, Operation, RootSource, TimeOffset, mount_option_names,

@@ -356,7 +356,7 @@ fn plan(mount: &Mount, index: usize, around: &Surroundings<'_>) -> Result<Planne
 
 /// Whether this is a descriptor of a process by its name in `/proc`: what it is open on belongs to the mount namespace that
 /// it was opened in, and can only be cloned before the container has one of its own.
-fn is_descriptor(source: &Path) -> bool {
+pub(crate) fn is_descriptor(source: &Path) -> bool {
     let parts: Vec<_> = source.iter().filter_map(|part| part.to_str()).collect();
     matches!(parts[..], ["/", "proc", process, "fd", number]
         if process.parse::<u32>().is_ok() && number.parse::<u32>().is_ok())
