@@ -265,6 +265,22 @@ fn networks_are_the_namespaces_own() {
 }
 
 #[test]
+fn what_is_mounted_while_it_runs_is_its_own() {
+    let daemon = remapping();
+    daemon.ok(&["run", "-d", "--name", "one", "busybox", "sleep", "60"]);
+    let volume = ["update", "--mount", "source=store,target=/new/store"];
+    daemon.ok(&[&volume[..], &["--mount", "type=tmpfs,target=/cache", "one"]].concat());
+    let script = "stat -c '%u:%g %n' /new /new/store /cache && echo x > /new/store/f && echo x > /cache/f && \
+                  stat -c '%u:%g' /new/store/f /cache/f";
+    let owned = "0:0 /new\n0:0 /new/store\n0:0 /cache\n0:0\n0:0";
+    assert_eq!(daemon.ok(&["exec", "one", "sh", "-c", script]), owned);
+    let on_disk = daemon.path().join("data/volumes/store/_data/f");
+    assert_eq!(std::fs::metadata(on_disk).expect("it was made").uid(), 0);
+    daemon.ok(&["restart", "-t", "0", "one"]);
+    assert_eq!(daemon.ok(&["exec", "one", "stat", "-c", "%u", "/new/store/f"]), "0");
+}
+
+#[test]
 fn explain_says_who_its_root_is() {
     let daemon = remapping();
     daemon.ok(&["run", "-d", "--name", "kept", "-v", "/:/host:ro", "-v", "data:/data", "busybox", "sleep", "60"]);
