@@ -81,13 +81,7 @@ pub(crate) async fn events(
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let now = Timestamp::now();
-    let (since, until) = (bound("since", &parameters, now)?, bound("until", &parameters, now)?);
-    if let (Some(since), Some(until)) = (since, until)
-        && until < since
-    {
-        return Err(ApiError::invalid("since", format!("{since} is later than until, {until}")));
-    }
+    let (since, until) = bounds(&parameters, Timestamp::now())?;
     // Before the answer: whoever has its head misses nothing that happens from then on.
     let events = engine.events(since, until, Filters::of(&parameters)?.into_events()?);
     let (form, with_old_fields) = (Form::choose(&headers, version), version.has_what_went_with(LINES));
@@ -103,6 +97,20 @@ pub(crate) async fn events(
         Some((piece, events))
     });
     Ok(([(CONTENT_TYPE, form.media_type())], HttpBody::from_stream(pieces)).into_response())
+}
+
+/// From when and until when events are wanted.
+pub(super) fn bounds(
+    parameters: &Parameters,
+    now: Timestamp,
+) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
+    let (since, until) = (bound("since", parameters, now)?, bound("until", parameters, now)?);
+    match (since, until) {
+        (Some(since), Some(until)) if until < since => {
+            Err(ApiError::invalid("since", format!("{since} is later than until, {until}")))
+        }
+        bounds => Ok(bounds),
+    }
 }
 
 /// Seconds since the epoch, perhaps with a fraction; or what the `until` of other routes takes.

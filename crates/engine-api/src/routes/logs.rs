@@ -41,7 +41,7 @@ pub(crate) async fn logs(
     Ok(([(CONTENT_TYPE, content_type(tty, version))], HttpBody::from_stream(pieces)).into_response())
 }
 
-fn options(parameters: &Parameters) -> Result<LogOptions, ApiError> {
+pub(super) fn options(parameters: &Parameters) -> Result<LogOptions, ApiError> {
     let (stdout, stderr) = (parameters.flag("stdout"), parameters.flag("stderr"));
     if !stdout && !stderr {
         return Err(ApiError::invalid("stdout", "choose stdout, stderr or both"));

@@ -15,6 +15,8 @@ mod files;
 pub(crate) mod images;
 mod leases;
 mod logs;
+#[cfg(test)]
+mod mutated;
 mod networks;
 mod plugins;
 mod ports;
