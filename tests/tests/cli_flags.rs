@@ -142,6 +142,8 @@ fn the_users_configuration_counts() {
     // What is said in the command goes first.
     assert_eq!(configured(&daemon, &["ps", "--format", "{{.State}}"]), "running");
     assert_eq!(configured(&daemon, &["ps", "-q"]).len(), 12);
+    assert_eq!(configured(&daemon, &["ps", "--filter", "is-task=true"]), "");
+    assert_eq!(configured(&daemon, &["ps", "--filter", "is-task=false", "--filter", "isolation=default"]), "web");
     let seen = configured(&daemon, &["run", "--rm", "-e", "https_proxy=mine", "busybox", "env"]);
     for variable in ["HTTP_PROXY=http://proxy:3128", "http_proxy=http://proxy:3128", "https_proxy=mine"] {
         assert!(seen.lines().any(|line| line == variable), "{variable}: {seen}");
@@ -166,6 +168,32 @@ fn keys_of_the_configuration_leave_a_terminal() {
     terminal.expect("detached");
     assert_eq!(terminal.wait(), 0);
     assert_eq!(daemon.inspect("shell")["State"]["Running"], true);
+}
+
+#[test]
+fn a_terminal_shows_how_far_a_copy_is() {
+    let daemon = Daemon::with_busybox();
+    daemon.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "60"]);
+    let file = daemon.path().join("large");
+    fs::write(&file, vec![7; 3 << 20]).unwrap();
+    let (here, back) = (file.display().to_string(), daemon.path().join("back").display().to_string());
+    let copy = |words: &[&str]| {
+        let mut terminal = daemon.terminal(&[&["cp"], words].concat(), 24, 200);
+        assert_eq!(terminal.wait(), 0);
+        terminal.shown()
+    };
+    let shown = copy(&[&here, "box:/large"]);
+    assert!(
+        shown.contains("Copying to container - ") && shown.contains("Successfully copied 3.15MB to box:/large"),
+        "{shown}"
+    );
+    // What was shown of the way is gone before the end is told.
+    assert!(shown.contains("\x1b[KSuccessfully"), "{shown:?}");
+    let shown = copy(&["box:/large", &back]);
+    assert!(shown.contains("Copying from container - ") && shown.contains("Successfully copied"), "{shown}");
+    assert_eq!(fs::read(&back).unwrap(), fs::read(&file).unwrap());
+    assert_eq!(copy(&["-q", &here, "box:/large"]), "");
+    assert_eq!(daemon.corten(&["cp", &here, "box:/large"]).ok().stderr, "");
 }
 
 #[test]

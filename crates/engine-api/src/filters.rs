@@ -140,7 +140,7 @@ impl Filters {
         Ok(filter)
     }
 
-    /// The filters of `ps`. Docker's others (`isolation`, `is-task`) are about what is not here yet, and refused.
+    /// The filters of `ps`. `isolation` lets everything through, as with Docker: Windows alone has it.
     pub(crate) fn into_containers(mut self) -> Result<ContainerFilters, ApiError> {
         const STATUSES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
         let statuses = self.take("status");
@@ -158,7 +158,9 @@ impl Filters {
             let problem = || ApiError::invalid("filters", format!("exited={code}: no exit code"));
             code.parse().map_err(|_| problem())
         });
+        self.take("isolation");
         let filters = ContainerFilters {
+            task: self.take_flag("is-task")?.unwrap_or(false),
             exited: exited.collect::<Result<_, _>>()?,
             statuses,
             healths,

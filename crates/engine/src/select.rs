@@ -16,6 +16,8 @@ use crate::mount::Mount;
 /// What a container must be. The default: nothing in particular. Of several values of a filter one must fit; of labels all.
 #[derive(Debug, Clone, Default)]
 pub struct ContainerFilters {
+    /// A swarm's task, which none is: nothing is let through.
+    pub task: bool,
     /// Parts of ids; `^` and `$` hold the beginning and the end.
     pub ids: Vec<String>,
     /// Parts of names; `^` and `$` hold the beginning and the end.
@@ -104,7 +106,8 @@ impl Engine {
 impl ContainerFilters {
     fn let_through(&self, record: &Record, bounds: &Bounds) -> bool {
         let any = |wanted: &[String], fits: &dyn Fn(&str) -> bool| wanted.is_empty() || wanted.iter().any(|w| fits(w));
-        any(&self.ids, &|pattern| fits(pattern, record.id.as_str()))
+        !self.task
+            && any(&self.ids, &|pattern| fits(pattern, record.id.as_str()))
             // Docker's names begin with a slash, and are known without it as well.
             && any(&self.names, &|pattern| fits(pattern, &record.name) || fits(pattern, &format!("/{}", record.name)))
             && self.labels.iter().all(|label| has_label(record, label))

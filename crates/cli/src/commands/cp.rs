@@ -14,8 +14,8 @@ use layer::{Extraction, Limits, Owners, PackError, Writer};
 use crate::cli::Context;
 use crate::copying::{Placing, Side, Source, Target, absolute, followed, split};
 use crate::failure::Failure;
-use crate::printer;
-use crate::printer::human;
+use crate::printer::meter::Meter;
+use crate::printer::{self, human};
 
 /// Copy files between a container and here: CONTAINER:PATH is in a container, - is an archive on stdin or stdout
 #[derive(Debug, clap::Args)]
@@ -91,9 +91,10 @@ async fn from_container(args: &Args, container: &str, path: &str, to: &str, cont
     let (reader, mut writer) = io::pipe().map_err(|error| failed("make a pipe for", &to, &error))?;
     let base = source.base();
     let extracting = std::thread::spawn(move || extract(reader, &placing, &base));
-    let mut out = Counted { inner: &mut writer, bytes: 0 };
+    let mut out = Counted { inner: &mut writer, meter: Meter::new("Copying from container", args.quiet) };
     let written = archive.write(&mut out).await;
-    let bytes = out.bytes;
+    let bytes = out.meter.bytes();
+    drop(out);
     drop(writer);
     match extracting.join() {
         Ok(extracted) => {
@@ -167,7 +168,7 @@ async fn to_container(args: &Args, from: &str, container: &str, path: &str, cont
     }
     let source = local_source(&here(from)?, args.follow_link)?;
     let placing = source.placed(&target)?;
-    let packing = Packing::begin(source, placing.name).map_err(|error| failed("read", from, &error))?;
+    let packing = Packing::begin(source, placing.name, args.quiet).map_err(|error| failed("read", from, &error))?;
     let (bytes, problem) = (Arc::clone(&packing.bytes), Arc::clone(&packing.problem));
     let sent = context.client.copy_to(container, &placing.directory, args.archive, packing).await;
     // What could not be read here is why the daemon got no whole archive.
@@ -220,11 +221,12 @@ struct Packing {
     bytes: Arc<AtomicU64>,
     problem: Arc<Mutex<Option<PackError>>>,
     packer: Option<std::thread::JoinHandle<()>>,
+    meter: Meter,
 }
 
 impl Packing {
     /// Begins to pack `source`, which is called `name`.
-    fn begin(source: Source, name: String) -> io::Result<Packing> {
+    fn begin(source: Source, name: String, quiet: bool) -> io::Result<Packing> {
         let (directory, base) = split(&source.path);
         let opened = File::open(if source.is_directory { &source.path } else { &directory })?;
         let base = CString::new(base)?;
@@ -245,7 +247,8 @@ impl Packing {
                 Err(error) => *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(error),
             }
         });
-        Ok(Packing { archive, bytes: Arc::default(), problem, packer: Some(packer) })
+        let meter = Meter::new("Copying to container", quiet);
+        Ok(Packing { archive, bytes: Arc::default(), problem, packer: Some(packer), meter })
     }
 }
 
@@ -253,6 +256,7 @@ impl Read for Packing {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.archive.read(buffer)?;
         self.bytes.fetch_add(length as u64, Ordering::Relaxed);
+        self.meter.add(length);
         if length == 0 && !buffer.is_empty() {
             // An archive that was not packed to its end must not pass for a whole one.
             let ended = self.packer.take().map_or(Ok(()), std::thread::JoinHandle::join);
@@ -267,13 +271,13 @@ impl Read for Packing {
 /// Counts what is written.
 struct Counted<'w, W> {
     inner: &'w mut W,
-    bytes: u64,
+    meter: Meter,
 }
 
 impl<W: Write> Write for Counted<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
-        self.bytes += written as u64;
+        self.meter.add(written);
         Ok(written)
     }
 

@@ -6,6 +6,7 @@ pub(crate) mod confirm;
 pub(crate) mod human;
 pub(crate) mod json;
 pub(crate) mod listing;
+pub(crate) mod meter;
 pub(crate) mod progress;
 pub(crate) mod table;
 
