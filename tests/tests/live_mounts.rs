@@ -157,7 +157,11 @@ fn what_cannot_be_changes_nothing_and_what_fails_is_undone() {
         (inside(&daemon, "web", "ls /t/data"), mounted(&daemon, "web")),
         ("other".into(), vec!["/t/data".into()])
     );
-    daemon.fails(&["run", "--mount", "type=tmpfs", "busybox"], 125);
+    // How it spreads is as it was asked for.
+    daemon.ok(&["update", "--mount", &(bind(&other, "/t/peer") + ",bind-propagation=rshared"), "web"]);
+    let spreads =
+        |target: &str| inside(&daemon, "web", &format!("grep ' {target} ' /proc/self/mountinfo")).contains("shared:");
+    assert!(spreads("/t/peer") && !spreads("/t/data"));
 }
 
 #[test]

@@ -60,3 +60,41 @@ fn the_docker_command_line_asks_for_checks_and_shows_them() {
     let (succeeded, says) = try_docker(&daemon, &["run", "--rm", "--health-interval=1us", "busybox", "true"]);
     assert!(!succeeded && says.contains("Healthcheck.Interval"), "{says}");
 }
+
+#[test]
+fn docker_shows_the_worst_of_several_checks_and_what_was_mounted_later() {
+    let daemon = Daemon::with_busybox();
+    let checks =
+        ["--startup", "file=/up,interval=20ms,retries=100000", "--readiness", "file=/ready,interval=20ms,retries=1"];
+    daemon.ok(&[&["run", "-d", "--name", "web"], &checks[..], &["busybox", "sleep", "600"]].concat());
+    assert!(docker(&daemon, &["ps", "--format", "{{.Status}}"]).ends_with("(health: starting)"));
+    docker(&daemon, &["exec", "web", "touch", "/up"]);
+    let health = ["inspect", "-f", "{{.State.Health.Status}} {{len .State.Health.Log}}", "web"];
+    wait_for(&daemon, &health, "starting 5");
+    docker(&daemon, &["exec", "web", "touch", "/ready"]);
+    wait_for(&daemon, &health, "healthy 5");
+    assert!(docker(&daemon, &["ps", "--format", "{{.Status}}", "--filter", "health=healthy"]).ends_with("(healthy)"));
+    docker(&daemon, &["exec", "web", "rm", "/ready"]);
+    wait_for(&daemon, &health, "unhealthy 5");
+    let told = ["events", "--since=1h", "--until=-1s", "-f", "event=health_status", "--format", "{{.Action}}"];
+    wait_for(&daemon, &told, "health_status: healthy\nhealth_status: unhealthy");
+    // Docker's update leaves mounts as they are, and its inspect has those of ours.
+    daemon.ok(&["update", "--mount", "source=store,target=/store", "web"]);
+    docker(&daemon, &["update", "--cpu-shares", "512", "web"]);
+    assert_eq!(
+        docker(&daemon, &["inspect", "-f", "{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}}{{end}}", "web"]),
+        "volume store /store"
+    );
+    let told = [
+        "events",
+        "--since=1h",
+        "--until=-1s",
+        "-f",
+        "type=volume",
+        "-f",
+        "event=mount",
+        "--format",
+        "{{.Actor.ID}} {{.Actor.Attributes.destination}}",
+    ];
+    wait_for(&daemon, &told, "store /store");
+}
