@@ -4,11 +4,16 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::net::UdpSocket;
+use std::path::Path;
+use std::process::Child;
+use std::time::{Duration, Instant};
 
 use end_to_end::log_server::{Received, datagrams, silent, tcp_server};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 use testkit::Daemon;
 use testkit::docker::Docker;
+use testkit::process::command;
 use testkit::sandbox::Sandbox;
 
 /// Corten and Docker, each with its image.
@@ -74,6 +79,7 @@ fn drivers_say_what_dockers_say() {
     gelf(&pair);
     syslog(&pair);
     fluentd(&pair);
+    journald(&pair);
     options(&pair);
 }
 
@@ -151,12 +157,16 @@ fn blank(message: &str) -> String {
 fn fluentd(pair: &Pair) {
     let servers = pair.sandboxes().map(|sandbox| tcp_server(sandbox, 24224, silent));
     let options = ["fluentd-address=127.0.0.1:24224", "fluentd-async=true", "fluentd-sub-second-precision=true"];
-    pair.run("fluentd", "fluentd", &[&options[..], &PICKED].concat(), SCRIPT);
+    let script = format!("printf '%040000d\\n' 7; {SCRIPT}");
+    pair.run("fluentd", "fluentd", &[&options[..], &PICKED].concat(), &script);
     let [ours, theirs] = servers.map(|server| {
         let sent = server.wait_for(b"the-end").concat();
-        let has = |text: &str| sent.windows(text.len()).filter(|window| *window == text.as_bytes()).count();
+        let has = |text: &[u8]| sent.windows(text.len()).filter(|window| *window == text).count();
         [
-            "\u{0}team",
+            "partial_message",
+            "partial_id",
+            "partial_ordinal",
+            "partial_last",
             "team",
             "a b",
             "com.example.tier",
@@ -169,9 +179,87 @@ fn fluentd(pair: &Pair) {
             "stderr",
             "stdout",
         ]
-        .map(has)
+        .map(|text| has(text.as_bytes()))
+        .into_iter()
+        // Words in MessagePack, each behind its length.
+        .chain([b"\xafpartial_ordinal\xa11", b"\xafpartial_ordinal\xa13"].map(|pair| has(pair)))
+        .chain([&b"\xacpartial_last\xa4true"[..], b"\xacpartial_last\xa5false"].map(has))
+        .collect::<Vec<usize>>()
     });
     assert_eq!(ours, theirs);
+}
+
+/// systemd's journal, in a sandbox of its own `/run`.
+struct Journal<'a> {
+    sandbox: &'a Sandbox,
+    process: Child,
+}
+
+impl Journal<'_> {
+    fn start(sandbox: &Sandbox) -> Journal<'_> {
+        let process = sandbox.run(|| {
+            mount("tmpfs", "/run", "tmpfs", MountFlags::empty(), None).expect("a tmpfs");
+            for directory in ["/run/systemd/journal", "/run/log/journal"] {
+                std::fs::create_dir_all(directory).expect("a directory");
+            }
+            let child = command("/lib/systemd/systemd-journald").spawn().expect("journald");
+            let begun = Instant::now();
+            while !Path::new("/run/systemd/journal/socket").exists() {
+                assert!(begun.elapsed() < Duration::from_secs(20), "journald does not listen");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            child
+        });
+        Journal { sandbox, process }
+    }
+
+    /// The entries of a container, as soon as the last is there: the fields that its sender named.
+    fn entries(&self, name: &str) -> Vec<BTreeMap<String, Value>> {
+        let begun = Instant::now();
+        loop {
+            let mut journalctl = command("journalctl");
+            journalctl.args(["--directory", "/run/log/journal", "-o", "json", &format!("CONTAINER_NAME={name}")]);
+            let said = self.sandbox.run(move || journalctl.output().expect("journalctl"));
+            let text = String::from_utf8(said.stdout).expect("UTF-8");
+            let entries = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+            let mut entries: Vec<BTreeMap<String, Value>> = entries.collect();
+            if entries.last().is_some_and(|entry| entry["MESSAGE"] == "the-end") {
+                // What begins with an underscore is the journal's own account.
+                entries.iter_mut().for_each(|entry| entry.retain(|field, _| !field.starts_with('_')));
+                return entries;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{text}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Journal<'_> {
+    fn drop(&mut self) {
+        // It may have ended on its own, and the test with it.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        self.sandbox.run(|| unmount("/run", UnmountFlags::DETACH)).expect("it was mounted");
+    }
+}
+
+/// systemd's journal has the same fields and values from both, but for ids.
+fn journald(pair: &Pair) {
+    let journals = pair.sandboxes().map(Journal::start);
+    let script = format!("printf '%017000d\\n' 7; {SCRIPT}");
+    pair.run("journald", "journald", &PICKED, &script);
+    let [ours, theirs] = journals.map(|journal| {
+        let entries = journal.entries("journald").into_iter();
+        entries
+            .map(|entry| comparable(entry, &["CONTAINER_ID", "CONTAINER_ID_FULL", "CONTAINER_PARTIAL_ID"]))
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(ours.len(), theirs.len());
+    for (mut ours, theirs) in ours.into_iter().zip(theirs) {
+        // Later versions of Docker have it as well.
+        ours.remove("SYSLOG_TIMESTAMP").expect("when the line was written");
+        assert_eq!(ours, theirs);
+    }
 }
 
 /// What one takes the other takes, and what one refuses the other refuses. (Some values Docker refuses only at the start.)

@@ -49,6 +49,7 @@ const PACKAGES: &[Package] = &[
     package("dbus-bin", "/usr/bin/dbus-monitor"),
     package("openssl", "/usr/bin/openssl"),
     package("procps", "/usr/bin/ps"),
+    package("systemd", "/lib/systemd/systemd-journald"),
     package("util-linux", "/usr/bin/setsid"),
     package("python3-docker", "/usr/lib/python3/dist-packages/docker/__init__.py"),
     package("python3-websocket", "/usr/lib/python3/dist-packages/websocket/__init__.py"),

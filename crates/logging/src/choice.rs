@@ -148,7 +148,7 @@ impl LogChoice {
     /// Whether `logs` may read it: nothing is kept of `none`, and of what is sent with `cache-disabled` only what has not
     /// been sent.
     pub fn is_readable(&self) -> bool {
-        let unkept = || self.settings().is_ok_and(|settings| settings.remote.is_some_and(|remote| remote.sent_goes));
+        let unkept = || matches!(Options::new("", &self.options).flag(options::CACHE_DISABLED), Ok(Some(true)));
         self.driver != Driver::None.name() && !(self.is_sent() && unkept())
     }
 

@@ -8,6 +8,9 @@ use crate::error::LoggingError;
 use crate::pick::Pick;
 use crate::tag::Tag;
 
+/// The option by which nothing stays of what was sent.
+pub(super) const CACHE_DISABLED: &str = "cache-disabled";
+
 /// The files of a log, where the options do not say it.
 pub(super) struct Usual {
     /// What the names of the options begin with.

@@ -5,6 +5,7 @@ mod address;
 mod fluentd;
 mod gelf;
 mod journald;
+mod parts;
 mod syslog;
 mod tls;
 mod transport;
@@ -16,12 +17,13 @@ use serde_json::{Map, Value};
 use self::address::Address;
 use self::fluentd::Fluentd;
 use self::gelf::Gelf;
+use self::parts::Parts;
 use self::syslog::Syslog;
 use self::tls::{Tls, TlsFiles};
 use self::transport::{Batch, Patience, Transport};
 use crate::choice::Driver;
 use crate::error::LoggingError;
-use crate::options::{Options, invalid};
+use crate::options::{CACHE_DISABLED, Options, invalid};
 use crate::pick::Pick;
 use crate::read::LogLine;
 use crate::subject::Subject;
@@ -57,6 +59,7 @@ enum Kind {
 /// A driver at work for one container.
 pub(super) struct Sender {
     format: Format,
+    parts: Parts,
     pub(super) address: Address,
     pub(super) transport: Transport,
 }
@@ -85,7 +88,7 @@ impl Remote {
             keep: options.mode()?,
             retry_wait: RETRY_WAIT,
             patience: Patience::default(),
-            sent_goes: options.flag("cache-disabled")?.unwrap_or(false),
+            sent_goes: options.flag(CACHE_DISABLED)?.unwrap_or(false),
             max_retries: None,
         };
         let (wait, retries) = match &remote.kind {
@@ -201,17 +204,20 @@ impl Remote {
             }
         };
         let tls = self.tls.as_ref().map(Tls::read).transpose()?;
-        Ok(Sender { format, address: self.address(), transport: Transport::new(self.address(), tls, self.patience) })
+        let (address, transport) = (self.address(), Transport::new(self.address(), tls, self.patience));
+        Ok(Sender { format, parts: Parts::default(), address, transport })
     }
 }
 
 impl Sender {
-    pub(super) fn encode(&self, lines: &[LogLine]) -> Result<Batch, String> {
+    /// The messages for lines that follow those of the last call.
+    pub(super) fn encode(&mut self, lines: &[LogLine]) -> Result<Batch, String> {
+        let parts = self.parts.of(lines, || Ok(format!("{:016x}{:016x}", random()?, random()?)))?;
         Ok(match &self.format {
             Format::Syslog(format) => format.encode(lines),
             Format::Gelf(format) => format.encode(lines),
-            Format::Fluentd(format) => format.encode(lines, &format!("{:016x}{:08x}", random()?, lines.len())),
-            Format::Journald(format) => format.encode(lines),
+            Format::Fluentd(format) => format.encode(lines, &parts, &format!("{:016x}{:08x}", random()?, lines.len())),
+            Format::Journald(format) => format.encode(lines, &parts),
         })
     }
 }

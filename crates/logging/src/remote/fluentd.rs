@@ -7,15 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::address::{self, Address};
+use super::parts::Part;
 use super::transport::{Batch, Patience};
 use crate::error::LoggingError;
 use crate::options::{Options, bytes, invalid};
 use crate::read::LogLine;
 
 const PORT: u16 = 24224;
-/// A line that is at least so long and has no newline goes on in the next one: the shim cuts at 16 KiB, between
-/// characters.
-const PART: usize = (16 << 10) - 3;
 
 /// The driver's options.
 #[derive(Debug, Clone)]
@@ -84,18 +82,18 @@ fn patience(options: &mut Options<'_>) -> Result<Patience, LoggingError> {
 }
 
 impl Format {
-    /// `chunk`: what the server acknowledges it by, of 24 characters.
-    pub(super) fn encode(&self, lines: &[LogLine], chunk: &str) -> Batch {
+    /// `parts`: what each line is a part of. `chunk`: what the server acknowledges it by, of 24 characters.
+    pub(super) fn encode(&self, lines: &[LogLine], parts: &[Option<Part>], chunk: &str) -> Batch {
         let mut batch = Batch::default();
         let out = &mut batch.bytes;
         // [tag, [[time, record], …]] or [tag, […], {"chunk": …}]
         array(out, if self.acknowledged { 3 } else { 2 });
         text(out, &self.tag);
         array(out, lines.len());
-        for line in lines {
+        for (line, part) in lines.iter().zip(parts) {
             array(out, 2);
             self.time(out, line);
-            self.record(out, line);
+            self.record(out, line, part.as_ref());
         }
         if self.acknowledged {
             map(out, 1);
@@ -121,9 +119,8 @@ impl Format {
         }
     }
 
-    fn record(&self, out: &mut Vec<u8>, line: &LogLine) {
-        let goes_on = !line.text.ends_with('\n') && line.text.len() >= PART;
-        map(out, self.fields.len() + 2 + usize::from(goes_on));
+    fn record(&self, out: &mut Vec<u8>, line: &LogLine, part: Option<&Part>) {
+        map(out, self.fields.len() + 2 + if part.is_some() { 4 } else { 0 });
         for (name, value) in &self.fields {
             text(out, name);
             text(out, value);
@@ -132,9 +129,16 @@ impl Format {
         text(out, if line.stream == 2 { "stderr" } else { "stdout" });
         text(out, "log");
         text(out, line.text.strip_suffix('\n').unwrap_or(&line.text));
-        if goes_on {
-            text(out, "partial_message");
-            text(out, "true");
+        if let Some(part) = part {
+            for (name, value) in [
+                ("partial_message", "true"),
+                ("partial_id", &part.id),
+                ("partial_ordinal", &part.ordinal.to_string()),
+                ("partial_last", if part.is_last { "true" } else { "false" }),
+            ] {
+                text(out, name);
+                text(out, value);
+            }
         }
     }
 }
@@ -196,7 +200,7 @@ mod tests {
 
     #[test]
     fn records_are_in_the_forward_mode_byte_by_byte() {
-        let batch = format(false, false).encode(&[line(1, "hi\n")], "");
+        let batch = format(false, false).encode(&[line(1, "hi\n")], &[None], "");
         let mut expected = vec![0x92, 0xa1, b't', 0x91, 0x92, 0xce, 0x69, 0x57, 0x35, 0xa5, 0x83];
         for word in ["k", "v", "source", "stdout", "log", "hi"] {
             expected.push(0xa0 | word.len() as u8);
@@ -204,14 +208,14 @@ mod tests {
         }
         assert_eq!(batch.bytes, expected);
         assert_eq!((batch.ends, batch.answer), (vec![expected.len()], None));
-        let precise = format(false, true).encode(&[line(2, "hi\n")], "").bytes;
+        let precise = format(false, true).encode(&[line(2, "hi\n")], &[None], "").bytes;
         assert_eq!(precise[5..15], [0xd7, 0x00, 0x69, 0x57, 0x35, 0xa5, 0, 0, 0, 7]);
     }
 
     #[test]
     fn an_acknowledgement_is_of_this_chunk() {
         let chunk = "0123456789abcdef01234567";
-        let batch = format(true, false).encode(&[line(1, "x")], chunk);
+        let batch = format(true, false).encode(&[line(1, "x")], &[None], chunk);
         assert_eq!(batch.bytes[0], 0x93);
         assert!(batch.bytes.ends_with(&[&[0x81, 0xa5][..], b"chunk", &[0xb8], chunk.as_bytes()].concat()));
         let answer = [&[0x81, 0xa3][..], b"ack", &[0xb8], chunk.as_bytes()].concat();
@@ -237,11 +241,12 @@ mod tests {
 
     #[test]
     fn a_part_of_a_long_line_says_so() {
-        let is_part = |text: &str| {
-            let bytes = format(false, false).encode(&[line(1, text)], "").bytes;
-            bytes.windows(15).any(|window| window == b"partial_message")
-        };
-        assert!(is_part(&"x".repeat(16 << 10)));
-        assert!(!is_part(&("x".repeat(16 << 10) + "\n")) && !is_part("the end without a newline"));
+        let part = Part { id: "i".into(), ordinal: 2, is_last: true };
+        let bytes = format(false, false).encode(&[line(1, "x")], &[Some(part)], "").bytes;
+        let mut end = Vec::new();
+        for word in ["partial_message", "true", "partial_id", "i", "partial_ordinal", "2", "partial_last", "true"] {
+            text(&mut end, word);
+        }
+        assert!(bytes[10] == 0x87 && bytes.ends_with(&end));
     }
 }

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::address::Address;
+use super::parts::Part;
 use super::transport::Batch;
 use crate::read::LogLine;
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// Severities of syslog: informational, error.
 const PRIORITY: [&str; 2] = ["6", "3"];
-/// A line that is at least so long and has no newline goes on in the next one.
-const PART: usize = (16 << 10) - 3;
 
 /// Where the journal is.
 pub(super) fn address() -> Address {
@@ -35,15 +34,21 @@ impl Format {
         Format { fields: bytes }
     }
 
-    pub(super) fn encode(&self, lines: &[LogLine]) -> Batch {
+    /// `parts`: what each line is a part of.
+    pub(super) fn encode(&self, lines: &[LogLine], parts: &[Option<Part>]) -> Batch {
         let mut batch = Batch::default();
-        for line in lines {
+        for (line, part) in lines.iter().zip(parts) {
             let out = &mut batch.bytes;
             field(out, "MESSAGE", line.text.strip_suffix('\n').unwrap_or(&line.text));
             field(out, "PRIORITY", PRIORITY[usize::from(line.stream == 2)]);
             field(out, "SYSLOG_TIMESTAMP", &line.time);
-            if !line.text.ends_with('\n') && line.text.len() >= PART {
-                field(out, "CONTAINER_PARTIAL_MESSAGE", "true");
+            if let Some(part) = part {
+                field(out, "CONTAINER_PARTIAL_ID", &part.id);
+                field(out, "CONTAINER_PARTIAL_ORDINAL", &part.ordinal.to_string());
+                field(out, "CONTAINER_PARTIAL_LAST", if part.is_last { "true" } else { "false" });
+                if !part.is_last {
+                    field(out, "CONTAINER_PARTIAL_MESSAGE", "true");
+                }
             }
             out.extend_from_slice(&self.fields);
             batch.end_message();
@@ -86,7 +91,7 @@ mod tests {
             text: text.into(),
             attributes: Default::default(),
         };
-        let batch = Format::new(&fields).encode(&[line(1, "x=y\n"), line(2, "")]);
+        let batch = Format::new(&fields).encode(&[line(1, "x=y\n"), line(2, "")], &[None, None]);
         let common = b"CONTAINER_NAME=web\nL\n\x03\0\0\0\0\0\0\0a\nb\n";
         let first = [&b"MESSAGE=x=y\nPRIORITY=6\nSYSLOG_TIMESTAMP=T\n"[..], common].concat();
         let second = [&b"MESSAGE=\nPRIORITY=3\nSYSLOG_TIMESTAMP=T\n"[..], common].concat();
