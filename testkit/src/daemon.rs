@@ -34,6 +34,7 @@ pub struct Builder {
     data_size: Option<u64>,
     internet: bool,
     etc: Vec<(String, String)>,
+    disk: bool,
 }
 
 impl Builder {
@@ -55,6 +56,13 @@ impl Builder {
     #[must_use]
     pub fn internet(mut self) -> Builder {
         self.internet = true;
+        self
+    }
+
+    /// Keeps its data on a disk, which is in a file, where this machine's root is none: ext4, made by mke2fs.
+    #[must_use]
+    pub fn disk(mut self) -> Builder {
+        self.disk = true;
         self
     }
 
@@ -83,6 +91,9 @@ impl Builder {
                 mount("tmpfs", &data, "tmpfs", MountFlags::empty(), Some(options.as_c_str())).expect("a tmpfs");
             });
         }
+        if self.disk {
+            mount_disk(&sandbox, directory.path());
+        }
         if !self.etc.is_empty() {
             cover_etc(&sandbox, directory.path(), self.etc);
         }
@@ -100,6 +111,24 @@ impl Builder {
         daemon.start();
         daemon
     }
+}
+
+/// Mounts a new file system for the daemon's data.
+fn mount_disk(sandbox: &Sandbox, directory: &Path) {
+    let (data, file) = (directory.join("data"), directory.join("disk"));
+    std::fs::create_dir(&data).expect("a directory");
+    std::fs::File::create(&file).and_then(|file| file.set_len(256 << 20)).expect("a file");
+    sandbox.run(move || {
+        for (program, arguments) in [("mke2fs", &["-q", "-F"][..]), ("mount", &["-t", "ext4", "-o", "loop"])] {
+            let mut command = crate::process::command(program);
+            command.args(arguments).arg(&file);
+            if program == "mount" {
+                command.arg(&data);
+            }
+            let output = command.output().expect("it is installed");
+            assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    });
 }
 
 /// Mounts over the sandbox's `/etc` what is there and these files.

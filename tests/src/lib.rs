@@ -19,6 +19,7 @@ pub mod oci;
 pub mod operations;
 pub mod own_registry;
 pub mod podman;
+pub mod user_namespaces;
 
 /// A check and its name.
 pub type Check = (&'static str, fn());
@@ -59,6 +60,7 @@ pub const CHECKS_OF_THE_VM: &[Check] = checks![
     oci::a_user_with_a_cgroup_limits_a_container,
     oci::roots_container_has_a_user_namespace_and_another_joins_it,
     oci::clocks_of_a_container_are_off,
+    user_namespaces::roots_are_nobody_on_the_host,
 ];
 
 /// What needs a CRIU that knows the kernel.

@@ -215,6 +215,18 @@ fn each_with_ids_of_its_own_is_kept_from_the_others() {
     let refused = daemon.fails(&["run", "--rm", "--userns", "auto", "busybox", "true"], 125);
     refused.saying("no block of 65536");
     daemon.ok(&["rm", "-f", "first", "second"]);
+    // Whoever asks at the same time gets others as well.
+    let all: Vec<_> = (0..4).map(|_| daemon.spawn(&["create", "--userns", "auto", "busybox", "sleep", "60"])).collect();
+    let made: Vec<_> = all.into_iter().map(testkit::Running::wait).filter(|made| made.code == 0).collect();
+    assert_eq!(made.len(), 2, "{made:?}");
+    let roots = made.iter().map(|made| {
+        daemon.ok(&["start", made.text()]);
+        root_of(&daemon, made.text())
+    });
+    let mut roots: Vec<u32> = roots.collect();
+    roots.sort_unstable();
+    assert_eq!(roots, [ROOT + 65536, ROOT + 2 * 65536]);
+    daemon.ok(&["rm", "-f", made[0].text(), made[1].text()]);
     assert_eq!(auto("fourth", &[]), ROOT + 65536);
     assert_eq!(daemon.inspect("fourth")["HostConfig"]["UsernsMode"], "auto");
     let refused =

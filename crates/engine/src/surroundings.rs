@@ -102,13 +102,13 @@ pub(crate) struct Joined {
     pub(crate) kind: LinuxNamespaceType,
     /// A path that leads to it as long as the descriptor is open, whatever becomes of the other container meanwhile.
     pub(crate) path: PathBuf,
-    _held: OwnedFd,
+    file: OwnedFd,
 }
 
 impl Joined {
     /// Its file.
     pub(crate) fn into_file(self) -> OwnedFd {
-        self._held
+        self.file
     }
 }
 

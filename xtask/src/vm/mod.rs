@@ -51,8 +51,9 @@ const MODULES: &[&str] = &[
     "crc32c_generic",
 ];
 
-/// What gives a user ids of others, with the rights of root.
-const ID_HELPERS: &[&str] = &["/usr/bin/newuidmap", "/usr/bin/newgidmap"];
+/// What gives a user ids of others, with the rights of root; and what makes a file system that can be shown with other ids,
+/// as the machine's memory cannot be with its kernel.
+const PROGRAMS: &[&str] = &["/usr/bin/newuidmap", "/usr/bin/newgidmap", "/usr/sbin/mke2fs"];
 
 /// podman, what it starts, and the runtime that Corten is compared with.
 const PODMAN: &[&str] = &["/usr/bin/podman", "/usr/bin/conmon", "/usr/bin/crun"];
@@ -91,7 +92,7 @@ struct Machine {
 }
 
 const MACHINES: [Machine; 3] = [
-    Machine { checks: "cgroup-v2", modules: &[], programs: ID_HELPERS, files: &[] },
+    Machine { checks: "cgroup-v2", modules: &[], programs: PROGRAMS, files: &[] },
     Machine { checks: "podman", modules: &[], programs: PODMAN, files: &[] },
     Machine { checks: "criu", modules: CRIU_MODULES, programs: CRIU_PROGRAMS, files: CRIU_FILES },
 ];

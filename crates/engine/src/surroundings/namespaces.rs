@@ -48,7 +48,7 @@ impl Engine {
             return Err(stopped());
         }
         let me = rustix::process::getpid().as_raw_nonzero();
-        Ok(Joined { kind, path: PathBuf::from(format!("/proc/{me}/fd/{}", held.as_raw_fd())), _held: held })
+        Ok(Joined { kind, path: PathBuf::from(format!("/proc/{me}/fd/{}", held.as_raw_fd())), file: held })
     }
 
     /// Where the shared memory of a container is that lets others join it.
