@@ -172,7 +172,9 @@ fn what_is_not_alive_is_started_again_so_often_as_its_policy_says() {
         course.windows(4).any(|window| window.iter().zip(once).all(|(line, says)| line.starts_with(says))),
         "{told}"
     );
-    // A user's start begins anew, and another policy goes on with what it finds.
+    // Another policy goes on with what it finds, and a user's start begins anew.
+    daemon.ok(&["update", "--restart", "on-failure:3", "app"]);
+    wait_until("started by another policy", || restarts() == Some(3));
     daemon.ok(&["restart", "-t", "0", "app"]);
     assert_eq!((restarts(), &daemon.inspect("app")["State"]["CortenRestart"]), (Some(0), &Value::Null));
     daemon.ok(&["rm", "-f", "app"]);

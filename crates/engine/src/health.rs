@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Health checks: probes of running containers, and what they say.
 //!
-//! One task wakes when the next probe is due and has it made; only so many are made at once, the others wait for their
+//! One task wakes when the next probe is due and has it made; only so many begin at once, the others wait for their
 //! turn. Between its probes a container costs an entry in a heap and nothing else. Each start, pause, unpause and end of a
 //! container begins a new *series* ([`Container::begin_probing`]): what belongs to an earlier one, due or under way, no
 //! longer counts.
@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use image::Image;
 use jiff::Timestamp;
+use oci::ContainerId;
 use rustix::time::{ClockId, clock_gettime};
 
 pub use check::{HealthCheck, HealthTest};
@@ -42,6 +43,9 @@ use crate::request::ContainerSpec;
 
 /// Milliseconds per tick of the times in `/proc/<pid>/stat` (`USER_HZ` is 100 on every architecture we run on).
 const MILLIS_PER_TICK: u64 = 10;
+
+/// So long a probe counts among those that are made at once.
+const SLOT_TIME: Duration = Duration::from_secs(1);
 
 impl Running {
     /// How long it has run, by a clock that nobody sets.
@@ -86,15 +90,25 @@ impl Engine {
 
     /// Begins to probe a container, or ceases to, as its state now is.
     pub(crate) fn watch_health(&self, container: &Container) {
+        self.begin_series(container, |wait| wait);
+    }
+
+    /// The same for a container that a daemon takes over which begins: all of them at once, and their probes shall not come
+    /// at once for ever.
+    pub(crate) fn resume_health(&self, container: &Container) {
+        self.begin_series(container, |wait| wait.mul_f64(share_of(&container.id)));
+    }
+
+    fn begin_series(&self, container: &Container, spread: impl Fn(Duration) -> Duration) {
         let (series, first) = container.update(|record| (container.begin_probing(), first_probes(record)));
         for (kind, wait) in first {
-            self.health.add((container.id.clone(), series, kind), wait);
+            self.health.add((container.id.clone(), series, kind), spread(wait));
         }
     }
 
     /// Makes one probe, takes its result into account, and sees to the next one.
     async fn probe(self: &Arc<Self>, (id, series, kind): schedule::Due) {
-        let _slot = self.health.slot().await;
+        let slot = self.health.slot().await;
         let Ok(container) = self.container(id.as_str()) else { return };
         let Some((trial, limit, ran)) = container.with_record(|record| {
             let (running, check) = probed(record, kind).filter(|_| container.is_probing(series))?;
@@ -103,7 +117,7 @@ impl Engine {
             return;
         };
         let start = Timestamp::now();
-        let (exit_code, output) = self.try_out(&container, trial, limit).await;
+        let (exit_code, output) = slot.hold(SLOT_TIME, self.try_out(&container, trial, limit)).await;
         let probe = Probe { start, end: Timestamp::now(), exit_code, output };
         let noted = container.update(|record| {
             // It was paused, or has ended: the result may come of that.
@@ -148,6 +162,12 @@ impl Engine {
             }
         });
     }
+}
+
+/// A number between 0 and 1 that is another for each container: ids are random.
+fn share_of(id: &ContainerId) -> f64 {
+    let digits = id.as_str().get(..8).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    digits.map_or(1.0, |digits| f64::from(digits) / f64::from(u32::MAX))
 }
 
 /// What a probe has changed.
@@ -202,4 +222,16 @@ fn probed(record: &Record, kind: CheckKind) -> Option<(&Running, HealthCheck)> {
     let check = record.check(kind)?;
     check.probe()?;
     Some((running, check))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers_that_are_taken_over_together_are_not_probed_together() {
+        let share = |byte| share_of(&ContainerId::from_random([byte; 32]));
+        assert!((0.0..0.01).contains(&share(0)) && (0.99..=1.0).contains(&share(0xff)));
+        assert!((0.4..0.6).contains(&share(0x80)));
+    }
 }

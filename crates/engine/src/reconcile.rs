@@ -259,7 +259,7 @@ impl Engine {
                     tracing::error!(container = %container.id, error = errors::chain(&error), "its ports lead to it, ready or not");
                 }
                 container.announce(crate::container::Phase::Running);
-                self.watch_health(container);
+                self.resume_health(container);
                 self.resume_names(container);
                 self.supervise(Arc::clone(container), frames::adopt(stream)?, pidfd);
                 if durable {

@@ -74,10 +74,30 @@ impl Schedule {
         }
     }
 
-    /// The right to make a probe, as long as the answer lives.
-    pub(super) async fn slot(&self) -> Option<OwnedSemaphorePermit> {
+    /// The right to make a probe, to be spent on [`Slot::hold`].
+    pub(super) async fn slot(&self) -> Slot {
         // It is never closed.
-        Arc::clone(&self.slots).acquire_owned().await.ok()
+        Slot { _permit: Arc::clone(&self.slots).acquire_owned().await.ok() }
+    }
+}
+
+/// The right to make a probe.
+pub(super) struct Slot {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Slot {
+    /// Makes it. What takes longer than `patience` goes on beside those that are counted: it waits for something that does
+    /// not answer, and others must not wait for that.
+    pub(super) async fn hold<T>(self, patience: Duration, probe: impl Future<Output = T>) -> T {
+        let mut probe = std::pin::pin!(probe);
+        match tokio::time::timeout(patience, probe.as_mut()).await {
+            Ok(found) => found,
+            Err(_) => {
+                drop(self);
+                probe.await
+            }
+        }
     }
 }
 
@@ -91,6 +111,17 @@ mod tests {
         assert!(began.elapsed() >= wait, "{:?} is sooner than {wait:?}", began.elapsed());
         due.sort();
         due
+    }
+
+    #[tokio::test]
+    async fn those_that_wait_for_an_answer_keep_nobody_from_being_probed() {
+        let schedule = Arc::new(Schedule::default());
+        for _ in 0..AT_ONCE {
+            let slot = schedule.slot().await;
+            tokio::spawn(slot.hold(Duration::from_millis(5), std::future::pending::<()>()));
+        }
+        let next = async { schedule.slot().await.hold(Duration::from_secs(3600), async { 7 }).await };
+        assert_eq!(tokio::time::timeout(Duration::from_secs(20), next).await.unwrap(), 7);
     }
 
     #[tokio::test]

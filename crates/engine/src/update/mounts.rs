@@ -117,6 +117,9 @@ impl Engine {
         record: &Record,
         exchange: &mut Exchange,
     ) -> Result<(), EngineError> {
+        if exchange.is_empty() {
+            return Ok(());
+        }
         let volumes: Vec<String> =
             exchange.added.iter().filter_map(Mount::volume).map(|one| one.name.clone()).collect();
         self.fill_volumes(&exchange.added, &record.layers, &container.dir.join("volumes"))?;
