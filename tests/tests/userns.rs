@@ -121,6 +121,43 @@ fn what_copies_files_has_the_containers_ids() {
 }
 
 #[test]
+fn capabilities_of_files_are_roots_inside_and_in_archives() {
+    /// CAP_NET_BIND_SERVICE and CAP_NET_RAW, permitted and effective, in the revision that names no root.
+    const CAPABILITIES: [u8; 20] = [1, 0, 0, 2, 0, 0x24, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    const NAME: &str = "SCHILY.xattr.security.capability";
+    let daemon = remapping();
+    daemon.ok(&["run", "-d", "--name", "one", "busybox", "sleep", "60"]);
+    let mut archive = tar::Builder::new(Vec::new());
+    archive.append_pax_extensions([(NAME, &CAPABILITIES[..])]).expect("an archive");
+    let program = std::fs::read("/bin/busybox").expect("busybox-static is installed");
+    let mut header = tar::Header::new_ustar();
+    header.set_mode(0o755);
+    header.set_size(program.len() as u64);
+    archive.append_data(&mut header, "busybox-capped", &program[..]).expect("an archive");
+    let archive = archive.into_inner().expect("an archive");
+    daemon.spawn_with(&["cp", "-", "one:/bin"], &archive, &[]).wait().ok();
+    let look = ["busybox-capped", "grep", "CapEff", "/proc/self/status"];
+    let exec = [&["exec", "--user", "worker", "one"][..], &look].concat();
+    assert_eq!(daemon.ok(&exec), "CapEff:\t0000000000002400");
+    daemon.ok(&["exec", "one", "chmod", "750", "/bin/busybox-capped"]);
+    let file = daemon.path().join("root.tar");
+    daemon.ok(&["export", "-o", &file.display().to_string(), "one"]);
+    let mut read = tar::Archive::new(std::fs::File::open(&file).expect("an archive"));
+    let found = read.entries().expect("an archive").map(|entry| entry.expect("an entry")).find_map(|mut entry| {
+        let is_it = entry.path().expect("a path").ends_with("busybox-capped");
+        let extensions = entry.pax_extensions().expect("readable").filter(|_| is_it)?;
+        let mut all = extensions.map(|extension| extension.expect("readable"));
+        all.find(|extension| extension.key() == Ok(NAME)).map(|extension| extension.value_bytes().to_vec())
+    });
+    assert_eq!(found.as_deref(), Some(&CAPABILITIES[..]));
+    daemon.ok(&["commit", "one", "capped"]);
+    for mode in ["host", "auto"] {
+        let run = ["run", "--rm", "--userns", mode, "--user", "1000:0", "capped"];
+        assert_eq!(daemon.ok(&[&run[..], &look].concat()), "CapEff:\t0000000000002400", "{mode}");
+    }
+}
+
+#[test]
 fn what_needs_the_host_is_refused_by_name() {
     let daemon = remapping();
     for flags in [&["--privileged"][..], &["--network", "host"], &["--pid", "host"]] {

@@ -62,10 +62,8 @@ pub fn extract(
     while archive.next(&mut entry)? {
         own(&mut entry, extraction.owners)?;
         if let Some(ids) = extraction.ids {
-            let (uid, gid) = ids
-                .in_tree(entry.uid, entry.gid)
-                .ok_or_else(|| UnpackError::refused(&entry.name, Refusal::ForeignOwner))?;
-            (entry.uid, entry.gid) = (uid.into(), gid.into());
+            let foreign = UnpackError::refused(&entry.name, Refusal::ForeignOwner);
+            entry = ids.placed(entry).ok_or(foreign)?;
         }
         tree.add(&entry, &mut archive)?;
     }

@@ -9,6 +9,8 @@ const NOBODY: u32 = 65534;
 /// The attribute that holds a file's capabilities (xattr(7), capabilities(7)): a revision with flags, two sets, and in the
 /// third revision the id of the root for whom they hold.
 const CAPABILITY: &[u8] = b"security.capability";
+/// Bytes of the two sets.
+const SETS: usize = 16;
 const REVISION_2: u32 = 0x0200_0000;
 const REVISION_3: u32 = 0x0300_0000;
 const REVISION: u32 = 0xff00_0000;
@@ -42,6 +44,19 @@ impl Ids {
         (place(self.uid, uid), place(self.gid, gid))
     }
 
+    /// An entry as the tree is to have it; `None` where the tree has no ids for it. Capabilities are those of the
+    /// namespace's root: nobody else's can be in such a tree.
+    pub(crate) fn placed(self, mut entry: Entry) -> Option<Entry> {
+        let (uid, gid) = self.in_tree(entry.uid, entry.gid)?;
+        (entry.uid, entry.gid) = (uid.into(), gid.into());
+        for (_, value) in entry.xattrs.iter_mut().filter(|(name, _)| *name == CAPABILITY) {
+            if let Some(own) = for_root_of_tree(value, self.uid) {
+                *value = own;
+            }
+        }
+        Some(entry)
+    }
+
     /// An entry as the archive has it. Capabilities that hold for the namespace's root are in the archive what they would be
     /// without a namespace.
     pub(crate) fn archived(self, entry: &Entry) -> Entry {
@@ -56,12 +71,24 @@ impl Ids {
     }
 }
 
+/// Capabilities that hold for the host's root, as they hold for this one.
+fn for_root_of_tree(value: &[u8], root: u32) -> Option<Vec<u8>> {
+    let (head, tail) = value.split_first_chunk::<4>()?;
+    let magic = u32::from_le_bytes(*head);
+    let sets = match (magic & REVISION, tail.len()) {
+        (REVISION_2, SETS) => tail,
+        (REVISION_3, length) if length == SETS + 4 && tail.ends_with(&[0; 4]) => &tail[..SETS],
+        _ => return None,
+    };
+    Some([&((magic & !REVISION) | REVISION_3).to_le_bytes()[..], sets, &root.to_le_bytes()].concat())
+}
+
 /// Capabilities of the third revision that hold for this root, as the second has them.
 fn for_root(value: &[u8], root: u32) -> Option<Vec<u8>> {
     let (head, tail) = value.split_first_chunk::<4>()?;
     let (sets, of) = tail.split_last_chunk::<4>()?;
     let magic = u32::from_le_bytes(*head);
-    let holds = magic & REVISION == REVISION_3 && sets.len() == 16 && u32::from_le_bytes(*of) == root;
+    let holds = magic & REVISION == REVISION_3 && sets.len() == SETS && u32::from_le_bytes(*of) == root;
     holds.then(|| [&((magic & !REVISION) | REVISION_2).to_le_bytes()[..], sets].concat())
 }
 
@@ -88,5 +115,10 @@ mod tests {
         assert_eq!(for_root(&third(5), 100_000), None, "somebody else's");
         assert_eq!(for_root(&second, 100_000), None);
         assert_eq!(for_root(b"x", 0), None);
+        for roots in [second.clone(), third(0)] {
+            assert_eq!(for_root_of_tree(&roots, 100_000), Some(third(100_000)));
+        }
+        assert_eq!(for_root_of_tree(&third(5), 100_000), None);
+        assert_eq!(for_root_of_tree(&second[..12], 100_000), None);
     }
 }
