@@ -53,6 +53,9 @@ const PACKAGES: &[Package] = &[
     package("util-linux", "/usr/bin/setsid"),
     package("python3-docker", "/usr/lib/python3/dist-packages/docker/__init__.py"),
     package("python3-websocket", "/usr/lib/python3/dist-packages/websocket/__init__.py"),
+    package("python3-pip", "/usr/lib/python3/dist-packages/pip/__init__.py"),
+    package("nodejs", "/usr/bin/node"),
+    package("npm", "/usr/bin/npm"),
     package("ca-certificates", "/usr/sbin/update-ca-certificates"),
 ];
 

@@ -75,8 +75,8 @@ pub enum ApiError {
     /// A field or parameter that Docker knows and Corten does not, or not yet.
     #[error("{0} is not supported")]
     Unsupported(String),
-    /// A streaming route was asked without `Upgrade`.
-    #[error("this route answers with a stream: ask with `Connection: Upgrade`")]
+    /// A stream that goes both ways was asked for without `Upgrade`.
+    #[error("input needs a stream that goes both ways: ask with `Connection: Upgrade`")]
     NoUpgrade,
     /// Something of a swarm's, on a node that is in none.
     #[error("{0}: Corten runs containers on one machine, and has no swarm mode")]

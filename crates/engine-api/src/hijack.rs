@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Routes that stop speaking HTTP: after `101 Switching Protocols` the connection belongs to a session.
+//! Routes that stop speaking HTTP: after `101 Switching Protocols` the connection belongs to a session. A client that does not
+//! ask for that gets the session's output as an ordinary answer, and has no way to send any input.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io::{self, Cursor};
 use std::pin::Pin;
@@ -13,9 +15,10 @@ use axum::http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use bytes::Bytes;
+use futures_util::stream;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Chain, Join, ReadBuf, join};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Chain, DuplexStream, Join, ReadBuf, join};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, sleep};
@@ -24,6 +27,8 @@ use crate::error::ApiError;
 
 /// How long a client may take to read the head before its stream begins all the same.
 const HEAD_READ: Duration = Duration::from_millis(100);
+/// So much of an answer is on its way at once, in bytes.
+const PIECE: usize = 32 << 10;
 /// How often is looked whether it has.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -33,14 +38,78 @@ pub(crate) struct Hijack {
     protocol: String,
 }
 
+impl Hijack {
+    fn of(parts: &mut Parts) -> Option<Hijack> {
+        let protocol = protocol(&parts.headers)?;
+        Some(Hijack { upgrade: parts.extensions.remove::<OnUpgrade>()?, protocol })
+    }
+}
+
 impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Hijack {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Hijack, ApiError> {
-        let protocol = protocol(&parts.headers).ok_or(ApiError::NoUpgrade)?;
-        let upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(ApiError::NoUpgrade)?;
-        Ok(Hijack { upgrade, protocol })
+        Hijack::of(parts).ok_or(ApiError::NoUpgrade)
     }
+}
+
+/// The connection of a request that may ask to be taken over.
+pub(crate) struct Carrier(Option<Hijack>);
+
+impl Carrier {
+    pub(crate) fn of(parts: &mut Parts) -> Carrier {
+        Carrier(Hijack::of(parts))
+    }
+
+    /// Refuses a session that shall have input where there is no way for it.
+    pub(crate) fn check(&self, input: bool) -> Result<(), ApiError> {
+        if input && self.0.is_none() { Err(ApiError::NoUpgrade) } else { Ok(()) }
+    }
+
+    /// The answer that carries `session`, which speaks what `content_type` says.
+    pub(crate) fn carry<F>(
+        self,
+        content_type: &'static str,
+        session: impl FnOnce(Stream) -> F + Send + 'static,
+    ) -> Response<Body>
+    where
+        F: Future<Output = io::Result<()>> + Send,
+    {
+        match self.0 {
+            Some(hijack) => hijack.switch(content_type, session),
+            None => answer(content_type, session),
+        }
+    }
+}
+
+impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Carrier {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Carrier, Infallible> {
+        Ok(Carrier::of(parts))
+    }
+}
+
+/// An ordinary answer with what a session says, until it ends or the client has left.
+fn answer<F>(content_type: &'static str, session: impl FnOnce(Stream) -> F + Send + 'static) -> Response<Body>
+where
+    F: Future<Output = io::Result<()>> + Send,
+{
+    // What is read from `inside` never comes: nothing is written to `outside`.
+    let (inside, outside) = tokio::io::duplex(PIECE);
+    tokio::spawn(async move {
+        if let Err(error) = session(Stream::Answer(inside)).await {
+            tracing::debug!(%error, "a session's client is gone");
+        }
+    });
+    let pieces = stream::try_unfold(outside, |mut outside| async move {
+        let mut piece = Vec::with_capacity(PIECE);
+        let length = outside.read_buf(&mut piece).await?;
+        Ok::<_, io::Error>((length > 0).then(|| (Bytes::from(piece), outside)))
+    });
+    let mut response = Response::new(Body::from_stream(pieces));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
 }
 
 /// What the client wants to switch to.
@@ -116,6 +185,8 @@ pub(crate) enum Stream {
     Local(Join<Chain<Cursor<Bytes>, OwnedReadHalf>, OwnedWriteHalf>),
     /// Any other.
     Other(TokioIo<Upgraded>),
+    /// None: what is written is the answer's body.
+    Answer(DuplexStream),
 }
 
 impl Stream {
@@ -144,6 +215,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Local(stream) => Pin::new(stream).poll_read(context, buffer),
             Stream::Other(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Answer(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
@@ -153,6 +225,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Local(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Other(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Answer(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -160,6 +233,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Local(stream) => Pin::new(stream).poll_flush(context),
             Stream::Other(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Answer(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
@@ -167,6 +241,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Local(stream) => Pin::new(stream).poll_shutdown(context),
             Stream::Other(stream) => Pin::new(stream).poll_shutdown(context),
+            Stream::Answer(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }
@@ -193,7 +268,7 @@ mod tests {
                     stream.write_all(&early).await?;
                     stream.shutdown().await
                 });
-                Ok::<_, std::convert::Infallible>(answer)
+                Ok::<_, Infallible>(answer)
             });
             let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
             connection.with_upgrades().await

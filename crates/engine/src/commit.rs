@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `commit`: what a container changed becomes a layer of a new image.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
@@ -25,7 +26,9 @@ pub struct CommitOptions {
     pub author: Option<String>,
     /// What its maker wants to say.
     pub comment: Option<String>,
-    /// Instructions of the Dockerfile language that change its configuration.
+    /// What it shall have instead of the container's configuration.
+    pub config: Overrides,
+    /// Instructions of the Dockerfile language that change its configuration after that.
     pub changes: Vec<String>,
     /// Whether the container's processes stand still meanwhile, so that no file is caught half-written.
     pub pause: bool,
@@ -66,7 +69,7 @@ impl Engine {
         let commit = Commit {
             base: record.image_id,
             name: options.name,
-            overrides: overrides(&record),
+            overrides: replaced(overrides(&record), options.config),
             changes: options.changes,
             author: options.author,
             comment: options.comment,
@@ -90,8 +93,33 @@ fn overrides(record: &Record) -> Overrides {
         stop_signal: spec.stop_signal.clone(),
         labels: process.labels.clone(),
         exposed_ports: process.exposed.clone(),
+        volumes: Vec::new(),
         // What the user said of it stands over the image's, field by field.
         healthcheck: spec.health.as_ref().and(process.health.as_ref()).map(HealthCheck::of_new_image),
+    }
+}
+
+/// The container's configuration with what an image of it shall have instead, by Docker's rules: variables by name, labels,
+/// ports and volumes in addition, and with another entrypoint no command of the old one.
+fn replaced(of: Overrides, by: Overrides) -> Overrides {
+    let cmd = match (&by.entrypoint, by.cmd) {
+        (Some(_), cmd) => Some(cmd.unwrap_or_default()),
+        (None, cmd) => cmd.or(of.cmd),
+    };
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let new: BTreeSet<String> = by.env.iter().flatten().map(|entry| name(entry)).collect();
+    let kept = of.env.into_iter().flatten().filter(|entry| !new.contains(&name(entry)));
+    Overrides {
+        user: by.user.or(of.user),
+        env: Some(kept.chain(by.env.into_iter().flatten()).collect()),
+        entrypoint: by.entrypoint.or(of.entrypoint),
+        cmd,
+        working_dir: by.working_dir.or(of.working_dir),
+        stop_signal: by.stop_signal.or(of.stop_signal),
+        labels: of.labels.into_iter().chain(by.labels).collect(),
+        exposed_ports: [of.exposed_ports, by.exposed_ports].concat(),
+        volumes: [of.volumes, by.volumes].concat(),
+        healthcheck: by.healthcheck.or(of.healthcheck),
     }
 }
 
@@ -110,5 +138,31 @@ impl Drop for Standing {
         if let Err(error) = self.0.thaw() {
             tracing::error!(error = errors::chain(&error), "a container stands still after a commit");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_the_image_goes_before_the_containers() {
+        let list = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
+        let container = || Overrides {
+            user: Some("worker".to_owned()),
+            env: Some(list(&["A=1", "B=2"])),
+            entrypoint: Some(list(&["/start"])),
+            cmd: Some(list(&["old"])),
+            exposed_ports: list(&["80/tcp"]),
+            ..Overrides::default()
+        };
+        let said = Overrides { env: Some(list(&["B=3", "C"])), cmd: Some(list(&["new"])), ..Overrides::default() };
+        let made = replaced(container(), said);
+        assert_eq!(made.env, Some(list(&["A=1", "B=3", "C"])));
+        assert_eq!((made.entrypoint, made.cmd), (Some(list(&["/start"])), Some(list(&["new"]))));
+        assert_eq!((made.user.as_deref(), made.exposed_ports), (Some("worker"), list(&["80/tcp"])));
+        let made = replaced(container(), Overrides { entrypoint: Some(list(&["/other"])), ..Overrides::default() });
+        assert_eq!((made.entrypoint, made.cmd), (Some(list(&["/other"])), Some(Vec::new())));
+        assert_eq!(replaced(container(), Overrides::default()), container());
     }
 }

@@ -75,6 +75,8 @@ pub struct Overrides {
     pub labels: BTreeMap<String, String>,
     /// Further ports, `80/tcp`.
     pub exposed_ports: Vec<String>,
+    /// Further places of volumes.
+    pub volumes: Vec<String>,
     /// How it is found out whether it is well.
     pub healthcheck: Option<Healthcheck>,
 }
@@ -127,7 +129,7 @@ impl RunConfig {
     }
 
     fn override_by(&mut self, overrides: &Overrides) {
-        let Overrides { user, env, entrypoint, cmd, working_dir, stop_signal, labels, exposed_ports, healthcheck } =
+        let Overrides { user, env, entrypoint, cmd, working_dir, stop_signal, labels, healthcheck, .. } =
             overrides.clone();
         self.user = user.or(self.user.take());
         self.env = env.unwrap_or(std::mem::take(&mut self.env));
@@ -137,7 +139,8 @@ impl RunConfig {
         self.stop_signal = stop_signal.or(self.stop_signal.take());
         self.healthcheck = healthcheck.or(self.healthcheck.take());
         self.labels.extend(labels);
-        self.exposed_ports.extend(exposed_ports.into_iter().map(|port| (port, Empty {})));
+        self.exposed_ports.extend(overrides.exposed_ports.iter().map(|port| (port.clone(), Empty {})));
+        self.volumes.extend(overrides.volumes.iter().map(|path| (path.clone(), Empty {})));
     }
 
     fn change(&mut self, change: &str) -> Result<(), &'static str> {

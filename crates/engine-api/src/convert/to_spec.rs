@@ -4,11 +4,12 @@
 mod mounts;
 
 use api_types::docker::{
-    ContainerCreateBody, ContainerUpdateBody, ExecConfig, HealthConfig, HostConfig, HostConfigLogConfig, PortBinding,
-    PortMap, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
+    ContainerConfig, ContainerCreateBody, ContainerUpdateBody, ExecConfig, HealthConfig, HostConfig,
+    HostConfigLogConfig, PortBinding, PortMap, RestartPolicy as DockerRestart, RestartPolicyNameEnum,
 };
 use api_types::{CheckRequest, MountChangeRequest, Wish};
 use engine::{Changes, Checks, ContainerSpec, ExecSpec, HealthCheck, LogChoice, NetworkMode, RestartPolicy};
+use image::Overrides;
 use network::{PortMapping, Protocol};
 
 pub(crate) use mounts::check_driver;
@@ -148,6 +149,31 @@ pub(crate) fn exec(config: ExecConfig) -> Result<ExecSpec, ApiError> {
         console_size: console_size(config.console_size.as_deref()),
         privileged: is_set(config.privileged),
         detach_keys: text(config.detach_keys),
+    })
+}
+
+/// What an image that is made of a container shall have instead of the container's configuration.
+pub(crate) fn new_image(config: ContainerConfig) -> Result<Overrides, ApiError> {
+    if config.on_build.is_some_and(|list| !list.is_empty()) {
+        return Err(ApiError::Unsupported("OnBuild: nothing here builds images that would run it, so this".to_owned()));
+    }
+    if config.shell.is_some_and(|list| !list.is_empty()) {
+        return Err(ApiError::Unsupported("Shell in an image made of a container".to_owned()));
+    }
+    let text = |field: Option<String>| field.filter(|text| !text.is_empty());
+    let list = |field: Option<Vec<String>>| field.filter(|list| !list.is_empty());
+    let check = config.healthcheck.map(health_check).transpose()?;
+    Ok(Overrides {
+        user: text(config.user),
+        env: list(config.env),
+        entrypoint: list(config.entrypoint),
+        cmd: list(config.cmd),
+        working_dir: text(config.working_dir),
+        stop_signal: text(config.stop_signal),
+        labels: config.labels.unwrap_or_default().into_iter().collect(),
+        exposed_ports: config.exposed_ports.unwrap_or_default(),
+        volumes: config.volumes.unwrap_or_default(),
+        healthcheck: check.map(|check| check.of_new_image()),
     })
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use api_types::ProgressLine;
+use api_types::docker::ContainerConfig;
 use axum::Json;
 use axum::body::Body as HttpBody;
 use axum::extract::{Path, Request, State};
@@ -17,9 +18,10 @@ use serde_json::json;
 use super::images::blocking;
 use super::progress::answer;
 use super::pull::reference;
+use crate::convert::to_spec;
 use crate::download;
 use crate::error::ApiError;
-use crate::extract::{BODY_LIMIT, Parameters};
+use crate::extract::{BODY_LIMIT, BODY_TIMEOUT, Parameters};
 use crate::upload;
 
 /// `GET /images/get?names=…`.
@@ -69,15 +71,18 @@ pub(crate) async fn commit(
     body: HttpBody,
 ) -> Result<Response, ApiError> {
     let container = parameters.get("container").ok_or_else(|| ApiError::invalid("container", "say which container"))?;
-    // A configuration in the body would replace the container's; Docker's own clients send none.
-    let body = axum::body::to_bytes(body, BODY_LIMIT).await.map_err(ApiError::Broken)?;
-    if !matches!(body.trim_ascii(), b"" | b"null" | b"{}") {
-        return Err(ApiError::Unsupported("a configuration in the request's body".into()));
-    }
+    let body = tokio::time::timeout(BODY_TIMEOUT, axum::body::to_bytes(body, BODY_LIMIT)).await;
+    let body = body.map_err(|_| ApiError::SlowBody)?.map_err(ApiError::Broken)?;
+    // Most clients send none.
+    let config: Option<ContainerConfig> = match body.trim_ascii() {
+        b"" => None,
+        text => serde_json::from_slice(text).map_err(ApiError::Body)?,
+    };
     let options = CommitOptions {
         name: parameters.get("repo").map(|name| reference(name, parameters.get("tag"))).transpose()?,
         author: parameters.get("author").map(str::to_owned),
         comment: parameters.get("comment").map(str::to_owned),
+        config: config.map(to_spec::new_image).transpose()?.unwrap_or_default(),
         changes: parameters.all("changes").flat_map(str::lines).map(str::to_owned).collect(),
         pause: parameters.all("pause").next().is_none() || parameters.flag("pause"),
     };

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use super::logs;
 use crate::error::ApiError;
 use crate::extract::Parameters;
-use crate::hijack::Hijack;
+use crate::hijack::{Carrier, Hijack};
 use crate::version::Version;
 use crate::websocket::{self, Payload};
 
@@ -36,16 +36,17 @@ pub(crate) async fn attach(
     Path(name): Path<String>,
     version: Version,
     parameters: Parameters,
-    hijack: Hijack,
+    carrier: Carrier,
 ) -> Result<Response<HttpBody>, ApiError> {
     let options = AttachOptions {
         stdin: parameters.flag("stdin"),
         stdout: parameters.flag("stdout"),
         stderr: parameters.flag("stderr"),
     };
+    carrier.check(options.stdin)?;
     let streams = Streams::open(&engine, &name, options, &parameters).await?;
     let output = if streams.tty { Output::Raw } else { Output::Multiplexed };
-    Ok(hijack.switch(content_type(streams.tty, version), move |client| streams.copy(client, output)))
+    Ok(carrier.carry(content_type(streams.tty, version), move |client| streams.copy(client, output)))
 }
 
 /// `GET /containers/NAME/attach/ws`.

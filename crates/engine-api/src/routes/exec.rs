@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api_types::docker::{ExecConfig, ExecInspectResponse, ExecStartConfig, ProcessConfig};
 use axum::Json;
-use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::{Engine, Output};
@@ -16,7 +16,7 @@ use super::containers::size;
 use crate::convert::to_spec;
 use crate::error::ApiError;
 use crate::extract::{Body, Parameters};
-use crate::hijack::Hijack;
+use crate::hijack::Carrier;
 use crate::version::Version;
 
 pub(crate) async fn create(
@@ -37,7 +37,7 @@ pub(crate) async fn start(
 ) -> Result<Response, ApiError> {
     let (mut parts, body) = request.into_parts();
     // Only a start that is not detached takes the connection over; which it is, the body says.
-    let hijack = Hijack::from_request_parts(&mut parts, &()).await;
+    let carrier = Carrier::of(&mut parts);
     let Body(config) = Body::<ExecStartConfig>::from_parts(body).await?;
     if config.detach == Some(true) {
         if let Some(session) = engine.exec_start(&id).await? {
@@ -47,13 +47,14 @@ pub(crate) async fn start(
         }
         return Ok(StatusCode::OK.into_response());
     }
-    let hijack = hijack?;
-    let keys = detach_keys(engine.exec_inspect(&id)?.spec.detach_keys.as_deref())?;
+    let spec = engine.exec_inspect(&id)?.spec;
+    carrier.check(spec.stdin)?;
+    let keys = detach_keys(spec.detach_keys.as_deref())?;
     let session = engine.exec_start(&id).await?;
     let session = session.ok_or_else(|| ApiError::invalid("Detach", "this exec was created without any stream"))?;
     let session = session.left_by(keys);
     let output = if session.tty() { Output::Raw } else { Output::Multiplexed };
-    Ok(hijack.switch(content_type(session.tty(), version), move |client| session.copy_docker(client, output)))
+    Ok(carrier.carry(content_type(session.tty(), version), move |client| session.copy_docker(client, output)))
 }
 
 pub(crate) async fn inspect(

@@ -139,7 +139,7 @@ impl HealthCheck {
     }
 
     /// This check, as it stands in an image's configuration.
-    pub(crate) fn of_new_image(&self) -> image::Healthcheck {
+    pub fn of_new_image(&self) -> image::Healthcheck {
         // No time is longer than 292 years: they all came from such numbers.
         let nanos = |time: Option<Duration>| time.map_or(0, |time| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX));
         image::Healthcheck {
