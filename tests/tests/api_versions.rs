@@ -171,3 +171,41 @@ fn of_a_range_of_ports_each_container_takes_a_free_one() {
     let (status, refused) = create(&daemon, "", "wrong", &body);
     assert!(status == 400 && refused["message"].to_string().contains("9-8"), "{refused}");
 }
+
+/// What Docker's answers have in any case: readers such as Traefik, Portainer and programs in Python take it without asking.
+#[test]
+fn what_readers_take_for_granted_is_there() {
+    const LISTED: &str = "Id Names Image ImageID Command Created Ports Labels State Status HostConfig/NetworkMode Mounts Health \
+        NetworkSettings/Networks/bridge/IPAddress NetworkSettings/Networks/bridge/GlobalIPv6Address \
+        NetworkSettings/Networks/bridge/NetworkID NetworkSettings/Networks/bridge/GwPriority";
+    const INSPECTED: &str = "Id Created Path Args State/Status State/Pid State/ExitCode State/StartedAt Image ResolvConfPath \
+        HostnamePath HostsPath LogPath Name RestartCount Driver Platform MountLabel ProcessLabel AppArmorProfile ExecIDs \
+        HostConfig/Binds HostConfig/PortBindings HostConfig/RestartPolicy HostConfig/CapAdd HostConfig/VolumesFrom \
+        HostConfig/PidsLimit HostConfig/Ulimits HostConfig/SecurityOpt HostConfig/ConsoleSize Mounts Config/Env Config/Cmd \
+        Config/Entrypoint Config/Volumes Config/Labels Config/AttachStdout NetworkSettings/SandboxKey NetworkSettings/Ports \
+        NetworkSettings/Networks/bridge/Aliases NetworkSettings/Networks/bridge/IPAMConfig";
+    const HOST: &str = "Containers Images Driver Plugins/Volume Plugins/Network MemoryLimit IPv4Forwarding Debug SystemTime \
+        LoggingDriver CgroupDriver NEventsListener KernelVersion OperatingSystem OSType Architecture IndexServerAddress NCPU \
+        MemTotal DockerRootDir Name Labels ExperimentalBuild ServerVersion Runtimes Swarm/LocalNodeState Isolation InitBinary";
+    let daemon = Daemon::with_busybox();
+    daemon.ok(&["run", "-d", "--name", "box", "-p", "8080:80", "busybox", "sleep", "600"]);
+    for version in ["/v1.41", "/v1.55", ""] {
+        let listed = get(&daemon, &format!("{version}/containers/json"))[0].clone();
+        let inspected = get(&daemon, &format!("{version}/containers/box/json"));
+        let host = get(&daemon, &format!("{version}/info"));
+        for (answer, fields) in [(&listed, LISTED), (&inspected, INSPECTED), (&host, HOST)] {
+            for field in fields.split_whitespace().filter(|field| *field != "Health" || version != "/v1.41") {
+                assert!(answer.pointer(&format!("/{field}")).is_some(), "{version}: {field} is missing: {answer:#}");
+            }
+        }
+        let hosts = inspected["HostsPath"].as_str().expect("a path");
+        let text = std::fs::read_to_string(hosts).unwrap_or_else(|error| panic!("{hosts}: {error}"));
+        assert!(text.contains("localhost"), "{text}");
+    }
+    // What was told can be asked for again.
+    let mut again = get(&daemon, "/v1.55/containers/box/json");
+    let mut body = again["Config"].take();
+    body["HostConfig"] = again["HostConfig"].take();
+    let (status, made) = create(&daemon, "/v1.55", "again", &body);
+    assert_eq!(status, 201, "{made}");
+}

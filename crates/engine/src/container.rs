@@ -501,6 +501,11 @@ impl Container {
         self.log_path().filter(|_| !self.with_record(|record| record.spec.log.is_sent()))
     }
 
+    /// The file of `/etc` that was generated for it, by its name there; `None` until there is one.
+    pub fn generated(&self, name: &str) -> Option<PathBuf> {
+        Some(self.dir.join(name)).filter(|path| path.is_file())
+    }
+
     fn locked(&self) -> std::sync::MutexGuard<'_, Record> {
         // A panic while the lock was held cannot leave a record half-changed: every change is one assignment.
         self.record.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

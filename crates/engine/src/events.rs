@@ -216,6 +216,11 @@ impl Bus {
         EventStream { bus: Arc::clone(self), told, next, now, since, until, end, filter }
     }
 
+    /// How many listen.
+    pub(crate) fn listeners(&self) -> usize {
+        self.ring().listeners
+    }
+
     /// Ends all streams, when what has happened was heard: the daemon ends.
     pub(crate) fn close(&self) {
         let mut ring = self.ring();

@@ -58,6 +58,8 @@ pub struct Info {
     pub data_root: String,
     /// Where shims are.
     pub exec_root: String,
+    /// How many hear its events.
+    pub listeners: usize,
     /// Labels of this engine.
     pub labels: Vec<String>,
     /// What the user should know.
@@ -97,6 +99,7 @@ impl Engine {
             remaps: self.remaps(),
             data_root: self.config.data_root.display().to_string(),
             exec_root: self.config.exec_root.display().to_string(),
+            listeners: self.events.listeners(),
             labels: self.config.labels.clone(),
             warnings,
         }

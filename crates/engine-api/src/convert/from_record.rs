@@ -58,6 +58,7 @@ pub(crate) fn inspect(record: &Record, log_path: String, execs: Vec<String>) -> 
         exec_ids: Some(execs).filter(|execs| !execs.is_empty()),
         restart_count: Some(record.restarts.into()),
         driver: Some(DRIVER.into()),
+        app_armor_profile: record.spec.security.apparmor.clone(),
         storage: Some(Storage { root_fs: Some(RootFsStorage { snapshot: Some(snapshot) }) }),
         platform: Some("linux".into()),
         host_config: Some(host_config(record)),
@@ -191,9 +192,15 @@ fn place_settings(place: Place<'_>) -> EndpointSettings {
             ipv4_address: Some(address.to_string()),
             ..EndpointIpamConfig::default()
         }),
+        driver_opts: wish
+            .map(|wish| wish.driver_opts.clone().into_iter().collect::<HashMap<_, _>>())
+            .filter(|options| !options.is_empty()),
+        ipv6_gateway: Some(String::new()),
+        global_ipv6_address: Some(String::new()),
+        global_ipv6_prefix_len: Some(0),
         links: wish.and_then(|wish| some(&wish.links)),
         aliases: wish.and_then(|wish| some(&wish.aliases)),
-        gw_priority: wish.map(|wish| wish.gw_priority),
+        gw_priority: Some(wish.map_or(0, |wish| wish.gw_priority)),
         mac_address: Some(match endpoint {
             Some(endpoint) => MacAddress(endpoint.mac).to_string(),
             None => wish.and_then(|wish| wish.mac).map(|mac| mac.to_string()).unwrap_or_default(),
@@ -204,7 +211,6 @@ fn place_settings(place: Place<'_>) -> EndpointSettings {
         ip_address: Some(text(endpoint.map(|endpoint| endpoint.address))),
         ip_prefix_len: Some(endpoint.map_or(0, |endpoint| endpoint.prefix.into())),
         dns_names: Some(place.dns_names).filter(|names| !names.is_empty()),
-        ..EndpointSettings::default()
     }
 }
 

@@ -2,6 +2,7 @@
 //! Between Docker's models and the engine's words. Pure: values in, values out.
 
 pub(crate) mod by_version;
+pub(crate) mod complete;
 pub(crate) mod endpoints;
 mod from_host;
 pub(crate) mod from_image;

@@ -20,7 +20,7 @@ use engine::{Condition, Engine, EngineError, RestartPolicy, StartOutcome, StopOu
 use errors::{Classify, Kind, Report};
 use futures_util::stream;
 
-use crate::convert::{by_version, from_image, from_record, old_wishes, to_spec};
+use crate::convert::{by_version, complete, from_image, from_record, old_wishes, to_spec};
 use crate::error::ApiError;
 use crate::extract::{Body, Parameters};
 use crate::filters::Filters;
@@ -87,6 +87,10 @@ pub(crate) async fn inspect(
     let log_path = container.shown_log_path().map(|path| path.display().to_string()).unwrap_or_default();
     let mut docker = from_record::inspect(&record, log_path, engine.execs_of(&record.id));
     let restart_unhealthy = matches!(record.spec.restart, RestartPolicy::Unhealthy { .. });
+    let generated = |name| container.generated(name).map(|path| path.display().to_string());
+    docker.resolv_conf_path = generated("resolv.conf");
+    docker.hostname_path = generated("hostname");
+    docker.hosts_path = generated("hosts");
     let (publish_when_ready, mac) = (record.spec.publish_when_ready, from_record::wished_mac(&record));
     let (checks, findings) = (from_record::check_wishes(&record), from_record::findings(&record));
     if parameters.flag("size") {
@@ -95,7 +99,10 @@ pub(crate) async fn inspect(
         }
     }
     let answer = Wish { docker, restart_unhealthy, publish_when_ready, checks, findings, ..Wish::default() };
-    by_version::answer(version, answer, |version, container| by_version::container(version, container, mac))
+    let mut answer = serde_json::to_value(answer).map_err(ApiError::Answer)?;
+    complete::container(&mut answer);
+    by_version::container(version, &mut answer, mac);
+    Ok(Json(answer).into_response())
 }
 
 pub(crate) async fn start(State(engine): State<Arc<Engine>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {

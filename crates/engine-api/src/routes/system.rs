@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api_types::docker::{
     LocalNodeState, PluginsInfo, SwarmInfo, SystemInfo, SystemInfoCgroupDriverEnum, SystemInfoCgroupVersionEnum,
-    SystemVersion, SystemVersionComponents, SystemVersionPlatform,
+    SystemInfoIsolationEnum, SystemVersion, SystemVersionComponents, SystemVersionPlatform,
 };
 use api_types::{API_VERSION, MIN_API_VERSION};
 use axum::Json;
@@ -13,10 +13,14 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, HeaderName, PRAGMA};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
+use jiff::Timestamp;
 
 use crate::convert::{by_version, from_info, from_store};
 use crate::error::ApiError;
 use crate::version::Version;
+
+/// Docker's registry, by the address that its clients keep logins under.
+const INDEX_SERVER: &str = "https://index.docker.io/v1/";
 
 /// What this node is to a swarm, by Docker's word.
 const SWARM: HeaderName = HeaderName::from_static("swarm");
@@ -90,10 +94,20 @@ pub(crate) async fn info(State(engine): State<Arc<Engine>>, version: Version) ->
         driver_status: Some(status),
         docker_root_dir: Some(info.data_root),
         logging_driver: Some(info.log_driver),
+        // Nothing else is told of these, and clients expect them to be there.
+        debug: Some(false),
+        experimental_build: Some(false),
+        ipv4_forwarding: Some(true),
+        isolation: Some(SystemInfoIsolationEnum::EMPTY),
+        init_binary: Some("docker-init".into()),
+        index_server_address: Some(INDEX_SERVER.into()),
+        n_events_listener: count(info.listeners),
+        system_time: Some(Timestamp::now().to_string()),
         plugins: Some(PluginsInfo {
+            volume: Some(vec!["local".to_owned()]),
             network: Some(["bridge", "host", "null"].map(str::to_owned).to_vec()),
             log: Some(info.log_drivers.into_iter().map(str::to_owned).collect()),
-            ..PluginsInfo::default()
+            authorization: None,
         }),
         cgroup_driver: Some(SystemInfoCgroupDriverEnum::CGROUPFS),
         cgroup_version: Some(if unified { SystemInfoCgroupVersionEnum::_2 } else { SystemInfoCgroupVersionEnum::_1 }),
