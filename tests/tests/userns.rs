@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! User namespaces: a container's root is nobody on the host, and its files are its own all the same.
 
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use serde_json::Value;
@@ -287,6 +288,9 @@ fn networks_are_the_namespaces_own() {
     assert_eq!(daemon.ok(&["run", "--rm", "--network", "inside", "busybox", "sh", "-c", script]), "reached");
     let usual = ["run", "--rm", "--user", "worker", "busybox", "sh", "-c", "ip -4 addr show eth0 | grep -c inet"];
     assert_eq!(daemon.ok(&usual), "1");
+    daemon.ok(&["run", "-d", "-p", "18078:80", "busybox", "httpd", "-f", "-h", "/etc"]);
+    let answer = testkit::internet::get_soon(daemon.sandbox(), (Ipv4Addr::LOCALHOST, 18078), "/hostname");
+    assert_eq!(answer.body.trim().len(), 12, "the host name of the container: {answer:?}");
     // Other ids have no rights over what they share.
     let flags = ["--userns", "auto", "--network", "container:web", "--cap-add", "ALL"];
     let script = "ip link set lo down || echo refused; ls /sys/class/net; echo x > /sys/class/net/lo/mtu || echo fine";
@@ -311,6 +315,13 @@ fn networks_are_the_namespaces_own() {
     for flag in ["--network", "--pid"] {
         daemon.fails(&["run", "--rm", flag, "container:hosts", "busybox", "true"], 125).saying(flag);
     }
+    // What is shared by another container is the first one's.
+    daemon.ok(&["run", "-d", "--name", "first", "--userns", "host", "busybox", "sleep", "60"]);
+    daemon.ok(&["run", "-d", "--name", "between", "--network", "container:first", "busybox", "sleep", "60"]);
+    let flags = ["--network", "container:between", "--cap-add", "NET_ADMIN"];
+    let script = "ip link set lo down || echo refused; ls /sys/class/net";
+    let said = daemon.ok(&[&["run", "--rm"][..], &flags, &["busybox", "sh", "-c", script]].concat());
+    assert_eq!(said, "refused\neth0\nlo");
 }
 
 #[test]

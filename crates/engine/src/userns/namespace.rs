@@ -6,16 +6,18 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::linux::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use oci::runtime_spec::LinuxNamespaceType as Kind;
 use shim::{Namespaces, NamespacesRequest};
 
 use super::IdRange;
 use crate::Engine;
-use crate::container::{Record, Running};
+use crate::container::{Container, Record, Running};
 use crate::error::EngineError;
 use crate::request::{IpcMode, NetworkMode, PidMode};
 use crate::signal::pidfd;
+use crate::surroundings::Joined;
 
 /// A user namespace, open until its container is in it.
 #[derive(Debug)]
@@ -68,7 +70,7 @@ struct Shared {
     /// The network namespace of one with other ids.
     network: Option<PathBuf>,
     /// Keeps open what the path leads to.
-    _held: Vec<crate::surroundings::Joined>,
+    held: Vec<Joined>,
 }
 
 /// What a user namespace is to come with.
@@ -91,7 +93,7 @@ impl Engine {
     /// A container whose namespaces are shared does not run, or has other ids where that cannot be.
     pub(crate) fn user_namespace(&self, record: &Record) -> Result<Option<UserNamespace>, EngineError> {
         let Some(ids) = record.ids else { return Ok(None) };
-        let Shared { user, pids, network: joined, _held } = self.shared_with(record, ids)?;
+        let Shared { user, pids, network: joined, held: _held } = self.shared_with(record, ids)?;
         let network = !matches!(record.spec.network, NetworkMode::Container(_));
         let wanted = Wanted { user, network, procfs_of: pids, sysfs_of: joined };
         self.make_user_namespace(ids, wanted).map(Some)
@@ -137,8 +139,9 @@ impl Engine {
         };
         for (flag, other) in [("--network", network), ("--pid", pids), ("--ipc", ipc)] {
             let Some(other) = other else { continue };
-            self.not_the_hosts(flag, other)?;
-            if self.container(other)?.with_record(|other| other.ids) == Some(ids) {
+            let (direct, owner) = (self.container(other)?, self.owner_of(flag, other)?);
+            let has_same = |container: &Container| container.with_record(|record| record.ids) == Some(ids);
+            if has_same(&direct) && has_same(&owner) {
                 let user = File::from(self.open_namespace(flag, other, Kind::User, "user")?.into_file());
                 one_for_all(flag, shared.user.as_ref(), &user)?;
                 shared.user = Some(user.into());
@@ -148,38 +151,43 @@ impl Engine {
             } else if flag == "--pid" {
                 let joined = self.open_namespace(flag, other, Kind::Pid, "pid")?;
                 shared.pids = Some(joined.path.clone());
-                shared._held.push(joined);
+                shared.held.push(joined);
             } else {
                 let joined = self.open_namespace(flag, other, Kind::Network, "net")?;
                 shared.network = Some(joined.path.clone());
-                shared._held.push(joined);
+                shared.held.push(joined);
             }
         }
         Ok(shared)
     }
 
-    /// Refuses what leads to the host's namespace by another container.
-    fn not_the_hosts(&self, flag: &'static str, other: &str) -> Result<(), EngineError> {
-        let mut next = Some(other.to_owned());
+    /// Whose the namespace is that a container would share by another one, which may share it itself.
+    ///
+    /// # Errors
+    /// It is the host's.
+    fn owner_of(&self, flag: &'static str, other: &str) -> Result<Arc<Container>, EngineError> {
+        let mut owner = self.container(other)?;
         // Each is older than the one that names it: this ends.
-        while let Some(name) = next {
-            let container = self.container(&name)?;
-            let (hosts, further) = container.with_record(|record| match (flag, &record.spec.network) {
-                ("--network", NetworkMode::Container(further)) => (false, Some(further.clone())),
-                ("--network", network) => (*network == NetworkMode::Host, None),
-                _ => match &record.spec.isolation.pid {
-                    PidMode::Container(further) if flag == "--pid" => (false, Some(further.clone())),
-                    pid => (flag == "--pid" && *pid == PidMode::Host, None),
+        loop {
+            let (is_hosts, further) = owner.with_record(|record| match flag {
+                "--network" => match &record.spec.network {
+                    NetworkMode::Container(further) => (false, Some(further.clone())),
+                    network => (*network == NetworkMode::Host, None),
                 },
+                "--pid" => match &record.spec.isolation.pid {
+                    PidMode::Container(further) => (false, Some(further.clone())),
+                    pid => (*pid == PidMode::Host, None),
+                },
+                _ => (false, None),
             });
-            if hosts {
+            if is_hosts {
                 let reason =
                     format!("container {other} shares the host's, which a container in a user namespace cannot");
                 return Err(EngineError::invalid(flag, reason));
             }
-            next = further;
+            let Some(further) = further else { return Ok(owner) };
+            owner = self.container(&further)?;
         }
-        Ok(())
     }
 }
 
