@@ -42,10 +42,6 @@ use crate::zygote::drain;
 
 /// How much is read at once, in bytes: half of a pipe.
 const CHUNK: usize = 32 << 10;
-/// Who has written so much since the last look is likely to have gone on: it is read again without waiting, so many times
-/// at most, and what came is written to the log at once.
-const BUSY: usize = 4 << 10;
-const READS: usize = 8;
 /// The same number everywhere.
 const SIGKILL: i32 = 9;
 /// How much input may wait for a process before its clients are heard no further, in bytes.
@@ -178,7 +174,10 @@ impl Shim<'_> {
                     }
                 }
                 Token::Listener => self.accept(),
-                Token::Source(task, kind) => self.read_while_busy(task, kind),
+                Token::Source(task, kind) => {
+                    self.read_output(task, kind);
+                    self.flush_log();
+                }
                 Token::Stdin(task) => {
                     if let Some(task) = self.tasks.iter_mut().find(|t| t.key == task) {
                         task.flush_stdin();
@@ -242,17 +241,6 @@ impl Shim<'_> {
         }
         let ready = tokens.into_iter().zip(waiting.iter().map(PollFd::revents));
         ready.filter(|(_, flags)| !flags.is_empty()).collect()
-    }
-
-    /// Reads a process's output while more of it is there already, and its clients keep up.
-    fn read_while_busy(&mut self, key: TaskKey, kind: Kind) {
-        for _ in 0..READS {
-            let more = matches!(self.read_output(key, kind), ReadOutcome::Bytes(BUSY..));
-            if !more || !self.sessions.iter().all(|session| session.has_room_for(key)) {
-                break;
-            }
-        }
-        self.flush_log();
     }
 
     /// Reads once from a process's output, and passes it on.
