@@ -107,13 +107,13 @@ fn a_server_that_takes_nothing_delays_neither_containers_nor_their_end() {
     // More than the connection and the log on this host hold together.
     let cache =
         ["--log-opt", "cache-max-size=1m", "--log-opt", "cache-max-file=3", "--log-opt", "cache-compress=false"];
-    start(&daemon, "blocking", &[&SYSLOG[..], &cache].concat(), &format!("{}; echo the-end", lines(16_000)));
+    start(&daemon, "blocking", &[&SYSLOG[..], &cache].concat(), &format!("{}; echo the-end", lines(10_000)));
     assert_eq!(daemon.ok(&["wait", "blocking"]), "0");
     assert!(kept(&daemon, "blocking") <= 3_000_000, "{}", kept(&daemon, "blocking"));
 
     let address = ["--log-driver", "syslog", "--log-opt", "syslog-address=tcp://127.0.0.1:602"];
     let short = ["--log-opt", "mode=non-blocking", "--log-opt", "max-buffer-size=64k"];
-    let script = format!("{}; echo the-end; exec sleep 600", lines(16_000));
+    let script = format!("{}; echo the-end; exec sleep 600", lines(10_000));
     start(&daemon, "talker", &[address, short].concat(), &script);
     until("the container goes on", || daemon.ok(&["logs", "--tail", "1", "talker"]) == "the-end");
     let begun = Instant::now();
@@ -129,8 +129,8 @@ fn a_server_that_takes_nothing_delays_neither_containers_nor_their_end() {
         let text = server.text(": the-end\n");
         let numbers = numbers(&text);
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{notice}: in order");
-        assert!(numbers.first() == Some(&1) && numbers.last() == Some(&16_000), "{notice}: first and last");
-        assert!(numbers.len() < 16_000 && text.contains(notice), "{notice}: {} lines", numbers.len());
+        assert!(numbers.first() == Some(&1) && numbers.last() == Some(&10_000), "{notice}: first and last");
+        assert!(numbers.len() < 10_000 && text.contains(notice), "{notice}: {} lines", numbers.len());
     }
 }
 
