@@ -165,7 +165,7 @@ fn stats_are_redrawn_in_a_terminal() {
     let daemon = Daemon::with_busybox();
     daemon.ok(&["run", "-d", "--name", "drawn", "busybox", "sleep", "60"]);
     let terminal = daemon.terminal(&["stats", "drawn"], 24, 120);
-    terminal.expect("\u{1b}[H\u{1b}[2JCONTAINER ID");
+    terminal.expect("\u{1b}[HCONTAINER ID");
     terminal.expect("drawn");
     daemon.ok(&["rm", "-f", "drawn"]);
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use api_types::Size;
 use client::{ClientError, ListOptions};
 use errors::{Classify as _, Kind};
 use serde_json::{Value, json};
@@ -12,12 +13,14 @@ use serde_json::{Value, json};
 use crate::cli::Context;
 use crate::failure::Failure;
 use crate::printer::{self, human, listing};
-use crate::user_config;
+use crate::{terminal, user_config};
 
 /// From one reading to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The terminal's sequences for: go to the upper left corner and clear all.
-const CLEAR: &str = "\x1b[H\x1b[2J";
+/// The terminal's sequences for: go to the upper left corner; clear the rest of the line; clear all below.
+const HOME: &str = "\x1b[H";
+const CLEAR_LINE: &str = "\x1b[K";
+const CLEAR_BELOW: &str = "\x1b[J";
 /// The columns of the table, and the fields of a row that they show.
 const COLUMNS: [(&str, &str); 8] = [
     ("CONTAINER ID", "ID"),
@@ -62,12 +65,35 @@ pub(crate) async fn run(mut args: Args, context: &Context) -> Result<u8, Failure
         let now = read(&args, context, false).await?;
         let rows: Vec<Value> = now.iter().map(|(name, stats)| row(name, stats, &before, args.no_trunc)).collect();
         let text = listing::render(&format, &COLUMNS, &rows)?;
-        printer::data(format!("{}{text}", if in_place { CLEAR } else { "" }).as_bytes());
+        match terminal::size().filter(|_| in_place) {
+            Some(size) => printer::data(frame(&text, size).as_bytes()),
+            None => printer::data(text.as_bytes()),
+        }
         if args.no_stream || (now.is_empty() && !args.containers.is_empty()) {
             return Ok(0);
         }
         before = now;
     }
+}
+
+/// A reading over the one before it. Nothing is cleared before there is something in its place, so that nothing flickers;
+/// what the terminal has no room for is counted, so that the headings stay in sight.
+fn frame(text: &str, size: Size) -> String {
+    let (rows, columns) = (usize::from(size.rows).max(2), usize::from(size.cols));
+    let lines: Vec<&str> = text.lines().collect();
+    let mut frame = HOME.to_owned();
+    let mut put = |line: &str, is_last: bool| {
+        frame.extend(line.chars().take(columns));
+        frame.push_str(CLEAR_LINE);
+        // The cursor stays in the last line: behind it the terminal would scroll.
+        frame.push_str(if is_last { CLEAR_BELOW } else { "\r\n" });
+    };
+    let has_room = lines.len() < rows;
+    let shown = if has_room { lines.len() } else { rows - 1 };
+    lines[..shown].iter().for_each(|line| put(line, false));
+    let more = if has_room { String::new() } else { format!("… and {} more", lines.len() - shown) };
+    put(&more, true);
+    frame
 }
 
 /// What was asked for, and its counters.
@@ -222,6 +248,14 @@ mod tests {
         );
         // The first reading of one that was started in between says nothing about shares.
         assert_eq!(processor_share(&stats(9, 9), Some(&stopped)), 0.0);
+    }
+
+    #[test]
+    fn a_frame_fits_the_terminal() {
+        let size = |rows, cols| Size { rows, cols };
+        assert_eq!(frame("a\nbcd\n", size(5, 2)), "\x1b[Ha\x1b[K\r\nbc\x1b[K\r\n\x1b[K\x1b[J");
+        assert_eq!(frame("a\nb\nc\n", size(3, 20)), "\x1b[Ha\x1b[K\r\nb\x1b[K\r\n… and 1 more\x1b[K\x1b[J");
+        assert_eq!(frame("", size(0, 0)), "\x1b[H\x1b[K\x1b[J");
     }
 
     #[test]
