@@ -226,6 +226,7 @@ fn origin(record: &Record, mount: &proc::Mount, asked: Option<&Mount>) -> (Strin
             return (format!("{} of the host", source.display()), Some(source.display().to_string()));
         }
         Some(Mount::Volume(volume)) => return (format!("the volume {}", volume.name), None),
+        Some(Mount::Image(image)) => return (format!("the image {}, which nobody can change", image.image), None),
         Some(Mount::Tmpfs { .. }) => return ("memory, empty at the start".to_owned(), None),
         None => {}
     }

@@ -94,7 +94,7 @@ pub use image::Threshold;
 pub use info::Info;
 pub use logging::{LogChoice, LogLine, LogOptions};
 pub use measure::{Counted, Measure};
-pub use mount::{BindOptions, Given, Mount, VolumeMount, VolumesFrom, clean as clean_path};
+pub use mount::{BindOptions, Given, ImageMount, Mount, VolumeMount, VolumesFrom, clean as clean_path};
 pub use network::{AddressPool, Subnet, Traits};
 pub use networks::{
     Attachment, EndpointWish, Ipam, Member, Network, NetworkDriver, NetworkFilters, NetworkSpec, Place, PortChanges,
@@ -306,7 +306,9 @@ impl Engine {
         let users = registry.by_id.values().filter_map(|container| {
             container.with_record(|record| {
                 let running = record.state.is_active();
-                (record.image_id == *image).then(|| ImageUser { container: record.name.clone(), running })
+                let mut mounted = record.mounts().iter().filter_map(Mount::image);
+                let needs = record.image_id == *image || mounted.any(|mount| mount.id == Some(*image));
+                needs.then(|| ImageUser { container: record.name.clone(), running })
             })
         });
         users.max_by_key(|user| user.running)

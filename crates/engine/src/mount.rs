@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use oci::Digest;
 use serde::{Deserialize, Serialize};
 
 /// Something mounted into the container.
@@ -37,6 +38,8 @@ pub enum Mount {
     },
     /// A volume.
     Volume(VolumeMount),
+    /// The files of an image, which nobody can change.
+    Image(ImageMount),
 }
 
 /// How something was asked for. Docker shows it where it was written.
@@ -100,6 +103,24 @@ pub struct VolumeMount {
     pub source: PathBuf,
 }
 
+/// An image in a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageMount {
+    /// Its name or id, as it was written.
+    pub image: String,
+    /// An absolute path in the container.
+    pub target: String,
+    /// The directory or file of the image that is mounted, relative to its root; all of it when absent.
+    pub subpath: Option<String>,
+    /// How it was asked for.
+    pub given: Given,
+    /// Which image it is, once that is known.
+    pub id: Option<Digest>,
+    /// Its layers, bottom first.
+    pub layers: Vec<Digest>,
+}
+
 /// Another container whose mounts are taken over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumesFrom {
@@ -117,6 +138,7 @@ impl Mount {
         match self {
             Mount::Bind { target, .. } | Mount::Tmpfs { target, .. } => target,
             Mount::Volume(volume) => &volume.target,
+            Mount::Image(image) => &image.target,
         }
     }
 
@@ -126,6 +148,7 @@ impl Mount {
             Mount::Bind { options, .. } => options.given,
             Mount::Tmpfs { given, .. } => *given,
             Mount::Volume(volume) => volume.given,
+            Mount::Image(image) => image.given,
         }
     }
 
@@ -138,7 +161,15 @@ impl Mount {
     pub fn volume(&self) -> Option<&VolumeMount> {
         match self {
             Mount::Volume(volume) => Some(volume),
-            Mount::Bind { .. } | Mount::Tmpfs { .. } => None,
+            Mount::Bind { .. } | Mount::Tmpfs { .. } | Mount::Image(_) => None,
+        }
+    }
+
+    /// The image, if it is one.
+    pub fn image(&self) -> Option<&ImageMount> {
+        match self {
+            Mount::Image(image) => Some(image),
+            Mount::Bind { .. } | Mount::Tmpfs { .. } | Mount::Volume(_) => None,
         }
     }
 }

@@ -165,6 +165,7 @@ fn is_mounted(mount: &Mount, place: &str) -> bool {
     match mount {
         Mount::Bind { source, target, .. } => target == place || source.as_os_str() == place,
         Mount::Tmpfs { target, .. } => target == place,
+        Mount::Image(image) => image.target == place,
         Mount::Volume(volume) => volume.name == place || volume.target == place || volume.source.as_os_str() == place,
     }
 }

@@ -17,7 +17,7 @@ use crate::container::Record;
 use crate::error::EngineError;
 use crate::mount::Mount;
 use crate::request::{ContainerSpec, SeccompChoice, Security};
-use crate::surroundings::Surroundings;
+use crate::surroundings::{Surroundings, images};
 use crate::user::Identity;
 
 pub(crate) use resources::changed_limits;
@@ -258,6 +258,10 @@ pub(crate) fn user_mount(own: &Mount, around: &Surroundings) -> Result<rt::Mount
             options.extend(with_own_ids(around));
             let part = around.subpaths.iter().find(|part| part.target == volume.target);
             mount(&volume.target, "bind", part.map_or(&volume.source, |part| &part.path), options)
+        }
+        Mount::Image(image) => {
+            let options = ["rbind", "rro", "rprivate"].map(str::to_owned).to_vec();
+            mount(&image.target, "bind", &images::place(&around.images, image), options)
         }
         Mount::Tmpfs { target, options, .. } => {
             let mut all: Vec<String> = ["noexec", "nosuid", "nodev"].map(str::to_owned).to_vec();

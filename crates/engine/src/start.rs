@@ -251,6 +251,7 @@ impl Engine {
         };
         let spawned = (|| {
             self.make_shared_memory(record)?;
+            self.mount_images(record, around.user_namespace.as_ref())?;
             let (ours, theirs) = if attach {
                 let (ours, theirs) = socket_pair(&dir)?;
                 (Some(ours), Some(theirs))

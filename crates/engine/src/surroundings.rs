@@ -4,6 +4,7 @@
 
 mod cdi;
 mod devices;
+pub(crate) mod images;
 mod namespaces;
 mod shared_memory;
 
@@ -23,7 +24,6 @@ use crate::userns::UserNamespace;
 
 pub(crate) use cdi::{Additions, write_bundle};
 pub(crate) use namespaces::not_shareable;
-pub(crate) use shared_memory::unmount;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -44,6 +44,8 @@ pub(crate) struct Surroundings {
     pub(crate) subpaths: Vec<Subpath>,
     /// The user namespace, if it is not the host's.
     pub(crate) user_namespace: Option<UserNamespace>,
+    /// Where images are mounted on the host for the container to bind them.
+    pub(crate) images: PathBuf,
 }
 
 /// A part of a volume.
@@ -112,6 +114,12 @@ impl Joined {
     }
 }
 
+/// Takes from the host what was mounted in a shim's directory for its container, which keeps it.
+pub(crate) fn unmount(shim_dir: &Path) {
+    shared_memory::unmount(shim_dir);
+    images::unmount(shim_dir);
+}
+
 impl Engine {
     /// Looks up what the start of this container needs.
     pub(crate) fn look_around(&self, record: &Record) -> Result<Surroundings, EngineError> {
@@ -132,6 +140,7 @@ impl Engine {
         let sees_hosts = record.ids.is_some() && wish.isolation.ipc == IpcMode::Host;
         around.no_queues = sees_hosts && !Path::new("/dev/mqueue").is_dir();
         around.subpaths = self.volume_parts(record)?;
+        around.images = images::directory(&self.shim_dir(&record.id));
         Ok(around)
     }
 

@@ -11,6 +11,7 @@ use oci::ContainerId;
 
 use crate::container::Record;
 use crate::error::EngineError;
+use crate::mount::Mount;
 use crate::volumes::VolumeUsage;
 use crate::{Engine, EventKind};
 
@@ -80,7 +81,8 @@ impl Engine {
         self.blocking("check the store", move || {
             let mut checked = engine.images.check()?;
             for record in engine.list(true) {
-                let missing = record.layers.iter().filter(|diff_id| !engine.layers.contains(diff_id));
+                let mounted = record.mounts().iter().filter_map(Mount::image).flat_map(|mount| &mount.layers);
+                let missing = record.layers.iter().chain(mounted).filter(|diff_id| !engine.layers.contains(diff_id));
                 checked.problems.extend(missing.map(|diff_id| Problem {
                     subject: format!("container {}", record.name),
                     problem: format!("its layer {diff_id} is missing: it cannot be started"),

@@ -89,7 +89,7 @@ pub(crate) struct ContainerFlags {
     /// An option of the log driver, as in max-size=10m
     #[arg(long, value_name = "NAME=VALUE", value_parser = logging::option)]
     log_opt: Vec<(String, String)>,
-    /// Mount a volume, a directory or a tmpfs: type=volume,source=NAME,target=/PATH[,readonly]
+    /// Mount a volume, a directory, a tmpfs or an image: type=volume,source=NAME,target=/PATH[,readonly]
     #[arg(long, value_name = "MOUNT", value_parser = mount::mount)]
     mount: Vec<api_types::docker::Mount>,
     /// The container's name

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use api_types::docker::{
-    Mount, MountBindOptions, MountTmpfsOptions, MountType, MountVolumeOptions, MountVolumeOptionsDriverConfig,
+    Mount, MountBindOptions, MountImageOptions, MountTmpfsOptions, MountType, MountVolumeOptions,
+    MountVolumeOptionsDriverConfig,
 };
 
 use super::{FlagError, size};
@@ -13,6 +14,7 @@ use super::{FlagError, size};
 #[derive(Default)]
 struct Options {
     bind: Option<MountBindOptions>,
+    image: Option<MountImageOptions>,
     tmpfs: Option<MountTmpfsOptions>,
     volume: Option<MountVolumeOptions>,
 }
@@ -29,9 +31,10 @@ pub(crate) fn mount(text: &str) -> Result<Mount, FlagError> {
         };
         match (key, value) {
             ("type", Some("bind")) => mount.typ = Some(MountType::BIND),
+            ("type", Some("image")) => mount.typ = Some(MountType::IMAGE),
             ("type", Some("tmpfs")) => mount.typ = Some(MountType::TMPFS),
             ("type", Some("volume")) => mount.typ = Some(MountType::VOLUME),
-            ("type", _) => return Err(invalid("has a type that is neither bind nor tmpfs nor volume")),
+            ("type", _) => return Err(invalid("has a type that is neither bind nor image nor tmpfs nor volume")),
             ("source" | "src", Some(source)) => mount.source = Some(source.to_owned()),
             ("target" | "destination" | "dst", Some(target)) => mount.target = Some(target.to_owned()),
             ("readonly" | "ro", value) => {
@@ -44,6 +47,9 @@ pub(crate) fn mount(text: &str) -> Result<Mount, FlagError> {
             }
             (key, value) if key.starts_with("volume-") => {
                 volume_option(key, value, options.volume.get_or_insert_default()).map_err(invalid)?;
+            }
+            ("image-subpath", Some(path)) => {
+                options.image.get_or_insert_default().subpath = Some(path.to_owned());
             }
             ("tmpfs-size", Some(limit)) => options.tmpfs.get_or_insert_default().size_bytes = Some(size::bytes(limit)?),
             ("tmpfs-mode", Some(mode)) => {
@@ -58,7 +64,13 @@ pub(crate) fn mount(text: &str) -> Result<Mount, FlagError> {
         }
     }
     check(&mount, &options).map_err(invalid)?;
-    Ok(Mount { bind_options: options.bind, tmpfs_options: options.tmpfs, volume_options: options.volume, ..mount })
+    Ok(Mount {
+        bind_options: options.bind,
+        image_options: options.image,
+        tmpfs_options: options.tmpfs,
+        volume_options: options.volume,
+        ..mount
+    })
 }
 
 /// A yes or no; yes where only the name stands.
@@ -139,8 +151,12 @@ fn check(mount: &Mount, options: &Options) -> Result<(), &'static str> {
     if kind == Some(MountType::TMPFS) && mount.source.is_some() {
         return Err("has a source, but a tmpfs has none");
     }
+    if kind == Some(MountType::IMAGE) && mount.source.as_deref().is_none_or(str::is_empty) {
+        return Err("needs source=, an image");
+    }
     let given = [
         (options.bind.is_some(), MountType::BIND),
+        (options.image.is_some(), MountType::IMAGE),
         (options.tmpfs.is_some(), MountType::TMPFS),
         (options.volume.is_some(), MountType::VOLUME),
     ];
@@ -173,6 +189,14 @@ mod tests {
         assert_eq!(options.labels.unwrap()["k"], "v");
         let driver = options.driver_config.unwrap();
         assert_eq!((driver.name.as_deref(), driver.options.unwrap()["type"].as_str()), (Some("local"), "tmpfs"));
+    }
+
+    #[test]
+    fn an_image_is_mounted_by_its_name() {
+        let image = mount("type=image,source=debian:13,target=/d,image-subpath=etc").unwrap();
+        assert_eq!((image.typ, image.source.as_deref()), (Some(MountType::IMAGE), Some("debian:13")));
+        assert_eq!(image.image_options.unwrap().subpath.as_deref(), Some("etc"));
+        assert!(mount("type=image,target=/d").is_err() && mount("type=bind,src=/a,dst=/b,image-subpath=x").is_err());
     }
 
     #[test]

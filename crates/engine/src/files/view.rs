@@ -88,6 +88,11 @@ impl Engine {
         let mut placed = Vec::new();
         for mount in record.mounts() {
             let (source, recursive, read_only) = match mount {
+                Mount::Image(image) => {
+                    let target = clean(&image.target);
+                    placed.push(Placed { tree: self.image_tree(&record.id, image, namespace)?, target });
+                    continue;
+                }
                 Mount::Bind { source, read_only, options, .. } => {
                     let opened = open(source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
                     let opened = match opened {

@@ -265,6 +265,10 @@ impl Engine {
                 .map_err(|errno| EngineError::io("open the bind mount's source", source)(errno.into())),
             Mount::Volume(volume) => self.volumes.open_source(volume).map(Some),
             Mount::Tmpfs { .. } => Ok(None),
+            Mount::Image(image) => Err(EngineError::invalid(
+                "--mount",
+                format!("the image at {} can be mounted and go only while the container does not run", image.target),
+            )),
         }
     }
 

@@ -120,11 +120,13 @@ pub(crate) struct Use {
 pub(crate) struct Held {
     volumes: Arc<Volumes>,
     names: Vec<String>,
+    /// Images that stay for as long, too.
+    pub(crate) images: Vec<image::Held>,
 }
 
 impl Held {
     pub(crate) fn none(volumes: &Arc<Volumes>) -> Held {
-        Held { volumes: Arc::clone(volumes), names: Vec::new() }
+        Held { volumes: Arc::clone(volumes), names: Vec::new(), images: Vec::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -12,7 +12,7 @@ use snapshot::MountOptions;
 use super::{Held, VolumeSpec, fill};
 use crate::Engine;
 use crate::error::EngineError;
-use crate::mount::{self, Given, Mount, VolumeMount, VolumesFrom, clean};
+use crate::mount::{self, Given, ImageMount, Mount, VolumeMount, VolumesFrom, clean};
 use crate::request::ContainerSpec;
 
 impl Engine {
@@ -50,8 +50,19 @@ impl Engine {
         match mount {
             Mount::Volume(volume) => self.settle_volume(volume, held),
             Mount::Bind { source, create_source: false, .. } => must_exist(source),
+            Mount::Image(image) => self.settle_image(image, held),
             Mount::Bind { .. } | Mount::Tmpfs { .. } => Ok(()),
         }
+    }
+
+    /// Finds out which image is meant, and whether it may be trusted: from now on it is that one, whatever gets its name.
+    fn settle_image(&self, mount: &mut ImageMount, held: &mut Held) -> Result<(), EngineError> {
+        let name = mount.id.map_or_else(|| mount.image.clone(), |id| id.to_string());
+        let (image, hold) = self.images.hold(&name)?;
+        self.images.admit(&mount.image, &image)?;
+        (mount.id, mount.layers) = (Some(image.id), image.layers);
+        held.images.push(hold);
+        Ok(())
     }
 
     fn settle_volume(&self, volume: &mut VolumeMount, held: &mut Held) -> Result<(), EngineError> {
@@ -91,6 +102,7 @@ impl Engine {
                     volume.mode.clear();
                 }
                 Mount::Tmpfs { given, .. } => *given = Given::From,
+                Mount::Image(image) => image.given = Given::From,
             }
         }
         Ok(mounts)

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use api_types::docker::{
-    HostConfig, Mount as DockerMount, MountBindOptions, MountPoint, MountTmpfsOptions, MountType, MountVolumeOptions,
-    MountVolumeOptionsDriverConfig,
+    HostConfig, Mount as DockerMount, MountBindOptions, MountImageOptions, MountPoint, MountTmpfsOptions, MountType,
+    MountVolumeOptions, MountVolumeOptionsDriverConfig,
 };
 use engine::{BindOptions, Given, Mount, Record, VOLUME_DRIVER, VolumeMount};
 
@@ -24,7 +24,7 @@ pub(super) fn wishes(record: &Record, host: &mut HostConfig) {
                 binds.push(bind(&source.display().to_string(), target, mode));
             }
             (Mount::Volume(volume), Given::Short) => binds.push(bind(&volume.name, &volume.target, &volume.mode)),
-            (mount, Given::Long) => mounts.push(long(mount)),
+            (mount @ Mount::Image(_), Given::Short) | (mount, Given::Long) => mounts.push(long(mount)),
             (_, Given::Declared | Given::From) => {}
         }
     }
@@ -70,6 +70,12 @@ fn long(mount: &Mount) -> DockerMount {
                 ..base
             }
         }
+        Mount::Image(image) => DockerMount {
+            typ: Some(MountType::IMAGE),
+            source: Some(image.image.clone()),
+            image_options: image.subpath.clone().map(|subpath| MountImageOptions { subpath: Some(subpath) }),
+            ..base
+        },
         Mount::Tmpfs { options, .. } => {
             let value = |name: &str| options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
             let tmpfs = MountTmpfsOptions {
@@ -123,6 +129,14 @@ fn point(mount: &Mount) -> Option<MountPoint> {
             mode: Some(options.mode.clone()),
             rw: Some(!read_only),
             propagation: Some(propagation.clone().unwrap_or_else(|| "rprivate".to_owned())),
+            ..point
+        },
+        Mount::Image(image) => MountPoint {
+            typ: Some("image".into()),
+            source: Some(image.image.clone()),
+            mode: Some(String::new()),
+            rw: Some(false),
+            propagation: Some(String::new()),
             ..point
         },
         Mount::Tmpfs { given: Given::Short, .. } => return None,

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use api_types::MountChangeRequest;
 use api_types::docker::{HostConfig, Mount as DockerMount, MountType};
-use engine::{BindOptions, Given, Mount, MountChanges, VOLUME_DRIVER, VolumeMount, VolumesFrom, clean_path};
+use engine::{
+    BindOptions, Given, ImageMount, Mount, MountChanges, VOLUME_DRIVER, VolumeMount, VolumesFrom, clean_path,
+};
 
 use crate::error::ApiError;
 
@@ -159,6 +161,7 @@ fn parse_mount(mount: &DockerMount) -> Result<Mount, ApiError> {
     match mount.typ {
         Some(MountType::BIND) => parse_bind_mount(mount, target, read_only),
         Some(MountType::VOLUME) => parse_volume_mount(mount, target, read_only),
+        Some(MountType::IMAGE) => parse_image_mount(mount, target),
         Some(MountType::TMPFS) => {
             if mount.source.as_deref().is_some_and(|source| !source.is_empty()) {
                 return Err(ApiError::invalid("Source", "must not be specified for a tmpfs"));
@@ -204,6 +207,22 @@ fn parse_bind_mount(mount: &DockerMount, target: String, read_only: bool) -> Res
     Ok(Mount::Bind { source, target, read_only, create_source, propagation, options })
 }
 
+/// An image is never writable, whether that was said or not.
+fn parse_image_mount(mount: &DockerMount, target: String) -> Result<Mount, ApiError> {
+    let image = mount.source.clone().filter(|image| !image.is_empty());
+    let image = image.ok_or_else(|| ApiError::invalid("Source", "an image must be named"))?;
+    let wish = mount.image_options.clone().unwrap_or_default();
+    let subpath = wish.subpath.filter(|path| !path.is_empty());
+    if subpath.as_deref().is_some_and(leads_elsewhere) {
+        return Err(ApiError::invalid("Subpath", "must be a relative path within the image"));
+    }
+    Ok(Mount::Image(ImageMount { image, target, subpath, given: Given::Long, ..ImageMount::default() }))
+}
+
+fn leads_elsewhere(path: &str) -> bool {
+    path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains('\0')
+}
+
 fn parse_volume_mount(mount: &DockerMount, target: String, read_only: bool) -> Result<Mount, ApiError> {
     let wish = mount.volume_options.clone().unwrap_or_default();
     let driver = wish.driver_config.unwrap_or_default();
@@ -214,7 +233,7 @@ fn parse_volume_mount(mount: &DockerMount, target: String, read_only: bool) -> R
         if name.is_empty() {
             return Err(ApiError::invalid("Subpath", "must not be set when using anonymous volumes"));
         }
-        if path.starts_with('/') || path.split('/').any(|part| part == "..") || path.contains('\0') {
+        if leads_elsewhere(path) {
             return Err(ApiError::invalid("Subpath", "must be a relative path within the volume"));
         }
     }
