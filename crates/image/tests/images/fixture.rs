@@ -96,7 +96,7 @@ pub(crate) fn open(
     let layers: Arc<dyn Snapshotter> = Arc::<Directories>::clone(layers);
     // No test depends on what this host trusts.
     let policy = PolicyFile::named(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/images/policy.json").into());
-    let options = Options { executable, registry, policy };
+    let options = Options { executable, registry, policy, ..Options::default() };
     Images::open(Arc::clone(content), layers, Arc::clone(metadata), options).unwrap()
 }
 
