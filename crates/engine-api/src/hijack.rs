@@ -97,11 +97,7 @@ where
 {
     // What is read from `inside` never comes: nothing is written to `outside`.
     let (inside, outside) = tokio::io::duplex(PIECE);
-    tokio::spawn(async move {
-        if let Err(error) = session(Stream::Answer(inside)).await {
-            tracing::debug!(%error, "a session's client is gone");
-        }
-    });
+    tokio::spawn(async move { ended(&session(Stream::Answer(inside)).await) });
     let pieces = stream::try_unfold(outside, |mut outside| async move {
         let mut piece = Vec::with_capacity(PIECE);
         let length = outside.read_buf(&mut piece).await?;
@@ -158,14 +154,10 @@ impl Hijack {
     {
         let Hijack { upgrade, protocol } = self;
         tokio::spawn(async move {
-            let ended = match upgrade.await {
+            ended(&match upgrade.await {
                 Ok(connection) => session(connection).await,
                 Err(error) => Err(io::Error::other(error)),
-            };
-            // A client may leave whenever it likes.
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a session's client is gone");
-            }
+            });
         });
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -176,6 +168,13 @@ impl Hijack {
             headers.insert(UPGRADE, protocol);
         }
         response
+    }
+}
+
+/// A client may leave whenever it likes.
+fn ended(session: &io::Result<()>) {
+    if let Err(error) = session {
+        tracing::debug!(%error, "a session's client is gone");
     }
 }
 
