@@ -90,6 +90,14 @@ impl Global {
     }
 }
 
+/// [`Line`] without its commands.
+#[derive(Debug, Parser)]
+#[command(name = "corten", disable_help_subcommand = true, subcommand_required = true)]
+struct Flags {
+    #[command(flatten)]
+    _global: Global,
+}
+
 #[derive(Debug, Subcommand)]
 enum AnyCommand {
     #[command(flatten)]
@@ -99,6 +107,7 @@ enum AnyCommand {
 }
 
 commands! {
+    deferred;
     "Common commands" {
         Run(run::Args) => run::run,
         Exec(exec::Args) => exec::run,
@@ -152,9 +161,23 @@ commands! {
     }
 }
 
-/// Commands that ask no daemon: two are servers themselves, the others need none.
-#[derive(Debug, Subcommand)]
-enum Alone {
+macro_rules! alone {
+    ($($(#[$attribute:meta])* $name:ident($args:ty),)*) => {
+        /// Commands that ask no daemon: two are servers themselves, the others need none.
+        #[derive(Debug, Subcommand)]
+        enum Alone {
+            $($(#[$attribute])* $name($args),)*
+        }
+
+        #[derive(Subcommand)]
+        #[command(defer = true)]
+        enum AloneDeferred {
+            $($(#[$attribute])* $name($args),)*
+        }
+    };
+}
+
+alone! {
     Completion(completion::Args),
     Context(context::Args),
     Copy(copy::Args),
@@ -163,6 +186,12 @@ enum Alone {
     Registry(registry::Args),
     #[command(name = "__complete", hide = true)]
     Complete(complete::Args),
+}
+
+/// The definition of the command line for who says nothing wrong: the flags of one command are made, not those of all,
+/// which would be a fifth of what `ps` takes. Its errors and its help are not shown.
+fn quick_definition() -> clap::Command {
+    AloneDeferred::augment_subcommands(Deferred::augment_subcommands(Flags::command()))
 }
 
 /// Where the help lists [`Alone`].
@@ -212,6 +241,10 @@ pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> 
 /// What the arguments say. Whatever follows a flag with a value is that value to Docker, be it `-1s` or `-x`, and each flag
 /// without one may be told `=false`; only an error has to be looked at twice for that.
 fn parse(arguments: &[OsString]) -> Result<Line, clap::Error> {
+    let quick = quick_definition().try_get_matches_from(arguments).and_then(|matches| Line::from_arg_matches(&matches));
+    if quick.is_ok() {
+        return quick;
+    }
     let error = match Line::try_parse_from(arguments) {
         Err(error) if !is_help(&error) && error.kind() != ErrorKind::DisplayVersion => error,
         other => return other,

@@ -93,6 +93,12 @@ pub(crate) fn add(root: Command) -> Command {
     with_examples(root, "")
 }
 
+/// The commands of all examples, without the program's name.
+#[cfg(test)]
+pub(crate) fn lines() -> impl Iterator<Item = &'static str> {
+    EXAMPLES.iter().flat_map(|(_, lines)| lines.iter().map(|(line, _)| *line))
+}
+
 fn with_examples(mut command: Command, path: &str) -> Command {
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     for name in names {

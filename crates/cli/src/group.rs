@@ -6,8 +6,18 @@
 /// know of a command stands before its name, as in `#[command(name = "ls")]`.
 ///
 /// It makes the enum that clap parses, its `dispatch`, which runs the command that was given, and `SECTIONS`, for the
-/// help.
+/// help. With `deferred;` in front it makes `Deferred` as well: the same commands for clap, whose flags are not made
+/// before their command is met.
 macro_rules! commands {
+    (deferred; $($heading:literal { $($(#[$attribute:meta])* $name:ident($args:ty) => $run:path,)* })*) => {
+        #[derive(clap::Subcommand)]
+        #[command(defer = true)]
+        enum Deferred {
+            $($($(#[$attribute])* $name($args),)*)*
+        }
+
+        commands! { $($heading { $($(#[$attribute])* $name($args) => $run,)* })* }
+    };
     ($($heading:literal { $($(#[$attribute:meta])* $name:ident($args:ty) => $run:path,)* })*) => {
         #[derive(Debug, clap::Subcommand)]
         pub(crate) enum Command {

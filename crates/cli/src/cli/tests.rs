@@ -12,6 +12,33 @@ fn refused(line: &str) -> Failure {
 }
 
 #[test]
+fn who_says_nothing_wrong_is_understood_alike_by_the_quick_definition() {
+    let mut compared = 0;
+    for line in examples::lines().chain([
+        "-H unix:///x --tlsverify -c somewhere ps -aq --filter status=exited",
+        "container ls -a",
+        "image prune -af",
+        "daemon --data-root /x --group docker",
+        "registry serve --data-root /x",
+        "context ls",
+    ]) {
+        let words: Vec<OsString> =
+            std::iter::once("corten").chain(line.split_whitespace()).map(OsString::from).collect();
+        // What a shell would take apart otherwise is understood by neither.
+        let Ok(whole) = Line::try_parse_from(&words) else { continue };
+        let quick = quick_definition().try_get_matches_from(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let quick = Line::from_arg_matches(&quick).unwrap();
+        assert_eq!(format!("{quick:?}"), format!("{whole:?}"), "{line}");
+        compared += 1;
+    }
+    assert!(compared > 50, "{compared}");
+    for wrong in ["corten", "corten nothing", "corten ps --nothing", "corten ps --help", "corten container"] {
+        let words: Vec<OsString> = wrong.split(' ').map(OsString::from).collect();
+        assert!(quick_definition().try_get_matches_from(&words).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn a_value_may_begin_with_a_hyphen() {
     let parsed = |line: &str| parse(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>());
     parsed("corten run --entrypoint -x --env -y=1 debian -c").unwrap();
