@@ -70,6 +70,12 @@ fn mounts_come_and_go_while_the_container_runs_and_outlive_what_ends() {
     let wishes = daemon.inspect("web")["HostConfig"]["Mounts"].clone();
     assert_eq!((&wishes[1]["Target"], &wishes[1]["ReadOnly"]), (&json!("/t/file"), &json!(true)));
     daemon.fails(&["volume", "rm", "store"], 1).saying("in use");
+    // Who copies files and who explains sees them as well.
+    let copy = daemon.path().join("copy").display().to_string();
+    daemon.ok(&["cp", "web:/t/volume/kept", &copy]);
+    assert_eq!(std::fs::read_to_string(&copy).expect("a copy"), "kept\n");
+    let explained = daemon.ok(&["explain", "web"]);
+    assert!(["/t/file", "/t/rw", "/t/tmp", "/t/volume"].iter().all(|path| explained.contains(path)), "{explained}");
     // What is mounted stays where a daemon ends, and comes again when the container does.
     daemon.kill();
     daemon.start();
