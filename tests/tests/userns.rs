@@ -213,9 +213,19 @@ fn hostile_roots_reach_nothing() {
         std::fs::remove_file(shared.join("suid")).expect("ours");
     }
     // What is shown with the container's ids is its root's, because somebody said so.
-    let idmapped = format!("{}:/shared:idmap", shared.display());
+    let short = format!("{}:/shared:idmap", shared.display());
+    let long = format!("type=bind,source={},target=/shared,idmap", shared.display());
     let script = "stat -c %u /shared/secret && cat /shared/secret && echo x > /shared/made";
-    assert_eq!(daemon.ok(&["run", "--rm", "-v", &idmapped, "busybox", "sh", "-c", script]), "0\nthe host's");
+    for bind in [["-v", &short], ["--mount", &long]] {
+        let run = [&["run", "--rm"][..], &bind, &["busybox", "sh", "-c", script]].concat();
+        assert_eq!(daemon.ok(&run), "0\nthe host's");
+    }
+    daemon.ok(&["run", "-d", "--name", "late", "busybox", "sleep", "60"]);
+    daemon.ok(&["update", "--mount", &long, "late"]);
+    assert_eq!(daemon.ok(&["exec", "late", "cat", "/shared/secret"]), "the host's");
+    assert_eq!(daemon.inspect("late")["HostConfig"]["Mounts"][0]["Consistency"], "idmap");
+    daemon.ok(&["run", "-d", "--name", "hosts", "--userns", "host", "busybox", "sleep", "60"]);
+    daemon.fails(&["update", "--mount", &long, "hosts"], 1).saying("idmap");
     assert_eq!(std::fs::metadata(shared.join("made")).expect("it was made").uid(), 0);
     // Who is not root on the host gets at no container's files, whose owners on the disk are root's as well.
     let data = std::fs::metadata(daemon.path().join("data/containers")).expect("a directory");

@@ -57,8 +57,9 @@ pub(crate) fn mount(text: &str) -> Result<Mount, FlagError> {
                 let mode = mode.ok_or_else(|| invalid("has a tmpfs-mode that is no octal mode"))?;
                 options.tmpfs.get_or_insert_default().mode = Some(mode);
             }
-            ("idmap", _) => {
-                return Err(invalid("says idmap, which Docker's API has no field for: write -v /A:/B:idmap"));
+            ("idmap", value) => {
+                let wanted = yes(value).ok_or_else(|| invalid("has an idmap that is neither true nor false"))?;
+                mount.consistency = wanted.then(|| "idmap".to_owned());
             }
             _ => return Err(invalid("has a field that is not known")),
         }
@@ -177,6 +178,7 @@ mod tests {
         assert_eq!((bind.source.as_deref(), bind.target.as_deref()), (Some("/a"), Some("/b")));
         assert_eq!(bind.read_only, Some(true));
         assert_eq!(bind.bind_options.unwrap().read_only_non_recursive, Some(true));
+        assert_eq!(mount("type=bind,src=/a,dst=/b,idmap").unwrap().consistency.as_deref(), Some("idmap"));
         let tmpfs = mount("type=tmpfs,target=/t,tmpfs-size=64m,tmpfs-mode=1770").unwrap();
         let options = tmpfs.tmpfs_options.unwrap();
         assert_eq!((options.size_bytes, options.mode), (Some(64 << 20), Some(0o1770)));
@@ -212,7 +214,7 @@ mod tests {
             "type=tmpfs,dst=/b,tmpfs-mode=9",
             "type=bind,src=/a,dst=/b,volume-nocopy",
             "type=bind,src=/a,dst=/b,ro=maybe",
-            "type=bind,src=/a,dst=/b,idmap",
+            "type=bind,src=/a,dst=/b,idmap=maybe",
             "type=bind,src=/a,dst=/b,bind-recursive=readonly",
             "type=bind,src=/a,dst=/b,bind-recursive=sometimes",
             "type=volume,src=a,dst=/b,volume-colour=red",

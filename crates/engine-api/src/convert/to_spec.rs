@@ -12,7 +12,7 @@ use engine::{Changes, Checks, ContainerSpec, ExecSpec, HealthCheck, LogChoice, N
 use image::Overrides;
 use network::{PortMapping, Protocol};
 
-pub(crate) use mounts::check_driver;
+pub(crate) use mounts::{IDMAP, check_driver};
 
 use super::{endpoints, naming, refuse, to_host};
 use crate::error::ApiError;

@@ -18,7 +18,7 @@ use crate::request::ContainerSpec;
 use crate::surroundings::Surroundings;
 use crate::userns::IdRange;
 use crate::volumes::{Held, InUse};
-use crate::{Engine, create, spec, start, visit};
+use crate::{Engine, create, spec, start, userns, visit};
 
 /// What shall be mounted into a container beside what is, and what no longer.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -88,6 +88,9 @@ impl Engine {
             };
             removed.push(kept.remove(at));
             wish.mounts.retain(|mount| clean(mount.target()) != target);
+        }
+        if record.ids.is_none() {
+            userns::no_idmap_without(&changes.add)?;
         }
         let mut added = changes.add.clone();
         for new in &added {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Engine;
 use crate::error::EngineError;
+use crate::mount::Mount;
 use crate::request::{ContainerSpec, NetworkMode, PidMode, UserNamespaceMode};
 use crate::user::Identity;
 use oci::ContainerId;
@@ -94,13 +95,8 @@ impl Engine {
             mode => mode,
         };
         if mode == UserNamespaceMode::Host {
-            return match idmapped(spec) {
-                Some(target) => {
-                    let reason = format!("the bind at {target} says idmap, and the container has the host's ids");
-                    Err(EngineError::invalid("--volume", reason))
-                }
-                None => Ok(reserved(None)),
-            };
+            no_idmap_without(&spec.mounts)?;
+            return Ok(reserved(None));
         }
         check(spec)?;
         if spec.security.writable_cgroups && self.cgroups.mode() != cgroup::Mode::V2 {
@@ -124,9 +120,11 @@ impl Engine {
     }
 }
 
-/// A bind that is to be shown with the container's ids.
-fn idmapped(spec: &ContainerSpec) -> Option<&str> {
-    spec.mounts.iter().find(|mount| mount.is_idmapped()).map(crate::mount::Mount::target)
+/// Refuses a bind that is to be shown with ids of a user namespace where there is none.
+pub(crate) fn no_idmap_without(mounts: &[Mount]) -> Result<(), EngineError> {
+    let Some(mount) = mounts.iter().find(|mount| mount.is_idmapped()) else { return Ok(()) };
+    let reason = format!("the bind at {} says idmap, and the container has the host's ids", mount.target());
+    Err(EngineError::invalid("--mount", reason))
 }
 
 /// What cannot be in a user namespace.

@@ -9,6 +9,8 @@ use api_types::docker::{
 };
 use engine::{BindOptions, Given, Mount, Record, VOLUME_DRIVER, VolumeMount};
 
+use crate::convert::to_spec::IDMAP;
+
 /// Tells the wishes as `HostConfig` has them.
 pub(super) fn wishes(record: &Record, host: &mut HostConfig) {
     let mut tmpfs = HashMap::new();
@@ -67,6 +69,7 @@ fn long(mount: &Mount) -> DockerMount {
                 source: Some(source.display().to_string()),
                 read_only: set(*read_only),
                 bind_options: Some(bind).filter(|bind| *bind != MountBindOptions::default()),
+                consistency: options.idmap.then(|| IDMAP.to_owned()),
                 ..base
             }
         }

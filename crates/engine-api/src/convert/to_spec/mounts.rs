@@ -14,6 +14,10 @@ use crate::error::ApiError;
 /// The modes of propagation that a bind may have.
 const PROPAGATION: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
+/// What `Consistency` says of a bind that is shown with the container's ids. Docker's model has no field for it, and this one
+/// means nothing on Linux otherwise.
+pub(crate) const IDMAP: &str = "idmap";
+
 /// What shall be mounted, beside what other containers have. `volumes` are paths where volumes are wanted.
 pub(super) fn mounts(host: &HostConfig, volumes: Option<&[String]>) -> Result<Vec<Mount>, ApiError> {
     check_driver(host.volume_driver.as_deref())?;
@@ -153,8 +157,13 @@ fn parse_bind(text: &str) -> Result<Mount, ApiError> {
 fn parse_mount(mount: &DockerMount) -> Result<Mount, ApiError> {
     let target = absolute("Target", mount.target.as_deref().unwrap_or_default())?;
     let read_only = mount.read_only.unwrap_or(false);
+    let idmap = mount.consistency.as_deref() == Some(IDMAP);
+    if idmap && mount.typ != Some(MountType::BIND) {
+        let reason = "idmap is for paths of the host: everything else always has the container's ids";
+        return Err(ApiError::invalid("Consistency", reason));
+    }
     if let Some(other) = mount.consistency.as_deref()
-        && !matches!(other, "" | "default" | "consistent" | "cached" | "delegated")
+        && !matches!(other, "" | "default" | "consistent" | "cached" | "delegated" | IDMAP)
     {
         return Err(ApiError::invalid("Consistency", format!("\"{other}\" is none")));
     }
@@ -202,7 +211,7 @@ fn parse_bind_mount(mount: &DockerMount, target: String, read_only: bool) -> Res
         non_recursive: is_set(wish.non_recursive),
         // Read-only is recursive by default, on every kernel there is support for.
         read_only_non_recursive: writable_below,
-        idmap: false,
+        idmap: mount.consistency.as_deref() == Some(IDMAP),
     };
     Ok(Mount::Bind { source, target, read_only, create_source, propagation, options })
 }
