@@ -348,6 +348,8 @@ fn what_is_mounted_while_it_runs_is_its_own() {
     assert_eq!(std::fs::metadata(on_disk).expect("it was made").uid(), 0);
     daemon.ok(&["restart", "-t", "0", "one"]);
     assert_eq!(daemon.ok(&["exec", "one", "stat", "-c", "%u", "/new/store/f"]), "0");
+    let image = ["run", "--rm", "--userns", "auto", "--mount", "type=image,source=busybox,target=/image", "busybox"];
+    assert_eq!(daemon.ok(&[&image[..], &["stat", "-c", "%u", "/image", "/image/bin/busybox"]].concat()), "0\n0");
 }
 
 #[test]
