@@ -31,7 +31,7 @@ fn who_says_nothing_wrong_is_understood_alike_by_the_quick_definition() {
         assert_eq!(format!("{quick:?}"), format!("{whole:?}"), "{line}");
         compared += 1;
     }
-    assert!(compared > 50, "{compared}");
+    assert!(compared > 40, "{compared}");
     for wrong in ["corten", "corten nothing", "corten ps --nothing", "corten ps --help", "corten container"] {
         let words: Vec<OsString> = wrong.split(' ').map(OsString::from).collect();
         assert!(quick_definition().try_get_matches_from(&words).is_err(), "{wrong}");
