@@ -193,6 +193,7 @@ fn the_network_of_another_container_is_shared() {
     serve(&daemon, "owner", &["--network", "mine", "--hostname", "the-owner"], "owner");
     let share = ["run", "-d", "--name", "guest", "--network", "container:owner", "busybox", "sleep", "600"];
     daemon.ok(&share);
+    assert!(reaches_soon(&daemon, "guest", Ipv4Addr::LOCALHOST));
     assert_eq!(daemon.ok(&["exec", "guest", "wget", "-qO-", "http://127.0.0.1/"]), "owner");
     assert_eq!(daemon.ok(&["exec", "guest", "hostname"]), "the-owner");
     let file = |name: &str| daemon.ok(&["exec", name, "cat", "/etc/hosts", "/etc/resolv.conf", "/etc/hostname"]);

@@ -233,16 +233,16 @@ fn what_the_configuration_file_says_are_flags() {
     assert_eq!(fs::metadata(&second).unwrap().gid(), 4711);
     let root = daemon.path().join("another");
     let root = root.to_str().unwrap();
-    let refused = |text: &str, part: &str| {
+    let refused = |text: &str, code: i32, part: &str| {
         fs::write(&file, text).unwrap();
         let flags = ["daemon", "--config-file", file.to_str().unwrap(), "--data-root", root, "--exec-root", root];
-        daemon.fails(&flags, 1).saying(part);
+        daemon.fails(&flags, code).saying(part);
         assert!(!Path::new(root).exists());
     };
-    refused(r#"{"storage-opts": []}"#, "storage-opts");
-    refused(r#"{"insecure-registries": ["r"]}"#, "registries.conf");
-    refused(r#"{"hosts": ["tcp://0.0.0.0:1"]}"#, "be root");
-    refused("no json", "JSON");
+    refused(r#"{"storage-opts": ["size=1g"]}"#, 125, "storage-opt");
+    refused(r#"{"storage-colour": 1}"#, 1, "storage-colour");
+    refused(r#"{"hosts": ["tcp://0.0.0.0:1"]}"#, 1, "be root");
+    refused("no json", 1, "JSON");
 }
 
 /// `docker`, which is this program.
