@@ -106,7 +106,7 @@ fn sizes_are_told_to_who_asks() {
 #[test]
 fn formats_are_gos_templates() {
     let daemon = Daemon::with_busybox();
-    let run = ["run", "-d", "--name", "web", "-l", "org.example.tier=front", "-p", "127.0.0.1::80", "-v", "kept:/v"];
+    let run = ["run", "-d", "--name", "web", "-l", "org.example.tier=front", "-p", "127.0.0.1:0:80", "-v", "kept:/v"];
     daemon.ok(&[&run[..], &["busybox", "sleep", "60"]].concat());
     let format = |template: &str| daemon.ok(&["inspect", "-f", template, "web"]);
     let address = format("{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}");

@@ -19,7 +19,8 @@ pub(crate) fn publish(text: &str, map: &mut PortMap) -> Result<(), FlagError> {
     let (address, host) = split_host(before).map_err(invalid)?;
     let container = range(container).ok_or_else(|| invalid("is no port to publish: write HOST:CONTAINER"))?;
     let host = match host {
-        "" => None,
+        // As everywhere, 0 is any that is free.
+        "" | "0" => None,
         host => Some(range(host).ok_or_else(|| invalid("has no port of the host before the last :"))?),
     };
     let length = container.1 - container.0;
@@ -107,6 +108,7 @@ mod tests {
         assert_eq!(published("8080:80/udp").unwrap(), one("80/udp", "", "8080"));
         assert_eq!(published("127.0.0.1:8080:80").unwrap(), one("80/tcp", "127.0.0.1", "8080"));
         assert_eq!(published("127.0.0.1::80").unwrap(), one("80/tcp", "127.0.0.1", ""));
+        assert_eq!(published("127.0.0.1:0:80").unwrap(), one("80/tcp", "127.0.0.1", ""));
         assert_eq!(published("[::1]:8080:80").unwrap(), one("80/tcp", "::1", "8080"));
         assert_eq!(published("8000-8010:80").unwrap(), one("80/tcp", "", "8000-8010"));
         let both = published("8000-8001:80-81").unwrap();

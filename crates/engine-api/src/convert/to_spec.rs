@@ -214,7 +214,8 @@ pub(crate) fn ports(bindings: Option<&PortMap>) -> Result<Vec<PortMapping>, ApiE
                     Some(ip.parse().map_err(|_| ApiError::invalid("HostIp", format!("\"{ip}\" is no address")))?)
                 }
             };
-            let host = binding.host_port.as_deref().filter(|port| !port.is_empty()).map(host_port).transpose()?;
+            let host =
+                binding.host_port.as_deref().filter(|port| !matches!(*port, "" | "0")).map(host_port).transpose()?;
             let (host_port, host_port_last) = host.map_or((None, None), |(first, last)| (Some(first), last));
             ports.push(PortMapping { host_ip, host_port, host_port_last, container_port, protocol });
         }
