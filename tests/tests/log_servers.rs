@@ -125,11 +125,15 @@ fn a_server_that_takes_nothing_delays_neither_containers_nor_their_end() {
     // When they go on they hear what there still is, and where something is missing.
     stall.end();
     other_stall.end();
-    for (server, notice) in [(received, "log lines were rotated away"), (left_out, "log lines were left out")] {
+    for (server, notice, last) in
+        [(received, "log lines were rotated away", true), (left_out, "log lines were left out", false)]
+    {
         let text = server.text(": the-end\n");
         let numbers = numbers(&text);
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{notice}: in order");
-        assert!(numbers.first() == Some(&1) && numbers.last() == Some(&10_000), "{notice}: first and last");
+        assert_eq!(numbers.first(), Some(&1), "{notice}");
+        // What is left out in a full buffer may reach as far as to the line before the end, which came a moment after it.
+        assert!(numbers.last() == Some(&10_000) || !last, "{notice}: {:?}", numbers.last());
         assert!(numbers.len() < 10_000 && text.contains(notice), "{notice}: {} lines", numbers.len());
     }
 }
