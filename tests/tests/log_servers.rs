@@ -131,8 +131,8 @@ fn a_server_that_takes_nothing_delays_neither_containers_nor_their_end() {
         let text = server.text(": the-end\n");
         let numbers = numbers(&text);
         assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{notice}: in order");
-        assert_eq!(numbers.first(), Some(&1), "{notice}");
-        // What is left out in a full buffer may reach as far as to the line before the end, which came a moment after it.
+        // What is rotated away is the oldest. What finds a full buffer may be the first, before anything was sent, or the last
+        // before the end, which comes a moment later.
         assert!(numbers.last() == Some(&10_000) || !last, "{notice}: {:?}", numbers.last());
         assert!(numbers.len() < 10_000 && text.contains(notice), "{notice}: {} lines", numbers.len());
     }
