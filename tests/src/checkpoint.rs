@@ -254,8 +254,9 @@ pub fn a_container_left_running_runs_on_and_is_saved_all_the_same() {
 
 /// Memory that has not changed since `--pre-dump` is in the parent's images.
 pub fn a_pre_dump_is_the_parent_of_a_dump() {
-    // A mebibyte that stays as it is, beside what counting changes.
-    let idle = "b=x; i=0; while [ $i -lt 20 ]; do b=$b$b; i=$((i+1)); done;";
+    // A mebibyte that stays as it is, of a process that does nothing. The one that counts asks for memory and gives it back, and
+    // all of a mapping that grows counts as changed.
+    let idle = "b=x; i=0; while [ $i -lt 20 ]; do b=$b$b; i=$((i+1)); done; (while :; do sleep 1000; done) & b=;";
     let container = Container::running(&["sh", "-c", &format!("{idle} {COUNT}")], false);
     container.start();
     container.counts_beyond(3);

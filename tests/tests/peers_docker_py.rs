@@ -263,7 +263,7 @@ fn a_reader_of_events_and_labels_sees_what_comes_and_goes() {
         &daemon,
         r#"
 stream = client.events(decode=True, filters={"type": "container", "label": "proxy.enable=true"})
-seen, problem = [], []
+seen, problem, looked = [], [], threading.Event()
 def enabled():
     return {
         found.name: found.attrs["NetworkSettings"]["Networks"]["bridge"]["IPAddress"]
@@ -276,6 +276,7 @@ def read():
                 seen.append((event["Action"], event["Actor"]["Attributes"]["name"], event["Actor"]["Attributes"]["proxy.port"]))
                 if event["Action"] == "start":
                     assert enabled()["web"], "a started container has an address"
+                    looked.set()
                 else:
                     return
     except Exception as error:
@@ -289,6 +290,7 @@ listed = client.api.containers(filters={"label": ["proxy.enable=true"]})
 assert [entry["Names"] for entry in listed] == [["/web"]]
 assert listed[0]["Labels"]["proxy.port"] == "80" and listed[0]["State"] == "running"
 assert listed[0]["NetworkSettings"]["Networks"]["bridge"]["IPAddress"], listed
+assert looked.wait(20), problem
 web.kill()
 reader.join(20)
 assert not reader.is_alive() and not problem, problem
