@@ -41,14 +41,16 @@ with tempfile.TemporaryDirectory() as files:
 
     with Network() as network:
         server = DockerContainer("busybox").with_network(network).with_network_aliases("db").with_env("A", "b")
-        server.with_command(["sh", "-c", "echo ready $A; exec nc -l -p 5432 -e echo hello"])
+        server.with_command(["sh", "-c", "echo ready $A; while :; do nc -l -p 5432 -e echo hello; done"])
         server.waiting_for(LogMessageWaitStrategy("ready b"))
         with server:
             client = DockerContainer("busybox").with_network(network)
-            client.with_command("nc -w 5 db 5432").waiting_for(LogMessageWaitStrategy("hello"))
+            # It must still run when it is looked for what it has said.
+            client.with_command(["sh", "-c", "until nc -w 5 db 5432 | grep hello; do sleep 0.1; done; exec sleep 60"])
+            client.waiting_for(LogMessageWaitStrategy("hello"))
             with client:
                 out, err = client.get_logs()
-                assert out.strip() == b"hello", (out, err)
+                assert out == b"hello\n", (out, err)
 "#,
     );
     daemon.assert_no_container_left();
