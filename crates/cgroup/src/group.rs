@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use oci::runtime_spec::LinuxResources;
 use rustix::io::Errno;
 
 use crate::create::Made;
-use crate::host::{Hierarchy, v2_controllers};
+use crate::host::{Hierarchy, label, v2_controllers};
 use crate::mounts::Version;
 use crate::{CgroupError, CgroupPath, Controller, Host, control, limits};
 
@@ -90,6 +91,15 @@ impl Cgroup {
     /// hybrid). The child still writes to [`Cgroup::join_files`], which are none on a pure v2 host.
     pub fn clone_into(&self) -> Option<BorrowedFd<'_>> {
         self.v2().map(|member| member.dir.as_fd())
+    }
+
+    /// Its directory in the hierarchy that is named as [`Host::place`] wants it, open, and where it is among the mounts of
+    /// the process that found the host; `None` when it is not in that hierarchy.
+    pub fn directory(&self, controllers: &[impl AsRef<str>]) -> Option<(BorrowedFd<'_>, PathBuf)> {
+        let label = label(controllers);
+        let member = self.members.iter().find(|member| member.hierarchy.mount.label == label)?;
+        let place = Path::new(&member.hierarchy.mount.mount_point).join(&self.path.to_string()[1..]);
+        Some((member.dir.as_fd(), place))
     }
 
     /// The v1 `tasks` files, open for writing, in the order in which the process that joins writes `0` to each.

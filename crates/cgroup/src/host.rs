@@ -17,6 +17,16 @@ use crate::{Cgroup, CgroupError, CgroupPath, Controller, control};
 const CGROUP_MAGIC: i64 = 0x0027_e0eb;
 const CGROUP2_MAGIC: i64 = 0x6367_7270;
 
+/// What a hierarchy with these v1 controllers is called here.
+pub(crate) fn label(controllers: &[impl AsRef<str>]) -> String {
+    if controllers.is_empty() {
+        return "unified".to_owned();
+    }
+    let mut names: Vec<&str> = controllers.iter().map(AsRef::as_ref).collect();
+    names.sort_unstable();
+    names.join(",")
+}
+
 /// How the host's control groups are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -145,10 +155,8 @@ impl Host {
     /// Where the cgroup `path` of a hierarchy is among this process's mounts. The hierarchy is named by its v1
     /// controllers, by `name=NAME`, or by nothing for the unified one (as in `/proc/self/cgroup`, cgroups(7)).
     /// `None` when it is not mounted, or the mount does not show that cgroup.
-    pub fn place(&self, controllers: &[&str], path: &str) -> Option<PathBuf> {
-        let mut names = controllers.to_vec();
-        names.sort_unstable();
-        let label = if names.is_empty() { "unified".to_owned() } else { names.join(",") };
+    pub fn place(&self, controllers: &[impl AsRef<str>], path: &str) -> Option<PathBuf> {
+        let label = label(controllers);
         let mount = &self.hierarchies.iter().find(|h| h.mount.label == label)?.mount;
         let below = match mount.root.as_str() {
             "/" => path,

@@ -14,9 +14,6 @@ use crate::container::{Container, Record};
 use crate::error::EngineError;
 use crate::health::HealthCheck;
 
-/// What the engine mounts into every container; an image without them gets empty files to mount on.
-pub(crate) const MOUNT_POINTS: [&str; 3] = ["etc/hostname", "etc/hosts", "etc/resolv.conf"];
-
 /// What an image that is made of a container shall be.
 #[derive(Debug, Clone, Default)]
 pub struct CommitOptions {
@@ -74,7 +71,7 @@ impl Engine {
             author: options.author,
             comment: options.comment,
             created_by: record.process.args.join(" "),
-            mount_points: MOUNT_POINTS.map(str::to_owned).into(),
+            mount_points: snapshot::MOUNT_POINTS.map(str::to_owned).into(),
         };
         Ok(self.images.commit(&commit, changed.as_ref().map(|changed| changed.as_fd()))?)
     }

@@ -10,10 +10,9 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fgetxattr, lgetxattr, openat, statat};
 use rustix::io::Errno;
-use snapshot::MountOptions;
+use snapshot::{MOUNT_POINTS, MountOptions};
 
 use crate::Engine;
-use crate::commit::MOUNT_POINTS;
 use crate::container::Container;
 use crate::error::EngineError;
 

@@ -57,7 +57,8 @@ impl Engine {
             // It may be stopped while it is read.
             return Ok(Export { root, ids: record.ids, _turn: None });
         }
-        let root = self.layers.mount(&container.dir, &record.layers, MountOptions::default())?;
+        let options = MountOptions { mount_points: true, ..MountOptions::default() };
+        let root = self.layers.mount(&container.dir, &record.layers, options)?;
         // The overlay holds what it lies on.
         self.layers.unmounted(&container.dir);
         Ok(Export { root, ids: None, _turn: Some(turn) })

@@ -111,6 +111,7 @@ pub(crate) fn exec_with(
         netns: None,
         container: Some((pidfd, kinds)),
         tasks: prepare::cgroup_files(request.cgroup, &plan)?,
+        cgroup: None,
         stdio: streams.stdio,
         console: channel.console_inside,
         size: streams.size,

@@ -184,6 +184,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
         netns: request.netns,
         container: None,
         tasks: Vec::new(),
+        cgroup: None,
         stdio: streams.stdio,
         console: channel.console_inside,
         size: streams.size,
@@ -240,7 +241,13 @@ pub(crate) fn inputs(request: &LaunchRequest<'_>, extras: Extras) -> Result<Inpu
     })
 }
 
-fn start(mut prepared: Prepared<'_>, cgroup: &Cgroup, plan: &Plan, channel: Ours) -> Result<Started, LaunchError> {
+fn start<'a>(
+    mut prepared: Prepared<'a>,
+    cgroup: &'a Cgroup,
+    plan: &Plan,
+    channel: Ours,
+) -> Result<Started, LaunchError> {
+    prepared.cgroup = Some(cgroup);
     prepared.tasks = prepare::cgroup_files(cgroup, plan)?;
     if plan.staged() {
         return start_child(prepared, None, CloneArgs::default(), channel);

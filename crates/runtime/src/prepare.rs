@@ -113,9 +113,7 @@ pub(crate) fn own_cgroups() -> Result<Vec<(CgroupHierarchy, String)>, LaunchErro
 
 /// The host's directory for the cgroup `path` of a hierarchy. In the child this uses what the launcher found.
 pub(crate) fn host_cgroup(hierarchy: &CgroupHierarchy, path: &str) -> Option<PathBuf> {
-    let name = hierarchy.name.as_ref().map(|name| format!("name={name}"));
-    let controllers: Vec<&str> = hierarchy.controllers.iter().chain(&name).map(String::as_str).collect();
-    cgroup_host().ok()?.place(&controllers, path)
+    cgroup_host().ok()?.place(&hierarchy.names(), path)
 }
 
 /// Reads `/proc/self/cgroup` (cgroups(7)): each hierarchy, and the process's path in it.

@@ -20,7 +20,7 @@ use crate::inherited::{Inherited, Lower};
 use crate::mounts::Mounts;
 use crate::overlay::{self, Method, Overlay};
 use crate::store::{ARCHIVE, DIFF, DIRECTORY, EMPTY, Form, INDEX, Store};
-use crate::{Description, Ids, LayerInfo, MountOptions, SnapshotError, Snapshotter, mapped, writable};
+use crate::{Description, Ids, LayerInfo, MountOptions, SnapshotError, Snapshotter, mapped, points, writable};
 
 /// Layers as plain directories. Those that [`TarIndex`](crate::TarIndex) has kept as archives are mounted as well, if the
 /// kernel can; otherwise they count as absent.
@@ -162,6 +162,11 @@ impl Directories {
             let lower = mapped::all(lower, ids)?;
             let overlay = Overlay { lower: &lower, writable: None, volatile: false, scratch: &scratch };
             return mapped::stack(&overlay, method, ids, None);
+        }
+        // Where names are joined to one text, they must not get more.
+        let takes = matches!(method, Method::Descriptors | Method::Append) && lower.len() < overlay::MAX_LAYERS;
+        if options.mount_points && takes {
+            lower.push(points::open(&self.store)?);
         }
         let writable = mapped::writable(writable::prepare(container_dir, &lower[0])?, container_dir, ids)?;
         let lower = mapped::all(lower, ids)?;

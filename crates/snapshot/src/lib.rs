@@ -18,6 +18,7 @@ mod inherited;
 mod mapped;
 mod mounts;
 mod overlay;
+mod points;
 mod store;
 mod tar_index;
 mod writable;
@@ -33,6 +34,7 @@ pub use choice::{Choice, open};
 pub use directories::Directories;
 pub use error::SnapshotError;
 pub use mapped::Ids;
+pub use points::MOUNT_POINTS;
 pub use tar_index::TarIndex;
 
 /// What is known of a layer.
@@ -69,6 +71,9 @@ pub struct MountOptions {
     /// Never sync the writable directory (overlayfs's `volatile`). For containers whose files nobody wants after a
     /// power cut.
     pub volatile: bool,
+    /// A writable mount has the places where every container has something mounted ([`MOUNT_POINTS`], and the directories
+    /// `dev`, `etc`, `proc` and `sys`), below all layers, where this kernel takes one more. Nothing is written for them.
+    pub mount_points: bool,
 }
 
 /// What a snapshotter is, for `info`.

@@ -19,7 +19,7 @@ use rustix::mount::{
 use crate::SnapshotError;
 
 /// `OVL_MAX_STACK` of the kernel.
-const MAX_LAYERS: usize = 500;
+pub(crate) const MAX_LAYERS: usize = 500;
 /// What fsconfig(2) takes as the text of one option, with its zero byte.
 const MAX_VALUE: usize = 256;
 /// What mount(2) takes as all options, with its zero byte.

@@ -10,6 +10,7 @@
 //! layers/.inherited-<hex>/                what these are over other layers (`inherited.rs`)
 //! layers/.tmp-<pid>-<n>/                  being made or removed; locked by whoever does it
 //! layers/.empty/{0,1}/                    for images without layers, and where overlayfs wants two directories
+//! layers/.mount-points/                   what containers have mounts on (`points.rs`)
 //! ```
 //!
 //! A layer appears by one rename, after all of it was synced, and the rename itself is then made durable by an fsync of
@@ -28,7 +29,7 @@ use rustix::io::Errno;
 
 use crate::claims::{Claim, Claims};
 use crate::error::At as _;
-use crate::{LayerInfo, SnapshotError};
+use crate::{LayerInfo, SnapshotError, points};
 
 /// A layer's directory, if it has that form.
 pub(crate) const DIFF: &str = "diff";
@@ -82,6 +83,7 @@ impl Store {
         }
         let store =
             Store { path, layers, known: RwLock::default(), claims: Claims::default(), next: AtomicU64::new(0) };
+        points::make(&store)?;
         store.scan()?;
         Ok(store)
     }

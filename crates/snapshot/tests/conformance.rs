@@ -7,6 +7,7 @@ mod support;
 use std::io::Read;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use errors::{Classify as _, Kind};
@@ -18,14 +19,14 @@ use support::{Layer, in_mount, names, user_namespace};
 fn directories_conform() {
     let root = tempfile::tempdir().unwrap();
     conforms(&Directories::open(root.path()).unwrap());
-    assert_eq!(left(root.path()), [".empty"]);
+    assert_eq!(left(root.path()), [".empty", ".mount-points"]);
 }
 
 #[test]
 fn the_tar_index_conforms() {
     let root = tempfile::tempdir().unwrap();
     conforms(&TarIndex::open(root.path()).expect("this test needs a kernel that mounts EROFS from files"));
-    assert_eq!(left(root.path()), [".empty"]);
+    assert_eq!(left(root.path()), [".empty", ".mount-points"]);
 }
 
 /// The suite. `store` is empty, and is empty again afterwards.
@@ -34,6 +35,7 @@ fn conforms(store: &dyn Snapshotter) {
     layers_are_unpacked_once_by_concurrent_callers(store);
     a_container_sees_its_layers_and_writes_to_its_own_directory(store);
     whiteouts_and_opaque_directories_hide_what_is_below(store);
+    mount_points_lie_below_all_layers(store);
     odd_stacks_can_be_mounted(store);
     what_a_container_wrote_is_kept_until_it_is_removed(store);
     the_root_directory_is_the_top_layers(store);
@@ -164,6 +166,33 @@ fn whiteouts_and_opaque_directories_hide_what_is_below(store: &dyn Snapshotter) 
     let container = tempfile::tempdir().unwrap();
     let found = mounted(store, container.path(), &[below, above, root_opaque], MountOptions::default(), names);
     assert_eq!(found, ["alone"]);
+}
+
+/// Whether they are there depends on the kernel; that nothing is written for them, and that they hide nothing, does not.
+fn mount_points_lie_below_all_layers(store: &dyn Snapshotter) {
+    let below = unpack(store, &Layer::new().directory("etc", 0o750).file("etc/hosts", b"the image's").finish());
+    let above = unpack(store, &Layer::new().file("proc", b"not a directory").file("etc/.wh.hostname", b"").finish());
+    let points = MountOptions { mount_points: true, ..Default::default() };
+    let plain = tempfile::tempdir().unwrap();
+    let has_points = mounted(store, plain.path(), &[], points, |root| {
+        let found = names(root);
+        assert!(found.is_empty() || found == ["dev", "etc", "proc", "sys"], "{found:?}");
+        !found.is_empty()
+    });
+    let container = tempfile::tempdir().unwrap();
+    let upper = container.path().join("upper");
+    mounted(store, container.path(), &[below, above], points, move |root| {
+        assert_eq!(std::fs::read(root.join("etc/hosts")).unwrap(), b"the image's");
+        assert_eq!(std::fs::read(root.join("proc")).unwrap(), b"not a directory");
+        assert_eq!(root.join("etc").metadata().unwrap().permissions().mode() & 0o7777, 0o750);
+        assert!(!root.join("etc/hostname").exists(), "it was removed");
+        let empty = root.join("etc/resolv.conf");
+        assert_eq!(empty.metadata().map(|metadata| metadata.len()).ok(), has_points.then_some(0));
+        assert_eq!(names(&upper), [""; 0], "nothing is written for them");
+    });
+    mounted(store, container.path(), &[below, above], MountOptions { read_only: true, ..points }, |root| {
+        assert_eq!(names(root), ["etc", "proc"], "these are the layers alone");
+    });
 }
 
 fn odd_stacks_can_be_mounted(store: &dyn Snapshotter) {

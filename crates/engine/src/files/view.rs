@@ -61,7 +61,7 @@ impl Engine {
                 if let Some(shim) = container.leaving() {
                     self.await_shim(&shim);
                 }
-                let options = MountOptions::default();
+                let options = MountOptions { mount_points: true, ..MountOptions::default() };
                 let root = match &namespace {
                     None => self.layers.mount(&container.dir, &record.layers, options)?,
                     Some(own) => self.layers.mount_mapped(&container.dir, &record.layers, options, own.for_mounts())?,

@@ -19,7 +19,7 @@ impl Engine {
         record: &Record,
         user_namespace: Option<&UserNamespace>,
     ) -> Result<OwnedFd, EngineError> {
-        let options = MountOptions { read_only: false, volatile: record.spec.auto_remove };
+        let options = MountOptions { read_only: false, volatile: record.spec.auto_remove, mount_points: true };
         Ok(match user_namespace {
             None => self.layers.mount(&container.dir, &record.layers, options)?,
             Some(namespace) => {

@@ -33,6 +33,8 @@ pub(crate) use files::attach;
 pub(crate) use interfaces::place_of;
 pub(crate) use mounts::{new_mount, refuse_procfs, set_attributes, stat};
 
+use cgroup::Cgroup;
+
 use crate::hooks::{self, Context, Place};
 use crate::listener::Listener;
 use crate::message::{Message, Question, Step};
@@ -49,6 +51,8 @@ pub(crate) struct Prepared<'a> {
     pub(crate) container: Option<(BorrowedFd<'a>, CloneFlags)>,
     /// The cgroup's v1 `tasks` files.
     pub(crate) tasks: Vec<OwnedFd>,
+    /// The container's own cgroup, where this process makes the container.
+    pub(crate) cgroup: Option<&'a Cgroup>,
     /// Standard input, output and error; none of them numbered 0 to 2.
     pub(crate) stdio: Option<[OwnedFd; 3]>,
     /// Where the terminal's other side goes.
@@ -270,7 +274,9 @@ impl<'a> Child<'a> {
             Operation::CloneRoot(source) => {
                 self.files.clone_root(source, self.prepared.rootfs, find(index, &self.trees, &self.prepared.trees))?
             }
-            Operation::Mount(mount) => self.files.mount(mount, find(index, &self.trees, &self.prepared.trees))?,
+            Operation::Mount(mount) => {
+                self.files.mount(mount, find(index, &self.trees, &self.prepared.trees), self.prepared.cgroup)?
+            }
             Operation::Device(device) => self.files.make_device(device)?,
             Operation::Symlink { target, path } => self.files.make_symlink(target, path)?,
             Operation::Terminal { console, uid } => self.terminal(*console, *uid)?,

@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use cgroup::Cgroup;
 use rustix::fs::{CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs, mkdirat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -21,7 +22,12 @@ use crate::resolve::Leaf;
 type Parameter<'a> = (&'a str, Option<&'a str>);
 
 impl Files {
-    pub(super) fn mount(&mut self, mount: &MountOperation, opened: Option<BorrowedFd<'_>>) -> Result<(), StepError> {
+    pub(super) fn mount(
+        &mut self,
+        mount: &MountOperation,
+        opened: Option<BorrowedFd<'_>>,
+        cgroup: Option<&Cgroup>,
+    ) -> Result<(), StepError> {
         self.forget_directory();
         let attached = match &mount.source {
             MountSource::FileSystem { .. } => self.new_file_system(mount)?,
@@ -47,7 +53,7 @@ impl Files {
                 }
                 self.bind(mount, tree)?
             }
-            MountSource::Cgroup1 { hierarchies, namespace } => self.cgroup1(mount, hierarchies, *namespace)?,
+            MountSource::Cgroup1 { hierarchies, namespace } => self.cgroup1(mount, hierarchies, *namespace, cgroup)?,
         };
         for (propagation, recursive) in &mount.propagation {
             let attributes = Attributes { propagation: Some(*propagation), ..Attributes::default() };
@@ -172,6 +178,7 @@ impl Files {
         mount: &MountOperation,
         hierarchies: &[CgroupHierarchy],
         namespace: bool,
+        cgroup: Option<&Cgroup>,
     ) -> Result<OwnedFd, StepError> {
         let root = self.root()?;
         let target = root.ensure_no_links(&mount.destination, Leaf::Directory)?;
@@ -184,16 +191,26 @@ impl Files {
             mkdirat(&top, &name, Mode::from_raw_mode(0o755))
                 .map_err(|errno| sys::Error::new(format!("mkdirat(cgroup, {name:?}, 0755)"), errno))?;
             let directory = root.open_no_links(&mount.destination.join(&name), OFlags::PATH | OFlags::DIRECTORY)?;
-            let path = own.iter().find(|(known, _)| known == hierarchy).map_or("/", |(_, path)| path.as_str());
-            match (namespace, prepare::host_cgroup(hierarchy, path)) {
-                // Mounting a hierarchy anew from the host's own cgroup namespace sets the flags of the whole hierarchy,
-                // for all its mounts, and waits for the kernel's readers meanwhile.
-                (false, Some(place)) => attach(&part_of_host(&place, attributes)?, &directory)?,
-                (true, _) => attach(&new_hierarchy(hierarchy, attributes)?, &directory)?,
-                (false, None) => {
-                    let made = new_hierarchy(hierarchy, attributes)?;
-                    attach(&made, &directory)?;
-                    show_only(&root, &mount.destination.join(&name), &made, path)?;
+            if namespace {
+                // What is the namespace's root is the container's cgroup. A mount of it is had by binding it, too, which
+                // does not lock and walk the whole hierarchy as mounting it anew does.
+                let bound = match cgroup {
+                    Some(cgroup) => part_of_own(cgroup, hierarchy, attributes)?,
+                    None => None,
+                };
+                let shown = bound.map_or_else(|| new_hierarchy(hierarchy, attributes), Ok)?;
+                attach(&shown, &directory)?;
+            } else {
+                let path = own.iter().find(|(known, _)| known == hierarchy).map_or("/", |(_, path)| path.as_str());
+                match prepare::host_cgroup(hierarchy, path) {
+                    // Mounting a hierarchy anew from the host's own cgroup namespace sets the flags of the whole hierarchy,
+                    // for all its mounts, and waits for the kernel's readers meanwhile.
+                    Some(place) => attach(&part_of_host(&place, attributes)?, &directory)?,
+                    None => {
+                        let made = new_hierarchy(hierarchy, attributes)?;
+                        attach(&made, &directory)?;
+                        show_only(&root, &mount.destination.join(&name), &made, path)?;
+                    }
                 }
             }
             // `cpu` where the hierarchy is `cpu,cpuacct`.
@@ -235,6 +252,18 @@ fn part_of_host(place: &Path, attributes: u64) -> Result<OwnedFd, StepError> {
     let attributes = Attributes { set: attributes, propagation: Some(Propagation::Private), ..Attributes::default() };
     sys::mount::setattr(part.as_fd(), false, &attributes)?;
     Ok(part)
+}
+
+/// The same of the container's own cgroup; `None` when it is not in that hierarchy, or what has its name in the mount
+/// namespace that the container joined is something else.
+fn part_of_own(cgroup: &Cgroup, hierarchy: &CgroupHierarchy, attributes: u64) -> Result<Option<OwnedFd>, StepError> {
+    let Some((directory, place)) = cgroup.directory(&hierarchy.names()) else { return Ok(None) };
+    let part = match part_of_host(&place, attributes) {
+        Err(StepError::Call(error)) if error.errno() == Errno::NOENT => return Ok(None),
+        part => part?,
+    };
+    let (found, own) = (stat(&part)?, stat(directory)?);
+    Ok(((found.st_dev, found.st_ino) == (own.st_dev, own.st_ino)).then_some(part))
 }
 
 /// Replaces the whole hierarchy attached at `place` by the part of it below `own`.

@@ -408,6 +408,12 @@ impl CgroupHierarchy {
             (None, false) => self.controllers.join(","),
         }
     }
+
+    /// What names it in `/proc/self/cgroup`: its controllers, or `name=NAME`; nothing for the v2 hierarchy.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let name = self.name.as_ref().map(|name| format!("name={name}"));
+        self.controllers.iter().cloned().chain(name).collect()
+    }
 }
 
 /// A device file.

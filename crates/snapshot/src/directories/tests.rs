@@ -55,14 +55,14 @@ fn every_kernels_way_of_stacking_gives_the_same() {
         for count in [0, 1, 5, 40] {
             for volatile in [false, true] {
                 let container = tempfile::tempdir().unwrap();
-                let options = MountOptions { read_only: false, volatile };
+                let options = MountOptions { volatile, ..MountOptions::default() };
                 let mount = store
                     .mount_by(method, container.path(), &layers[..count], options, None)
                     .unwrap_or_else(|e| panic!("{method:?} {count}: {e}"));
                 assert_eq!(names(mount, Some("new")).len(), count + 1, "{method:?} {count}");
                 assert!(container.path().join("upper/new").exists());
             }
-            let read_only = MountOptions { read_only: true, volatile: false };
+            let read_only = MountOptions { read_only: true, ..MountOptions::default() };
             let mount = store.mount_by(method, root.path(), &layers[..count], read_only, None).unwrap();
             assert_eq!(names(mount, None).len(), count, "{method:?} {count} read-only");
         }
@@ -102,7 +102,7 @@ fn every_kernels_way_of_stacking_shows_other_ids() {
             let made = container.path().join("upper/new").metadata().unwrap();
             assert_eq!((made.uid(), made.gid()), (33, 0), "{method:?} {count}");
             assert_eq!(names(mount, None).len(), count + 1, "{method:?} {count}");
-            let read_only = MountOptions { read_only: true, volatile: false };
+            let read_only = MountOptions { read_only: true, ..MountOptions::default() };
             let mount = store.mount_by(method, container.path(), &layers[..count], read_only, Some(ids)).unwrap();
             assert_eq!(rustix::fs::fstat(&mount).unwrap().st_uid, 700_000, "{method:?} {count} read-only");
         }

@@ -30,7 +30,8 @@ fn unpack(store: &dyn Snapshotter, name: &str) -> Digest {
 /// What is in a read-only mount of these layers: names and content.
 fn files(store: &dyn Snapshotter, layers: &[Digest]) -> Vec<(String, String)> {
     let container = tempfile::tempdir().unwrap();
-    let mount = store.mount(container.path(), layers, MountOptions { read_only: true, volatile: false }).unwrap();
+    let mount =
+        store.mount(container.path(), layers, MountOptions { read_only: true, ..MountOptions::default() }).unwrap();
     let root = PathBuf::from(format!("/proc/self/fd/{}/", mount.as_raw_fd()));
     let file = |entry: std::fs::DirEntry| {
         (entry.file_name().into_string().unwrap(), std::fs::read_to_string(entry.path()).unwrap())
@@ -73,7 +74,7 @@ fn layers_of_both_forms_are_stacked() {
         assert_eq!(mode & 0o777, 0o400, "{file}");
     }
     assert!(archives.remove_layer(&new).unwrap() && archives.remove_layer(&old).unwrap());
-    assert_eq!(names(&layers), [".empty"]);
+    assert_eq!(names(&layers), [".empty", ".mount-points"]);
 }
 
 #[test]
@@ -119,7 +120,27 @@ fn containers_share_a_layers_mount_until_the_last_of_them_is_gone() {
     drop((second, third));
     store.unmounted(containers[1].path());
     store.remove_container(containers[2].path()).unwrap();
-    assert_eq!(store.directories.mounts.count(), 0);
+    assert_eq!(store.directories.mounts.count(), (1, 1), "it waits for the next");
+    let (fourth, same) = mount(0);
+    assert_eq!(number, same);
+    assert_eq!(store.directories.mounts.count(), (1, 0));
+    drop(fourth);
+    store.unmounted(containers[0].path());
+    // What is kept of a layer goes with it.
+    store.remove_layer(&diff_id).unwrap();
+    assert_eq!(store.directories.mounts.count(), (0, 0));
+}
+
+#[test]
+fn of_the_layers_without_a_container_so_many_stay_mounted() {
+    let root = tempfile::tempdir().unwrap();
+    let store = TarIndex::open(root.path()).unwrap();
+    let container = tempfile::tempdir().unwrap();
+    let layers: Vec<Digest> = (0..67).map(|index| unpack(&store, &format!("file-{index}"))).collect();
+    store.mount(container.path(), &layers, MountOptions { read_only: true, ..MountOptions::default() }).unwrap();
+    assert_eq!(store.directories.mounts.count(), (67, 0));
+    store.unmounted(container.path());
+    assert_eq!(store.directories.mounts.count(), (64, 64));
 }
 
 #[test]
@@ -162,7 +183,7 @@ fn where_archives_cannot_be_mounted_there_are_directories_and_the_reason() {
     unpack(&*store, "a");
     assert_eq!(files(&*store, &[diff_id]).len(), 1);
     assert_eq!(names(&to), ["diff", "implied", "info.json"]);
-    assert_eq!(names(&root.path().join("layers")).len(), 2, "the attempt leaves nothing");
+    assert_eq!(names(&root.path().join("layers")).len(), 3, "the attempt leaves nothing");
 }
 
 #[test]
