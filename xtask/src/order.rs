@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `cargo xtask order`: which functions the OCI runtime executes, for the linker to lay side by side.
+//! `cargo xtask order`: which functions the OCI runtime and the engine's client execute, for the linker to lay side by side.
 //!
-//! The executable has some fifteen megabytes of code, of which starting a container executes nine hundred functions. The
-//! kernel maps what is touched in pieces of 64 KiB: scattered over all, they cost three times the memory and a quarter of
+//! The executable has some fifteen megabytes of code, of which starting a container executes nine hundred functions, and
+//! asking the daemon for one not many more. The kernel maps what is touched in pieces of 64 KiB: scattered over all, they cost three times the memory and a quarter of
 //! the page faults of a start. The list is a hint to the linker (`crates/cli/build.rs`): a name that no longer exists is
 //! passed over, a function that is missing lies where it would have lain. Write it anew when
 //! `tests/tests/memory.rs` says that a start has grown.
@@ -10,8 +10,9 @@
 use std::collections::HashSet;
 use std::error::Error;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
+use testkit::Daemon;
 use testkit::corten::binary;
 use testkit::process::command;
 use testkit::trace;
@@ -26,9 +27,7 @@ pub(crate) fn run() -> Outcome {
     cargo::build_release()?;
     let directory = tempfile::Builder::new().prefix("corten-order-").tempdir_in("/run")?;
     bench::bundle(directory.path())?;
-    let symbols = symbols(&binary())?;
-    let mut seen = HashSet::new();
-    let mut list = String::new();
+    let mut functions = Functions { symbols: symbols(&binary())?, seen: HashSet::new(), list: String::new() };
     let lives: [&[&str]; 6] = [
         &["run", "one"],
         &["create", "two"],
@@ -40,20 +39,49 @@ pub(crate) fn run() -> Outcome {
     for words in lives {
         let mut runtime = command(binary());
         runtime.args(["oci", "--root"]).arg(directory.path().join("state")).args(words).current_dir(&directory);
-        for address in trace::addresses(&runtime)? {
-            for name in at(&symbols, address) {
-                if seen.insert(name) {
-                    list.push_str(name);
-                    list.push('\n');
-                }
-            }
-        }
+        functions.of(&runtime)?;
         // What was started has ended by then: it is /bin/true.
         std::thread::sleep(std::time::Duration::from_millis(200));
     }
-    std::fs::write(cargo::root().join(LIST), &list)?;
-    println!("{} functions in {LIST}", seen.len());
+    let daemon = Daemon::with_busybox();
+    let asked: [&[&str]; 6] = [
+        &["run", "--rm", "busybox", "true"],
+        &["run", "-d", "--name", "one", "busybox", "sleep", "1000"],
+        &["exec", "one", "true"],
+        &["ps"],
+        &["logs", "one"],
+        &["rm", "-f", "one"],
+    ];
+    for words in asked {
+        let mut client = command(binary());
+        client.args(["-H", &daemon.host()]).args(words);
+        functions.of(&client)?;
+    }
+    std::fs::write(cargo::root().join(LIST), &functions.list)?;
+    println!("{} functions in {LIST}", functions.seen.len());
     Ok(())
+}
+
+/// Those that were executed, in the order in which each was so first.
+struct Functions {
+    symbols: Vec<(u64, String)>,
+    seen: HashSet<String>,
+    list: String,
+}
+
+impl Functions {
+    /// Runs a command, and takes down what it executes.
+    fn of(&mut self, command: &Command) -> Outcome {
+        for address in trace::addresses(command)? {
+            for name in at(&self.symbols, address) {
+                if self.seen.insert(name.to_owned()) {
+                    self.list.push_str(name);
+                    self.list.push('\n');
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The functions of a program, by address.

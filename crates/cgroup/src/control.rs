@@ -43,7 +43,8 @@ fn open_below(at: BorrowedFd<'_>, path: &str, flags: OFlags) -> io::Result<Owned
 /// The content of the control file `file`, without the newline at its end.
 pub(crate) fn read(dir: impl AsFd, file: &str) -> io::Result<String> {
     let opened = open_read(dir, file)?;
-    let mut text = String::new();
+    // Most are short: then one read has it all.
+    let mut text = String::with_capacity(1024);
     File::from(opened).take(MAX_FILE).read_to_string(&mut text)?;
     text.truncate(text.trim_end().len());
     Ok(text)

@@ -8,7 +8,6 @@
 use std::io::Read;
 
 use api_types::Size;
-use bytes::Bytes;
 use client::{ClientError, Event, Exit, Session, SessionReader, SessionWriter};
 use errors::{Kind, Report};
 use tokio::signal::unix::SignalKind;
@@ -63,9 +62,9 @@ pub(crate) async fn drive(
     let filter = interactive.then(|| Filter::new(options.detach_keys));
     let input = options.stdin.then(read_stdin);
     tokio::spawn(send(session.writer, input, resizes, filter, detached));
-    let (output, writer) = write_output();
+    let (writes, mut writer) = oneshot::channel();
     let (happened, mut events) = mpsc::channel(4);
-    tokio::spawn(receive(session.reader, output, happened));
+    tokio::spawn(receive(session.reader, writes, happened));
 
     // The command's terminal may have been made before this one was looked at.
     if let Some(size) = terminal::size().filter(|_| options.tty) {
@@ -116,12 +115,12 @@ pub(crate) async fn drive(
     };
     if matches!(ending, Ending::Exited(_) | Ending::Failed(_)) {
         trace.step("told of the exit");
-        // All output came before the exit; the thread ends when it has written it.
+        // All output came before the exit; the thread ends when it has written it. Without any there is none.
         drop(events);
-        let first =
-            writer.join().map_err(|_| Failure::new(Kind::Internal, "the thread that writes the output panicked"))?;
-        if let Some(at_ns) = first {
-            trace.step_at("first output", at_ns);
+        if let Ok(writer) = writer.try_recv() {
+            let writer: std::thread::JoinHandle<u64> = writer;
+            let panicked = |_| Failure::new(Kind::Internal, "the thread that writes the output panicked");
+            trace.step_at("first output", writer.join().map_err(panicked)?);
         }
     }
     Ok(ending)
@@ -174,16 +173,26 @@ async fn receive_some(input: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec
     }
 }
 
-/// Receive until the session ends: output goes to the thread that writes it, everything else to the loop.
+/// Receive until the session ends: output goes to the thread that writes it, which is started by the first of it and told
+/// to `writes`; everything else goes to the loop.
 async fn receive(
     mut reader: SessionReader,
-    output: mpsc::Sender<Output>,
+    writes: oneshot::Sender<std::thread::JoinHandle<u64>>,
     happened: mpsc::Sender<Result<Event, ClientError>>,
 ) {
+    let mut writes = Some(writes);
+    let mut output: Option<mpsc::Sender<Event>> = None;
     loop {
         let gone = match reader.next().await {
-            Ok(Some(Event::Stdout(data))) => output.send(Output::Stdout(data)).await.is_err(),
-            Ok(Some(Event::Stderr(data))) => output.send(Output::Stderr(data)).await.is_err(),
+            Ok(Some(written @ (Event::Stdout(_) | Event::Stderr(_)))) => {
+                let output = output.get_or_insert_with(|| {
+                    let (sender, thread) = write_output(now_ns());
+                    // A session that was left does not wait for what is written.
+                    let _ = writes.take().map(|writes| writes.send(thread));
+                    sender
+                });
+                output.send(written).await.is_err()
+            }
             Ok(Some(last @ (Event::Exited(_) | Event::Failed(_)))) => {
                 // First, so that the writing thread is seen to end once it has written all.
                 drop(output);
@@ -205,24 +214,18 @@ async fn receive(
     }
 }
 
-enum Output {
-    Stdout(Bytes),
-    Stderr(Bytes),
-}
-
-/// A thread that writes what it is sent. At its end it tells when the first of it came.
-fn write_output() -> (mpsc::Sender<Output>, std::thread::JoinHandle<Option<u64>>) {
+/// A thread that writes what it is sent of a command's output. At its end it tells when the first of it came.
+fn write_output(first_ns: u64) -> (mpsc::Sender<Event>, std::thread::JoinHandle<u64>) {
     let (sender, mut receiver) = mpsc::channel(16);
     let thread = std::thread::spawn(move || {
-        let mut first = None;
         while let Some(output) = receiver.blocking_recv() {
-            first.get_or_insert_with(now_ns);
             match output {
-                Output::Stdout(data) => crate::printer::data(&data),
-                Output::Stderr(data) => crate::printer::error_data(&data),
+                Event::Stdout(data) => crate::printer::data(&data),
+                Event::Stderr(data) => crate::printer::error_data(&data),
+                Event::Started(_) | Event::Exited(_) | Event::Failed(_) => {}
             }
         }
-        first
+        first_ns
     });
     (sender, thread)
 }

@@ -52,6 +52,12 @@ pub use hooks::HookError;
 pub use launch::{LaunchRequest, Launched, Start, Stdio, launch};
 pub use message::Step;
 
+/// Looks at the host's cgroup hierarchies before a launch wants them, and keeps what it saw for this process. What cannot
+/// be looked at is so again by the launch, which says why not.
+pub fn look_at_host() {
+    let _ = prepare::cgroup_host();
+}
+
 /// Nanoseconds on `CLOCK_MONOTONIC`, the clock of every [`Step`].
 pub fn now_ns() -> u64 {
     sys::clock::now_ns()

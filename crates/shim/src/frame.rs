@@ -185,7 +185,7 @@ pub fn read_frame(mut from: impl Read) -> Result<Option<(Kind, Vec<u8>)>, FrameE
         }
     }
     let header = Header::decode(bytes)?;
-    let mut payload = Vec::new();
+    let mut payload = Vec::with_capacity(header.len as usize + 1);
     from.take(u64::from(header.len)).read_to_end(&mut payload).map_err(FrameError::Io)?;
     if payload.len() != header.len as usize {
         return Err(FrameError::Truncated);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A process that is known for sure: its id and its start time, so that a reused id is never mistaken for it.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -23,7 +23,9 @@ impl ProcessRef {
     /// # Errors
     /// There is none, or `/proc` cannot be read.
     pub fn of(pid: i32) -> io::Result<ProcessRef> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // Some 250 bytes, whose length no metadata tells: with room for them one read has them all.
+        let mut stat = String::with_capacity(1024);
+        std::fs::File::open(format!("/proc/{pid}/stat"))?.read_to_string(&mut stat)?;
         let start_time = start_time_of(&stat).ok_or(io::ErrorKind::InvalidData)?;
         Ok(ProcessRef { pid, start_time })
     }

@@ -33,9 +33,14 @@ global_asm!(
     options(att_syntax)
 );
 
-/// The words of which one stands on every command line that launches a container: the zygote, and these commands of the
-/// OCI runtime. One that stands there by chance costs an execve and changes nothing.
-static WORDS: [&[u8]; 5] = [b"zygote", b"run", b"create", b"exec", b"restore"];
+/// The first argument of the zygote, and of the OCI runtime.
+static ZYGOTE: &[u8] = b"zygote";
+static OCI: &[u8] = b"oci";
+/// The names under which the program is the OCI runtime whatever its first argument is (the program's `main`).
+static RUNTIMES: [&[u8]; 2] = [b"runc", b"corten-oci"];
+/// The commands of the OCI runtime that launch a container. One that stands there by chance costs an execve and changes
+/// nothing. The engine's commands of these names ask the daemon.
+static COMMANDS: [&[u8]; 4] = [b"run", b"create", b"exec", b"restore"];
 
 const SELF: *const u8 = c"/proc/self/exe".as_ptr().cast();
 const NOTHING: *const u8 = c"".as_ptr().cast();
@@ -83,25 +88,65 @@ extern "C" fn early(stack: *const usize) {
     }
 }
 
-/// Whether one of the arguments after the program's name is one of [`WORDS`].
+/// Whether this is the zygote's command line, or one of the OCI runtime with one of [`COMMANDS`].
 ///
 /// # Safety
 /// `argv` leads to `argc` pointers to strings, each ended by a zero byte.
 unsafe fn launches_containers(argv: *const usize, argc: usize) -> bool {
-    let mut index = 1;
-    while index < argc {
-        // SAFETY: `index` is below `argc`, and the caller's promise covers the string.
-        unsafe {
-            let argument = argv.add(index).read() as *const u8;
-            let mut word = 0;
-            while word < WORDS.len() {
-                if is(argument, WORDS[word]) {
-                    return true;
-                }
-                word += 1;
-            }
+    if argc < 2 {
+        return false;
+    }
+    // SAFETY: there are two, `index` is below `argc`, and the caller's promise covers the strings.
+    unsafe {
+        let first = argv.add(1).read() as *const u8;
+        if is(first, ZYGOTE) {
+            return true;
         }
-        index += 1;
+        if !is(first, OCI) && !is_one(file_name(argv.read() as *const u8), &RUNTIMES) {
+            return false;
+        }
+        let mut index = 1;
+        while index < argc {
+            if is_one(argv.add(index).read() as *const u8, &COMMANDS) {
+                return true;
+            }
+            index += 1;
+        }
+    }
+    false
+}
+
+/// What stands after the last slash.
+///
+/// # Safety
+/// `path` leads to a string ended by a zero byte.
+unsafe fn file_name(path: *const u8) -> *const u8 {
+    let (mut name, mut at) = (path, path);
+    // SAFETY: this stops at the string's end.
+    unsafe {
+        loop {
+            match at.read_volatile() {
+                0 => return name,
+                b'/' => name = at.add(1),
+                _ => {}
+            }
+            at = at.add(1);
+        }
+    }
+}
+
+/// Whether the string at `text` is one of `words`.
+///
+/// # Safety
+/// `text` leads to a string ended by a zero byte.
+unsafe fn is_one(text: *const u8, words: &[&[u8]]) -> bool {
+    let mut word = 0;
+    while word < words.len() {
+        // SAFETY: as the caller promises.
+        if unsafe { is(text, words[word]) } {
+            return true;
+        }
+        word += 1;
     }
     false
 }

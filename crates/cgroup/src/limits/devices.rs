@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Device access rules: the `devices` controller of v1, or a program under v2.
 
+use std::collections::HashSet;
+
 use oci::runtime_spec::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use super::device_program;
@@ -20,9 +22,17 @@ pub(super) fn plan(planner: &mut Planner<'_>, rules: &[LinuxDeviceCgroup]) -> Re
         return Ok(());
     }
     planner.version(Controller::Devices, LIMIT)?;
+    // What was allowed and not denied since is so already: an engine's list and the devices that every container has say
+    // much twice.
+    let mut allowed = HashSet::new();
     for rule in rules {
         let file = if rule.allow() { "devices.allow" } else { "devices.deny" };
         for value in v1_lines(rule)? {
+            if !rule.allow() {
+                allowed.clear();
+            } else if !allowed.insert(value.clone()) {
+                continue;
+            }
             planner.set(Controller::Devices, LIMIT, file, value);
         }
     }

@@ -138,6 +138,11 @@ fn device_rules_are_lines_on_v1_and_a_program_on_v2() {
         writes(Version::V1, json),
         "devices.deny=a\ndevices.allow=c 1:3 rw\ndevices.allow=b 5:* m\ndevices.allow=c 5:* m"
     );
+    // Said again it is the same, unless something was denied meanwhile.
+    let again = r#"{"devices": [{"allow": true, "type": "c", "major": 1, "minor": 3, "access": "r"},
+        {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "r"}, {"allow": false, "type": "c", "major": 1},
+        {"allow": true, "type": "c", "major": 1, "minor": 3, "access": "r"}]}"#;
+    assert_eq!(writes(Version::V1, again), "devices.allow=c 1:3 r\ndevices.deny=c 1:* rwm\ndevices.allow=c 1:3 r");
     let plan = plan_on(Version::V2, json, &Current::default()).unwrap();
     assert!(plan.settings.is_empty());
     assert!(plan.device_program.is_some_and(|program| program.len() > 10));
