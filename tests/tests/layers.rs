@@ -72,9 +72,9 @@ fn a_daemon_killed_while_a_layer_comes_leaves_nothing_of_it() {
         assert!(import.wait().code != 0, "{form}");
         assert!(!layers(&daemon).iter().any(|name| name.len() == 64), "{form}: half a layer is visible");
         daemon.start();
-        assert_eq!(layers(&daemon), [".empty"], "{form}");
+        assert_eq!(layers(&daemon), [".empty", ".mount-points"], "{form}");
         daemon.ok(&["import", &tar.to_string_lossy(), "large"]);
-        assert_eq!(layers(&daemon).len(), 2, "{form}");
+        assert_eq!(layers(&daemon).len(), 3, "{form}");
     }
 }
 
@@ -108,7 +108,7 @@ fn mounts() -> usize {
 }
 
 #[test]
-fn a_layer_is_mounted_as_long_as_a_container_runs_on_it() {
+fn a_layer_is_mounted_once_for_all_containers_and_then_for_the_next() {
     let _machine = machine();
     let daemon = daemon("tar-index");
     daemon.import_busybox();
@@ -126,8 +126,15 @@ fn a_layer_is_mounted_as_long_as_a_container_runs_on_it() {
     for name in ["two", "three"] {
         daemon.ok(&["kill", name]);
     }
-    eventually("they are gone though the containers are not removed", || mounts() == before);
+    eventually("only the mount that this daemon made waits for the next", || mounts() == before + 1);
     daemon.fails(&["run", "--name", "four", "busybox", "/no/such/command"], 127);
     daemon.ok(&["run", "--rm", "busybox", "true"]);
-    eventually("nothing is left", || mounts() == before);
+    assert_eq!(mounts(), before + 1, "the next had it");
+    daemon.ok(&["rm", "two", "three", "four"]);
+    daemon.ok(&["rmi", "busybox"]);
+    eventually("the layer is gone, and its mount with it", || mounts() == before);
+    daemon.import_busybox();
+    daemon.ok(&["run", "--rm", "busybox", "true"]);
+    daemon.stop();
+    eventually("nothing is left when the daemon is gone", || mounts() == before);
 }

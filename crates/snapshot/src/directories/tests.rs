@@ -192,5 +192,5 @@ fn a_failed_unpack_leaves_nothing_in_the_store() {
     let mut left: Vec<_> =
         std::fs::read_dir(root.path().join("layers")).unwrap().map(|e| e.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, [".empty"]);
+    assert_eq!(left, [".empty", ".mount-points"]);
 }

@@ -202,5 +202,5 @@ fn a_failed_unpack_leaves_nothing_in_the_store() {
     assert!(matches!(store.unpack(&diff_id, &mut &tar[..]), Err(SnapshotError::Digest(_))));
     tar[10] ^= 1;
     assert!(matches!(store.unpack(&diff_id, &mut &tar[..]), Err(SnapshotError::Unpack { .. })));
-    assert_eq!(names(&root.path().join("layers")), [".empty"]);
+    assert_eq!(names(&root.path().join("layers")), [".empty", ".mount-points"]);
 }
