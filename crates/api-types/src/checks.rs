@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Checks that answer one question each: `HostConfig.CortenChecks` of a container, and what `inspect` says of them.
 
+pub mod notation;
+
 use serde::{Deserialize, Serialize};
 
 use crate::docker::{Health, HealthConfig};

@@ -23,7 +23,7 @@ use errors::{Kind, Report};
 use serde::{Deserialize, Serialize};
 
 pub use bollard_stubs::models as docker;
-pub use checks::{CheckFindings, CheckReports, CheckRequest, CheckRestart};
+pub use checks::{CheckFindings, CheckReports, CheckRequest, CheckRestart, notation};
 pub use events::{EventActor, EventMessage};
 pub use lease::{DEFAULT_LEASE, LEASES_ROUTE, Lease, LeaseRequest, LeaseResource};
 pub use mounts::MountChangeRequest;

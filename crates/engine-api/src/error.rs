@@ -72,6 +72,14 @@ pub enum ApiError {
         /// What is wrong with it.
         problem: String,
     },
+    /// A label of Corten's own that cannot be.
+    #[error("the label {name}: {problem}")]
+    Label {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A field or parameter that Docker knows and Corten does not, or not yet.
     #[error("{0} is not supported")]
     Unsupported(String),
@@ -104,6 +112,10 @@ pub enum ApiError {
 impl ApiError {
     pub(crate) fn invalid(field: &'static str, problem: impl Into<String>) -> ApiError {
         ApiError::Invalid { field, problem: problem.into() }
+    }
+
+    pub(crate) fn label(name: &str, problem: impl Into<String>) -> ApiError {
+        ApiError::Label { name: name.to_owned(), problem: problem.into() }
     }
 }
 

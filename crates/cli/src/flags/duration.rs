@@ -29,53 +29,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, FlagError> {
     if text.is_empty() { Err(invalid()) } else { Ok(Duration::from_secs(seconds)) }
 }
 
-/// The nanoseconds in `text`, written as Go and Docker write spans: numbers, perhaps with a fraction, with the units h, m, s,
-/// ms, us and ns, added up; `0` needs none.
-pub(crate) fn nanos(text: &str) -> Result<i64, FlagError> {
-    let invalid = || FlagError::invalid(text, "is no time: write numbers with h, m, s or ms, as in 1m30s or 500ms");
-    let mut rest = text;
-    let mut nanos = 0.0;
-    while !rest.is_empty() && text != "0" {
-        let digits = rest.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b'.').count();
-        let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
-        let unit = rest[digits..].bytes().take_while(u8::is_ascii_alphabetic).count();
-        nanos += number
-            * match &rest[digits..digits + unit] {
-                "ns" => 1.0,
-                "us" => 1e3,
-                "ms" => 1e6,
-                "s" => 1e9,
-                "m" => 60e9,
-                "h" => 3600e9,
-                _ => return Err(invalid()),
-            };
-        rest = &rest[digits + unit..];
-    }
-    // As many as fit; a float that is smaller is converted exactly enough.
-    if text.is_empty() || nanos >= i64::MAX as f64 { Err(invalid()) } else { Ok(nanos.round() as i64) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spans_are_read_as_go_reads_them() {
-        for (text, expected) in [
-            ("0", 0),
-            ("30s", 30_000_000_000),
-            ("1h2m3s4ms", 3_723_004_000_000),
-            ("1.5s", 1_500_000_000),
-            (".5ms", 500_000),
-            ("250us", 250_000),
-            ("7ns", 7),
-        ] {
-            assert_eq!(nanos(text).unwrap(), expected, "{text}");
-        }
-        for bad in ["", "10", "s", "-1s", "1 s", "1d", "1.2.3s", "1e3s", "9999999999h", "1µ", "1s2", ".s", "é"] {
-            assert!(nanos(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn units_add_up() {

@@ -2,11 +2,11 @@
 //! `--health-*`: how it is found out whether a container is well; `--startup`, `--liveness` and `--readiness`: whether it has
 //! started, is alive, is ready.
 
-use api_types::CheckRequest;
 use api_types::docker::HealthConfig;
+use api_types::{CheckRequest, notation};
 use clap::Args;
 
-use super::{FlagError, duration};
+use super::FlagError;
 
 #[derive(Debug, Args)]
 pub(crate) struct HealthFlags {
@@ -20,82 +20,35 @@ pub(crate) struct HealthFlags {
     #[arg(long, value_name = "REQUEST", group = "health_test")]
     health_http: Option<String>,
     /// Time between checks, as in 30s, 1m30s or 500ms (default 30s)
-    #[arg(long, value_name = "TIME", value_parser = duration::nanos)]
+    #[arg(long, value_name = "TIME", value_parser = notation::nanos)]
     health_interval: Option<i64>,
     /// Consecutive failures that make it unhealthy (default 3)
     #[arg(long, value_name = "NUMBER")]
     health_retries: Option<u32>,
     /// Time between checks within the start period (default 5s)
-    #[arg(long, value_name = "TIME", value_parser = duration::nanos)]
+    #[arg(long, value_name = "TIME", value_parser = notation::nanos)]
     health_start_interval: Option<i64>,
     /// Time after the start in which failures do not count (default 0s)
-    #[arg(long, value_name = "TIME", value_parser = duration::nanos)]
+    #[arg(long, value_name = "TIME", value_parser = notation::nanos)]
     health_start_period: Option<i64>,
     /// Check it by connecting to this port
     #[arg(long, value_name = "PORT", group = "health_test")]
     health_tcp: Option<u16>,
     /// Time that one check may take (default 30s)
-    #[arg(long, value_name = "TIME", value_parser = duration::nanos)]
+    #[arg(long, value_name = "TIME", value_parser = notation::nanos)]
     health_timeout: Option<i64>,
     /// Whether it is alive, or else started again: http=:PORT/PATH, tcp=PORT, file=PATH or cmd=LINE; interval=, timeout=, retries=
-    #[arg(long, value_name = "CHECK", value_parser = question)]
+    #[arg(long, value_name = "CHECK", value_parser = notation::check)]
     liveness: Option<HealthConfig>,
     /// No check, whatever the image says
     #[arg(long)]
     no_healthcheck: bool,
     /// Whether it is ready, in the form of --liveness: only then its published ports lead to it
-    #[arg(long, value_name = "CHECK", value_parser = question)]
+    #[arg(long, value_name = "CHECK", value_parser = notation::check)]
     readiness: Option<HealthConfig>,
     /// Whether it has started, in the form of --liveness: the other checks wait for that
-    #[arg(long, value_name = "CHECK", value_parser = question)]
+    #[arg(long, value_name = "CHECK", value_parser = notation::check)]
     startup: Option<HealthConfig>,
-}
-
-/// A check that answers one question: fields with commas between them. A command takes the rest, with its commas.
-fn question(text: &str) -> Result<HealthConfig, FlagError> {
-    let invalid = |problem: &'static str| FlagError::invalid(text, problem);
-    let mut check = HealthConfig::default();
-    let mut rest = Some(text);
-    while let Some(fields) = rest {
-        let (field, behind) = match fields.split_once(',') {
-            Some((field, behind)) if !field.starts_with("cmd=") => (field, Some(behind)),
-            _ => (fields, None),
-        };
-        rest = behind;
-        let (key, value) = field.split_once('=').unwrap_or((field, ""));
-        if value.is_empty() {
-            return Err(invalid("needs fields as in http=:8080/live,interval=5s"));
-        }
-        let kind = match key {
-            "cmd" => "CMD-SHELL",
-            "file" => "CORTEN-FILE",
-            "http" => "CORTEN-HTTP",
-            "tcp" => "CORTEN-TCP",
-            "interval" => {
-                check.interval = Some(duration::nanos(value)?);
-                continue;
-            }
-            "timeout" => {
-                check.timeout = Some(duration::nanos(value)?);
-                continue;
-            }
-            "retries" => {
-                let retries = value.parse::<u32>().map_err(|_| invalid("has retries that are no number"))?;
-                check.retries = Some(retries.into());
-                continue;
-            }
-            _ => {
-                return Err(invalid("has a field that is none of http, tcp, file, cmd, interval, timeout and retries"));
-            }
-        };
-        if check.test.replace(vec![kind.to_owned(), value.to_owned()]).is_some() {
-            return Err(invalid("says of more than one thing to try"));
-        }
-    }
-    match check.test {
-        Some(_) => Ok(check),
-        None => Err(invalid("says nothing to try: http, tcp, file or cmd")),
-    }
 }
 
 impl HealthFlags {
@@ -145,23 +98,6 @@ mod tests {
     struct Line {
         #[command(flatten)]
         flags: HealthFlags,
-    }
-
-    #[test]
-    fn a_question_is_asked_field_by_field() {
-        let json = |text: &str| question(text).map(|check| serde_json::to_value(check).unwrap());
-        let expected = serde_json::json!({"Test": ["CORTEN-HTTP", "HEAD :80/x?a=b"], "Interval": 2_000_000_000_i64,
-            "Timeout": 500_000_000, "Retries": 4});
-        assert_eq!(json("http=HEAD :80/x?a=b,interval=2s,timeout=500ms,retries=4").unwrap(), expected);
-        let expected = serde_json::json!({"Test": ["CMD-SHELL", "test 1, = 1"], "Retries": 1});
-        assert_eq!(json("retries=1,cmd=test 1, = 1").unwrap(), expected);
-        assert_eq!(json("tcp=80").unwrap()["Test"], serde_json::json!(["CORTEN-TCP", "80"]));
-        assert_eq!(json("file=/x").unwrap()["Test"], serde_json::json!(["CORTEN-FILE", "/x"]));
-        for bad in
-            ["", "80", "tcp=", "interval=1s", "tcp=80,file=/x", "tcp=80,every=1s", "tcp=80,retries=-1", "tcp=80,"]
-        {
-            assert!(question(bad).is_err(), "{bad:?}");
-        }
     }
 
     fn check(line: &str) -> Result<serde_json::Value, String> {

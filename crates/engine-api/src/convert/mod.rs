@@ -11,6 +11,7 @@ pub(crate) mod from_record;
 pub(crate) mod from_sample;
 pub(crate) mod from_store;
 pub(crate) mod from_volume;
+mod labels;
 pub(crate) mod naming;
 pub(crate) mod networks;
 pub(crate) mod old_wishes;

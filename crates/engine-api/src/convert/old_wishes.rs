@@ -6,7 +6,7 @@ use api_types::docker::ContainerCreateBody;
 use engine::{ContainerSpec, NetworkMode};
 use network::MacAddress;
 
-use super::to_spec;
+use super::{labels, to_spec};
 use crate::error::ApiError;
 use crate::version::Version;
 
@@ -23,7 +23,7 @@ pub(crate) fn container(
 ) -> Result<(ContainerSpec, Vec<String>), ApiError> {
     let mac = body.mac.clone().filter(|text| !text.is_empty());
     let unbound = if version.is_before(STRICT) { Vec::new() } else { ports_without_bindings(&body.docker) };
-    let mut spec = to_spec::container(body, name)?;
+    let mut spec = labels::apply(to_spec::container(body, name)?)?;
     let mut warnings = Vec::new();
     if let Some(mac) = mac {
         warnings.extend(give(&mac, version, &mut spec)?);

@@ -116,7 +116,7 @@ fn restart_policy(policy: Option<&DockerRestart>, unhealthy: bool) -> Result<Res
     }
 }
 
-fn health_check(check: HealthConfig) -> Result<HealthCheck, ApiError> {
+pub(super) fn health_check(check: HealthConfig) -> Result<HealthCheck, ApiError> {
     let times =
         [check.interval, check.timeout, check.start_period, check.start_interval].map(Option::unwrap_or_default);
     Ok(HealthCheck::from_docker(&check.test.unwrap_or_default(), times, check.retries.unwrap_or_default())?)

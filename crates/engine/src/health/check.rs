@@ -125,8 +125,8 @@ impl HealthCheck {
         Ok(HealthCheck { test, interval, timeout, start_period, start_interval, retries })
     }
 
-    /// This wish over what the image says, field by field.
-    pub(crate) fn over(self, image: Option<HealthCheck>) -> HealthCheck {
+    /// This wish over what the image, or somebody else who counts less, says, field by field.
+    pub fn over(self, image: Option<HealthCheck>) -> HealthCheck {
         let image = image.unwrap_or_default();
         HealthCheck {
             test: self.test.or(image.test),
