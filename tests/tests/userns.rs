@@ -186,6 +186,50 @@ fn no_ids_no_container() {
 }
 
 #[test]
+fn ids_that_nobody_has_are_chosen_where_the_usual_user_has_none() {
+    const CHOSEN: u32 = 2_100_000_000 + (1 << 20);
+    // The first that would be tried are somebody's.
+    let others = "other:2100000000:10\n";
+    let daemon = Daemon::builder().etc("subuid", others).etc("subgid", "").argument("--userns-remap=default").start();
+    daemon.import_busybox();
+    let run = |name: &str, flags: &[&str]| {
+        daemon.ok(&[&["run", "-d", "--name", name], flags, &["busybox", "sleep", "60"]].concat());
+        root_of(&daemon, name)
+    };
+    assert_eq!((run("one", &[]), run("own", &["--userns", "auto"])), (CHOSEN, CHOSEN + 65536));
+    let kept = daemon.path().join("data/subordinate-ids");
+    assert_eq!(std::fs::read_to_string(&kept).expect("it is kept"), format!("corten:{CHOSEN}:1048576\n"));
+    let told = |daemon: &Daemon| daemon.ok(&["info", "--format", "{{json .DriverStatus}}"]);
+    let range = format!("[\"User namespace ids\",\"{CHOSEN} to {}\"]", CHOSEN + ((1 << 20) - 1));
+    assert!(told(&daemon).contains(&range), "{}", told(&daemon));
+    assert!(daemon.log().contains("ids were chosen for containers"), "{}", daemon.log());
+    // Nobody's files have changed, and a new daemon goes by what is kept.
+    let subuid = daemon.path().join("etc/subuid");
+    assert_eq!(std::fs::read_to_string(&subuid).expect("the host's"), others);
+    daemon.stop();
+    daemon.start();
+    assert_eq!(run("two", &[]), CHOSEN);
+
+    // What is given to somebody else is left to them; who has it keeps it.
+    daemon.stop();
+    std::fs::write(&subuid, format!("{others}late:{CHOSEN}:65536\n")).expect("the host's");
+    daemon.start();
+    assert!(daemon.log().contains("other ids were chosen"), "{}", daemon.log());
+    assert_eq!(run("three", &[]), CHOSEN + (1 << 20));
+    daemon.ok(&["restart", "-t", "0", "one"]);
+    assert_eq!(root_of(&daemon, "one"), CHOSEN);
+
+    // The administrator's word counts more, and what is no word is not believed.
+    daemon.stop();
+    std::fs::write(&kept, "nonsense").expect("ours");
+    for name in ["subuid", "subgid"] {
+        std::fs::write(daemon.path().join("etc").join(name), "dockremap:3000000:65536\n").expect("the host's");
+    }
+    daemon.start();
+    assert_eq!(run("four", &[]), 3_000_000);
+}
+
+#[test]
 fn hostile_roots_reach_nothing() {
     let daemon = remapping();
     let shared = daemon.path().join("shared");

@@ -54,6 +54,8 @@ pub struct Info {
     pub log_drivers: Vec<&'static str>,
     /// Whether containers are in user namespaces unless they say otherwise.
     pub remaps: bool,
+    /// Which ids of the host these have.
+    pub remapped_to: Option<String>,
     /// Where the state is.
     pub data_root: String,
     /// Where shims are.
@@ -97,6 +99,7 @@ impl Engine {
             log_driver: LogChoice::default().or(&self.config.log).driver,
             log_drivers: Driver::names().collect(),
             remaps: self.remaps(),
+            remapped_to: self.remapped_to(),
             data_root: self.config.data_root.display().to_string(),
             exec_root: self.config.exec_root.display().to_string(),
             listeners: self.events.listeners(),

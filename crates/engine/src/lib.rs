@@ -175,6 +175,8 @@ pub struct EngineConfig {
 pub struct Engine {
     config: EngineConfig,
     cgroups: cgroup::Host,
+    /// Ids for user namespaces, where the host gives the usual user none.
+    chosen_ids: Option<userns::Run>,
     /// Set by a shutdown: nothing is started again any more.
     closing: AtomicBool,
     events: Arc<events::Bus>,
@@ -221,6 +223,8 @@ impl Engine {
             make_dir(&root.join(name), mode)?;
         }
         let store = Arc::new(Store::open(&config.data_root.join("metadata.redb"))?);
+        let settled = config.userns_remap.as_ref().map(|remap| userns::settle(remap, &config.data_root));
+        let chosen_ids = settled.transpose()?.flatten();
         let content = Arc::new(ContentStore::open(&config.data_root.join("content"))?);
         let layers = snapshot::open(&config.data_root, config.snapshotter)?;
         let images = Images::open(content, Arc::clone(&layers), Arc::clone(&store), image_options(&config))?;
@@ -234,6 +238,7 @@ impl Engine {
         let volumes = Arc::new(Volumes::open(&config.data_root, Arc::clone(&store), Arc::clone(&events))?);
         let engine = Arc::new(Engine {
             cgroups: cgroup::Host::probe()?,
+            chosen_ids,
             closing: AtomicBool::new(false),
             events: Arc::clone(&events),
             execs: Mutex::default(),

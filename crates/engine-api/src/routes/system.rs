@@ -81,6 +81,7 @@ pub(crate) async fn info(State(engine): State<Arc<Engine>>, version: Version) ->
         }
     }
     status.extend(info.room.iter().flat_map(from_store::room));
+    status.extend(info.remapped_to.iter().map(|ids| vec!["User namespace ids".to_owned(), ids.clone()]));
     let limits = from_info::limits(&info, SystemInfo::default());
     // The hybrid layout has its controllers in v1.
     let unified = info.cgroups["mode"].as_str().is_some_and(|mode| mode.eq_ignore_ascii_case("v2"));

@@ -6,6 +6,7 @@
 //! so that a container may get other ids without anything being copied. The namespace is made at each start, before the
 //! root is mounted (`namespace.rs`).
 
+mod chosen;
 mod error;
 mod namespace;
 mod subordinate;
@@ -19,9 +20,11 @@ use crate::request::{ContainerSpec, NetworkMode, PidMode, UserNamespaceMode};
 use crate::user::Identity;
 use oci::ContainerId;
 
+pub(crate) use chosen::settle;
 pub use error::UsernsError;
 pub(crate) use namespace::UserNamespace;
 pub use subordinate::Remap;
+pub(crate) use subordinate::Run;
 use subordinate::Subordinate;
 
 /// So many ids a container has: those that images use.
@@ -83,6 +86,18 @@ impl Engine {
         self.config.userns_remap.is_some()
     }
 
+    /// The ids that containers may have.
+    fn subordinate(&self) -> Result<Subordinate, EngineError> {
+        let usual = Remap::default();
+        Subordinate::of(self.config.userns_remap.as_ref().unwrap_or(&usual), self.chosen_ids)
+    }
+
+    /// Which ids containers have that do not say otherwise, for people.
+    pub(crate) fn remapped_to(&self) -> Option<String> {
+        let ids = self.remaps().then(|| self.subordinate())?;
+        Some(ids.map_or_else(|error| errors::chain(&error), |ids| ids.told()))
+    }
+
     /// Chooses the ids of a container that is being created.
     ///
     /// # Errors
@@ -103,9 +118,7 @@ impl Engine {
             let reason = "writable-cgroups in a user namespace needs cgroup v2: v1 cannot be delegated safely";
             return Err(EngineError::invalid("--security-opt", reason));
         }
-        let usual = Remap::default();
-        let remap = self.config.userns_remap.as_ref().unwrap_or(&usual);
-        let subordinate = Subordinate::of(remap)?;
+        let subordinate = self.subordinate()?;
         let mut registry = self.registry();
         let range = match mode {
             UserNamespaceMode::Auto => {

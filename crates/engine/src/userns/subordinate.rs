@@ -15,8 +15,10 @@ const SUBUID: &str = "/etc/subuid";
 const SUBGID: &str = "/etc/subgid";
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
-/// Whose ids are used unless somebody is named: ours, or the one that Docker has made for itself.
-const USUAL: [&str; 2] = ["corten", "dockremap"];
+/// Whose ids are used unless somebody is named.
+pub(super) const OWNER: &str = "corten";
+/// The same, or the user that Docker has made for itself.
+const USUAL: [&str; 2] = [OWNER, "dockremap"];
 const FLAG: &str = "--userns-remap";
 
 /// Whose subordinate ids containers have: what `--userns-remap` says.
@@ -48,17 +50,53 @@ impl Remap {
         Ok(Remap { user: Some(user.to_owned()), group: group.map(str::to_owned) })
     }
 
-    /// Sees whether there are ids.
+    /// Sees whether there are ids, if somebody's are meant: the usual ones may be chosen.
     ///
     /// # Errors
     /// The files cannot be read, or give this user none.
     pub fn verify(&self) -> Result<(), EngineError> {
-        Subordinate::of(self)?.shared().map(drop)
+        if self.is_usual() { Ok(()) } else { Subordinate::of(self, None)?.shared().map(drop) }
+    }
+
+    /// Whether nobody is named.
+    pub(super) fn is_usual(&self) -> bool {
+        self.user.is_none()
     }
 }
 
 /// The first id of a run, and how many there are.
-type Run = (u32, u32);
+pub(crate) type Run = (u32, u32);
+
+/// What the host says of its users and of their subordinate ids.
+pub(super) struct Files {
+    uids: String,
+    gids: String,
+    passwd: String,
+}
+
+impl Files {
+    pub(super) fn read() -> Result<Files, EngineError> {
+        Ok(Files { uids: read(SUBUID)?, gids: read(SUBGID)?, passwd: read(PASSWD)? })
+    }
+
+    /// The ids of the first of the usual users that has some.
+    pub(super) fn of_usual(&self) -> Option<Subordinate> {
+        let all = USUAL.map(|user| Subordinate::among(user, None, [&self.uids, &self.gids, &self.passwd, ""]));
+        all.into_iter().find(|one| !one.uids.is_empty() && !one.gids.is_empty())
+    }
+
+    /// All ids that somebody has: users, and those that they may give to namespaces; of groups as well.
+    ///
+    /// # Errors
+    /// The groups cannot be read.
+    pub(super) fn taken(&self) -> Result<Vec<Run>, EngineError> {
+        let groups = read(GROUP)?;
+        let subordinate = [&self.uids, &self.gids].into_iter().flat_map(|text| text.lines().filter_map(entry));
+        let accounts = [&self.passwd, &groups].into_iter().flat_map(|text| text.lines());
+        let accounts = accounts.filter_map(|line| Some((line.split(':').nth(2)?.parse().ok()?, 1)));
+        Ok(subordinate.map(|(_, run)| run).chain(accounts).collect())
+    }
+}
 
 /// A user's subordinate ids, in the order of the files.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -69,14 +107,14 @@ pub(super) struct Subordinate {
 }
 
 impl Subordinate {
-    /// Reads the files.
-    pub(super) fn of(remap: &Remap) -> Result<Subordinate, EngineError> {
-        let (uids, gids, passwd) = (read(SUBUID)?, read(SUBGID)?, read(PASSWD)?);
+    /// Reads the files; `chosen` are the ids where the usual users have none.
+    pub(super) fn of(remap: &Remap, chosen: Option<Run>) -> Result<Subordinate, EngineError> {
+        let files = Files::read()?;
         let Some(user) = &remap.user else {
-            let all = USUAL.map(|user| Subordinate::among(user, None, [&uids, &gids, &passwd, ""]));
-            let found = all.into_iter().find(|one| !one.uids.is_empty() && !one.gids.is_empty());
-            return found.ok_or_else(|| none(USUAL[0]));
+            let chosen = || chosen.map(|run| Subordinate { user: OWNER.to_owned(), uids: vec![run], gids: vec![run] });
+            return files.of_usual().or_else(chosen).ok_or_else(|| none(OWNER));
         };
+        let Files { uids, gids, passwd } = files;
         let groups = if remap.group.is_some() { read(GROUP)? } else { String::new() };
         let found = Subordinate::among(user, remap.group.as_deref(), [&uids, &gids, &passwd, &groups]);
         if found.uids.is_empty() || found.gids.is_empty() { Err(none(user)) } else { Ok(found) }
@@ -88,6 +126,12 @@ impl Subordinate {
         let of_group = group.map(|group| runs(gids, &names(group, groups))).unwrap_or_default();
         let gids = if of_group.is_empty() { runs(gids, &users) } else { of_group };
         Subordinate { user: user.to_owned(), uids: runs(uids, &users), gids }
+    }
+
+    /// Its user ids, for people.
+    pub(super) fn told(&self) -> String {
+        let run = |(first, count): &Run| format!("{first} to {}", u64::from(*first) + u64::from(*count) - 1);
+        self.uids.iter().map(run).collect::<Vec<_>>().join(", ")
     }
 
     /// The ids of all containers that share some.
@@ -114,10 +158,14 @@ impl Subordinate {
 
 /// The first id of the first block that has none of `taken`.
 fn free(runs: &[Run], taken: impl Iterator<Item = Run> + Clone) -> Option<u32> {
-    let end = |(first, count): Run| u64::from(first) + u64::from(count);
-    let meet = |a: Run, b: Run| u64::from(a.0) < end(b) && u64::from(b.0) < end(a);
     let mut blocks = runs.iter().flat_map(|(first, count)| (0..count / COUNT).map(move |block| first + block * COUNT));
-    blocks.find(|block| !taken.clone().any(|other| meet((*block, COUNT), other)))
+    blocks.find(|block| !taken.clone().any(|other| overlap((*block, COUNT), other)))
+}
+
+/// Whether two runs have an id in common.
+pub(super) fn overlap(a: Run, b: Run) -> bool {
+    let end = |(first, count): Run| u64::from(first) + u64::from(count);
+    u64::from(a.0) < end(b) && u64::from(b.0) < end(a)
 }
 
 fn none(user: &str) -> EngineError {
@@ -140,14 +188,17 @@ fn names(of: &str, accounts: &str) -> Vec<String> {
 }
 
 /// The runs that lines give to one of these. A run that has the host's root in it, or ids that do not exist, is none.
-fn runs(text: &str, owners: &[String]) -> Vec<Run> {
-    let run = |line: &str| {
-        let mut fields = line.trim().split(':');
-        let (owner, first, count) = (fields.next()?, fields.next()?.parse::<u32>().ok()?, fields.next()?.parse().ok()?);
-        let exists = first > 0 && count > 0 && first.checked_add(count).is_some();
-        (exists && fields.next().is_none() && owners.iter().any(|known| known == owner)).then_some((first, count))
-    };
-    text.lines().filter_map(run).collect()
+pub(super) fn runs(text: &str, owners: &[String]) -> Vec<Run> {
+    let exists = |(first, count): &Run| *first > 0 && *count > 0 && first.checked_add(*count).is_some();
+    let owned = text.lines().filter_map(entry).filter(|(owner, _)| owners.iter().any(|known| known == owner));
+    owned.map(|(_, run)| run).filter(exists).collect()
+}
+
+/// `OWNER:FIRST:COUNT`
+fn entry(line: &str) -> Option<(&str, Run)> {
+    let mut fields = line.trim().split(':');
+    let (owner, first, count) = (fields.next()?, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    fields.next().is_none().then_some((owner, (first, count)))
 }
 
 fn read(path: &str) -> Result<String, EngineError> {
@@ -191,6 +242,19 @@ mod tests {
         let across = IdRange { uid: 431_071, gid: 9, count: 2 };
         assert!(bob.own(&[across]).is_err(), "a part of each block is somebody's");
         assert!(of("alice", Some("team")).own(&[]).is_err());
+    }
+
+    #[test]
+    fn whose_ids_they_are_does_not_matter_to_who_chooses_others() {
+        let files = |uids: &str, gids: &str| Files { uids: uids.into(), gids: gids.into(), passwd: PASSWD.into() };
+        let taken = files(IDS, "dockremap:700000:65536\n").taken().unwrap();
+        for run in [(100_000, 65536), (900_000, 100), (700_000, 65536), (1001, 1)] {
+            assert!(taken.contains(&run), "{run:?}");
+        }
+        assert!(files(IDS, IDS).of_usual().is_none());
+        let remap = "dockremap:700000:65536\n";
+        assert_eq!(files(remap, remap).of_usual().unwrap().uids, [(700_000, 65536)]);
+        assert!(files(remap, "").of_usual().is_none(), "of one kind alone nothing can be made");
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     snapshotter: Option<Snapshotter>,
     /// Containers are in user namespaces unless they say --userns host: with the subordinate ids (/etc/subuid, /etc/subgid)
-    /// of this user, or default for those of corten or dockremap
+    /// of this user, or default for those of corten or dockremap, and where they have none for ids that nobody has
     #[arg(long, value_name = "USER[:GROUP]")]
     userns_remap: Option<String>,
     /// Only say whether the flags and the configuration file can be used
