@@ -17,6 +17,9 @@ pub const DEFAULT_EXEC_ROOT: &str = "/run/corten";
 /// Where images and containers live unless `CORTEN_DATA_ROOT` says otherwise.
 pub const DEFAULT_DATA_ROOT: &str = "/var/lib/corten";
 
+/// What the program is called where it stands in for Docker's command line.
+const DOCKER: &str = "docker";
+
 /// What a command line says of the daemon that it means.
 #[derive(Debug, Clone, Default)]
 pub struct Wish {
@@ -88,12 +91,17 @@ impl Endpoint {
         }
     }
 
+    /// Whether the program was called as `docker`.
+    pub fn stands_in_for_docker(&self) -> bool {
+        self.remote_program == DOCKER
+    }
+
     fn at(address: Address, tls: Option<TlsFiles>, as_docker: bool) -> Result<Endpoint, ClientError> {
         if address == Address::Inherited {
             let reason = "fd:// is where a daemon listens that a service manager starts";
             return Err(ClientError::Address { address: address.to_string(), reason });
         }
-        Ok(Endpoint { address, tls, start: None, remote_program: if as_docker { "docker" } else { "corten" } })
+        Ok(Endpoint { address, tls, start: None, remote_program: if as_docker { DOCKER } else { "corten" } })
     }
 }
 

@@ -2,7 +2,8 @@
 //! What can go wrong between a client and the daemon.
 
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use errors::{Classify, Kind, Report, kind_of_io};
 use shim::frame::FrameError;
@@ -30,10 +31,12 @@ pub enum ClientError {
         socket: PathBuf,
     },
     /// The socket cannot be connected to.
-    #[error("cannot connect to the daemon at {address}")]
+    #[error("{} at {address}", if *as_docker { "Cannot connect to the Docker daemon" } else { "cannot connect to the daemon" })]
     Connect {
         /// The daemon's address.
         address: Address,
+        /// Whoever stands in for docker says so in Docker's words: scripts look for them.
+        as_docker: bool,
         /// Why.
         #[source]
         source: io::Error,
@@ -141,6 +144,14 @@ pub enum ClientError {
         /// The answer's status.
         status: u16,
     },
+    /// A route of Corten's own that is not there.
+    #[error("{method} {path}: the daemon knows nothing of it, so it is not Corten's, or an older one")]
+    NotOurs {
+        /// The request's method.
+        method: http::Method,
+        /// The request's path.
+        path: String,
+    },
     /// A stream broke.
     #[error("the stream to the daemon broke")]
     Stream(#[source] io::Error),
@@ -178,6 +189,7 @@ impl Classify for ClientError {
             ClientError::TwoDaemons | ClientError::HalfAnIdentity => Kind::InvalidArgument,
             ClientError::Broken { .. } => Kind::Unavailable,
             ClientError::Answered(report) => report.kind,
+            ClientError::NotOurs { .. } => Kind::Unsupported,
             ClientError::Write(source) => kind_of_io(source),
             ClientError::CutOff { .. } => Kind::Internal,
             ClientError::Start { .. } | ClientError::Http { .. } | ClientError::Stream(_) | ClientError::Events(_) => {
@@ -213,11 +225,13 @@ impl Classify for ClientError {
             ClientError::NotRoot { .. } => {
                 Some("run the command as root (sudo corten …), or ask root to run `corten daemon`".into())
             }
-            ClientError::Connect { address: Address::Unix(socket), source } => Some(match source.kind() {
-                io::ErrorKind::PermissionDenied => {
-                    format!("run the command as root, or let your user read and write {}", socket.display())
-                }
-                _ => format!("is the daemon running? start it with: corten daemon -H unix://{}", socket.display()),
+            ClientError::Connect { address: Address::Unix(socket), source, as_docker } => Some(match source.kind() {
+                io::ErrorKind::PermissionDenied => who_may(socket),
+                _ => format!(
+                    "{} start it with: corten daemon -H unix://{}",
+                    if *as_docker { "Is the docker daemon running?" } else { "is the daemon running?" },
+                    socket.display()
+                ),
             }),
             ClientError::Connect { .. } => Some("is the daemon running there, and does a firewall let it be reached?".into()),
             ClientError::Start { log, .. } => Some(format!("what the daemon wrote is in {}", log.display())),
@@ -227,7 +241,11 @@ impl Classify for ClientError {
                     .into(),
             ),
             ClientError::CutOff { .. } => Some("the daemon's log says why".into()),
+            ClientError::Http { source, .. } if source.is_parse() || source.is_incomplete_message() => {
+                Some("what listens there does not speak HTTP to the end: is it another program's socket?".into())
+            }
             ClientError::Malformed { .. }
+            | ClientError::NotOurs { .. }
             | ClientError::NotUpgraded { .. }
             | ClientError::Frame(_)
             | ClientError::UnexpectedFrame(_)
@@ -237,5 +255,49 @@ impl Classify for ClientError {
             }
             _ => None,
         }
+    }
+}
+
+/// Who may use a socket, for somebody who may not.
+fn who_may(socket: &Path) -> String {
+    let gid = std::fs::metadata(socket).map(|found| found.gid()).unwrap_or(0);
+    if gid == 0 {
+        return "run the command as root (sudo corten …), or have the daemon's --group name a group that you are in"
+            .into();
+    }
+    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
+    let group = group_name(&groups, gid).unwrap_or_else(|| gid.to_string());
+    format!(
+        "members of the group {group} may use it, once they have logged in anew (sudo usermod -aG {group} USER); or run the command as root"
+    )
+}
+
+/// `group(5)`: `NAME:PASSWORD:GID:MEMBERS`.
+fn group_name(groups: &str, gid: u32) -> Option<String> {
+    let mut lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let found = lines.find(|fields| fields.get(2).is_some_and(|number| number.parse() == Ok(gid)))?;
+    found.first().map(|name| (*name).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_named_by_its_number() {
+        let groups = "root:x:0:\ncorten:x:99:me,you\nbroken";
+        assert_eq!((group_name(groups, 99).as_deref(), group_name(groups, 9)), (Some("corten"), None));
+    }
+
+    #[test]
+    fn who_stands_in_for_docker_is_told_in_the_words_that_scripts_look_for() {
+        let refused = |as_docker| ClientError::Connect {
+            address: Address::Unix("/x.sock".into()),
+            as_docker,
+            source: io::ErrorKind::NotFound.into(),
+        };
+        assert_eq!(refused(true).to_string(), "Cannot connect to the Docker daemon at unix:///x.sock");
+        assert!(refused(true).hint().unwrap().starts_with("Is the docker daemon running?"));
+        assert!(refused(false).to_string().starts_with("cannot connect to the daemon at"));
     }
 }

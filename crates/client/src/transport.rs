@@ -96,7 +96,8 @@ impl Client {
     }
 
     fn unreachable(&self, source: io::Error) -> ClientError {
-        ClientError::Connect { address: self.endpoint.address.clone(), source }
+        let as_docker = self.endpoint.stands_in_for_docker();
+        ClientError::Connect { address: self.endpoint.address.clone(), as_docker, source }
     }
 
     /// How an exchange broke: of a daemon elsewhere the way to it is the first suspect.
@@ -225,10 +226,15 @@ async fn refusal(method: &Method, path: &str, response: Response<Incoming>) -> C
     };
     let says = |text: String| ErrorBody { message: text, kind: None, hint: None }.into_report(status.as_u16());
     ClientError::Answered(match serde_json::from_slice::<ErrorBody>(&bytes) {
+        // Corten's own says of each error of which kind it is.
+        Ok(body) if status == StatusCode::NOT_FOUND && body.kind.is_none() && path.starts_with("/corten/") => {
+            return ClientError::NotOurs { method: method.clone(), path: path.to_owned() };
+        }
         Ok(body) => body.into_report(status.as_u16()),
         // What is asked for its head alone is answered without a body.
         Err(_) if *method == Method::HEAD => says(format!("{method} {path}: the daemon answered {status}")),
         // Not even JSON: perhaps a proxy, or another service.
-        Err(_) => Report::new(Kind::Internal, format!("{method} {path}: the daemon answered {status}")),
+        Err(_) => Report::new(Kind::Internal, format!("{method} {path}: the daemon answered {status}"))
+            .with_hint("is it another program that listens there? `corten version` says what it is"),
     })
 }
