@@ -37,6 +37,8 @@ pub use wish::Wish;
 
 /// The newest version of the Docker Engine API that is spoken, as it stands in the path: `/v1.55/…`.
 pub const API_VERSION: &str = "1.55";
+/// The first release of Docker's that speaks it: what whoever asks for a version of Docker's is told.
+pub const DOCKER_RELEASE: &str = "29.6.0";
 /// The oldest version of the Docker Engine API that is spoken.
 pub const MIN_API_VERSION: &str = "1.24";
 /// The protocol name in `Upgrade:` of the streaming routes.

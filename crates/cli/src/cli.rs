@@ -3,9 +3,10 @@
 
 mod refusal;
 
-use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -16,7 +17,7 @@ use self::refusal::refuse;
 use crate::commands::*;
 use crate::failure::Failure;
 use crate::help::{self, Section};
-use crate::{environment, examples, printer, process};
+use crate::{environment, examples, printer, process, program};
 
 /// Build, ship and run containers with one program.
 #[derive(Debug, Parser)]
@@ -66,7 +67,7 @@ struct Global {
 
 impl Global {
     /// Which daemon these flags mean.
-    fn wish(self, as_docker: bool) -> Result<Wish, Failure> {
+    fn wish(self) -> Result<Wish, Failure> {
         if self.tls && !self.tlsverify {
             return Err(Failure::new(
                 Kind::Unsupported,
@@ -79,7 +80,7 @@ impl Global {
             return Err(Failure::new(Kind::InvalidArgument, "a command asks one daemon: give -H once"));
         }
         Ok(Wish {
-            as_docker,
+            as_docker: program::is_docker(),
             host,
             context: self.context,
             tls_verify: self.tlsverify,
@@ -202,6 +203,8 @@ const ALONE: Section = Section { heading: "Commands without a daemon", commands:
 pub(crate) struct Context {
     /// The daemon.
     pub(crate) client: Client,
+    /// What the command line says of which daemon is meant.
+    pub(crate) wish: Wish,
     /// When `main` began: `CLOCK_MONOTONIC`, nanoseconds.
     pub(crate) start_ns: u64,
 }
@@ -216,15 +219,20 @@ pub(crate) fn definition() -> clap::Command {
         .mut_subcommand("network", group(network::SECTIONS))
         .mut_subcommand("system", group(system::SECTIONS))
         .mut_subcommand("volume", group(volume::SECTIONS));
-    examples::add(root)
+    examples::add(root).name(program::name())
+}
+
+/// The names of all commands.
+pub(crate) fn command_names() -> &'static [String] {
+    static NAMES: OnceLock<Vec<String>> = OnceLock::new();
+    NAMES.get_or_init(|| Line::command().get_subcommands().map(|command| command.get_name().to_owned()).collect())
 }
 
 /// Run the command line `arguments` (with the program's name first).
 pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> ExitCode {
-    let arguments: Vec<OsString> = arguments.collect();
-    let as_docker = arguments.first().is_some_and(|program| is_docker(program));
+    let arguments = with_help_as_a_flag(arguments.collect());
     let outcome = match parse(&arguments) {
-        Ok(line) => configured(line, &arguments).and_then(|line| execute(line, as_docker, start_ns)),
+        Ok(line) => configured(line, &arguments).and_then(|line| execute(line, start_ns)),
         Err(error) => refuse(&with_headings(error, &arguments)),
     };
     match outcome {
@@ -236,6 +244,15 @@ pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> 
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// `help ps` is `ps --help`.
+fn with_help_as_a_flag(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    if arguments.get(1).is_some_and(|word| word == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
+    }
+    arguments
 }
 
 /// What the arguments say. Whatever follows a flag with a value is that value to Docker, be it `-1s` or `-x`, and each flag
@@ -279,11 +296,6 @@ fn truth(text: &str) -> Result<bool, &'static str> {
     }
 }
 
-/// Whether the program was called as `docker`, for which it then stands in.
-fn is_docker(program: &OsStr) -> bool {
-    Path::new(program).file_name().is_some_and(|name| name == "docker")
-}
-
 /// The same line, with what the daemon's configuration file says where no flag was given.
 fn configured(line: Line, arguments: &[OsString]) -> Result<Line, Failure> {
     let AnyCommand::Alone(command) = &line.command else { return Ok(line) };
@@ -307,7 +319,7 @@ fn configured(line: Line, arguments: &[OsString]) -> Result<Line, Failure> {
     })
 }
 
-fn execute(line: Line, as_docker: bool, start_ns: u64) -> Result<u8, Failure> {
+fn execute(line: Line, start_ns: u64) -> Result<u8, Failure> {
     if let Some(directory) = &line.global.config {
         environment::set_docker_config(directory);
     }
@@ -315,9 +327,9 @@ fn execute(line: Line, as_docker: bool, start_ns: u64) -> Result<u8, Failure> {
         AnyCommand::OfTheDaemon(command) => command,
         AnyCommand::Alone(command) => {
             return match *command {
-                Alone::Complete(args) => complete::run(&args, &definition(), line.global.wish(as_docker)?),
-                Alone::Completion(args) => completion::run(&args, as_docker),
-                Alone::Context(args) => context::run(args, &line.global.wish(as_docker)?),
+                Alone::Complete(args) => complete::run(&args, &definition(), line.global.wish()?),
+                Alone::Completion(args) => completion::run(&args),
+                Alone::Context(args) => context::run(args, &line.global.wish()?),
                 Alone::Copy(args) => copy::run(args),
                 Alone::Daemon(args) => daemon::run(*args, line.global.host),
                 Alone::Man(args) => man::run(&args, definition()),
@@ -330,10 +342,10 @@ fn execute(line: Line, as_docker: bool, start_ns: u64) -> Result<u8, Failure> {
         Command::Container(group) => group.runs_something(),
         _ => false,
     };
-    let outcome = line.global.wish(as_docker).and_then(|wish| {
+    let outcome = line.global.wish().and_then(|wish| {
         let endpoint = Endpoint::resolve(&wish, environment::variable)?;
         let runtime = process::small_event_loop()?;
-        let context = Context { client: Client::new(endpoint), start_ns };
+        let context = Context { client: Client::new(endpoint), wish, start_ns };
         let outcome = runtime.block_on(command.dispatch(&context));
         // A thread may still wait for a key: it must not be waited for.
         runtime.shutdown_background();

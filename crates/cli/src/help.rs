@@ -8,6 +8,8 @@ use clap::Command;
 use clap::builder::StyledStr;
 use clap::builder::styling::{AnsiColor, Styles};
 
+use crate::{printer, program};
+
 /// Some commands of the program or of a group that belong together: the next ones in the order of their declaration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Section {
@@ -46,6 +48,6 @@ pub(crate) fn with_sections(command: Command, sections: &[Section]) -> Command {
 
 /// A help or a refusal as it is printed: in colour only where `stream` is a terminal and the user has nothing against it.
 pub(crate) fn render(text: &StyledStr, stream: &impl IsTerminal) -> String {
-    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    if wanted && stream.is_terminal() { text.ansi().to_string() } else { text.to_string() }
+    let text = if printer::has_colours(stream) { text.ansi().to_string() } else { text.to_string() };
+    program::spoken(&text).into_owned()
 }

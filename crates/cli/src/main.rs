@@ -21,6 +21,7 @@ mod help;
 mod platform;
 mod printer;
 mod process;
+mod program;
 mod pruning;
 mod signals;
 mod signing;
@@ -36,20 +37,21 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let start_ns = trace::now_ns();
-    let program = std::env::args_os().next();
-    if program.as_deref().is_some_and(is_oci_runtime) {
+    let called = std::env::args_os().next();
+    if called.as_deref().is_some_and(is_oci_runtime) {
         return ExitCode::from(runtime::oci_cli::main(std::env::args_os().skip(1)));
     }
-    if program.as_deref().is_some_and(is_init) {
+    if called.as_deref().is_some_and(is_init) {
         return ExitCode::from(runtime::init::main());
     }
+    program::called(called.as_deref());
     let first = std::env::args_os().nth(1);
     match first.as_deref().and_then(OsStr::to_str) {
         Some("zygote") => ExitCode::from(shim::zygote_main()),
         Some("oci") => ExitCode::from(runtime::oci_cli::main(std::env::args_os().skip(2))),
         Some("hello") => hello::main(std::env::args_os().skip(2).map(lossy), start_ns),
         Some("--version" | "-V" | "-v") => {
-            printer::line(concat!("corten ", env!("CARGO_PKG_VERSION")));
+            printer::line(&program::version_line());
             ExitCode::SUCCESS
         }
         _ => cli::main(std::env::args_os(), start_ns),

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a process of this executable sets up once: its log, and the event loop that its commands run on.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 
 use errors::Kind;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::failure::Failure;
+use crate::printer;
 
 /// Logs to stderr from now on what is of this level or above, in colour where it is a terminal. Called once.
 pub(crate) fn log_to_stderr(level: tracing::Level) {
     tracing_subscriber::fmt()
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(printer::has_colours(&io::stderr()))
         .with_target(false)
         .with_max_level(level)
         .init();

@@ -7,12 +7,16 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use errors::{Kind, Report};
 
 use crate::failure::Failure;
-use crate::{help, printer};
+use crate::{help, printer, program};
 
 /// What to say about `error`, and Docker's exit code: 125 for a wrong flag, 1 for the rest.
 pub(super) fn refuse(error: &clap::Error) -> Result<u8, Failure> {
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+        ErrorKind::DisplayVersion => {
+            printer::line(&program::version_line());
+            return Ok(0);
+        }
+        ErrorKind::DisplayHelp => {
             printer::data(help::render(&error.render(), &io::stdout()).as_bytes());
             return Ok(0);
         }

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use crate::failure::Failure;
-use crate::printer;
+use crate::{printer, program};
 
 /// Print the script by which a shell completes command lines
 #[derive(Debug, clap::Args)]
@@ -79,14 +79,13 @@ end
 complete -c PROGRAM -f -a '(__PROGRAM_complete)'
 "#;
 
-pub(crate) fn run(args: &Args, as_docker: bool) -> Result<u8, Failure> {
+pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
     let script = match args.shell {
         Shell::Bash => BASH,
         Shell::Zsh => ZSH,
         Shell::Fish => FISH,
     };
-    let program = if as_docker { "docker" } else { "corten" };
-    printer::data(script.replace("PROGRAM", program).as_bytes());
+    printer::data(script.replace("PROGRAM", program::name()).as_bytes());
     Ok(0)
 }
 
@@ -95,5 +94,5 @@ pub(crate) fn line(text: &mut String, word: &str, about: &str) {
     // A line is one candidate, whatever stands in it.
     let one_line = |text: &str| text.replace(char::is_control, " ");
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "{}\t{}", one_line(word), one_line(about));
+    let _ = writeln!(text, "{}\t{}", one_line(word), one_line(&program::spoken(about)));
 }

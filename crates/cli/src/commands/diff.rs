@@ -9,7 +9,6 @@ use crate::printer;
 
 /// List the files that a container has added (A), changed (C) and deleted (D)
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: corten diff web")]
 pub(crate) struct Args {
     /// A name or an id
     container: String,

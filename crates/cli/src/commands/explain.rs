@@ -22,7 +22,6 @@ const WIDEST: usize = 120;
 
 /// Explain a running container: its namespaces, limits, rights and mounts, and what could reach the host
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: corten explain web")]
 pub(crate) struct Args {
     /// How to print: text, json, or a template like '{{range .Reach}}{{.Severity}} {{.What}}{{end}}'
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
@@ -43,7 +42,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         None if args.format == "json" => printer::line(&json::indent(&document.to_string())),
         None => {
             let width = terminal::size().map_or(USUAL_WIDTH, |size| usize::from(size.cols));
-            printer::data(text(&told, width.clamp(NARROWEST, WIDEST), printer::stdout_has_colours()).as_bytes());
+            printer::data(
+                text(&told, width.clamp(NARROWEST, WIDEST), printer::has_colours(&std::io::stdout())).as_bytes(),
+            );
         }
     }
     Ok(0)

@@ -3,12 +3,14 @@
 
 use std::fmt::Write;
 
-use api_types::docker::SystemInfo;
+use api_types::docker::{SystemInfo, SystemVersion};
+use serde_json::{Value, json};
 
+use super::version;
 use crate::cli::Context;
 use crate::failure::Failure;
-use crate::printer;
 use crate::template::Template;
+use crate::{environment, printer, program};
 
 /// Print what the daemon holds and what its host can do
 #[derive(Debug, clap::Args)]
@@ -23,17 +25,52 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         "text" | "json" => None,
         template => Some(template.parse::<Template>()?),
     };
-    let info = context.client.info().await?;
-    let document = serde_json::to_value(&info).unwrap_or_default();
+    let mut info = context.client.info().await?;
+    let name = client::context_in_use(&context.wish, environment::variable)?;
+    let engine =
+        if program::is_docker() { in_place_of_docker(&mut info, &context.client.version().await?) } else { None };
+    let document = document(&info, &name);
     match template {
         None if args.format == "json" => printer::line(&document.to_string()),
-        None => printer::data(text(&info).as_bytes()),
+        None => printer::data((head(&name) + &text(&info, engine)).as_bytes()),
         Some(template) => printer::line(&template.render(&document)?),
     }
     Ok(0)
 }
 
-fn text(info: &SystemInfo) -> String {
+/// Has the daemon's version told as `version` tells it; gives its own, where it is Corten's.
+fn in_place_of_docker(info: &mut SystemInfo, daemon: &SystemVersion) -> Option<String> {
+    let release = version::docker_release(daemon)?;
+    info.server_version = Some(release.to_owned());
+    version::engine_of(daemon)
+}
+
+/// Everything by Docker's names. What the daemon has nothing to say of is a text without letters, as in Docker's templates.
+fn document(info: &SystemInfo, context: &str) -> Value {
+    let mut document = serde_json::to_value(info).unwrap_or_default();
+    if let Some(fields) = document.as_object_mut() {
+        for name in ["HttpProxy", "HttpsProxy", "NoProxy", "ProductLicense", "SystemTime"] {
+            fields.entry(name).or_insert_with(|| "".into());
+        }
+        let client = json!({"Debug": false, "Context": context, "Plugins": [], "Warnings": null});
+        fields.insert("ClientInfo".into(), client);
+    }
+    document
+}
+
+/// What is told of the client, which only Docker's command line has.
+fn head(context: &str) -> String {
+    if !program::is_docker() {
+        return String::new();
+    }
+    let (release, own) = (api_types::DOCKER_RELEASE, program::VERSION);
+    format!(
+        "Client: Corten {own}, in place of Docker\n Version:    {release}\n Context:    {context}\n Debug Mode: false\n\n"
+    )
+}
+
+/// What is told of the daemon; `engine` is what it is, where it is told as another.
+fn text(info: &SystemInfo, engine: Option<String>) -> String {
     let mut text = String::from("Server:\n");
     let mut line = |level: usize, key: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -48,6 +85,7 @@ fn text(info: &SystemInfo) -> String {
     line(2, "Stopped", number(info.containers_stopped));
     line(1, "Images", number(info.images));
     line(1, "Server Version", info.server_version.clone());
+    line(1, "Engine", engine);
     line(1, "Storage Driver", info.driver.clone());
     for pair in info.driver_status.iter().flatten() {
         if let [key, value] = &pair[..] {
@@ -83,6 +121,6 @@ mod tests {
     #[test]
     fn what_is_not_known_is_not_said() {
         let info = SystemInfo { containers: Some(2), mem_total: Some(2 << 30), ..SystemInfo::default() };
-        assert_eq!(text(&info), "Server:\n Containers: 2\n Total Memory: 2.00GiB\n");
+        assert_eq!(text(&info, None), "Server:\n Containers: 2\n Total Memory: 2.00GiB\n");
     }
 }

@@ -8,7 +8,7 @@ use clap::Command;
 use errors::kind_of_io;
 
 use crate::failure::Failure;
-use crate::printer;
+use crate::{printer, program};
 
 /// Write the manual pages, one for each command
 #[derive(Debug, clap::Args)]
@@ -29,6 +29,7 @@ pub(crate) fn run(args: &Args, definition: Command) -> Result<u8, Failure> {
         let path = args.directory.join(format!("{name}.1"));
         let mut page = Vec::new();
         clap_mangen::Man::new(command.clone()).render(&mut page).map_err(|error| failed(&path, &error))?;
+        let page = program::spoken(&String::from_utf8_lossy(&page)).into_owned();
         fs::write(&path, page).map_err(|error| failed(&path, &error))?;
     }
     printer::note(&format!("{} pages are in {}", pages.len(), args.directory.display()));

@@ -12,7 +12,6 @@ use crate::printer;
 
 /// List where a container's ports are published on the host
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: corten port web 80/tcp")]
 pub(crate) struct Args {
     /// A name or an id
     container: String,

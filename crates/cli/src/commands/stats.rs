@@ -35,7 +35,6 @@ const COLUMNS: [(&str, &str); 8] = [
 
 /// Show what containers use, every second
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: corten stats --no-stream --format '{{.Name}}: {{.CPUPerc}}'")]
 pub(crate) struct Args {
     /// Those that do not run, too
     #[arg(short, long)]

@@ -11,7 +11,6 @@ const NARROWEST: usize = 20;
 
 /// List the processes of a running container
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: corten top web -o pid,user,stat,rss,args")]
 pub(crate) struct Args {
     /// A name or an id
     container: String,

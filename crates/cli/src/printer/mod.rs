@@ -14,6 +14,8 @@ use std::io::{self, IsTerminal, Write};
 
 use errors::Report;
 
+use crate::program;
+
 /// What a shell reports of a program that a closed pipe ended: 128 + SIGPIPE.
 const CLOSED_PIPE: i32 = 141;
 
@@ -40,34 +42,38 @@ pub(crate) fn note(text: &str) {
 
 /// Write a warning to stderr.
 pub(crate) fn warning(text: &str) {
-    note(&format!("{}: {text}", colored("warning", "33")));
+    note(&format!("{}: {}", colored("warning", "33"), program::spoken(text)));
 }
 
 /// Write an error, and what to do about it, to stderr.
 pub(crate) fn failure(report: &Report) {
-    let mut text = format!("{}: {}", colored("corten", "1;31"), report.message);
+    let mut text = format!("{}: {}", colored(program::name(), "1;31"), program::spoken(&report.message));
     if let Some(hint) = &report.hint {
         text.push_str("\n  ");
-        text.push_str(hint);
+        text.push_str(&program::spoken(hint));
     }
     note(&text);
 }
 
-/// `text` in a colour (an SGR parameter), where stderr is a terminal and the user has nothing against it.
+/// `text` in a colour (an SGR parameter), where stderr has colours.
 fn colored(text: &str, color: &str) -> String {
-    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    if wanted && io::stderr().is_terminal() { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
+    if has_colours(&io::stderr()) { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-/// Whether colours are wanted on stdout: it is a terminal, and the user has nothing against them.
-pub(crate) fn stdout_has_colours() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && io::stdout().is_terminal()
+/// Whether colours are wanted on `stream`: it is a terminal, and the user has nothing against them.
+pub(crate) fn has_colours(stream: &impl IsTerminal) -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && stream.is_terminal()
 }
 
 fn finish(result: io::Result<()>) {
-    if result.is_err() {
-        // Nobody reads: there is no one to tell. The terminal must not stay raw, whatever happens.
-        crate::terminal::restore();
+    let Err(error) = result else { return };
+    // The terminal must not stay raw, whatever happens.
+    crate::terminal::restore();
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        // Nobody reads: there is no one to tell.
         std::process::exit(CLOSED_PIPE);
     }
+    // It may be stderr itself that cannot be written: then the exit code has to do.
+    let _ = writeln!(io::stderr(), "{}: cannot write the output: {error}", program::name());
+    std::process::exit(1);
 }

@@ -310,8 +310,8 @@ fn missing_variable(name: &str) -> TemplateError {
 fn find<'v>(mut item: Item<'v>, path: &[String], from: String) -> Result<Item<'v>, TemplateError> {
     for name in path {
         let found = match &item.value {
-            Cow::Borrowed(value) => value.get(name).map(Cow::Borrowed),
-            Cow::Owned(value) => value.get(name).cloned().map(Cow::Owned),
+            Cow::Borrowed(value) => field(value, name, item.is_map).map(Cow::Borrowed),
+            Cow::Owned(value) => field(value, name, item.is_map).cloned().map(Cow::Owned),
         };
         item = match found {
             Some(value) => {
@@ -326,6 +326,14 @@ fn find<'v>(mut item: Item<'v>, path: &[String], from: String) -> Result<Item<'v
         };
     }
     Ok(item)
+}
+
+/// The field `name`. Those of Docker's structures have two names, in Go and in JSON, which differ by the case of letters: both
+/// are in use (`.ID` and `.Id`, `.Server.APIVersion` and `.Server.ApiVersion`). The names in a map are exact.
+fn field<'m>(value: &'m Value, name: &str, is_map: bool) -> Option<&'m Value> {
+    let fields = value.as_object()?;
+    let alike = || fields.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, found)| found);
+    fields.get(name).or_else(|| if is_map { None } else { alike() })
 }
 
 /// What `range` goes through: the elements of a list, or those of a map by their names.

@@ -39,6 +39,8 @@ fn paths_lead_to_values() {
         ("{{.Config.Labels}}", "map[a.b:1 b:2]"),
         ("{{(index .Mounts 1).Source}}{{$.Name}}", "/t/x"),
         ("{{.Config.Labels.b}}{{.Config.Labels.nope}}", "2<no value>"),
+        // Go's name and that of the JSON are one; in a map there is no other case.
+        ("{{.State.PID}}{{.NAME}}{{.Config.Labels.B}}", "7/x<no value>"),
     ] {
         renders(template, expected);
     }
