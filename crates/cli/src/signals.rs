@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The signals that a user, a service manager or a shell sends to the client and means for the container.
 
+use std::collections::VecDeque;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -27,6 +29,8 @@ const PATIENCE: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct Signals {
     received: mpsc::Receiver<(&'static str, i32)>,
+    /// Those that came when there was nothing yet to pass them on to.
+    held: VecDeque<&'static str>,
     pass_on: bool,
     unheeded: u32,
 }
@@ -34,6 +38,21 @@ pub(crate) struct Signals {
 /// A signal that ends the client, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Terminated(pub(crate) i32);
+
+impl Terminated {
+    /// The exit code that tells of it.
+    pub(crate) fn exit_code(self) -> u8 {
+        // Signals have numbers up to 64.
+        u8::try_from(128 + self.0).unwrap_or(u8::MAX)
+    }
+}
+
+impl From<Terminated> for Failure {
+    /// The user knows of it.
+    fn from(terminated: Terminated) -> Failure {
+        Failure { report: None, code: terminated.exit_code() }
+    }
+}
 
 impl Signals {
     /// Begin to listen. Without `pass_on` the signals end the client, after it has tidied up.
@@ -46,21 +65,43 @@ impl Signals {
             })?;
             tokio::spawn(relay(listener, (name, kind.as_raw_value()), sender.clone()));
         }
-        Ok(Signals { received, pass_on, unheeded: 0 })
+        Ok(Signals { received, held: VecDeque::new(), pass_on, unheeded: 0 })
     }
 
     /// The name of the next signal to pass on, or that the client is to end.
     pub(crate) async fn next(&mut self) -> Result<&'static str, Terminated> {
+        if let Some(name) = self.held.pop_front() {
+            return Ok(name);
+        }
         match self.received.recv().await {
             Some((name, number)) => self.decide(name, number),
             None => std::future::pending().await,
         }
     }
 
-    /// The number of the next signal, while there is nothing yet that it could be passed on to.
-    pub(crate) async fn next_number(&mut self) -> i32 {
+    /// What `answer` yields: the answer to a request by which something starts to run. Signals that come before are passed on
+    /// afterwards; one that ends the client does so at once, however long the answer takes.
+    pub(crate) async fn hold_until<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, Terminated> {
+        tokio::select! {
+            answer = answer => Ok(answer),
+            terminated = self.hold() => Err(terminated),
+        }
+    }
+
+    async fn hold(&mut self) -> Terminated {
+        while let Some((name, number)) = self.received.recv().await {
+            match self.decide(name, number) {
+                Ok(name) => self.held.push_back(name),
+                Err(terminated) => return terminated,
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// The next signal, of whatever kind, ends the client: there is nothing that it could be meant for.
+    pub(crate) async fn any(&mut self) -> Terminated {
         match self.received.recv().await {
-            Some((_, number)) => number,
+            Some((_, number)) => Terminated(number),
             None => std::future::pending().await,
         }
     }
@@ -86,7 +127,7 @@ mod tests {
     use super::*;
 
     fn signals(pass_on: bool) -> Signals {
-        Signals { received: mpsc::channel(1).1, pass_on, unheeded: 0 }
+        Signals { received: mpsc::channel(1).1, held: VecDeque::new(), pass_on, unheeded: 0 }
     }
 
     #[test]

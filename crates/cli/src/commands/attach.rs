@@ -35,8 +35,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let stdin = !args.no_stdin && config.open_stdin.unwrap_or(false);
     let request = AttachRequest { streams: Streams { stdin, stdout: true, stderr: true }, start: false };
     // With a terminal Ctrl-C is a key like any other, and a signal is for this program.
-    let signals = Signals::listen(args.sig_proxy && !tty)?;
-    let session = context.client.attach(&args.container, &request).await?;
+    let mut signals = Signals::listen(args.sig_proxy && !tty)?;
+    let session = signals.hold_until(context.client.attach(&args.container, &request)).await??;
     let how = Foreground { tty, stdin, detach_keys: &keys, signals };
     stay(&context.client, session, how, &mut Trace::new(context.start_ns)).await
 }

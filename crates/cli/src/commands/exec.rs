@@ -94,6 +94,6 @@ async fn execute(args: Args, context: &Context) -> Result<u8, Failure> {
         Ending::Exited(exit) => Ok(exit_code(exit.code)),
         Ending::Failed(report) => Err(Failure { code: 1, report: Some(report) }),
         Ending::Detached => Ok(0),
-        Ending::Terminated(signal) => Ok(exit_code(128 + signal.0)),
+        Ending::Terminated(signal) => Ok(signal.exit_code()),
     }
 }

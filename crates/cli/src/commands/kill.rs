@@ -2,7 +2,7 @@
 //! `corten kill`: send a signal to containers.
 
 use crate::cli::Context;
-use crate::commands::for_each;
+use crate::commands::for_all;
 use crate::failure::Failure;
 
 /// Kill one or more running containers
@@ -17,7 +17,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
-    for_each(&args.containers, async |name| {
+    for_all(&args.containers, async |name| {
         context.client.kill_container(name, &args.signal).await?;
         Ok(name.to_owned())
     })

@@ -69,8 +69,14 @@ pub(crate) mod volume_prune;
 pub(crate) mod volume_rm;
 pub(crate) mod wait;
 
+use std::future::poll_fn;
+use std::task::Poll;
+
 use crate::failure::Failure;
 use crate::printer;
+
+/// So many containers are stopped, removed and so on at once, as by Docker.
+const AT_ONCE: usize = 50;
 
 /// Do `action` for each name, printing the names it worked for; errors are printed as they come.
 async fn for_each(
@@ -79,15 +85,41 @@ async fn for_each(
 ) -> Result<u8, Failure> {
     let mut failed = false;
     for name in names {
-        match action(name).await {
-            Ok(text) => printer::line(&text),
-            Err(failure) => {
-                failed = true;
-                if let Some(report) = &failure.report {
-                    printer::failure(report);
-                }
-            }
-        }
+        failed |= !tell(action(name).await);
     }
     if failed { Err(Failure::told()) } else { Ok(0) }
+}
+
+/// The same for all names at once, for what may take its time: who stops ten containers waits as long as for the slowest of them.
+/// They are told in the order in which they were named.
+async fn for_all(names: &[String], action: impl AsyncFn(&str) -> Result<String, Failure>) -> Result<u8, Failure> {
+    let mut failed = false;
+    for some in names.chunks(AT_ONCE) {
+        let mut under_way: Vec<_> = some.iter().map(|name| (Some(Box::pin(action(name))), None)).collect();
+        let mut told = 0;
+        poll_fn(|context| {
+            for (pending, outcome) in &mut under_way {
+                let Some(future) = pending else { continue };
+                if let Poll::Ready(done) = future.as_mut().poll(context) {
+                    (*pending, *outcome) = (None, Some(done));
+                }
+            }
+            while let Some(outcome) = under_way.get_mut(told).and_then(|(_, outcome)| outcome.take()) {
+                failed |= !tell(outcome);
+                told += 1;
+            }
+            if told == under_way.len() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+    if failed { Err(Failure::told()) } else { Ok(0) }
+}
+
+/// Prints the name that something worked for, or why it did not; whether it did.
+fn tell(outcome: Result<String, Failure>) -> bool {
+    match &outcome {
+        Ok(text) => printer::line(text),
+        Err(failure) => failure.report.iter().for_each(printer::failure),
+    }
+    outcome.is_ok()
 }

@@ -81,6 +81,8 @@ fn row(container: &ContainerSummary, no_trunc: bool, now: i64) -> Value {
     let created = container.created.unwrap_or(now);
     let names = container.names.iter().flatten().map(|name| name.trim_start_matches('/'));
     let command = if no_trunc { command.to_owned() } else { human::ellipsis(command, 20) };
+    // Whatever it has in it, it is one word of the table.
+    let command = human::quoted(&command);
     let mounts = container.mounts.iter().flatten();
     let local_volumes = mounts.clone().filter(|mount| mount.driver.as_deref() == Some("local")).count();
     // A volume by its name, anything else by where the host has it.
@@ -92,7 +94,7 @@ fn row(container: &ContainerSummary, no_trunc: bool, now: i64) -> Value {
     let mut networks: Vec<&str> = networks.map(|(name, _)| name.as_str()).collect();
     networks.sort_unstable();
     json!({
-        "Command": format!("\"{command}\""),
+        "Command": command,
         "CreatedAt": human::moment(created),
         "ID": if no_trunc { id } else { human::short_id(id) },
         "Image": container.image,
@@ -219,9 +221,12 @@ mod tests {
 
     #[test]
     fn nothing_is_shortened_on_demand() {
-        let row = row(&container(), true, 1300);
-        assert_eq!(row["ID"], "0123456789abcdef");
-        assert_eq!(row["Command"], "\"sh -c 'sleep 1000000'\"");
+        let mut listed = container();
+        let row = |listed: &ContainerSummary| row(listed, true, 1300);
+        assert_eq!(row(&listed)["ID"], "0123456789abcdef");
+        assert_eq!(row(&listed)["Command"], "\"sh -c 'sleep 1000000'\"");
+        listed.command = Some("sh -c \"a\nb\u{1b}[2J\"".into());
+        assert_eq!(row(&listed)["Command"], r#""sh -c \"a\nb\x1b[2J\"""#, "as Go quotes it");
     }
 
     #[test]

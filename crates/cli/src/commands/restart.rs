@@ -2,7 +2,7 @@
 //! `corten restart`: stop containers and start them again.
 
 use crate::cli::Context;
-use crate::commands::for_each;
+use crate::commands::for_all;
 use crate::failure::Failure;
 
 /// Restart one or more containers
@@ -20,7 +20,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
-    for_each(&args.containers, async |name| {
+    for_all(&args.containers, async |name| {
         context.client.restart_container(name, args.timeout, args.signal.as_deref()).await?;
         Ok(name.to_owned())
     })

@@ -2,7 +2,7 @@
 //! `corten rm`: remove containers.
 
 use crate::cli::Context;
-use crate::commands::for_each;
+use crate::commands::for_all;
 use crate::failure::Failure;
 use crate::flags::refuse;
 
@@ -28,7 +28,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         "--link",
         "links of the default bridge are not there; in other networks containers know each other",
     )])?;
-    for_each(&args.containers, async |name| {
+    for_all(&args.containers, async |name| {
         context.client.remove_container(name, args.force, args.volumes).await?;
         Ok(name.to_owned())
     })

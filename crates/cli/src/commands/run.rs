@@ -46,7 +46,7 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     trace.step("arguments understood");
 
     // Before the daemon is asked: a signal to the command may come as soon as it runs.
-    let mut signals = Signals::listen(args.sig_proxy)?;
+    let mut signals = Signals::listen(args.sig_proxy && !args.detach)?;
     let pulling = Pulling { when: args.flags.pull, quiet: args.flags.quiet };
     let answer = ask(&context.client, &request, pulling, &mut signals).await?;
     trace.step("the daemon answered");
@@ -138,10 +138,10 @@ async fn ask(
     if pulling.when == Pull::Always {
         fetch_unless_told(client, image, platform, pulling, signals).await?;
     }
-    match client.run(request).await {
+    match signals.hold_until(client.run(request)).await? {
         Err(error) if pulling.when == Pull::Missing && is_missing(client, image, &error).await => {
             fetch_unless_told(client, image, platform, pulling, signals).await?;
-            Ok(client.run(request).await?)
+            Ok(signals.hold_until(client.run(request)).await??)
         }
         other => Ok(other?),
     }
@@ -163,7 +163,7 @@ async fn fetch_unless_told(
 ) -> Result<(), Failure> {
     tokio::select! {
         fetched = fetch(client, image, platform, pulling) => fetched,
-        number = signals.next_number() => Err(Failure { code: exit_code(128 + number), report: None }),
+        terminated = signals.any() => Err(terminated.into()),
     }
 }
 
@@ -226,7 +226,7 @@ pub(crate) async fn stay(
             printer::note("\ndetached; the container goes on");
             Ok(0)
         }
-        Ending::Terminated(signal) => Ok(exit_code(128 + signal.0)),
+        Ending::Terminated(signal) => Ok(signal.exit_code()),
     }
 }
 

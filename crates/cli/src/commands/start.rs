@@ -59,8 +59,8 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let stdin = args.interactive && config.open_stdin.unwrap_or(false);
     let request = AttachRequest { streams: Streams { stdin, stdout: true, stderr: true }, start: true };
     // Before the start: a signal to the command may come as soon as it runs.
-    let signals = Signals::listen(true)?;
-    let session = context.client.attach(name, &request).await?;
+    let mut signals = Signals::listen(true)?;
+    let session = signals.hold_until(context.client.attach(name, &request)).await??;
     let how = Foreground { tty, stdin, detach_keys: &keys, signals };
     stay(&context.client, session, how, &mut Trace::new(context.start_ns)).await
 }

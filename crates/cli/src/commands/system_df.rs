@@ -144,7 +144,7 @@ fn container_row(container: &ContainerSummary, now: i64) -> Value {
     json!({
         "ID": human::short_id(container.id.as_deref().unwrap_or_default()),
         "Image": container.image.as_deref().unwrap_or_default(),
-        "Command": human::ellipsis(container.command.as_deref().unwrap_or_default(), 20),
+        "Command": human::quoted(&human::ellipsis(container.command.as_deref().unwrap_or_default(), 20)),
         "Size": size(container.size_rw.unwrap_or(0)),
         "RunningFor": human::ago(container.created.unwrap_or(now), now),
         "Status": container.status.as_deref().unwrap_or_default(),

@@ -2,7 +2,7 @@
 //! `corten unpause`: let paused containers' processes go on.
 
 use crate::cli::Context;
-use crate::commands::for_each;
+use crate::commands::for_all;
 use crate::failure::Failure;
 
 /// Let the processes of one or more paused containers go on
@@ -14,7 +14,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
-    for_each(&args.containers, async |name| {
+    for_all(&args.containers, async |name| {
         context.client.unpause_container(name).await?;
         Ok(name.to_owned())
     })

@@ -3,6 +3,7 @@
 
 use api_types::docker::{DeviceMapping, DeviceRequest, ResourcesBlkioWeightDevice, ThrottleDevice};
 
+use super::fields::fields;
 use super::{FlagError, size};
 
 /// What `--device` asks for.
@@ -110,19 +111,6 @@ pub(crate) fn gpus(text: &str) -> Result<DeviceRequest, FlagError> {
     capabilities.dedup();
     request.capabilities = Some(vec![capabilities]);
     Ok(request)
-}
-
-/// Fields between commas, without the double quotes that some stand in.
-fn fields(text: &str) -> Option<Vec<String>> {
-    let (mut fields, mut quoted) = (vec![String::new()], false);
-    for letter in text.chars() {
-        match letter {
-            '"' => quoted = !quoted,
-            ',' if !quoted => fields.push(String::new()),
-            other => fields.last_mut()?.push(other),
-        }
-    }
-    (!quoted && fields.iter().all(|field| !field.is_empty())).then_some(fields)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod devices;
 mod documented;
 pub(crate) mod duration;
 pub(crate) mod environment;
+mod fields;
 pub(crate) mod health;
 mod isolation;
 pub(crate) mod limits;

@@ -8,6 +8,7 @@ use api_types::docker::{
     MountVolumeOptionsDriverConfig,
 };
 
+use super::fields::fields;
 use super::{FlagError, size};
 
 /// The options of the types of mounts, as far as some were given.
@@ -24,10 +25,11 @@ pub(crate) fn mount(text: &str) -> Result<Mount, FlagError> {
     let invalid = |problem| FlagError::invalid(text, problem);
     let mut mount = Mount { typ: Some(MountType::VOLUME), ..Mount::default() };
     let mut options = Options::default();
-    for field in text.split(',') {
+    let fields = fields(text).ok_or_else(|| invalid("has an empty field, or a quote without its end"))?;
+    for field in &fields {
         let (key, value) = match field.split_once('=') {
             Some((key, value)) => (key, Some(value)),
-            None => (field, None),
+            None => (field.as_str(), None),
         };
         match (key, value) {
             ("type", Some("bind")) => mount.typ = Some(MountType::BIND),
@@ -184,13 +186,15 @@ mod tests {
         assert_eq!((options.size_bytes, options.mode), (Some(64 << 20), Some(0o1770)));
         let volume = mount(
             "src=data,dst=/v,volume-nocopy,volume-subpath=a/b,volume-label=k=v,volume-driver=local,\
-             volume-opt=type=tmpfs,volume-opt=device=tmpfs",
+             volume-opt=type=tmpfs,volume-opt=device=tmpfs,\"volume-opt=o=size=1m,nr_inodes=9\"",
         );
         let options = volume.unwrap().volume_options.unwrap();
         assert_eq!((options.no_copy, options.subpath.as_deref()), (Some(true), Some("a/b")));
         assert_eq!(options.labels.unwrap()["k"], "v");
         let driver = options.driver_config.unwrap();
-        assert_eq!((driver.name.as_deref(), driver.options.unwrap()["type"].as_str()), (Some("local"), "tmpfs"));
+        let options = driver.options.unwrap();
+        assert_eq!((driver.name.as_deref(), options["type"].as_str()), (Some("local"), "tmpfs"));
+        assert_eq!(options["o"], "size=1m,nr_inodes=9", "a field with commas stands in quotes, as with Docker");
     }
 
     #[test]

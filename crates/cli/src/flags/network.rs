@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use api_types::docker::{EndpointIpamConfig, EndpointSettings, HostConfig, NetworkingConfig, PortMap};
 use clap::Args;
 
+use super::fields::fields;
 use super::{FlagError, environment, ports};
 
 /// What clients call the network of whoever names none.
@@ -170,10 +171,11 @@ fn endpoint(text: &str) -> Result<Endpoint, FlagError> {
     }
     endpoint.network.clear();
     let (mut addresses, mut options) = (EndpointIpamConfig::default(), Vec::new());
-    for field in text.split(',') {
+    let quoted = || FlagError::invalid(text, "has an empty field, or a quote without its end");
+    for field in fields(text).ok_or_else(quoted)? {
         let unknown = || {
             FlagError::invalid(
-                field,
+                &field,
                 "is not understood: there are name, alias, ip, ip6, link-local-ip, mac-address, gw-priority and driver-opt",
             )
         };
@@ -187,7 +189,7 @@ fn endpoint(text: &str) -> Result<Endpoint, FlagError> {
             "link-local-ip" => addresses.link_local_ips.get_or_insert_default().push(value),
             "mac-address" => endpoint.wish.mac_address = Some(value),
             "gw-priority" => {
-                let number = value.parse().map_err(|_| FlagError::invalid(field, "is no number"))?;
+                let number = value.parse().map_err(|_| FlagError::invalid(&field, "is no number"))?;
                 endpoint.wish.gw_priority = Some(number);
             }
             "driver-opt" => options.push(value),

@@ -7,6 +7,9 @@ use std::io::IsTerminal;
 use api_types::ProgressLine;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+/// From so many columns on a line has room for all of it.
+const ROOMY: u16 = 90;
+
 /// The layers of an image on their way.
 pub(crate) struct Progress {
     mode: Mode,
@@ -57,9 +60,15 @@ impl Progress {
     }
 }
 
+fn is_narrow() -> bool {
+    crate::terminal::size().is_some_and(|size| size.cols < ROOMY)
+}
+
 fn draw(bar: &ProgressBar, status: &str, line: &ProgressLine) {
     let detail = line.progress_detail.unwrap_or_default();
     let template = match detail.total {
+        // In eighty columns a bar of its usual length would leave no room for the figures.
+        Some(_) if is_narrow() => "{prefix}: {msg:<18} [{wide_bar}] {decimal_bytes}/{decimal_total_bytes}",
         Some(_) => "{prefix}: {msg:<18} [{bar:30}] {decimal_bytes}/{decimal_total_bytes}",
         None => "{prefix}: {msg}",
     };

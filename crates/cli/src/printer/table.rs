@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Columns, spaced as the docker CLI spaces them: three blanks between, ten characters at least.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 const GAP: usize = 3;
@@ -51,16 +52,35 @@ pub(crate) fn align_to(narrowest: usize, rows: &[impl AsRef<[String]>]) -> Strin
         for (column, cell) in row.iter().enumerate() {
             let width = if column + 1 == row.len() { 0 } else { widths[column] };
             // Writing to a String cannot fail.
-            let _ = write!(text, "{cell:<width$}");
+            let _ = write!(text, "{:<width$}", printable(cell));
         }
         text.push('\n');
     }
     text
 }
 
+/// A cell as it is shown: it is one, on one line, and nothing in it is for the terminal to obey.
+fn printable(cell: &str) -> Cow<'_, str> {
+    if !cell.contains(char::is_control) {
+        return Cow::Borrowed(cell);
+    }
+    let shown = |letter: char| match letter {
+        '\t' | '\n' | '\r' => ' ',
+        control if control.is_control() => '\u{fffd}',
+        other => other,
+    };
+    Cow::Owned(cell.chars().map(shown).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cell_cannot_forge_a_line_or_write_to_the_terminal() {
+        let rows = [["a".to_owned(), "b\nc\u{1b}[2J".to_owned()], ["d".to_owned(), String::new()]];
+        assert_eq!(align(&rows), "a         b c\u{fffd}[2J\nd         \n");
+    }
 
     #[test]
     fn columns_are_spaced_as_dockers() {

@@ -24,7 +24,7 @@ type Notation = fn(&str) -> Result<HealthConfig, notation::NotationError>;
 /// A label that cannot be read, or that is none of these.
 pub(super) fn apply(mut spec: ContainerSpec) -> Result<ContainerSpec, ApiError> {
     let labels = &spec.labels;
-    for name in labels.keys().filter(|name| is_unknown(name)) {
+    if let Some(name) = labels.keys().find(|name| is_unknown(name)) {
         let problem =
             "there are corten.health, corten.startup, corten.liveness, corten.readiness and corten.publish-when";
         return Err(ApiError::label(name, problem));

@@ -8,7 +8,7 @@ use client::contexts::{DEFAULT_CONTEXT, StoredContext};
 use client::{Address, TlsFiles, Wish};
 use errors::Kind;
 
-use super::{default_endpoint, store};
+use super::{default_endpoint, in_use, store};
 use crate::failure::Failure;
 use crate::printer;
 
@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// The daemon: host=ADDRESS[,ca=FILE][,cert=FILE][,key=FILE], or from=CONTEXT
     #[arg(long, value_name = "SETTINGS")]
     docker: Option<String>,
-    /// Copy another context's daemon
+    /// Copy another context's daemon [default: the one in use]
     #[arg(long, value_name = "CONTEXT", conflicts_with = "docker")]
     from: Option<String>,
     /// Its name
@@ -32,7 +32,9 @@ pub(crate) struct Args {
 pub(super) fn run(args: Args, wish: &Wish) -> Result<u8, Failure> {
     let (host, tls) = match (&args.docker, &args.from) {
         (Some(settings), _) => parse(settings, wish)?,
-        (None, from) => endpoint_of(from.as_deref().unwrap_or(DEFAULT_CONTEXT), wish)?,
+        (None, Some(from)) => endpoint_of(from, wish)?,
+        // As Docker has it.
+        (None, None) => endpoint_of(&in_use(wish)?, wish)?,
     };
     store().create(&args.name, &StoredContext::new(&args.name, &host, &args.description), &tls)?;
     printer::line(&args.name);

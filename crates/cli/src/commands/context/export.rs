@@ -25,7 +25,7 @@ pub(super) fn run(args: &Args) -> Result<u8, Failure> {
     store.read(&args.name)?;
     let path = args.file.clone().unwrap_or_else(|| format!("{}.dockercontext", args.name).into());
     let to = Some(path.as_path()).filter(|path| *path != Path::new("-"));
-    let mut output = Output::create(to)?;
+    let mut output = Output::create_private(to)?;
     store.export(&args.name, &mut output)?;
     output.finish()?;
     if let Some(path) = to {

@@ -63,10 +63,6 @@ fn with_defaults(mut daemon: Command, text: &str) -> Result<Command, String> {
         if let Some((_, instead)) = ELSEWHERE.iter().find(|(name, _)| *name == key) {
             return Err(format!("\"{key}\" is not supported: {instead}"));
         }
-        if key == "debug" {
-            daemon = with_default(daemon, "log_level", &key, debug(&value)?);
-            continue;
-        }
         let long = OTHER_NAMES.iter().find(|(name, _)| *name == key).map_or(key.as_str(), |(_, flag)| flag);
         let flag = daemon.get_arguments().find(|arg| arg.get_long() == Some(long) && long != "config-file");
         let flag = flag.ok_or_else(|| format!("\"{key}\" is no setting of the daemon"))?;
@@ -90,14 +86,6 @@ fn with_default(daemon: Command, id: &str, key: &str, values: Vec<String>) -> Co
     }
     tracing::debug!(key, "a setting of the configuration file");
     daemon.mut_arg(id, |arg| arg.default_values(values))
-}
-
-fn debug(value: &Value) -> Result<Vec<String>, String> {
-    match value {
-        Value::Bool(true) => Ok(vec!["debug".to_owned()]),
-        Value::Bool(false) => Ok(Vec::new()),
-        other => Err(format!("\"debug\" is true or false, not {other}")),
-    }
 }
 
 /// The values of a flag that is known only to be refused, or to pass: whatever they are, they are told.
@@ -163,7 +151,9 @@ mod tests {
         let args = parse(file, &["--bridge", "b1"]).unwrap();
         assert_eq!(args.listeners.host, ["unix:///a", "fd://"]);
         assert_eq!((args.data_root.as_deref(), args.bridge.as_str()), (Some(Path::new("/d")), "b1"));
-        assert_eq!((args.log_level, args.registry_timeout), (super::super::LogLevel::Debug, Some(7)));
+        assert_eq!((args.debug, args.registry_timeout), (true, Some(7)));
+        // As with dockerd, whatever level is named beside it.
+        assert!(parse(r#"{"debug": true, "log-level": "warn"}"#, &[]).unwrap().debug);
         assert_eq!(parse(file, &["-H", "unix:///b"]).unwrap().listeners.host, ["unix:///b"]);
         assert!(parse("", &[]).is_ok() && parse("{\"debug\": false}", &[]).is_ok());
     }

@@ -149,8 +149,7 @@ enum LogLevel {
 /// Run until SIGTERM or SIGINT; `hosts` are addresses given before the command.
 pub(crate) fn run(mut args: Args, hosts: Vec<String>) -> Result<u8, Failure> {
     if args.validate {
-        printer::line("configuration OK");
-        return Ok(0);
+        return validate(args, hosts);
     }
     if !rustix::process::geteuid().is_root() {
         return Err(Failure::new(Kind::PermissionDenied, "only root can run the daemon")
@@ -180,6 +179,22 @@ pub(crate) fn run(mut args: Args, hosts: Vec<String>) -> Result<u8, Failure> {
     let runtime = process::event_loop()?;
     runtime.block_on(serve(args, places, plan, zygote))?;
     Ok(0)
+}
+
+/// Says whether the flags and the configuration file can be used: all that is found out before anything is made.
+fn validate(mut args: Args, hosts: Vec<String>) -> Result<u8, Failure> {
+    args.listeners.host.splice(0..0, hosts);
+    let places = Places::of(&args)?;
+    Plan::of(&args.listeners, &places.exec_root.join("corten.sock"))?;
+    args.containers.defaults()?;
+    remap(args.userns_remap.as_deref())?;
+    printer::line("configuration OK");
+    Ok(0)
+}
+
+/// Whose ids containers have; empty is as good as not said.
+fn remap(text: Option<&str>) -> Result<Option<Remap>, Failure> {
+    Ok(text.filter(|text| !text.is_empty()).map(Remap::parse).transpose()?)
 }
 
 /// Where everything is, as absolute paths.
@@ -226,8 +241,7 @@ async fn serve(args: Args, places: Places, plan: Plan, zygote: Zygote) -> Result
     let table = if args.bridge == DEFAULT_BRIDGE { DEFAULT_TABLE.to_owned() } else { args.bridge.clone() };
     let defaults = args.containers.defaults()?;
     let signature_policy = args.signature_policy.as_deref().map(absolute).transpose()?;
-    let remap = args.userns_remap.as_deref().filter(|text| !text.is_empty());
-    let userns_remap = remap.map(Remap::parse).transpose()?;
+    let userns_remap = remap(args.userns_remap.as_deref())?;
     let engine = Engine::open(
         EngineConfig {
             data_root: places.data_root,
