@@ -33,6 +33,9 @@ pub struct Spec {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SpecError {
+    /// It cannot be read, or is no text.
+    #[error("it cannot be read")]
+    Unreadable(#[source] std::io::Error),
     /// It is not JSON of the right form.
     #[error("it is not a description in JSON")]
     Json(#[source] serde_json::Error),

@@ -3,10 +3,10 @@
 //! directory that the image does not have.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt};
 use std::path::Path;
 
 use network::{Endpoint, NetworkId};
@@ -24,6 +24,9 @@ use crate::userns::{self, IdRange};
 const RESOLVED: &str = "/run/systemd/resolve/resolv.conf";
 /// Where a container's own resolver answers, inside.
 pub(crate) const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
+
+/// A larger file of the container's is not read: it must not make the daemon hold it.
+const MAX_FILE: u64 = 1 << 20;
 
 /// Writes `hostname`, `hosts` and `resolv.conf` into the container's directory, from where they are bind-mounted.
 pub(crate) fn write_network_files(
@@ -52,8 +55,7 @@ pub(crate) fn write_network_files(
 /// A running container has a place more: what its files in `/etc` say of it. The user's own changes of them stay.
 pub(crate) fn say_connected(dir: &Path, record: &Record, endpoints: &[Endpoint]) -> Result<(), EngineError> {
     let Some((new, before)) = endpoints.split_last() else { return Ok(()) };
-    let hosts = read(dir, "hosts")?;
-    write(dir, "hosts", &format!("{hosts}{}", host_line(new, &full_and_short(&spec::hostname(record), record))))?;
+    append(dir, "hosts", &host_line(new, &full_and_short(&spec::hostname(record), record)))?;
     if has_resolver(endpoints) && !has_resolver(before) {
         let text = resolver_conf(&read_host("/etc/resolv.conf")?);
         write(dir, "resolv.conf", &record.spec.naming.resolv_conf(&text, true))?;
@@ -64,8 +66,13 @@ pub(crate) fn say_connected(dir: &Path, record: &Record, endpoints: &[Endpoint])
 /// A running container has a place less.
 pub(crate) fn say_disconnected(dir: &Path, record: &Record, left: &Endpoint) -> Result<(), EngineError> {
     let line = host_line(left, &full_and_short(&spec::hostname(record), record));
-    let kept: String = read(dir, "hosts")?.split_inclusive('\n').filter(|known| *known != line).collect();
-    write(dir, "hosts", &kept)
+    let Some(text) = read(dir, "hosts")? else {
+        tracing::warn!(container = %record.id, "its /etc/hosts is too long for a line to be taken out of it");
+        return Ok(());
+    };
+    let kept: Vec<&[u8]> =
+        text.split_inclusive(|byte| *byte == b'\n').filter(|known| *known != line.as_bytes()).collect();
+    write(dir, "hosts", kept.concat())
 }
 
 /// Containers in user-defined networks ask the resolver that knows their neighbours' names.
@@ -105,15 +112,34 @@ pub(crate) fn name_servers() -> Result<Vec<IpAddr>, EngineError> {
     Ok(text.lines().filter_map(server).collect())
 }
 
-fn write(dir: &Path, name: &str, text: &str) -> Result<(), EngineError> {
+fn write(dir: &Path, name: &str, text: impl AsRef<[u8]>) -> Result<(), EngineError> {
     let path = dir.join(name);
     let open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&path);
-    open.and_then(|mut file| file.write_all(text.as_bytes())).map_err(EngineError::io("write", path))
+    open.and_then(|mut file| file.write_all(text.as_ref())).map_err(EngineError::io("write", path))
 }
 
-fn read(dir: &Path, name: &str) -> Result<String, EngineError> {
+/// Adds a line to a file, which the container may have left without an end of its last one.
+fn append(dir: &Path, name: &str, line: &str) -> Result<(), EngineError> {
     let path = dir.join(name);
-    fs::read_to_string(&path).map_err(EngineError::io("read", path))
+    let appended = fs::OpenOptions::new().read(true).append(true).open(&path).and_then(|mut file| {
+        let mut last = [b'\n'];
+        if let Some(at) = file.metadata()?.len().checked_sub(1) {
+            // The container may cut it off meanwhile.
+            let _ = file.read_at(&mut last, at)?;
+        }
+        let text = if last == [b'\n'] { line.to_owned() } else { format!("\n{line}") };
+        file.write_all(text.as_bytes())
+    });
+    appended.map_err(EngineError::io("write", path))
+}
+
+/// What is in a file that the container writes to as well; nothing if that is too long.
+fn read(dir: &Path, name: &str) -> Result<Option<Vec<u8>>, EngineError> {
+    let path = dir.join(name);
+    let mut text = Vec::new();
+    let read = fs::File::open(&path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut text));
+    read.map_err(EngineError::io("read", path))?;
+    Ok((text.len() as u64 <= MAX_FILE).then_some(text))
 }
 
 /// A file of the host; nothing when it does not exist.
@@ -246,6 +272,22 @@ mod tests {
         // The link's target does not exist inside the root, so this fails; above all nothing appears outside.
         assert!(make_working_directory(dir.as_fd(), "/escape/x", &root_identity(), None).is_err());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_container_wrote_into_a_file_stays_and_cannot_fill_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = |dir: &Path| fs::read(dir.join("hosts")).unwrap();
+        fs::write(dir.path().join("hosts"), b"\xff no end").unwrap();
+        append(dir.path(), "hosts", "10.0.0.2\tbox\n").unwrap();
+        append(dir.path(), "hosts", "10.0.1.2\tbox\n").unwrap();
+        assert_eq!(text(dir.path()), b"\xff no end\n10.0.0.2\tbox\n10.0.1.2\tbox\n");
+        assert_eq!(read(dir.path(), "hosts").unwrap(), Some(text(dir.path())));
+        fs::File::create(dir.path().join("hosts")).unwrap().set_len(MAX_FILE + 1).unwrap();
+        assert_eq!(read(dir.path(), "hosts").unwrap(), None);
+        fs::write(dir.path().join("hosts"), b"").unwrap();
+        append(dir.path(), "hosts", "x\n").unwrap();
+        assert_eq!(text(dir.path()), b"x\n");
     }
 
     #[test]

@@ -25,9 +25,9 @@ const RTMAX: i32 = 64;
 pub(crate) fn parse(text: &str) -> Result<i32, EngineError> {
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let realtime = |rest: &str, base: i32, sign: i32| {
-        let offset = if rest.is_empty() { 0 } else { rest.get(1..).and_then(|n| n.parse::<i32>().ok())? };
-        Some(base + sign * offset)
+    // How far it is from the first of them, or from the last.
+    let distance = |rest: &str, sign: char| {
+        if rest.is_empty() { Some(0) } else { rest.strip_prefix(sign)?.parse::<u8>().ok().map(i32::from) }
     };
     let number = match name {
         "IOT" => Some(6),
@@ -35,8 +35,8 @@ pub(crate) fn parse(text: &str) -> Result<i32, EngineError> {
         _ => NAMES.iter().position(|&known| known == name).map(|at| at as i32 + 1),
     };
     number
-        .or_else(|| name.strip_prefix("RTMIN").and_then(|rest| realtime(rest, RTMIN, 1)))
-        .or_else(|| name.strip_prefix("RTMAX").and_then(|rest| realtime(rest, RTMAX, -1)))
+        .or_else(|| Some(RTMIN + distance(name.strip_prefix("RTMIN")?, '+')?))
+        .or_else(|| Some(RTMAX - distance(name.strip_prefix("RTMAX")?, '-')?))
         .or_else(|| name.parse().ok())
         .filter(|number| (1..=RTMAX).contains(number) && !(32..34).contains(number))
         .ok_or_else(|| EngineError::invalid("signal", format!("{text:?} is not a signal")))
@@ -77,7 +77,21 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap(), number, "{text}");
         }
-        for bad in ["", "SIG", "0", "65", "-9", "33", "SIGRTMIN+99", "RTMINx"] {
+        for bad in [
+            "",
+            "SIG",
+            "0",
+            "65",
+            "-9",
+            "33",
+            "SIGRTMIN+99",
+            "RTMINx",
+            "RTMINx3",
+            "RTMIN-3",
+            "RTMAX+1",
+            "RTMIN+2147483647",
+            "RTMAX--2147483648",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

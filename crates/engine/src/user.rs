@@ -76,7 +76,7 @@ fn accounts(passwd: &str) -> impl Iterator<Item = Account<'_>> {
         let mut fields = line.split(':');
         let (name, _, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         let home = fields.nth(1).unwrap_or_default();
-        Some(Account { name, uid: uid.parse().ok()?, gid: gid.parse().ok()?, home })
+        Some(Account { name, uid: numeric(uid)?, gid: numeric(gid)?, home })
     })
 }
 
@@ -90,7 +90,7 @@ fn groups(group: &str) -> impl Iterator<Item = Group<'_>> {
     group.lines().filter_map(|line| {
         let mut fields = line.split(':');
         let (name, _, gid) = (fields.next()?, fields.next()?, fields.next()?);
-        Some(Group { name, gid: gid.parse().ok()?, members: fields.next().unwrap_or_default() })
+        Some(Group { name, gid: numeric(gid)?, members: fields.next().unwrap_or_default() })
     })
 }
 
@@ -134,7 +134,7 @@ fn find_group(wanted: &str, group: &str) -> Result<u32, EngineError> {
         .ok_or_else(|| EngineError::UnknownUser { what: "group", name: wanted.to_owned(), file: "/etc/group" })
 }
 
-/// Ids are below 2³¹, as Docker and runc have it.
+/// Ids are below 2³¹, as Docker and runc have it. The highest number there is would leave a process the user that it is.
 fn numeric(text: &str) -> Option<u32> {
     text.parse().ok().filter(|&id: &u32| id <= i32::MAX as u32)
 }
@@ -143,8 +143,9 @@ fn numeric(text: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbroken\nweb:x:33:33::/var/www:/bin/sh\n1000:x:7:8::/h:\n";
-    const GROUP: &str = "root:x:0:\nweb:x:33:\naudio:x:29:web,root\nvideo:x:44:web\n";
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbroken\nweb:x:33:33::/var/www:/bin/sh\n1000:x:7:8::/h:\n\
+                          same:x:4294967295:0::/:\n";
+    const GROUP: &str = "root:x:0:\nweb:x:33:\naudio:x:29:web,root\nvideo:x:44:web\nsame:x:4294967295:\n";
 
     fn identity(user: &str) -> (u32, u32, Vec<u32>, String) {
         let identity = resolve(user, PASSWD, GROUP).unwrap();
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn unknown_names_and_absurd_numbers_are_refused() {
-        for bad in ["nobody", "web:nogroup", "4294967295", "-1", "2147483648"] {
+        for bad in ["nobody", "same", "web:same", "web:nogroup", "4294967295", "-1", "2147483648"] {
             assert!(resolve(bad, PASSWD, GROUP).is_err(), "{bad}");
         }
     }

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use cdi::{DeviceNode, Edits, File, Format, Hook, Mount, Registry, Spec};
+use cdi::{DeviceNode, Edits, File, Format, Hook, Mount, Registry, Spec, SpecError};
 use oci::runtime_spec as rt;
 use rustix::fs::{major, minor};
 
@@ -113,8 +113,9 @@ fn read(directories: &[PathBuf]) -> Result<Registry, EngineError> {
                 Some("yaml") => Format::Yaml,
                 _ => continue,
             };
-            let text = read_file(&path).map_err(EngineError::io("read", &path))?;
-            files.push(File { spec: Spec::parse(&text, format), path, directory });
+            // One that is broken takes nobody the devices of others.
+            let spec = read_file(&path).map_err(SpecError::Unreadable).and_then(|text| Spec::parse(&text, format));
+            files.push(File { spec, path, directory });
         }
     }
     Ok(Registry::new(files))
@@ -175,7 +176,13 @@ fn names_of(registry: &Registry, request: &DeviceRequest) -> Result<Vec<String>,
     match request.count {
         -1 if described.iter().any(|name| name.kind == kind && name.device == "all") => Ok(vec![full("all")]),
         -1 => Ok(described.iter().filter(|name| name.kind == kind).map(ToString::to_string).collect()),
-        count => Ok((0..count.max(0)).map(|number| full(&number.to_string())).collect()),
+        count => {
+            let there = described.iter().filter(|name| name.kind == kind).count();
+            if usize::try_from(count).map_or(true, |count| count > there) {
+                return refuse(format!("{count} devices of {kind} are asked for, and {there} are described here"));
+            }
+            Ok((0..count).map(|number| full(&number.to_string())).collect())
+        }
     }
 }
 
@@ -271,6 +278,8 @@ mod tests {
         );
         fs::write(dir.join("gpus.json"), text).unwrap();
         fs::write(dir.join("notes.txt"), "no description").unwrap();
+        fs::write(dir.join("broken.json"), b"\xff\xfe").unwrap();
+        fs::create_dir(dir.join("directory.yaml")).unwrap();
         read(&[dir.to_owned(), dir.join("not-there")]).unwrap()
     }
 
@@ -284,6 +293,7 @@ mod tests {
         let registry = registry(dir.path());
         let of = |json: &str| names(&registry, json).unwrap();
         let gpu = r#""capabilities":[["gpu"]]"#;
+        assert_eq!(registry.broken().len(), 2);
         assert_eq!(of(&format!(r#"{{"count":-1,{gpu}}}"#)), ["nvidia.com/gpu=all"]);
         assert_eq!(of(&format!(r#"{{"count":2,{gpu}}}"#)), ["nvidia.com/gpu=0", "nvidia.com/gpu=1"]);
         assert_eq!(of(&format!(r#"{{"ids":["1"],{gpu}}}"#)), ["nvidia.com/gpu=1"]);
@@ -293,6 +303,9 @@ mod tests {
             r#"{"count":-1,"driver":"intel","capabilities":[["gpu"]]}"#,
             r#"{"count":-1,"capabilities":[["tpu"]]}"#,
             r#"{"count":1,"driver":"cdi"}"#,
+            r#"{"count":4,"capabilities":[["gpu"]]}"#,
+            r#"{"count":9223372036854775807,"capabilities":[["gpu"]]}"#,
+            r#"{"count":-2,"capabilities":[["gpu"]]}"#,
             r#"{"count":1,"capabilities":[["gpu"]],"options":{"a":"b"}}"#,
         ] {
             assert!(names(&registry, bad).is_err(), "{bad}");
