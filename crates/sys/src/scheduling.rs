@@ -59,6 +59,23 @@ pub fn set_scheduler(to: &Scheduler) -> Result<()> {
     .map(drop)
 }
 
+/// Whether the calling thread has a policy (sched(7)) that goes before all who share time.
+pub fn has_realtime_policy() -> bool {
+    const POLICIES: [libc::c_int; 3] = [libc::SCHED_FIFO, libc::SCHED_RR, libc::SCHED_DEADLINE];
+    // SAFETY: an integer only; 0 is the calling thread, which cannot be gone.
+    let policy = unsafe { libc::syscall(libc::SYS_sched_getscheduler, 0) };
+    POLICIES.iter().any(|known| policy & !libc::c_long::from(libc::SCHED_RESET_ON_FORK) == libc::c_long::from(*known))
+}
+
+/// Has the calling thread share time with all others, with the nice value that it has.
+pub fn share_time() -> Result<()> {
+    // `struct sched_param` has one field, the static priority: 0 for all who share time.
+    let priority: libc::c_int = 0;
+    // SAFETY: the kernel reads the one integer, which outlives the call, and changes no memory.
+    let returned = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_OTHER, &raw const priority) };
+    check(returned, || "sched_setscheduler(0, SCHED_OTHER, 0)".to_owned()).map(drop)
+}
+
 /// Sets the CPUs that the calling thread may run on: bit n of word n / 64. Bits of CPUs that the kernel does not have
 /// are ignored.
 pub fn set_affinity(cpus: &[u64]) -> Result<()> {
@@ -109,6 +126,20 @@ mod tests {
             let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
             // Fields 19 and 41 of proc_pid_stat(5), counted from the third.
             assert_eq!((fields[16], fields[38]), ("7", "3"));
+        });
+    }
+
+    #[test]
+    fn who_goes_before_others_can_share_time_again() {
+        in_a_thread(|| {
+            const FIFO: u32 = 1;
+            assert!(!has_realtime_policy());
+            // Not everybody may, and where nobody may there is nothing to take back.
+            if set_scheduler(&Scheduler { policy: FIFO, priority: 1, ..Scheduler::default() }).is_ok() {
+                assert!(has_realtime_policy());
+            }
+            share_time().unwrap();
+            assert!(!has_realtime_policy());
         });
     }
 

@@ -53,6 +53,9 @@ pub(crate) enum StepError {
     /// A mount that shall go is moved about.
     #[error("it is moved from place to place")]
     Moving,
+    /// Who goes before others cannot be where that is not allowed.
+    #[error("the cgroup has no real-time processor time, and what starts the container has a real-time policy")]
+    NoRealtime(#[source] sys::Error),
     /// The working directory is not below the root.
     #[error("the directory is outside of the container")]
     OutsideContainer,
@@ -90,6 +93,7 @@ impl Classify for ApplyError {
                 | StepError::NotAlone { .. }
                 | StepError::LeadsIntoProc { .. }
                 | StepError::LeadsToRoot { .. }
+                | StepError::NoRealtime(_)
                 | StepError::OutsideContainer => Kind::InvalidArgument,
                 StepError::Hook(error) => error.kind(),
                 StepError::Executable(error) => error.kind(),
@@ -110,6 +114,11 @@ impl Classify for ApplyError {
             ApplyError::Operation { source: StepError::Covered { .. } | StepError::Moving, .. } => {
                 Some("stop the container: then what is mounted there at its start can be changed".into())
             }
+            ApplyError::Operation { source: StepError::NoRealtime(_), .. } => Some(
+                "start it with the usual policy (chrt --other 0), or give its cgroup real-time processor time \
+                 (--cpu-rt-runtime, linux.resources.cpu.realtimeRuntime)"
+                    .into(),
+            ),
             ApplyError::Hook(_) | ApplyError::Operation { .. } => None,
         }
     }
