@@ -17,6 +17,7 @@ mod path_stat;
 mod ports;
 mod store;
 mod trust;
+mod usage;
 mod wish;
 
 use errors::{Kind, Report};
@@ -33,6 +34,7 @@ pub use store::{
     CheckReport, DiskUsage, StoreProblem, StoreUsage, WasteFinding, WasteReport, WastedFile, WastefulLayer,
 };
 pub use trust::{RegistrySignatures, RuleKey, SignatureText, TrustRule, TrustRuleRequest};
+pub use usage::{ContainerUsage, USAGE_ROUTE, Usage};
 pub use wish::Wish;
 
 /// The newest version of the Docker Engine API that is spoken, as it stands in the path: `/v1.55/…`.

@@ -8,7 +8,8 @@ use api_types::docker::{
 };
 use api_types::explain::Explanation;
 use api_types::{
-    AttachRequest, ExecRequest, ExecResponse, PortChangeRequest, RUN_ROUTE, RunRequest, RunResponse, Wish,
+    AttachRequest, ContainerUsage, ExecRequest, ExecResponse, PortChangeRequest, RUN_ROUTE, RunRequest, RunResponse,
+    USAGE_ROUTE, Wish,
 };
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -20,6 +21,9 @@ use crate::logs::LogStream;
 use crate::session::Session;
 use crate::transport::{Client, decode};
 use crate::url::{Path, encode};
+
+/// So many names go into one request: their ids fit into a line that every proxy takes.
+const NAMES_AT_ONCE: usize = 64;
 
 /// What a `run` is answered with.
 #[derive(Debug)]
@@ -289,12 +293,26 @@ impl Client {
         self.json(Method::GET, &path.into_string(), RequestBody::Empty).await
     }
 
-    /// What a container uses now, as the daemon's JSON: Docker's statistics, without those of a moment before.
+    /// What containers use now. Those of `named`, in their order, and with `skip_missing` without those that are gone.
     ///
     /// # Errors
     /// The daemon cannot be reached, or refuses.
-    pub async fn stats(&self, name: &str) -> Result<serde_json::Value, ClientError> {
-        let path = path_of(name, "stats").with("stream", "0").with("one-shot", "1").into_string();
+    pub async fn usage_of(&self, named: &[String], skip_missing: bool) -> Result<Vec<ContainerUsage>, ClientError> {
+        let mut usage = Vec::with_capacity(named.len());
+        for part in named.chunks(NAMES_AT_ONCE) {
+            let path = part.iter().fold(Path::new(USAGE_ROUTE), |path, name| path.with("container", name));
+            let path = path.with_flag("skip-missing", skip_missing).into_string();
+            usage.append(&mut self.json(Method::GET, &path, RequestBody::Empty).await?);
+        }
+        Ok(usage)
+    }
+
+    /// The same of all containers that run, or of all there are; the newest first.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or refuses.
+    pub async fn usage(&self, all: bool) -> Result<Vec<ContainerUsage>, ClientError> {
+        let path = Path::new(USAGE_ROUTE).with_flag("all", all).into_string();
         self.json(Method::GET, &path, RequestBody::Empty).await
     }
 

@@ -12,7 +12,7 @@ use crate::Engine;
 use crate::container::{Container, Running};
 use crate::error::EngineError;
 use crate::health::HealthStatus;
-use crate::stats::{Traffic, traffic_in};
+use crate::stats::{Traffic, has_ended, side_by_side, traffic_in};
 
 /// One container, measured.
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ impl Engine {
         self.blocking("measure", move || {
             let mut containers: Vec<Arc<Container>> = engine.registry().by_id.values().cloned().collect();
             containers.sort_by(|a, b| a.id.cmp(&b.id));
-            Ok(containers.iter().map(|container| engine.measured(container)).collect())
+            side_by_side(&containers, |part| part.iter().map(|container| engine.measured(container)).collect())
         })
         .await
     }
@@ -80,8 +80,7 @@ impl Engine {
         if let Some(running) = running {
             match self.counted(container, &running) {
                 Ok(counted) => measure.counted = Some(counted),
-                // It has just ended, and its control group with it.
-                Err(_) if container.with_record(|record| record.state.running().is_none()) => {}
+                Err(_) if has_ended(&running) => {}
                 Err(error) => {
                     tracing::warn!(container = %container.id, error = errors::chain(&error), "counters cannot be read");
                     measure.failed = true;

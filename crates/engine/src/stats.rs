@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use cgroup::Mode;
 use jiff::Timestamp;
@@ -16,6 +18,12 @@ use crate::signal::pidfd;
 
 /// Nanoseconds per tick of the times in `/proc/stat` (`USER_HZ` is 100 on every architecture we run on).
 const TICK_NS: u64 = 10_000_000;
+/// How old the machine's figures may be beside a container's: a hundredth of the second between two readings.
+const FRESH: Duration = Duration::from_millis(10);
+/// So many containers are worth a thread of their own.
+const PER_READER: usize = 64;
+/// The most threads that read at once, of all that asks.
+const READERS: usize = 4;
 
 /// What a container uses at one moment.
 #[derive(Debug, Clone)]
@@ -77,16 +85,65 @@ impl Engine {
     pub async fn stats(self: &Arc<Self>, name: &str) -> Result<Sample, EngineError> {
         let container = self.container(name)?;
         let engine = Arc::clone(self);
-        self.blocking("read counters", move || engine.sample(&container)).await
+        self.blocking("read counters", move || engine.sample(&container, &mut Machine::default())).await
     }
 
-    fn sample(&self, container: &Container) -> Result<Sample, EngineError> {
+    /// What the containers of these names use now, in one pass; each with the name that was asked for. With `skip_missing`
+    /// those that are gone are left out.
+    ///
+    /// # Errors
+    /// No such container; the kernel's counters cannot be read.
+    pub async fn stats_of(
+        self: &Arc<Self>,
+        names: Vec<String>,
+        skip_missing: bool,
+    ) -> Result<Vec<(String, Sample)>, EngineError> {
+        let mut containers = Vec::with_capacity(names.len());
+        for name in names {
+            match self.container(&name) {
+                Ok(container) => containers.push((name, container)),
+                Err(EngineError::NoSuchContainer(_)) if skip_missing => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.stats_in_one_pass(containers).await
+    }
+
+    /// The same of all containers that run, or of all there are; the newest first.
+    ///
+    /// # Errors
+    /// The kernel's counters cannot be read.
+    pub async fn stats_of_all(self: &Arc<Self>, all: bool) -> Result<Vec<(String, Sample)>, EngineError> {
+        let mut containers: Vec<_> = self.registry().by_id.values().map(Arc::clone).collect();
+        containers.retain(|container| all || container.with_record(|record| record.state.is_active()));
+        containers.sort_by_cached_key(|container| {
+            (std::cmp::Reverse(container.with_record(|record| record.created)), container.id.clone())
+        });
+        self.stats_in_one_pass(containers.into_iter().map(|container| (container.id.to_string(), container)).collect())
+            .await
+    }
+
+    async fn stats_in_one_pass(
+        self: &Arc<Self>,
+        containers: Vec<(String, Arc<Container>)>,
+    ) -> Result<Vec<(String, Sample)>, EngineError> {
+        let engine = Arc::clone(self);
+        self.blocking("read counters", move || {
+            let samples = side_by_side(&containers, |part| {
+                let mut machine = Machine::default();
+                part.iter().map(|(_, container)| engine.sample(container, &mut machine)).collect()
+            })?;
+            containers.into_iter().zip(samples).map(|((name, _), sample)| Ok((name, sample?))).collect()
+        })
+        .await
+    }
+
+    fn sample(&self, container: &Container, machine: &mut Machine) -> Result<Sample, EngineError> {
         let (name, network, running) =
             container.with_record(|r| (r.name.clone(), r.spec.network.clone(), r.state.running().cloned()));
         let counters = match running {
-            Some(running) => match self.count(container, &running, &network) {
-                // It has just ended, and its control group with it.
-                Err(_) if container.with_record(|record| record.state.running().is_none()) => None,
+            Some(running) => match self.count(container, &running, &network, machine) {
+                Err(_) if has_ended(&running) => None,
                 counted => Some(counted?),
             },
             None => None,
@@ -94,14 +151,77 @@ impl Engine {
         Ok(Sample { id: container.id.clone(), name, at: Timestamp::now(), counters })
     }
 
-    fn count(&self, container: &Container, running: &Running, network: &NetworkMode) -> Result<Counters, EngineError> {
+    fn count(
+        &self,
+        container: &Container,
+        running: &Running,
+        network: &NetworkMode,
+        machine: &mut Machine,
+    ) -> Result<Counters, EngineError> {
         let cgroup = self.cgroups.open(&self.cgroup_of(container))?.stats()?;
-        let (system_cpu_ns, online_cpus) = processors(&read("/proc/stat")?);
-        let machine = machine_memory(&read("/proc/meminfo")?);
-        let memory_limit = cgroup.memory_limit.map_or(machine, |limit| limit.min(machine));
+        let MachineFigures { memory, cpu_ns: system_cpu_ns, processors: online_cpus } = machine.figures()?;
+        let memory_limit = cgroup.memory_limit.map_or(memory, |limit| limit.min(memory));
         let unified = self.cgroups.mode() == Mode::V2;
         let networks = traffic_in(network, running)?;
         Ok(Counters { cgroup, unified, memory_limit, system_cpu_ns, online_cpus, networks })
+    }
+}
+
+/// Whether a container's first process is gone, and its control group perhaps with it, of which the engine may hear in a
+/// moment only.
+pub(crate) fn has_ended(running: &Running) -> bool {
+    matches!(pidfd(running), Ok(None))
+}
+
+/// What `work` makes of all `items`, in their order; by several threads where there are many.
+pub(crate) fn side_by_side<I: Sync, O: Send>(
+    items: &[I],
+    work: impl Fn(&[I]) -> Vec<O> + Sync,
+) -> Result<Vec<O>, EngineError> {
+    let most = thread::available_parallelism().map_or(1, std::num::NonZero::get).min(READERS);
+    let readers = (items.len() / PER_READER).clamp(1, most);
+    if readers == 1 {
+        return Ok(work(items));
+    }
+    let work = &work;
+    thread::scope(|scope| {
+        let begin = |part| thread::Builder::new().name("counters".to_owned()).spawn_scoped(scope, move || work(part));
+        let begun: Vec<_> = items.chunks(items.len().div_ceil(readers)).map(begin).collect();
+        let mut made = Vec::with_capacity(items.len());
+        for thread in begun {
+            let thread = thread.map_err(EngineError::io("start a thread in", "/proc/self/task"))?;
+            made.append(&mut thread.join().map_err(|_| EngineError::Worker("read counters"))?);
+        }
+        Ok(made)
+    })
+}
+
+/// The machine's own figures, read anew when they are too old beside a container's.
+#[derive(Debug, Default)]
+struct Machine(Option<(Instant, MachineFigures)>);
+
+/// Figures of the machine.
+#[derive(Debug, Clone, Copy)]
+struct MachineFigures {
+    /// Bytes.
+    memory: u64,
+    /// Processor time, idle time included, in nanoseconds.
+    cpu_ns: u64,
+    /// Processors that are online.
+    processors: u32,
+}
+
+impl Machine {
+    fn figures(&mut self) -> Result<MachineFigures, EngineError> {
+        if let Some((read, figures)) = self.0
+            && read.elapsed() < FRESH
+        {
+            return Ok(figures);
+        }
+        let (cpu_ns, processors) = processors(&read("/proc/stat")?);
+        let figures = MachineFigures { memory: machine_memory(&read("/proc/meminfo")?), cpu_ns, processors };
+        self.0 = Some((Instant::now(), figures));
+        Ok(figures)
     }
 }
 
@@ -169,6 +289,15 @@ fn interfaces(text: &str) -> BTreeMap<String, Traffic> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_are_read_side_by_side_and_stay_in_order() {
+        for count in [0, 1, PER_READER, 2 * PER_READER + 1, 1000] {
+            let items: Vec<usize> = (0..count).collect();
+            let made = side_by_side(&items, |part| part.iter().map(|item| item * 2).collect()).unwrap();
+            assert_eq!(made, items.iter().map(|item| item * 2).collect::<Vec<_>>(), "{count}");
+        }
+    }
 
     #[test]
     fn processor_time_is_the_sum_and_processors_are_counted() {

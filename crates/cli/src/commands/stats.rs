@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use api_types::Size;
-use client::{ClientError, ListOptions};
-use errors::{Classify as _, Kind};
+use api_types::{ContainerUsage, Size, Usage};
+use client::ClientError;
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
 
 use crate::cli::Context;
 use crate::failure::Failure;
@@ -57,12 +57,14 @@ pub(crate) struct Args {
 pub(crate) async fn run(mut args: Args, context: &Context) -> Result<u8, Failure> {
     let format = user_config::format(args.format.take(), "statsFormat")?;
     let in_place = !args.no_stream && std::io::stdout().is_terminal();
+    let mut begun = Instant::now();
     let mut before = read(&args, context, true).await?;
     loop {
-        // A share of the processors takes two readings.
-        tokio::time::sleep(INTERVAL).await;
+        // A share of the processors takes two readings, of all in the same order: a second lies between those of each.
+        sleep_until(begun + INTERVAL).await;
+        begun = Instant::now();
         let now = read(&args, context, false).await?;
-        let rows: Vec<Value> = now.iter().map(|(name, stats)| row(name, stats, &before, args.no_trunc)).collect();
+        let rows = rows(&now, &before, args.no_trunc);
         let text = listing::render(&format, &COLUMNS, &rows)?;
         match terminal::size().filter(|_| in_place) {
             Some(size) => printer::data(frame(&text, size).as_bytes()),
@@ -95,94 +97,45 @@ fn frame(text: &str, size: Size) -> String {
     frame
 }
 
-/// What was asked for, and its counters.
-type Reading = Vec<(String, Value)>;
-
-/// The counters of the containers that are meant. One that is gone is an error only the `first` time.
-async fn read(args: &Args, context: &Context, first: bool) -> Result<Reading, Failure> {
-    let names = if args.containers.is_empty() {
-        let listed = context.client.list_containers(ListOptions { all: args.all, ..ListOptions::default() }).await?;
-        listed.into_iter().filter_map(|container| container.id).collect()
-    } else {
-        args.containers.clone()
-    };
-    let mut reading = Reading::with_capacity(names.len());
-    for name in names {
-        match context.client.stats(&name).await {
-            Ok(stats) => reading.push((name, stats)),
-            Err(error) if is_gone(&error) && !(first && args.containers.contains(&name)) => {}
-            Err(error) => return Err(error.into()),
-        }
+/// What the containers use that are meant. One that is gone is an error only the `first` time.
+async fn read(args: &Args, context: &Context, first: bool) -> Result<Vec<ContainerUsage>, ClientError> {
+    match args.containers.is_empty() {
+        true => context.client.usage(args.all).await,
+        false => context.client.usage_of(&args.containers, !first).await,
     }
-    Ok(reading)
 }
 
-fn is_gone(error: &ClientError) -> bool {
-    error.kind() == Kind::NotFound
+/// A row for each container.
+fn rows(now: &[ContainerUsage], before: &[ContainerUsage], no_trunc: bool) -> Vec<Value> {
+    let before: HashMap<&str, &ContainerUsage> = before.iter().map(|usage| (usage.id.as_str(), usage)).collect();
+    now.iter().map(|usage| row(usage, before.get(usage.id.as_str()).copied(), no_trunc)).collect()
 }
 
 /// The fields of a container's row, as Docker computes them.
-fn row(asked: &str, stats: &Value, before: &Reading, no_trunc: bool) -> Value {
-    let id = stats["id"].as_str().unwrap_or_default();
-    let earlier = before.iter().find(|(_, earlier)| earlier["id"] == stats["id"]).map(|(_, earlier)| earlier);
-    let (used, limit) = (memory_used(&stats["memory_stats"]), number(&stats["memory_stats"]["limit"]));
-    let share = if limit > 0 { used as f64 / limit as f64 * 100.0 } else { 0.0 };
-    let (received, sent) = traffic(&stats["networks"]);
-    let (read, written) = block_io(&stats["blkio_stats"]["io_service_bytes_recursive"]);
+fn row(usage: &ContainerUsage, before: Option<&ContainerUsage>, no_trunc: bool) -> Value {
+    let (used, id) = (usage.used.unwrap_or_default(), usage.id.as_str());
+    let limit = used.memory_limit;
+    let share = if limit > 0 { used.memory as f64 / limit as f64 * 100.0 } else { 0.0 };
     json!({
-        "BlockIO": format!("{} / {}", human::size(read), human::size(written)),
-        "CPUPerc": format!("{:.2}%", processor_share(stats, earlier)),
-        "Container": asked,
+        "BlockIO": format!("{} / {}", human::size(used.read), human::size(used.written)),
+        "CPUPerc": format!("{:.2}%", processor_share(&used, before.and_then(|before| before.used))),
+        "Container": usage.asked,
         "ID": if no_trunc { id } else { human::short_id(id) },
         "MemPerc": format!("{share:.2}%"),
-        "MemUsage": format!("{} / {}", binary_size(used), binary_size(limit)),
-        "Name": stats["name"].as_str().unwrap_or_default().trim_start_matches('/'),
-        "NetIO": format!("{} / {}", human::size(received), human::size(sent)),
-        "PIDs": number(&stats["pids_stats"]["current"]).to_string(),
+        "MemUsage": format!("{} / {}", binary_size(used.memory), binary_size(limit)),
+        "Name": usage.name,
+        "NetIO": format!("{} / {}", human::size(used.received), human::size(used.sent)),
+        "PIDs": used.tasks.to_string(),
     })
 }
 
-fn number(value: &Value) -> u64 {
-    value.as_u64().unwrap_or(0)
-}
-
-/// The share of one processor, in percent: of two processors 200 at most.
-fn processor_share(stats: &Value, earlier: Option<&Value>) -> f64 {
-    let Some(earlier) = earlier else { return 0.0 };
-    let passed = |of: &dyn Fn(&Value) -> u64| of(&stats["cpu_stats"]).saturating_sub(of(&earlier["cpu_stats"])) as f64;
-    let container = passed(&|cpu| number(&cpu["cpu_usage"]["total_usage"]));
-    let machine = passed(&|cpu| number(&cpu["system_cpu_usage"]));
-    // When it did not run before, what it has used since is not known.
-    if machine <= 0.0 || number(&earlier["cpu_stats"]["system_cpu_usage"]) == 0 {
-        return 0.0;
-    }
-    container / machine * number(&stats["cpu_stats"]["online_cpus"]) as f64 * 100.0
-}
-
-/// Memory in use without what the kernel only keeps because there is room: files nobody has read lately.
-fn memory_used(memory: &Value) -> u64 {
-    let usage = number(&memory["usage"]);
-    let cache = ["total_inactive_file", "inactive_file"].iter().find_map(|name| memory["stats"][*name].as_u64());
-    cache.filter(|cache| *cache < usage).map_or(usage, |cache| usage - cache)
-}
-
-/// Bytes received and sent by all interfaces.
-fn traffic(networks: &Value) -> (u64, u64) {
-    let interfaces = networks.as_object().into_iter().flat_map(|networks| networks.values());
-    interfaces.fold((0, 0), |(received, sent), interface| {
-        (received + number(&interface["rx_bytes"]), sent + number(&interface["tx_bytes"]))
-    })
-}
-
-/// Bytes read and written on all devices.
-fn block_io(entries: &Value) -> (u64, u64) {
-    let mut totals: HashMap<String, u64> = HashMap::new();
-    for entry in entries.as_array().into_iter().flatten() {
-        let operation = entry["op"].as_str().unwrap_or_default().to_ascii_lowercase();
-        *totals.entry(operation).or_default() += number(&entry["value"]);
-    }
-    let of = |operation| totals.get(operation).copied().unwrap_or(0);
-    (of("read"), of("write"))
+/// The share of one processor, in percent: of two processors 200 at most. When it did not run before, what it has used
+/// since is not known.
+fn processor_share(now: &Usage, before: Option<Usage>) -> f64 {
+    let Some(before) = before else { return 0.0 };
+    let container = now.processor_ns.saturating_sub(before.processor_ns) as f64;
+    let machine = now.machine_ns.saturating_sub(before.machine_ns) as f64;
+    if machine > 0.0 { container / machine * f64::from(now.processors) * 100.0 } else { 0.0 }
 }
 
 /// Bytes with four digits and a binary unit: `1.5MiB`, `7.656GiB`.
@@ -210,43 +163,50 @@ fn binary_size(bytes: u64) -> String {
 mod tests {
     use super::*;
 
-    fn stats(total: u64, system: u64) -> Value {
-        json!({
-            "id": "0123456789abcdef", "name": "/web",
-            "cpu_stats": {"cpu_usage": {"total_usage": total}, "system_cpu_usage": system, "online_cpus": 2},
-            "memory_stats": {"usage": 3 << 20, "limit": 8 << 20, "stats": {"inactive_file": 1 << 20}},
-            "pids_stats": {"current": 3},
-            "networks": {"eth0": {"rx_bytes": 1000, "tx_bytes": 20}, "eth1": {"rx_bytes": 90, "tx_bytes": 0}},
-            "blkio_stats": {"io_service_bytes_recursive": [
-                {"op": "Read", "value": 4096}, {"op": "read", "value": 4}, {"op": "Write", "value": 7}, {"op": "Total", "value": 9},
-            ]},
-        })
+    fn usage(processor_ns: u64, machine_ns: u64) -> ContainerUsage {
+        let used = Usage {
+            processor_ns,
+            machine_ns,
+            processors: 2,
+            memory: 2 << 20,
+            memory_limit: 8 << 20,
+            received: 1090,
+            sent: 20,
+            read: 4100,
+            written: 7,
+            tasks: 3,
+        };
+        ContainerUsage {
+            asked: "web".to_owned(),
+            id: "0123456789abcdef".to_owned(),
+            name: "web".to_owned(),
+            used: Some(used),
+        }
     }
 
     #[test]
     fn a_row_is_computed_as_dockers() {
-        let before = vec![("web".to_owned(), stats(1_000, 10_000))];
-        let row = row("web", &stats(2_000, 14_000), &before, false);
+        let rows = rows(&[usage(2_000, 14_000)], &[usage(1_000, 10_000)], false);
         assert_eq!(
-            row,
-            json!({
+            rows,
+            [json!({
                 "BlockIO": "4.1kB / 7B", "CPUPerc": "50.00%", "Container": "web", "ID": "0123456789ab", "MemPerc": "25.00%",
                 "MemUsage": "2MiB / 8MiB", "Name": "web", "NetIO": "1.09kB / 20B", "PIDs": "3",
-            })
+            })]
         );
     }
 
     #[test]
     fn what_does_not_run_uses_nothing() {
-        let stopped =
-            json!({"id": "0123", "name": "/x", "memory_stats": {}, "cpu_stats": {"cpu_usage": {"total_usage": 0}}});
-        let row = row("x", &stopped, &vec![("x".to_owned(), stopped.clone())], false);
+        let stopped = ContainerUsage { used: None, ..usage(0, 0) };
+        let row = &rows(&[stopped.clone()], &[stopped.clone()], false)[0];
         assert_eq!(
             (&row["CPUPerc"], &row["MemUsage"], &row["PIDs"]),
             (&json!("0.00%"), &json!("0B / 0B"), &json!("0"))
         );
-        // The first reading of one that was started in between says nothing about shares.
-        assert_eq!(processor_share(&stats(9, 9), Some(&stopped)), 0.0);
+        // The first reading of one that was started in between says nothing about shares, nor one after another start.
+        assert_eq!(rows(&[usage(9, 9)], &[stopped], false)[0]["CPUPerc"], "0.00%");
+        assert_eq!(rows(&[usage(9, 9)], &[usage(20, 8)], false)[0]["CPUPerc"], "0.00%");
     }
 
     #[test]

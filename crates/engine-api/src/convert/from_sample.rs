@@ -2,7 +2,8 @@
 //! What a container uses as Docker's clients read it. Docker's JSON has lists that are null and objects that are empty,
 //! which its published model cannot say: so it is put together here.
 
-use engine::{Counters, Sample, Traffic};
+use api_types::{ContainerUsage, Usage};
+use engine::{CgroupStats, Counters, Sample, Traffic};
 use serde_json::{Map, Value, json};
 
 use super::from_record::NEVER;
@@ -38,6 +39,39 @@ pub(crate) fn stats(sample: &Sample, previous: Option<&Sample>) -> Value {
         stats.insert("networks".to_owned(), networks.into());
     }
     stats
+}
+
+/// The few numbers that a table shows.
+pub(crate) fn usage(asked: String, sample: &Sample) -> ContainerUsage {
+    let used = sample.counters.as_ref().map(|counters| {
+        let (group, networks) = (&counters.cgroup, counters.networks.values());
+        let (received, sent) = networks
+            .fold((0, 0), |(received, sent), traffic| (received + traffic.received.bytes, sent + traffic.sent.bytes));
+        let blocks = group.io.iter();
+        let (read, written) =
+            blocks.fold((0, 0), |(read, written), device| (read + device.read_bytes, written + device.write_bytes));
+        Usage {
+            processor_ns: group.cpu_usage_ns,
+            machine_ns: counters.system_cpu_ns,
+            processors: counters.online_cpus,
+            memory: memory_used(group),
+            memory_limit: counters.memory_limit,
+            received,
+            sent,
+            read,
+            written,
+            tasks: group.pids_current.unwrap_or(0),
+        }
+    });
+    ContainerUsage { asked, id: sample.id.to_string(), name: sample.name.clone(), used }
+}
+
+/// Memory in use as Docker's clients show it: without files nobody has read lately.
+fn memory_used(group: &CgroupStats) -> u64 {
+    let usage = group.memory_usage.unwrap_or(0);
+    // v1's own `inactive_file` is that of the group without those below it.
+    let cache = ["total_inactive_file", "inactive_file"].iter().find_map(|name| group.memory.get(*name));
+    cache.filter(|cache| **cache < usage).map_or(usage, |cache| usage - cache)
 }
 
 fn cpu(counters: Option<&Counters>) -> Value {
@@ -130,6 +164,8 @@ fn network(traffic: &Traffic) -> Value {
 mod tests {
     use std::collections::BTreeMap;
 
+    use engine::Flow;
+
     use super::*;
 
     fn sample(unified: bool) -> Sample {
@@ -149,6 +185,39 @@ mod tests {
         counters.cgroup.io = vec![Default::default()];
         let id = "0".repeat(64).parse().unwrap();
         Sample { id, name: "web".into(), at: "2026-01-01T00:00:00Z".parse().unwrap(), counters: Some(counters) }
+    }
+
+    #[test]
+    fn a_table_shows_memory_without_files_that_nobody_reads_and_sums_of_all_devices() {
+        let mut sample = sample(true);
+        let counters = sample.counters.as_mut().unwrap();
+        counters.cgroup.memory = BTreeMap::from([("inactive_file".to_owned(), 4)]);
+        let disk =
+            |minor| engine::BlockIo { major: 8, minor, read_bytes: 5, write_bytes: 1, read_ops: 1, write_ops: 1 };
+        counters.cgroup.io = vec![disk(0), disk(1)];
+        let traffic = |bytes| Flow { bytes, ..Flow::default() };
+        let interface = Traffic { received: traffic(3), sent: traffic(2) };
+        counters.networks = BTreeMap::from([("eth0".to_owned(), interface), ("eth1".to_owned(), interface)]);
+        let used = usage("web".to_owned(), &sample).used.unwrap();
+        let expected = Usage {
+            processor_ns: 7,
+            machine_ns: 50,
+            processors: 2,
+            memory: 6,
+            memory_limit: 1000,
+            received: 6,
+            sent: 4,
+            read: 10,
+            written: 2,
+            tasks: 4,
+        };
+        assert_eq!(used, expected);
+        // v1's own number is that of the group alone; nothing is taken from what is less.
+        let counters = sample.counters.as_mut().unwrap();
+        counters.cgroup.memory.insert("total_inactive_file".to_owned(), 11);
+        assert_eq!(usage("web".to_owned(), &sample).used.map(|used| used.memory), Some(10));
+        sample.counters = None;
+        assert_eq!(usage("web".to_owned(), &sample).used, None);
     }
 
     #[test]

@@ -112,6 +112,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .merge(plugins::routes())
         .merge(swarm::routes())
         .route(api_types::RUN_ROUTE, post(corten::run))
+        .route(api_types::USAGE_ROUTE, get(stats::usage))
         .route("/corten/v1/containers/{name}/exec", post(corten::exec))
         .route("/corten/v1/containers/{name}/attach", post(corten::attach))
         .route("/corten/v1/containers/{name}/explain", get(corten::explain))

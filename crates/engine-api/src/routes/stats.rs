@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_types::ContainerUsage;
 use axum::Json;
 use axum::body::{Body as HttpBody, Bytes};
 use axum::extract::{Path, State};
@@ -46,6 +47,20 @@ pub(crate) async fn stats(
     sleep(INTERVAL).await;
     let second = engine.stats(&id).await?;
     Ok(Json(from_sample::stats(&second, Some(&first))).into_response())
+}
+
+/// `GET /corten/v1/stats?all=…`, or `?container=NAME&container=NAME…&skip-missing=…`: what many use, in one pass.
+pub(crate) async fn usage(
+    State(engine): State<Arc<Engine>>,
+    parameters: Parameters,
+) -> Result<Json<Vec<ContainerUsage>>, ApiError> {
+    let names: Vec<String> = parameters.all("container").map(str::to_owned).collect();
+    let samples = if names.is_empty() {
+        engine.stats_of_all(parameters.flag("all")).await?
+    } else {
+        engine.stats_of(names, parameters.flag("skip-missing")).await?
+    };
+    Ok(Json(samples.into_iter().map(|(asked, sample)| from_sample::usage(asked, &sample)).collect()))
 }
 
 /// What is told next, and what was told before it.
