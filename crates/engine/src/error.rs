@@ -254,6 +254,14 @@ pub enum EngineError {
     /// Events were not read as fast as they happened.
     #[error("{0} events were missed: they were not read as fast as they happened")]
     EventsMissed(u64),
+    /// A file system does not answer.
+    #[error("{about} does not answer within {seconds} s")]
+    NoAnswer {
+        /// What was asked.
+        about: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// A worker thread ended without an answer.
     #[error("the engine's worker for {0} panicked")]
     Worker(&'static str),
@@ -315,6 +323,7 @@ impl Classify for EngineError {
                 kind => kind,
             },
             EngineError::Launch(report) => report.kind,
+            EngineError::NoAnswer { .. } => Kind::Unavailable,
             EngineError::ShimGone { .. } | EngineError::EventsMissed(_) | EngineError::Worker(_) => Kind::Internal,
             EngineError::Userns(error) => error.kind(),
             EngineError::Image(error) => error.kind(),
@@ -379,6 +388,9 @@ impl Classify for EngineError {
             }
             EngineError::EventsMissed(_) => {
                 Some("ask again, with a filter if fewer will do, and look anew at what there is".to_owned())
+            }
+            EngineError::NoAnswer { .. } => {
+                Some("see whether the program or the host that serves its file system still does".to_owned())
             }
             EngineError::Launch(report) => report.hint.clone(),
             EngineError::Pack(error) => error.hint(),

@@ -18,6 +18,7 @@ use network::{NetworkId, PublishedPort};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat};
 
 use crate::Engine;
+use crate::answer;
 use crate::container::{Container, Record, Running};
 use crate::error::EngineError;
 use crate::mount::Mount;
@@ -217,7 +218,9 @@ fn mounts(record: &Record, mountinfo: &str) -> Vec<MountPoint> {
 
 fn is_socket(path: &str) -> bool {
     use std::os::unix::fs::FileTypeExt as _;
-    fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket())
+    let owned = path.to_owned();
+    let found = answer::in_time(path, move || fs::metadata(owned));
+    matches!(found, Ok(Ok(metadata)) if metadata.file_type().is_socket())
 }
 
 fn origin(record: &Record, mount: &proc::Mount, asked: Option<&Mount>) -> (String, Option<String>) {

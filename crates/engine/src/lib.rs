@@ -10,6 +10,7 @@
 //! - The exit is announced first, everything else is taken down afterwards.
 //! - Only the engine writes the metadata store.
 
+mod answer;
 mod attach;
 mod commit;
 mod container;

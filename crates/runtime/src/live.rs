@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 
 use errors::{Classify, Kind};
 use oci::runtime_spec::Mount;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags, fchmod, fstatfs, open, openat, statx};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags, fchmod, fstatfs, makedev, open, openat, statx,
+};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, UnmountFlags, open_tree, unmount};
 use rustix::process::fchdir;
@@ -106,9 +108,8 @@ impl Detached {
             let attributes = Attributes { propagation: Some(*propagation), ..Attributes::default() };
             sys::mount::setattr(tree.as_fd(), *recursive, &attributes).map_err(|e| failed(describe())(e.into()))?;
         }
-        let found = stat(&tree).map_err(|error| failed(describe())(error.into()))?;
-        let is_directory = FileType::from_raw_mode(found.st_mode) == FileType::Directory;
-        let leaf = if is_directory { Leaf::Directory } else { Leaf::File };
+        let found = Seen::of(&tree).map_err(|error| failed(describe())(error.into()))?;
+        let leaf = if found.is_directory { Leaf::Directory } else { Leaf::File };
         Ok(Detached { takes_mode: takes_mode(&operation.source), tree, destination: operation.destination, leaf })
     }
 
@@ -126,6 +127,16 @@ impl Detached {
     /// The file system cannot.
     pub fn map_ids(&self, namespace: BorrowedFd<'_>) -> Result<(), LiveMountError> {
         sys::mount::map_ids(self.tree.as_fd(), false, namespace).map_err(|error| failed(self.describe())(error.into()))
+    }
+
+    /// Looks at its destination, if that is there: returns when whoever serves its file system has answered.
+    pub fn look(&self) {
+        // What is wrong with it is found when it is attached.
+        if let Ok(root) = root()
+            && let Ok(found) = Root::new(root.as_fd()).open(&self.destination, OFlags::PATH)
+        {
+            let _ = stat(&found);
+        }
     }
 
     /// Attaches it at its destination in the root of the calling thread's mount namespace, which is the container's. What is
@@ -149,13 +160,13 @@ impl Detached {
             let _acting = owner.map(|(uid, gid)| sys::file_ids::act_as(uid, gid)).transpose()?;
             self.target(&root)?
         };
-        let (found, own) = (stat(&target)?, stat(&root)?);
+        let (found, own) = (Seen::of(&target)?, Seen::of(&root)?);
         // By a link, for its text says otherwise. Who is in the namespace would go on in the root that is covered.
-        if (found.st_dev, found.st_ino) == (own.st_dev, own.st_ino) && mount_id(&target)? == mount_id(&root)? {
+        if found == own {
             return Err(StepError::LeadsToRoot { path: self.destination.clone() });
         }
         refuse_procfs(target.as_fd(), &self.destination)?;
-        if (FileType::from_raw_mode(found.st_mode) == FileType::Directory) != (self.leaf == Leaf::Directory) {
+        if found.is_directory != (self.leaf == Leaf::Directory) {
             let expected = match self.leaf {
                 Leaf::Directory => "a directory, as what is mounted",
                 Leaf::File => "a file, and what is mounted is not a directory",
@@ -163,9 +174,10 @@ impl Detached {
             return Err(StepError::NotExpected { path: self.destination.clone(), expected });
         }
         if self.takes_mode && was_there {
+            let mode = Mode::from_raw_mode(stat(&target)?.st_mode & 0o7777);
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             openat(&self.tree, ".", flags, Mode::empty())
-                .and_then(|tree| fchmod(tree, Mode::from_raw_mode(found.st_mode & 0o7777)))
+                .and_then(|tree| fchmod(tree, mode))
                 .map_err(|errno| sys::Error::new("fchmod(tmpfs)", errno))?;
         }
         Ok(attach(&self.tree, &target)?)
@@ -250,6 +262,18 @@ pub enum Known {
     },
 }
 
+impl Known {
+    /// Known by where it was mounted at the start, and by what it shows, which is open.
+    ///
+    /// # Errors
+    /// The kernel does not say what that is.
+    pub fn shows(destination: PathBuf, what: impl AsFd) -> Result<Known, LiveMountError> {
+        let seen = Seen::of(what)
+            .map_err(|error| failed(format!("look at what is mounted on {}", destination.display()))(error.into()))?;
+        Ok(Known::Shows { destination, device: seen.device, inode: seen.inode })
+    }
+}
+
 /// What a visit to a container's mount namespace needs of the outside.
 #[derive(Debug)]
 pub struct Visit {
@@ -303,13 +327,24 @@ impl Visit {
         look().map_err(failed("look for a mount".to_owned()))
     }
 
-    fn try_take_out(&self, known: &Known) -> Result<Option<TakenOut>, StepError> {
+    /// Looks at the way to a mount: returns when whoever serves a file system on it has answered. What is mounted there
+    /// itself is not asked: that it hangs may be why it shall go.
+    pub fn look_at(&self, known: &Known) {
+        // What is wrong is found when it is taken out.
+        let _ = self.locate(known);
+    }
+
+    /// A mount in the calling thread's mount namespace, and where it is.
+    fn locate(&self, known: &Known) -> Result<Option<(OwnedFd, PathBuf)>, StepError> {
         let root = root()?;
-        let found = match known {
-            Known::Number(number) => self.find(&root, *number)?,
-            Known::Shows { destination, .. } | Known::Tmpfs { destination } => started(&root, destination, known)?,
-        };
-        let Some((mount, at)) = found else { return Ok(None) };
+        match known {
+            Known::Number(number) => self.find(&root, *number),
+            Known::Shows { destination, .. } | Known::Tmpfs { destination } => started(&root, destination, known),
+        }
+    }
+
+    fn try_take_out(&self, known: &Known) -> Result<Option<TakenOut>, StepError> {
+        let Some((mount, at)) = self.locate(known)? else { return Ok(None) };
         let flags = OpenTreeFlags::OPEN_TREE_CLONE
             | OpenTreeFlags::OPEN_TREE_CLOEXEC
             | OpenTreeFlags::AT_EMPTY_PATH
@@ -359,18 +394,13 @@ fn started(root: &OwnedFd, destination: &Path, known: &Known) -> Result<Option<(
         Err(error) if matches!(error.errno(), Errno::NOENT | Errno::NOTDIR) => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    let attributes = statx(&found, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
-        .map_err(|errno| sys::Error::new(format!("statx({destination:?})"), errno))?
-        .stx_attributes;
-    if !attributes.contains(StatxAttributes::MOUNT_ROOT) || mount_id(&found)? == mount_id(root)? {
+    let seen = Seen::of(&found)?;
+    if !seen.is_mounted || seen.mount == mount_id(root)? {
         return Ok(None);
     }
     let is_it = match known {
-        Known::Number(number) => mount_id(&found)? == *number,
-        Known::Shows { device, inode, .. } => {
-            let found = stat(&found)?;
-            (found.st_dev, found.st_ino) == (*device, *inode)
-        }
+        Known::Number(number) => seen.mount == *number,
+        Known::Shows { device, inode, .. } => (seen.device, seen.inode) == (*device, *inode),
         Known::Tmpfs { .. } => {
             let kind = fstatfs(&found).map_err(|errno| sys::Error::new(format!("fstatfs({destination:?})"), errno))?;
             kind.f_type == TMPFS_MAGIC
@@ -408,9 +438,36 @@ fn root() -> sys::Result<OwnedFd> {
         .map_err(|errno| sys::Error::new("open(\"/\", O_PATH)", errno))
 }
 
+/// What the kernel knows of an open file by itself: nobody who serves its file system is asked, who might not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    /// The number of the mount through which it was opened.
+    mount: u64,
+    /// Whether it is what that mount shows at its top.
+    is_mounted: bool,
+    is_directory: bool,
+    /// The number of its file system's device.
+    device: u64,
+    /// Its own number there.
+    inode: u64,
+}
+
+impl Seen {
+    fn of(file: impl AsFd) -> sys::Result<Seen> {
+        let number = file.as_fd().as_raw_fd();
+        let wanted = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::MNT_ID;
+        let found = statx(&file, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, wanted)
+            .map_err(|errno| sys::Error::new(format!("statx({number}, \"\", AT_EMPTY_PATH, {wanted:?})"), errno))?;
+        Ok(Seen {
+            mount: found.stx_mnt_id,
+            is_mounted: found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT),
+            is_directory: FileType::from_raw_mode(found.stx_mode.into()) == FileType::Directory,
+            device: makedev(found.stx_dev_major, found.stx_dev_minor),
+            inode: found.stx_ino,
+        })
+    }
+}
+
 fn mount_id(file: impl AsFd) -> sys::Result<u64> {
-    let number = file.as_fd().as_raw_fd();
-    statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
-        .map(|found| found.stx_mnt_id)
-        .map_err(|errno| sys::Error::new(format!("statx({number}, \"\", AT_EMPTY_PATH, STATX_MNT_ID)"), errno))
+    Seen::of(file).map(|seen| seen.mount)
 }

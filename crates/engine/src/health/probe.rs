@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::check::HealthTest;
 use super::network::{HttpRequest, connect_to, has_file};
 use crate::Engine;
+use crate::answer;
 use crate::container::{Container, Record, Running};
 use crate::exec::Executed;
 use crate::frames;
@@ -95,7 +96,9 @@ impl Engine {
                     .await
             }
             Trial::File(path, running) => {
-                let looked = tokio::task::spawn_blocking(move || has_file(&running, &path));
+                // Of a file system of the container's own that hangs no more threads wait than are given up.
+                let look = move || answer::in_time("the file", move || has_file(&running, &path));
+                let looked = tokio::task::spawn_blocking(move || look().unwrap_or_else(|e| Err(errors::chain(&e))));
                 let looked = async { looked.await.map_err(|_| "the daemon's worker panicked".to_owned())? };
                 in_time(limit, async { looked.await.map(|()| (true, String::new())) }).await
             }

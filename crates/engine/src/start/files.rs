@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use snapshot::MountOptions;
 
 use crate::Engine;
+use crate::answer;
 use crate::container::{Container, Record};
 use crate::error::EngineError;
 use crate::mount::Mount;
@@ -34,13 +35,20 @@ pub(super) fn make_bind_sources(record: &Record) -> Result<(), EngineError> {
     record.mounts().iter().try_for_each(make_bind_source)
 }
 
+/// The same of one mount.
+///
+/// # Errors
+/// It is missing, or cannot be made; the file system that it is on does not answer.
 pub(crate) fn make_bind_source(mount: &Mount) -> Result<(), EngineError> {
     let Mount::Bind { source, create_source, .. } = mount else { return Ok(()) };
-    match fs::symlink_metadata(source) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && *create_source => {
-            fs::create_dir_all(source).map_err(EngineError::io("create the bind mount's source", source))
+    let (path, create) = (source.clone(), *create_source);
+    answer::in_time(&format!("the bind mount's source {}", source.display()), move || {
+        match fs::symlink_metadata(&path) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => {
+                fs::create_dir_all(&path).map_err(EngineError::io("create the bind mount's source", &path))
+            }
+            Err(error) => Err(EngineError::io("find the bind mount's source", &path)(error)),
         }
-        Err(error) => Err(EngineError::io("find the bind mount's source", source)(error)),
-    }
+    })?
 }

@@ -7,9 +7,10 @@
 //! about to do, and the next one makes the record say what the kernel says ([`Engine::settle_changed_mounts`]).
 
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 
 use runtime::live::{Detached, Known, LiveMountError, TakenOut, Visit};
-use rustix::fs::{Mode, OFlags, fstat, open};
+use rustix::fs::{Mode, OFlags, open};
 
 use crate::container::{ChangingMounts, Container, LiveMount, Record, Running, State};
 use crate::error::EngineError;
@@ -18,7 +19,7 @@ use crate::request::ContainerSpec;
 use crate::surroundings::Surroundings;
 use crate::userns::IdRange;
 use crate::volumes::{Held, InUse};
-use crate::{Engine, create, spec, start, userns, visit};
+use crate::{Engine, answer, create, spec, start, userns, visit};
 
 /// What shall be mounted into a container beside what is, and what no longer.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -186,8 +187,20 @@ impl Engine {
         let Some(run) = &mut exchange.run else { return Ok(()) };
         let host = Visit::prepare()?;
         let (comes, goes, owner) = (std::mem::take(&mut run.comes), std::mem::take(&mut run.goes), run.owner);
-        // One that has just ended has the new mounts when it is started again.
-        match visit::mounts(&run.running, move || Ok(swap(&host, goes, &comes, owner)))? {
+        let change = Arc::new((host, goes, comes));
+        let look = Arc::clone(&change);
+        // A file system in the container that hangs is found before anything is done. One that has just ended has the new
+        // mounts when it is started again.
+        let look = move || {
+            let (host, goes, comes) = &*look;
+            goes.iter().for_each(|(_, known)| host.look_at(known));
+            comes.iter().for_each(Detached::look);
+        };
+        let work = move || {
+            let (host, goes, comes) = &*change;
+            Ok(swap(host, goes, comes, owner))
+        };
+        match visit::mounts_then(&run.running, look, work)? {
             None => Ok(()),
             Some(Ok(taken)) => {
                 (run.taken, run.carried_out) = (taken, true);
@@ -263,10 +276,18 @@ impl Engine {
     /// What a bind or a volume shows, open; `None` for a tmpfs.
     fn bound(&self, mount: &Mount) -> Result<Option<OwnedFd>, EngineError> {
         match mount {
-            Mount::Bind { source, .. } => open(source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-                .map(Some)
-                .map_err(|errno| EngineError::io("open the bind mount's source", source)(errno.into())),
-            Mount::Volume(volume) => self.volumes.open_source(volume).map(Some),
+            Mount::Bind { source, .. } => {
+                let path = source.clone();
+                let opened = answer::in_time(&format!("the bind mount's source {}", source.display()), move || {
+                    open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                })?;
+                opened.map(Some).map_err(|errno| EngineError::io("open the bind mount's source", source)(errno.into()))
+            }
+            Mount::Volume(volume) => {
+                let (volumes, volume) = (Arc::clone(&self.volumes), volume.clone());
+                answer::in_time(&format!("the volume {}", volume.name.clone()), move || volumes.open_source(&volume))?
+                    .map(Some)
+            }
             Mount::Tmpfs { .. } => Ok(None),
             Mount::Image(image) => Err(EngineError::invalid(
                 "--mount",
@@ -283,9 +304,7 @@ impl Engine {
         }
         let destination = target.into();
         let Some(bound) = self.bound(mount)? else { return Ok(Known::Tmpfs { destination }) };
-        let stat =
-            fstat(&bound).map_err(|errno| EngineError::io("look at what is mounted on", &destination)(errno.into()))?;
-        Ok(Known::Shows { destination, device: stat.st_dev, inode: stat.st_ino })
+        Ok(Known::shows(destination, &bound)?)
     }
 
     /// A daemon begins, and the last one may have been killed while it changed a running container's mounts: the record
@@ -376,7 +395,7 @@ fn hides_nothing(kept: &[Mount], added: &[Mount], removed: &[Mount]) -> Result<(
 /// On a visit: takes out what goes, then attaches what comes. What fails is undone.
 fn swap(
     host: &Visit,
-    goes: Vec<(String, Known)>,
+    goes: &[(String, Known)],
     comes: &[Detached],
     owner: Option<(u32, u32)>,
 ) -> Result<Vec<(String, TakenOut)>, Undone> {
@@ -384,7 +403,7 @@ fn swap(
     let done = (|| {
         for (target, known) in goes {
             // What the container has unmounted itself is gone already.
-            taken.extend(host.take_out(&known)?.map(|tree| (target, tree)));
+            taken.extend(host.take_out(known)?.map(|tree| (target.clone(), tree)));
         }
         for mount in comes {
             mount.attach(owner)?;
@@ -423,7 +442,8 @@ fn take_back(run: &mut Run, back: &mut Vec<LiveMount>) -> Result<(), EngineError
     let taken = std::mem::take(&mut run.taken);
     let attached: Vec<u64> = run.numbers.iter().map(|live| live.number).collect();
     let host = Visit::prepare()?;
-    back.extend(visit::mounts(&run.running, move || Ok(restore(&host, &attached, &taken)))?.unwrap_or_default());
+    let work = move || Ok(restore(&host, &attached, &taken));
+    back.extend(visit::mounts_then(&run.running, || (), work)?.unwrap_or_default());
     Ok(())
 }
 

@@ -381,10 +381,11 @@ fn lock(turn: &Mutex<Use>) -> MutexGuard<'_, Use> {
     turn.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether the directory is the root of a mount of its own.
+/// Whether the directory is the root of a mount of its own. Who serves that is not asked, and cannot hold up who asks.
 fn is_mounted(path: &Path) -> Result<bool, EngineError> {
     use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
-    match statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, StatxFlags::TYPE) {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+    match statx(CWD, path, flags, StatxFlags::TYPE) {
         Ok(found) => Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
         Err(rustix::io::Errno::NOENT) => Ok(false),
         Err(errno) => Err(EngineError::io("look at", path)(errno.into())),

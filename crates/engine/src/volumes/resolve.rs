@@ -11,6 +11,7 @@ use snapshot::MountOptions;
 
 use super::{Held, VolumeSpec, fill};
 use crate::Engine;
+use crate::answer;
 use crate::error::EngineError;
 use crate::mount::{self, Given, ImageMount, Mount, VolumeMount, VolumesFrom, clean};
 use crate::request::ContainerSpec;
@@ -144,7 +145,8 @@ fn declared(target: &str) -> Mount {
 
 /// What `--mount` binds must be there when the container is created.
 fn must_exist(source: &Path) -> Result<(), EngineError> {
-    match fs::metadata(source) {
+    let path = source.to_owned();
+    match answer::in_time(&format!("the bind mount's source {}", source.display()), move || fs::metadata(path))? {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             Err(EngineError::invalid("--mount", format!("bind source path does not exist: {}", source.display())))
