@@ -2,11 +2,14 @@
 //! `exec`: one more process in a running container. The shim starts and reaps it; the engine remembers the wish between
 //! `create` and `start`, and the exit code afterwards.
 
-use std::collections::HashMap;
+mod kept;
+mod state;
+
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use errors::Classify as _;
 use oci::ContainerId;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use shim::{Exit, ProcessRef, Request};
@@ -22,29 +25,12 @@ use crate::frames::{self, Frame};
 use crate::request::ExecSpec;
 use crate::session::{AttachedExec, Session};
 use crate::{spec, user};
-
-/// So many exec sessions are remembered; the oldest that ended is forgotten for a new one.
-const MAX_REMEMBERED: usize = 4096;
+use state::lock;
+pub(crate) use state::{ExecState, Execs};
 
 /// How soon the exit of an exec's process is looked for after its end, and how seldom in the end.
 const EXEC_FIRST_LOOK: Duration = Duration::from_millis(1);
 const EXEC_LAST_LOOK: Duration = Duration::from_secs(1);
-
-/// All exec sessions, by id, with the order in which they came.
-#[derive(Default)]
-pub(crate) struct Execs {
-    by_id: HashMap<String, Arc<Mutex<ExecState>>>,
-    order: std::collections::VecDeque<String>,
-}
-
-/// What is known of one exec session.
-#[derive(Debug, Clone)]
-pub(crate) struct ExecState {
-    container: ContainerId,
-    spec: ExecSpec,
-    pid: Option<i32>,
-    pub(crate) exit_code: Option<i32>,
-}
 
 /// An exec session whose process has been started.
 pub(crate) struct Executed {
@@ -88,16 +74,10 @@ impl Engine {
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| EngineError::io("read", "/dev/urandom")(errno.into()))?;
         let id = hex::encode(random);
+        let state = ExecState::new(container.id.clone(), spec.clone());
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner).remember(id.clone(), state);
+        // Who hears of it finds it.
         container.tell_exec("exec_create", &id, &spec);
-        let state = ExecState { container: container.id.clone(), spec, pid: None, exit_code: None };
-        let mut execs = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
-        if execs.order.len() >= MAX_REMEMBERED
-            && let Some(oldest) = execs.order.pop_front()
-        {
-            execs.by_id.remove(&oldest);
-        }
-        execs.order.push_back(id.clone());
-        execs.by_id.insert(id.clone(), Arc::new(Mutex::new(state)));
         Ok(id)
     }
 
@@ -106,58 +86,79 @@ impl Engine {
     /// # Errors
     /// What keeps the command from being executed; it may be started once only.
     pub async fn exec_start(self: &Arc<Self>, id: &str) -> Result<Option<Session>, EngineError> {
-        let Executed { container, state, stream, process, spec } = self.exec_launch(id).await?;
-        self.tell_of_exec_end(Arc::clone(&container), id.to_owned(), process);
-        let attached = AttachedExec { id: id.to_owned(), container, state };
-        Ok((!spec.detach).then(|| Session::of_exec(stream, attached, spec.tty)))
+        let (engine, id) = (Arc::clone(self), id.to_owned());
+        self.to_its_end("exec", async move {
+            let Executed { container, state, stream, process, spec } = engine.exec_launch(&id).await?;
+            engine.keep_exec(&container.id, &id, &spec, process);
+            engine.tell_of_exec_end(Arc::clone(&container), id.clone(), process);
+            Ok((!spec.detach).then(|| Session::of_exec(stream, AttachedExec { id, container, state }, spec.tty)))
+        })
+        .await
     }
 
     /// Starts a remembered process. Whoever calls sees to its end.
     pub(crate) async fn exec_launch(self: &Arc<Self>, id: &str) -> Result<Executed, EngineError> {
         let state = self.exec(id)?;
-        let wish = {
-            let state = state.lock().unwrap_or_else(PoisonError::into_inner);
-            if state.pid.is_some() {
-                return Err(EngineError::WrongState { name: id.to_owned(), status: "started already", verb: "start" });
-            }
-            state.clone()
+        let (container, spec) = {
+            let state = lock(&state);
+            (state.container.clone(), state.spec.clone())
         };
-        let container = self.container(wish.container.as_str())?;
-        let (engine, exec_id, spec) = (Arc::clone(self), id.to_owned(), wish.spec.clone());
-        let target = Arc::clone(&container);
+        let container = self.container(container.as_str())?;
+        going(&container)?;
+        lock(&state).begin(id)?;
+        // As Docker does, before it is known whether there will be a process.
+        container.tell_exec("exec_start", id, &spec);
+        match self.exec_in_shim(&container, id, &spec).await {
+            Ok((stream, process)) => {
+                lock(&state).runs(process.pid);
+                Ok(Executed { container, state, stream, process, spec })
+            }
+            Err(error) => {
+                lock(&state).end(error.kind().run_exit_code().into());
+                Err(error)
+            }
+        }
+    }
+
+    /// Has the shim start the process; its streams, as frames.
+    async fn exec_in_shim(
+        self: &Arc<Self>,
+        container: &Arc<Container>,
+        id: &str,
+        spec: &ExecSpec,
+    ) -> Result<(UnixStream, ProcessRef), EngineError> {
+        let (engine, exec_id, spec, target) = (Arc::clone(self), id.to_owned(), spec.clone(), Arc::clone(container));
         let stream = self
             .blocking("exec", move || {
-                let running = going(&container)?;
-                let process = exec_process(&container, &running, &spec)?;
+                let running = going(&target)?;
+                let process = exec_process(&target, &running, &spec)?;
                 let request =
                     Request::Exec { exec_id, process: Box::new(process), stdin: spec.stdin, detach: spec.detach };
-                Ok(shim::connect(&engine.shim_dir(&container.id), &request)?)
+                Ok(shim::connect(&engine.shim_dir(&target.id), &request)?)
             })
             .await?;
         let mut stream = frames::adopt(stream)?;
-        let started = match frames::read(&mut stream).await {
-            Ok(Frame::Started(started)) => started,
-            Ok(Frame::Failed(report)) => return Err(EngineError::Launch(report)),
-            Ok(_) | Err(_) => return Err(EngineError::ShimGone { id: wish.container.short().to_owned() }),
-        };
-        state.lock().unwrap_or_else(PoisonError::into_inner).pid = Some(started.pid);
-        target.tell_exec("exec_start", id, &wish.spec);
-        let process = ProcessRef { pid: started.pid, start_time: started.start_time };
-        Ok(Executed { container: target, state, stream, process, spec: wish.spec })
+        match frames::read(&mut stream).await {
+            Ok(Frame::Started(started)) => {
+                Ok((stream, ProcessRef { pid: started.pid, start_time: started.start_time }))
+            }
+            Ok(Frame::Failed(report)) => Err(EngineError::Launch(report)),
+            Ok(_) | Err(_) => Err(EngineError::ShimGone { id: container.id.short().to_owned() }),
+        }
     }
 
     /// Forgets a session of the engine's own that has ended, and what its shim has recorded of it.
     pub(crate) fn exec_forget(&self, container: &ContainerId, id: &str) {
         let mut execs = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
-        execs.by_id.remove(id);
-        execs.order.retain(|known| known != id);
+        execs.forget(id);
         drop(execs);
         self.forget_exec_record(container, id);
     }
 
-    /// Removes what a shim has recorded of an exec's end.
+    /// Removes what a shim has recorded of an exec's end, and what was kept for a new daemon.
     fn forget_exec_record(&self, container: &ContainerId, id: &str) {
-        if let Err(error) = shim::forget_exec_exit(&self.shim_dir(container), id) {
+        let dir = self.shim_dir(container);
+        if let Err(error) = shim::forget_exec_exit(&dir, id).and_then(|()| kept::forget(&dir, id)) {
             tracing::warn!(exec = id, %error, "the record of an exec's end stays until its container ends");
         }
     }
@@ -193,34 +194,28 @@ impl Engine {
     /// No such session.
     pub fn exec_inspect(&self, id: &str) -> Result<ExecView, EngineError> {
         let shared = self.exec(id)?;
-        let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.exit_code.is_none() && state.pid.is_some() {
+        let mut state = lock(&shared);
+        if state.has_process() {
             let recorded: Option<Exit> = shim::read_exec_exit(&self.shim_dir(&state.container), id)?;
-            state.exit_code = recorded.map(|exit| exit.code);
             // The shim's directory goes with its container, and every process of the container before it.
-            if state.exit_code.is_none() && self.container(state.container.as_str()).and_then(|c| running(&c)).is_err()
-            {
-                state.exit_code = Some(137);
+            let is_lost = || self.container(state.container.as_str()).and_then(|c| running(&c)).is_err();
+            if let Some(code) = recorded.map(|exit| exit.code).or_else(|| is_lost().then_some(137)) {
+                state.end(code);
             }
         }
         Ok(ExecView {
             id: id.to_owned(),
             container: state.container.clone(),
             spec: state.spec.clone(),
-            pid: state.pid,
-            running: state.pid.is_some() && state.exit_code.is_none(),
-            exit_code: state.exit_code,
+            pid: state.pid(),
+            running: state.is_running(),
+            exit_code: state.exit_code(),
         })
     }
 
     /// The exec sessions of a container that have not ended, in the order in which they came.
     pub fn execs_of(&self, container: &ContainerId) -> Vec<String> {
-        let execs = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_open = |id: &&String| {
-            let state = execs.by_id.get(*id).map(|state| state.lock().unwrap_or_else(PoisonError::into_inner));
-            state.is_some_and(|state| state.container == *container && state.exit_code.is_none())
-        };
-        execs.order.iter().filter(is_open).cloned().collect()
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner).open_in(container)
     }
 
     /// Changes the size of an exec's terminal.
@@ -263,7 +258,7 @@ impl Engine {
 
     fn exec(&self, id: &str) -> Result<Arc<Mutex<ExecState>>, EngineError> {
         let execs = self.execs.lock().unwrap_or_else(PoisonError::into_inner);
-        execs.by_id.get(id).cloned().ok_or_else(|| EngineError::NoSuchExec(id.to_owned()))
+        execs.get(id).ok_or_else(|| EngineError::NoSuchExec(id.to_owned()))
     }
 }
 

@@ -394,6 +394,16 @@ impl Engine {
         tokio::task::spawn_blocking(work).await.map_err(|_| EngineError::Worker(what))?
     }
 
+    /// Does `work` in a task of its own, and so to its end: who asks may go away in the middle, and what was begun must not
+    /// stay half done, nor lose its turn while a thread still works at it.
+    pub(crate) async fn to_its_end<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        self.handle.spawn(work).await.map_err(|_| EngineError::Worker(what))?
+    }
+
     /// Runs `work` later, off everybody's path. A shutdown waits for it.
     pub(crate) fn in_background(&self, what: &'static str, work: impl FnOnce() + Send + 'static) {
         let jobs = Arc::clone(&self.jobs);

@@ -261,6 +261,7 @@ impl Engine {
                 container.announce(crate::container::Phase::Running);
                 self.resume_health(container);
                 self.resume_names(container);
+                self.adopt_execs(container);
                 self.supervise(Arc::clone(container), frames::adopt(stream)?, pidfd);
                 if durable {
                     self.remember_later(container);

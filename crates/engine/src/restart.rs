@@ -81,12 +81,15 @@ impl Engine {
         timeout: Option<i64>,
         signal: Option<&str>,
     ) -> Result<(), EngineError> {
-        let container = self.container(name)?;
-        let _stays = container.stay();
-        self.stop(container.id.as_str(), timeout, signal).await?;
-        self.start(container.id.as_str()).await?;
-        container.tell("restart", []);
-        Ok(())
+        let (engine, container, signal) = (Arc::clone(self), self.container(name)?, signal.map(str::to_owned));
+        self.to_its_end("restart", async move {
+            let _stays = container.stay();
+            engine.stop(container.id.as_str(), timeout, signal.as_deref()).await?;
+            engine.start(container.id.as_str()).await?;
+            container.tell("restart", []);
+            Ok(())
+        })
+        .await
     }
 
     /// What becomes of a run that has ended: the container waits for its next start, or stays ended. Says whether it waits,

@@ -221,7 +221,7 @@ impl Of {
             Of::Container(container) if container.with_record(|record| record.state.running().is_some()) => {
                 container.tell("detach", []);
             }
-            Of::Exec(exec) if exec.state().exit_code.is_none() => {
+            Of::Exec(exec) if !exec.state().has_ended() => {
                 exec.container.tell("exec_detach", [("execID", exec.id.clone())]);
             }
             // It has ended.
@@ -234,7 +234,7 @@ impl Of {
         match self {
             Of::Exec(exec) => {
                 if let Some(exit) = &exit {
-                    exec.state().exit_code = Some(exit.code);
+                    exec.state().end(exit.code);
                 }
                 exit
             }

@@ -16,6 +16,8 @@ use crate::{exec, signal};
 pub(crate) const DEFAULT_STOP_TIMEOUT: i64 = 10;
 /// How long the kernel may take to end a process after SIGKILL. Uninterruptible I/O can hold it.
 const KILL_GRACE: Duration = Duration::from_secs(30);
+/// How long a forced removal waits for its turn before it ends what may be in its way.
+const TURN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The answer to `stop`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +52,19 @@ impl Engine {
         signal: Option<&str>,
     ) -> Result<StopOutcome, EngineError> {
         let container = self.container(name)?;
-        let (stop_signal, own_timeout) =
-            container.with_record(|record| (record.process.stop_signal, record.spec.stop_timeout));
+        let stop_signal = container.with_record(|record| record.process.stop_signal);
         let number = signal.map_or(Ok(stop_signal), signal::parse)?;
+        let engine = Arc::clone(self);
+        self.to_its_end("stop", async move { engine.stop_container(container, timeout, number).await }).await
+    }
+
+    async fn stop_container(
+        self: &Arc<Self>,
+        container: Arc<Container>,
+        timeout: Option<i64>,
+        number: i32,
+    ) -> Result<StopOutcome, EngineError> {
+        let own_timeout = container.with_record(|record| record.spec.stop_timeout);
         if container.with_record(|record| matches!(record.state, State::Restarting(_))) {
             // A start that has begun is waited for, and stopped.
             let _turn = container.lifecycle.lock().await;
@@ -169,8 +181,26 @@ impl Engine {
     /// # Errors
     /// No such container; it runs and `force` was not given.
     pub async fn remove(self: &Arc<Self>, name: &str, force: bool, volumes: bool) -> Result<(), EngineError> {
-        let container = self.container(name)?;
-        let _turn = container.lifecycle.lock().await;
+        let (engine, container) = (Arc::clone(self), self.container(name)?);
+        self.to_its_end("remove", async move { engine.remove_container(container, force, volumes).await }).await
+    }
+
+    async fn remove_container(
+        self: &Arc<Self>,
+        container: Arc<Container>,
+        force: bool,
+        volumes: bool,
+    ) -> Result<(), EngineError> {
+        let _turn = match tokio::time::timeout(TURN_PATIENCE, container.lifecycle.lock()).await {
+            Ok(turn) => turn,
+            Err(_) => {
+                // What is under way may wait for the container itself, as for a file system that it serves.
+                if force {
+                    self.end_at_once(&container)?;
+                }
+                container.lifecycle.lock().await
+            }
+        };
         // Another removal may have had the turn before.
         self.container(container.id.as_str())?;
         let active = container.with_record(|record| {
@@ -183,11 +213,11 @@ impl Engine {
             if !force {
                 return Err(EngineError::WrongState { name, status, verb: "remove" });
             }
-            container.update(|record| record.stopped = true);
-            if let Some(running) = running {
-                signal::send(&container, &running, rustix::process::Signal::KILL.as_raw())?;
-                self.unpause_to_end(&container)?;
+            if running.is_some() {
+                self.end_at_once(&container)?;
                 self.await_end(&container).await?;
+            } else {
+                container.update(|record| record.stopped = true);
             }
         }
         let still_there = self.registry().by_id.contains_key(&container.id);
@@ -203,6 +233,19 @@ impl Engine {
                 Ok(())
             })
             .await?;
+        }
+        Ok(())
+    }
+
+    /// Sends SIGKILL to a container that is to be removed, if it runs.
+    fn end_at_once(&self, container: &Container) -> Result<(), EngineError> {
+        let running = container.update(|record| {
+            record.stopped = true;
+            record.state.running().cloned()
+        });
+        if let Some(running) = running {
+            signal::send(container, &running, rustix::process::Signal::KILL.as_raw())?;
+            self.unpause_to_end(container)?;
         }
         Ok(())
     }

@@ -140,7 +140,7 @@ impl Engine {
             }
         };
         if let Some(code) = ended {
-            state.lock().unwrap_or_else(PoisonError::into_inner).exit_code = Some(code);
+            state.lock().unwrap_or_else(PoisonError::into_inner).end(code);
             container.tell("exec_die", [("execID", id.to_owned()), ("exitCode", code.to_string())]);
         }
         match (ended, in_time) {
