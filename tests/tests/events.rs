@@ -67,8 +67,8 @@ fn a_containers_whole_life_is_told_in_order() {
         "exec_create: sh -c exit 7",
         "exec_start: sh -c exit 7",
         "exec_die",
-        "exec_create: true",
-        "exec_start: true",
+        "exec_create: true ",
+        "exec_start: true ",
         "exec_die",
         // `sleep` is process 1 and does not hear the stop signal.
         "kill",
@@ -77,7 +77,9 @@ fn a_containers_whole_life_is_told_in_order() {
         "stop",
         "start",
         "restart",
+        "pause",
         "commit",
+        "unpause",
         "export",
         "kill",
         "die",
@@ -99,7 +101,7 @@ fn a_containers_whole_life_is_told_in_order() {
     assert_eq!(attribute(7, "execID"), attribute(9, "execID"));
     assert_eq!((attribute(13, "signal"), attribute(14, "signal")), ("15", "9"));
     assert_eq!((attribute(15, "exitCode"), attribute(15, "execDuration").parse::<u32>().is_ok()), ("137", true));
-    assert_eq!((attribute(19, "comment"), attribute(19, "imageRef")), ("words", "made:1"));
+    assert_eq!((attribute(20, "comment"), attribute(20, "imageRef")), ("words", "made:1"));
 }
 
 #[test]

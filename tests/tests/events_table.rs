@@ -132,7 +132,9 @@ fn everything_that_happens_to_a_container_is_told_as_docker_tells_it() {
         "container unpause ID",
         "container update ID",
         "container rename ID oldName=/box",
+        "container pause ID",
         "container commit ID comment=words imageID=DIGEST imageRef=made:1",
+        "container unpause ID",
         "container export ID",
         // An interactive shell does not hear the stop signal.
         "container kill ID signal=15",

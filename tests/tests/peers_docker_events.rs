@@ -25,7 +25,7 @@ fn the_docker_command_line_reads_and_filters_events() {
     let short = ["--format", "{{.Type}} {{.Action}} {{.Actor.Attributes.name}}"];
     let of = |filters: &[&str]| so_far(&daemon, &[filters, &short].concat());
     assert_eq!(of(&["-f", "event=create", "-f", "event=die"]), "container create seen\ncontainer die seen");
-    assert_eq!(of(&["-f", "container=seen", "-f", "event=exec_start"]), "container exec_start: true seen");
+    assert_eq!(of(&["-f", "container=seen", "-f", "event=exec_start"]), "container exec_start: true  seen");
     assert_eq!(of(&["-f", "label=tier=front", "-f", "event=kill"]), "container kill seen");
     assert_eq!(of(&["-f", "type=image", "-f", "event=tag"]), "image tag busybox:latest");
     // Without a format, every line is the same as Corten's own, which prints in UTC.

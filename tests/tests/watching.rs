@@ -137,7 +137,11 @@ fn stats_tell_what_a_container_uses() {
     // Many are asked about at once.
     let (status, several) = ask(&daemon, "/corten/v1/stats?container=idle&container=busy");
     assert_eq!((status, &several[0]["Asked"], &several[1]["Name"]), (200, &json!("idle"), &json!("busy")), "{several}");
-    assert_eq!((&several[0]["Used"], &several[1]["Used"]["MemoryLimit"]), (&Value::Null, &json!(64 << 20)), "{several}");
+    assert_eq!(
+        (&several[0]["Used"], &several[1]["Used"]["MemoryLimit"]),
+        (&Value::Null, &json!(64 << 20)),
+        "{several}"
+    );
     assert_eq!(ask(&daemon, "/corten/v1/stats?container=nobody&container=busy").0, 404);
     let (_, there) = ask(&daemon, "/corten/v1/stats?container=nobody&container=busy&skip-missing=1");
     assert_eq!(there.as_array().map(Vec::len), Some(1), "{there}");

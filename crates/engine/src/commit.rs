@@ -13,6 +13,7 @@ use crate::Engine;
 use crate::container::{Container, Record};
 use crate::error::EngineError;
 use crate::health::HealthCheck;
+use crate::stats::has_ended;
 
 /// What an image that is made of a container shall be.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +47,7 @@ impl Engine {
             let _turn = turn;
             let comment = options.comment.clone().unwrap_or_default();
             let name = options.name.as_ref().map(ImageRef::to_string).unwrap_or_default();
+            let _standing = if options.pause { Standing::still(&engine, &container)? } else { None };
             let image = engine.commit_blocking(&container, options)?;
             container.tell("commit", [("comment", comment), ("imageID", image.id.to_string()), ("imageRef", name)]);
             Ok(image)
@@ -55,13 +57,6 @@ impl Engine {
 
     fn commit_blocking(&self, container: &Container, options: CommitOptions) -> Result<Image, EngineError> {
         let record = container.record();
-        let _standing = match record.state.running() {
-            // One that stands still already goes on doing so.
-            Some(running) if options.pause && !running.paused => {
-                Some(Standing::still(self.cgroups.open(&self.cgroup_path(&record.id, &record.spec))?)?)
-            }
-            _ => None,
-        };
         let changed = self.layers.changes(&container.dir)?;
         let commit = Commit {
             base: record.image_id,
@@ -120,20 +115,37 @@ fn replaced(of: Overrides, by: Overrides) -> Overrides {
     }
 }
 
-/// A container whose processes stand still until this is dropped.
-struct Standing(Cgroup);
+/// A container that is paused until this is dropped, or until somebody ends it.
+struct Standing<'e> {
+    engine: &'e Engine,
+    container: &'e Container,
+    cgroup: Cgroup,
+}
 
-impl Standing {
-    fn still(cgroup: Cgroup) -> Result<Standing, EngineError> {
+impl<'e> Standing<'e> {
+    /// Pauses a container that runs. One that stands still already goes on doing so.
+    fn still(engine: &'e Engine, container: &'e Container) -> Result<Option<Standing<'e>>, EngineError> {
+        if !container.with_record(|record| record.state.running().is_some_and(|running| !running.paused)) {
+            return Ok(None);
+        }
+        let cgroup = engine.cgroups.open(&engine.cgroup_of(container))?;
         cgroup.freeze()?;
-        Ok(Standing(cgroup))
+        engine.note_pause(container, true);
+        Ok(Some(Standing { engine, container, cgroup }))
     }
 }
 
-impl Drop for Standing {
+impl Drop for Standing<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.0.thaw() {
-            tracing::error!(error = errors::chain(&error), "a container stands still after a commit");
+        let running = self.container.with_record(|record| record.state.running().cloned());
+        // Who ended it has let it go on.
+        let Some(running) = running.filter(|running| running.paused) else { return };
+        match self.cgroup.thaw() {
+            Ok(()) => self.engine.note_pause(self.container, false),
+            Err(_) if has_ended(&running) => {}
+            Err(error) => {
+                tracing::error!(container = %self.container.id, error = errors::chain(&error), "it stands still after a commit");
+            }
         }
     }
 }

@@ -341,17 +341,23 @@ impl Container {
         self.tell("kill", [("signal", number.to_string())]);
     }
 
-    /// Tells how its run has ended.
-    pub(crate) fn tell_end(&self, exited: &Exited) {
+    /// Tells that its run has ended for want of memory, if it has.
+    pub(crate) fn tell_want_of_memory(&self, exited: &Exited) {
         if exited.oom_killed {
             self.tell("oom", []);
         }
+    }
+
+    /// Tells how its run has ended.
+    pub(crate) fn tell_end(&self, exited: &Exited) {
         let ran = exited.started.map_or(0, |started| exited.finished.as_second() - started.as_second());
         self.tell("die", [("execDuration", ran.max(0).to_string()), ("exitCode", exited.code.to_string())]);
     }
 
-    /// Tells of an exec; `action` is `exec_create` or `exec_start`, which Docker follows by the command.
+    /// Tells of an exec; `action` is `exec_create` or `exec_start`, which Docker follows by the command: the program, a
+    /// blank, and its arguments, if there are any.
     pub(crate) fn tell_exec(&self, action: &str, id: &str, spec: &ExecSpec) {
-        self.tell(format!("{action}: {}", spec.command.join(" ")), [("execID", id.to_owned())]);
+        let (program, arguments) = spec.command.split_first().map_or(("", &[][..]), |(p, rest)| (p.as_str(), rest));
+        self.tell(format!("{action}: {program} {}", arguments.join(" ")), [("execID", id.to_owned())]);
     }
 }

@@ -45,8 +45,7 @@ impl Engine {
             } else {
                 cgroup.thaw()?
             }
-            note(&target, pause);
-            engine.watch_health(&target);
+            engine.note_pause(&target, pause);
             Ok(())
         })
         .await?;
@@ -65,20 +64,20 @@ impl Engine {
                 return Ok(());
             }
             thawed?;
-            note(container, false);
             // It may live on.
-            self.watch_health(container);
+            self.note_pause(container, false);
         }
         Ok(())
     }
-}
 
-/// It may have ended meanwhile.
-fn note(container: &Container, paused: bool) {
-    container.update(|record| {
-        if let State::Running(running) = &mut record.state {
-            running.paused = paused;
-        }
-    });
-    container.tell(if paused { "pause" } else { "unpause" }, []);
+    /// A container's processes stand still, or go on. It may have ended meanwhile.
+    pub(crate) fn note_pause(&self, container: &Container, paused: bool) {
+        container.update(|record| {
+            if let State::Running(running) = &mut record.state {
+                running.paused = paused;
+            }
+        });
+        container.tell(if paused { "pause" } else { "unpause" }, []);
+        self.watch_health(container);
+    }
 }

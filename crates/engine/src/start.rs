@@ -86,7 +86,11 @@ impl Engine {
     /// An image that may not be trusted any more: the container stays what it was. Whatever keeps the command from being
     /// executed: the container is then `exited`, with that reason in its record.
     pub async fn start(self: &Arc<Self>, name: &str) -> Result<StartOutcome, EngineError> {
-        let container = self.container(name)?;
+        let (engine, container) = (Arc::clone(self), self.container(name)?);
+        self.to_its_end("start", async move { engine.start_container(&container).await }).await
+    }
+
+    async fn start_container(self: &Arc<Self>, container: &Arc<Container>) -> Result<StartOutcome, EngineError> {
         let _turn = container.lifecycle.lock().await;
         match container.with_record(|record| record.state.running().map(|running| running.paused)) {
             Some(false) => return Ok(StartOutcome::AlreadyRunning),
@@ -108,8 +112,8 @@ impl Engine {
             (record.restarts, record.stopped) = (0, false);
             record.revived = None;
         });
-        self.start_with_turn(&container).await.inspect_err(|error| self.give_up(&container, error))?;
-        self.remember_later(&container);
+        self.start_with_turn(container).await.inspect_err(|error| self.give_up(container, error))?;
+        self.remember_later(container);
         Ok(StartOutcome::Started)
     }
 
@@ -125,7 +129,16 @@ impl Engine {
     ///
     /// # Errors
     /// Those of `create` and `start`. A container with `auto_remove` is gone then.
-    pub async fn run(self: &Arc<Self>, mut spec: ContainerSpec, options: RunOptions) -> Result<Ran, EngineError> {
+    pub async fn run(self: &Arc<Self>, spec: ContainerSpec, options: RunOptions) -> Result<Ran, EngineError> {
+        let engine = Arc::clone(self);
+        self.to_its_end("run", async move { engine.create_and_start(spec, options).await }).await
+    }
+
+    async fn create_and_start(
+        self: &Arc<Self>,
+        mut spec: ContainerSpec,
+        options: RunOptions,
+    ) -> Result<Ran, EngineError> {
         let RunOptions { attach, trace, steps } = options;
         let mut steps = Steps { wanted: trace, taken: steps };
         steps.note("daemon: request read");
@@ -186,12 +199,14 @@ impl Engine {
             let own = user_namespace.as_mut().and_then(|namespace| namespace.network.take());
             around.user_namespace = user_namespace;
             let (netns, endpoints) = self.join_networks(&record, own)?;
-            self.hold_ports_back(&record, &endpoints).inspect_err(|_| self.release_networks(&endpoints))?;
+            self.tell_of_places("connect", &container.id, &endpoints);
+            let give_back = || self.give_networks_back(&container.id, &endpoints);
+            self.hold_ports_back(&record, &endpoints).inspect_err(|_| give_back())?;
             steps.note("network: namespace and address leased");
             match self.spawn_shim(container, &record, &identity, &around, root, netns, &endpoints, attach, &mut steps) {
                 Ok((shim, attach)) => Ok((shim, attach, endpoints, around)),
                 Err(error) => {
-                    self.release_networks(&endpoints);
+                    give_back();
                     Err(error)
                 }
             }
@@ -289,7 +304,7 @@ impl Engine {
                 self.end_names(&container.id);
                 let (engine, container) = (Arc::clone(self), Arc::clone(container));
                 self.in_background("clean up a failed start", move || {
-                    engine.release_networks(&endpoints);
+                    engine.give_networks_back(&container.id, &endpoints);
                     engine.await_shim(&shim.pidfd);
                     engine.unmount_volumes(&container);
                     let _turn = container.lifecycle.blocking_lock();
@@ -322,7 +337,6 @@ impl Engine {
         })?;
         container.stops(false);
         container.heals(false);
-        self.tell_of_places("connect", container);
         container.tell("start", []);
         container.announce(Phase::Running);
         self.forward_log(container);

@@ -90,12 +90,13 @@ impl Engine {
         }
         let (again, endpoints) = self.end_run(container, exited);
         self.watch_health(container);
-        if let Some(exited) = container.with_record(|record| record.state.exited().cloned()) {
-            container.tell_end(&exited);
-        }
+        // In Docker's order: what it had is told of before its end is.
+        let exited = container.with_record(|record| record.state.exited().cloned());
+        exited.iter().for_each(|exited| container.tell_want_of_memory(exited));
         self.leave_networks(container, endpoints);
-        container.tell_stopped();
         self.leave_volumes(container, shim.clone());
+        exited.iter().for_each(|exited| container.tell_end(exited));
+        container.tell_stopped();
         if container.goes_at_its_end() {
             self.forget(container, shim, true);
             return;
@@ -125,16 +126,20 @@ impl Engine {
         });
     }
 
-    /// Has a run's volumes unmounted when the processes are gone that see them. For most there is nothing to unmount, and
-    /// nobody waits for the rest.
+    /// Has a run's volumes unmounted. What options have mounted goes when the processes are gone that see it, and nobody
+    /// waits for that; for most there is nothing to unmount.
     fn leave_volumes(self: &Arc<Self>, container: &Arc<Container>, shim: Option<Arc<OwnedFd>>) {
-        if container.with_record(|record| record.volumes().next().is_none()) {
+        let names: Vec<String> =
+            container.with_record(|record| record.volumes().map(|volume| volume.name.clone()).collect());
+        let (mounted, plain): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| self.volumes.has_mount(name));
+        plain.iter().for_each(|name| self.leave_volume(container, name));
+        if mounted.is_empty() {
             return;
         }
         let (engine, container) = (Arc::clone(self), Arc::clone(container));
         self.in_background("unmount a container's volumes", move || {
             engine.await_shim_opt(shim.as_deref());
-            engine.unmount_volumes(&container);
+            mounted.iter().for_each(|name| engine.leave_volume(&container, name));
         });
     }
 

@@ -155,15 +155,9 @@ impl Engine {
         Ok(owner)
     }
 
-    /// Tells of all the places that a container has got.
-    pub(crate) fn tell_of_places(&self, action: &'static str, container: &Container) {
-        let networks = container.with_record(|record| {
-            let endpoints = record.state.running().map_or(&[][..], |running| &running.endpoints);
-            endpoints.iter().map(|endpoint| endpoint.network.clone()).collect::<Vec<_>>()
-        });
-        for network in networks {
-            self.tell_of_place(action, &container.id, &network);
-        }
+    /// Tells of the places that a container has got, or had.
+    pub(crate) fn tell_of_places(&self, action: &'static str, container: &ContainerId, endpoints: &[Endpoint]) {
+        endpoints.iter().for_each(|endpoint| self.tell_of_place(action, container, &endpoint.network));
     }
 
     fn tell_of_place(&self, action: &'static str, container: &ContainerId, network: &NetworkId) {
@@ -172,6 +166,12 @@ impl Engine {
         } else if let Some(network) = self.network_by_id(network) {
             self.events.tell_of_network(action, &network, Some(container));
         }
+    }
+
+    /// Tells that a container that did not start has left its places, and releases them.
+    pub(crate) fn give_networks_back(&self, container: &ContainerId, endpoints: &[Endpoint]) {
+        self.tell_of_places("disconnect", container, endpoints);
+        self.release_networks(endpoints);
     }
 
     /// Releases places whose container did not start, or has ended.
@@ -187,9 +187,7 @@ impl Engine {
     /// interfaces; unless another container shares it: then they are taken out, before anybody else gets the addresses.
     pub(crate) fn leave_networks(self: &Arc<Self>, container: &Container, endpoints: Vec<Endpoint>) {
         self.end_names(&container.id);
-        for endpoint in &endpoints {
-            self.tell_of_place("disconnect", &container.id, &endpoint.network);
-        }
+        self.tell_of_places("disconnect", &container.id, &endpoints);
         if endpoints.is_empty() || !self.is_shared(&container.id) {
             self.release_networks(&endpoints);
             return;

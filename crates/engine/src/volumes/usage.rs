@@ -88,6 +88,11 @@ impl Volumes {
         }
     }
 
+    /// Whether options say what to mount, or may have said so: of one that was removed with force nobody knows.
+    pub(crate) fn has_mount(&self, name: &str) -> bool {
+        self.get(name).map_or(true, |volume| !volume.options.is_empty())
+    }
+
     /// A container that an earlier daemon has started uses it.
     pub(super) fn adopt_use(&self, name: &str) {
         if let Ok(turn) = self.turn(name) {
