@@ -35,21 +35,21 @@ pub(crate) fn write_network_files(
     record: &Record,
     endpoints: &[Endpoint],
 ) -> Result<(), EngineError> {
-    write(dir, "hostname", &format!("{hostname}\n"))?;
+    write(dir, "hostname", format!("{hostname}\n"))?;
     let is_hosts = record.spec.network == NetworkMode::Host;
     let names = full_and_short(hostname, record);
     let naming = &record.spec.naming;
     // Who has the host's network reaches the host by its loopback.
     let gateway = if is_hosts { Some(Ipv4Addr::LOCALHOST) } else { endpoints.iter().find_map(|end| end.gateway) };
     let hosts = if is_hosts { read_host("/etc/hosts")? } else { hosts(&names, endpoints) };
-    write(dir, "hosts", &(hosts + &naming.hosts(gateway)?))?;
+    write(dir, "hosts", hosts + &naming.hosts(gateway)?)?;
     let own = read_host("/etc/resolv.conf")?;
     let resolv = match is_hosts {
         true => own,
         false if has_resolver(endpoints) => resolver_conf(&own),
         false => reachable_resolv_conf(&own, || read_host(RESOLVED))?,
     };
-    write(dir, "resolv.conf", &naming.resolv_conf(&resolv, has_resolver(endpoints)))
+    write(dir, "resolv.conf", naming.resolv_conf(&resolv, has_resolver(endpoints)))
 }
 
 /// A running container has a place more: what its files in `/etc` say of it. The user's own changes of them stay.
@@ -58,7 +58,7 @@ pub(crate) fn say_connected(dir: &Path, record: &Record, endpoints: &[Endpoint])
     append(dir, "hosts", &host_line(new, &full_and_short(&spec::hostname(record), record)))?;
     if has_resolver(endpoints) && !has_resolver(before) {
         let text = resolver_conf(&read_host("/etc/resolv.conf")?);
-        write(dir, "resolv.conf", &record.spec.naming.resolv_conf(&text, true))?;
+        write(dir, "resolv.conf", record.spec.naming.resolv_conf(&text, true))?;
     }
     Ok(())
 }
