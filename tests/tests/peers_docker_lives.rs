@@ -40,7 +40,7 @@ const LIFE: &[&[&str]] = &[
 /// A daemon, asked by Docker's command line.
 struct Asked<'a> {
     sandbox: &'a Sandbox,
-    docker: &'a dyn Fn(&[&str]) -> Command,
+    docker: &'a (dyn Fn(&[&str]) -> Command + Sync),
 }
 
 impl Asked<'_> {
@@ -94,6 +94,26 @@ fn line(event: &Value) -> String {
     line
 }
 
+/// What is told of a life, without what the Docker daemon at hand (20.10) tells otherwise than newer ones: twice that a network
+/// was left, a volume's creation with each container that names it, and in another order what is taken and left around a start
+/// and an end. What it tells of a volume while files are copied is left out as well.
+fn settled(told: Vec<String>) -> Vec<String> {
+    let is_mount = |line: &String| line.starts_with("volume mount ") || line.starts_with("volume unmount ");
+    let mut lines: Vec<String> = Vec::new();
+    for (at, line) in told.iter().enumerate() {
+        let is_copied = |other: Option<&String>| other.is_some_and(|other| other.contains(" archive-path "));
+        let around_copy = is_mount(line) && (is_copied(told.get(at + 1)) || is_copied(told[..at].last()));
+        let created_again = line.starts_with("volume create ") && lines.contains(line);
+        if !around_copy && !created_again && lines.last() != Some(line) {
+            lines.push(line.clone());
+        }
+    }
+    let ends = ["network connect ", "network disconnect ", "volume mount ", "volume unmount ", "container die "];
+    let moves = |line: &String| ends.iter().any(|end| line.starts_with(end));
+    lines.chunk_by_mut(|a, b| moves(a) && moves(b)).for_each(<[String]>::sort);
+    lines
+}
+
 #[test]
 fn both_daemons_tell_of_a_life_alike() {
     let daemon = Daemon::with_busybox();
@@ -112,5 +132,6 @@ fn both_daemons_tell_of_a_life_alike() {
         let dockers = scope.spawn(|| dockers.lives());
         (ours.lives(), dockers.join().expect("its life"))
     });
+    let (ours, dockers) = (settled(ours), settled(dockers));
     assert_eq!(ours, dockers, "{ours:#?}\n{dockers:#?}");
 }

@@ -199,7 +199,8 @@ mod tests {
     #[test]
     fn what_does_not_run_uses_nothing() {
         let stopped = ContainerUsage { used: None, ..usage(0, 0) };
-        let row = &rows(&[stopped.clone()], &[stopped.clone()], false)[0];
+        let one = std::slice::from_ref(&stopped);
+        let row = &rows(one, one, false)[0];
         assert_eq!(
             (&row["CPUPerc"], &row["MemUsage"], &row["PIDs"]),
             (&json!("0.00%"), &json!("0B / 0B"), &json!("0"))
