@@ -2,13 +2,14 @@
 //! `logs`: reading back what the shim wrote, across rotations, and following it.
 //!
 //! Nothing is read before somebody asks for it: a reader that stops asking holds no thread, no lock and no memory beyond
-//! one batch, and the shim knows nothing of readers.
+//! one batch, however many lines it wants, and the shim knows nothing of readers.
 
 pub(crate) mod files;
 pub(crate) mod follow;
 pub(crate) mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use self::watch::{Listener, Watch};
 use crate::error::{LoggingError, blocking};
 use crate::life::{Life, Stage};
 
-/// So many lines are read at once, and so many bytes of text.
+/// So many lines are read at once, and so many bytes, wanted or not.
 const BATCH_LINES: usize = 512;
 const BATCH_BYTES: usize = 256 << 10;
 
@@ -110,18 +111,17 @@ impl<L: Life> LogStream<L> {
             let mut reader = self.reader.take()?;
             let read = tokio::task::spawn_blocking(move || (reader.batch(), reader)).await;
             let Ok((batch, reader)) = read else { return Some(Err(LoggingError::Worker)) };
-            match batch {
+            let Batch { lines, at_end } = match batch {
                 Err(error) => return Some(Err(error)),
-                Ok(batch) => {
-                    if !ended || !batch.is_empty() {
-                        self.reader = Some(reader);
-                    }
-                    if !batch.is_empty() {
-                        return Some(Ok(batch));
-                    }
-                }
+                Ok(batch) => batch,
+            };
+            if !ended || !at_end {
+                self.reader = Some(reader);
             }
-            if !ended {
+            if !lines.is_empty() {
+                return Some(Ok(lines));
+            }
+            if !ended && at_end {
                 self.await_change().await;
             }
         }
@@ -155,70 +155,68 @@ struct Reader {
     path: PathBuf,
     follower: Follower,
     options: LogOptions,
-    /// The last lines, where `tail` asked for them.
-    held: VecDeque<LogLine>,
+    /// So many of the next wanted lines are older than those that `tail` asked for.
+    skip: usize,
+}
+
+/// What was read at once.
+struct Batch {
+    lines: Vec<LogLine>,
+    /// Whether that was all that there was.
+    at_end: bool,
 }
 
 impl Reader {
     fn new(path: PathBuf, options: LogOptions) -> Result<Reader, LoggingError> {
         let follower = Follower::new(path.clone(), options.follow).map_err(LoggingError::io("read", &path))?;
-        let mut reader = Reader { path, follower, options, held: VecDeque::new() };
+        let mut reader = Reader { path, follower, options, skip: 0 };
         if let Some(tail) = reader.options.tail {
-            reader.hold_last(tail).map_err(LoggingError::io("read", &reader.path))?;
+            reader.skip_to_last(tail).map_err(LoggingError::io("read", &reader.path))?;
         }
         Ok(reader)
     }
 
-    /// Reads the last `tail` wanted lines, from the newest file back, and goes on behind them.
-    fn hold_last(&mut self, tail: usize) -> std::io::Result<()> {
+    /// Goes on with the last `tail` wanted lines: they are counted, from the newest file back, and read again.
+    fn skip_to_last(&mut self, tail: usize) -> io::Result<()> {
         let all = self.options.stdout && self.options.stderr;
         let unfiltered = all && self.options.since.is_none() && self.options.until.is_none();
         let mut files = std::mem::take(self.follower.files_mut());
-        let mut newest = None;
+        let (mut found, mut last) = (0, VecDeque::new());
         while let Some(mut file) = files.pop_back() {
-            let missing = tail - self.held.len();
+            let missing = tail.saturating_sub(found);
             if unfiltered || missing == 0 {
                 file.skip_to_last(missing)?;
             }
-            let (mut last, mut bytes) = (VecDeque::new(), Vec::new());
-            while file.next_line(&mut bytes)? {
-                last.extend(self.wanted(&bytes));
-                if last.len() > missing {
-                    last.pop_front();
-                }
-            }
-            last.append(&mut self.held);
-            self.held = last;
-            newest.get_or_insert(file);
-            if self.held.len() >= tail {
+            found += file.count(|line| self.wanted(line).is_some())?;
+            last.push_front(file);
+            if found >= tail {
                 break;
             }
         }
-        self.follower.files_mut().extend(newest);
+        self.skip = found.saturating_sub(tail);
+        *self.follower.files_mut() = last;
         Ok(())
     }
 
-    /// Some lines; none at the end of what is there.
-    fn batch(&mut self) -> Result<Vec<LogLine>, LoggingError> {
-        let mut batch: Vec<LogLine> = Vec::new();
+    /// Some lines; perhaps none, where none of those that were looked at is wanted.
+    fn batch(&mut self) -> Result<Batch, LoggingError> {
+        let mut lines: Vec<LogLine> = Vec::new();
         let (mut size, mut bytes) = (0, Vec::new());
-        while batch.len() < BATCH_LINES && size < BATCH_BYTES {
-            if let Some(line) = self.held.pop_front() {
-                size += line.text.len();
-                batch.push(line);
-                continue;
-            }
+        while lines.len() < BATCH_LINES && size < BATCH_BYTES {
             match self.follower.next(&mut bytes).map_err(LoggingError::io("read", &self.path))? {
                 Step::Line => {
-                    let line = self.wanted(&bytes);
-                    size += line.as_ref().map_or(0, |line| line.text.len());
-                    batch.extend(line);
+                    size += bytes.len();
+                    let Some(line) = self.wanted(&bytes) else { continue };
+                    match self.skip.checked_sub(1) {
+                        Some(left) => self.skip = left,
+                        None => lines.push(line),
+                    }
                 }
-                Step::Gap => batch.push(gap()),
-                Step::End => break,
+                Step::Gap => lines.push(gap()),
+                Step::End => return Ok(Batch { lines, at_end: true }),
             }
         }
-        Ok(batch)
+        Ok(Batch { lines, at_end: false })
     }
 
     fn wanted(&self, bytes: &[u8]) -> Option<LogLine> {
@@ -250,5 +248,85 @@ pub(crate) fn notice(text: &str) -> LogLine {
         stream: 2,
         text: format!("corten: {text}\n"),
         attributes: BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// Lines with these numbers; every third one is of standard error.
+    fn lines(numbers: std::ops::Range<u32>) -> String {
+        let stream = |number: u32| if number.is_multiple_of(3) { "stderr" } else { "stdout" };
+        let line = |number| {
+            let stream = stream(number);
+            format!(
+                "{{\"log\":\"{number}\\n\",\"stream\":\"{stream}\",\"time\":\"2026-01-01T00:00:00.{number:09}Z\"}}\n"
+            )
+        };
+        numbers.map(line).collect()
+    }
+
+    /// A log of three files, the oldest one compressed, with the numbers from 0 to 29.
+    fn log(dir: &std::path::Path) -> PathBuf {
+        let path = dir.join("log");
+        std::fs::write(&path, lines(20..30)).unwrap();
+        std::fs::write(dir.join("log.1"), lines(10..20)).unwrap();
+        let oldest = std::fs::File::create(dir.join("log.2.gz")).unwrap();
+        let mut oldest = flate2::write::GzEncoder::new(oldest, flate2::Compression::fast());
+        oldest.write_all(lines(0..10).as_bytes()).unwrap();
+        oldest.finish().unwrap();
+        path
+    }
+
+    fn read(path: &std::path::Path, options: LogOptions) -> Vec<u32> {
+        let mut reader = Reader::new(path.to_owned(), options).unwrap();
+        let mut numbers = Vec::new();
+        loop {
+            let Batch { lines, at_end } = reader.batch().unwrap();
+            numbers.extend(lines.iter().map(|line| line.text.trim().parse::<u32>().unwrap()));
+            if at_end {
+                return numbers;
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_lines_are_found_across_files_and_whatever_else_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = log(dir.path());
+        for tail in [0, 1, 10, 11, 25, 30, 31, usize::MAX] {
+            let first = 30_u32.saturating_sub(u32::try_from(tail).unwrap_or(u32::MAX));
+            let options = LogOptions { tail: Some(tail), stdout: true, stderr: true, ..LogOptions::default() };
+            assert_eq!(read(&path, options.clone()), (first..30).collect::<Vec<_>>(), "{tail}");
+            assert_eq!(read(&path, LogOptions { follow: true, ..options }), (first..30).collect::<Vec<_>>(), "{tail}");
+            let errors = LogOptions { tail: Some(tail), stderr: true, ..LogOptions::default() };
+            let all: Vec<u32> = (0..30).filter(|number| number % 3 == 0).collect();
+            assert_eq!(read(&path, errors), all[all.len().saturating_sub(tail)..], "{tail}");
+        }
+        let until = "2026-01-01T00:00:00.000000024Z".parse().ok();
+        let options = LogOptions { tail: Some(3), until, stdout: true, stderr: true, ..LogOptions::default() };
+        assert_eq!(read(&path, options), [22, 23, 24]);
+    }
+
+    /// A reader looked through all of a log before it gave anything back, or heard that nobody was there any more.
+    #[test]
+    fn what_nobody_wants_is_looked_through_piece_by_piece() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let wanted = lines(0..10_000).replace("stderr", "stdout") + &lines(9_999..10_000);
+        std::fs::write(&path, wanted).unwrap();
+        let options = LogOptions { stderr: true, ..LogOptions::default() };
+        let mut reader = Reader::new(path, options).unwrap();
+        let first = reader.batch().unwrap();
+        assert!(first.lines.is_empty() && !first.at_end);
+        let (mut count, mut at_end) = (0, false);
+        while !at_end {
+            let batch = reader.batch().unwrap();
+            (count, at_end) = (count + batch.lines.len(), batch.at_end);
+        }
+        assert_eq!(count, 1);
     }
 }

@@ -118,6 +118,23 @@ impl LogFile {
         Ok(())
     }
 
+    /// How many lines there are by now that are `wanted`, from here on. Goes on where it was.
+    pub(crate) fn count(&mut self, wanted: impl Fn(&[u8]) -> bool) -> io::Result<usize> {
+        let (start, limit) = (self.offset, self.limit);
+        if limit.is_none() {
+            // Of a container that writes as fast as we read we would not see the end.
+            self.end_here()?;
+        }
+        let (mut count, mut line) = (0, Vec::new());
+        while self.next_line(&mut line)? {
+            count += usize::from(wanted(&line));
+        }
+        self.limit = limit;
+        self.rewind()?;
+        self.skip_to(start)?;
+        Ok(count)
+    }
+
     /// Ends where it ends now.
     fn end_here(&mut self) -> io::Result<()> {
         self.limit = self.length()?;

@@ -53,7 +53,9 @@ impl Follower {
             Some(at) => {
                 follower.queue.drain(..at);
                 if let Some(file) = follower.queue.front_mut() {
-                    file.skip_to(cursor.offset)?;
+                    // A power cut may have taken the end of the file, and left who remembers it: what comes is behind that.
+                    let end = file.length()?.unwrap_or(cursor.offset);
+                    file.skip_to(cursor.offset.min(end))?;
                 }
                 Ok((follower, Step::End))
             }
@@ -271,5 +273,17 @@ mod tests {
         });
         let (mut again, step) = Follower::resume(path, &cursor).unwrap();
         assert_eq!((step, all(&mut again)), (Step::Gap, vec![4, 5, 6, 7]));
+    }
+
+    #[test]
+    fn behind_an_end_that_was_lost_nothing_more_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        append(&path, 1);
+        let cursor = Cursor { began: "2026-01-01T00:00:00.000000001Z".to_owned(), offset: 1 << 20 };
+        let (mut follower, step) = Follower::resume(path.clone(), &cursor).unwrap();
+        assert_eq!((step, all(&mut follower)), (Step::End, vec![]));
+        append(&path, 2);
+        assert_eq!(all(&mut follower), [2]);
     }
 }

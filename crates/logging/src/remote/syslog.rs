@@ -90,7 +90,7 @@ impl Syslog {
             stream,
             tls,
             host: printable(host, 255),
-            tag: tag.to_owned(),
+            tag: one_line(tag),
             pid: std::process::id(),
             zone: TimeZone::system(),
         }
@@ -100,6 +100,11 @@ impl Syslog {
 fn facility(text: &str) -> Option<u8> {
     let named = FACILITIES.iter().position(|name| *name == text);
     named.or_else(|| text.parse().ok().filter(|number| *number < 24)).and_then(|number| u8::try_from(number).ok())
+}
+
+/// A text that ends no message and begins none.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, "_")
 }
 
 /// A field of a header: visible ASCII, cut off; `-` for nothing (RFC 5424, section 6).
@@ -188,6 +193,7 @@ mod tests {
     #[test]
     fn a_field_of_the_header_cannot_end_it() {
         assert_eq!(printable("a b\n]", 48), "a_b_]");
+        assert_eq!(one_line("a b\n<0>c\u{e9}"), "a b_<0>c\u{e9}");
         assert_eq!((printable("", 48).as_str(), printable(&"x".repeat(99), 48).len()), ("-", 48));
     }
 
