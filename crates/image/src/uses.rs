@@ -41,32 +41,27 @@ impl Images {
     /// The metadata cannot be read or written; then they are written the next time.
     pub fn write_uses(&self) -> Result<(), ImageError> {
         let inner = &self.inner;
-        let noted = std::mem::take(&mut *inner.uses.lock());
+        let noted = inner.uses.lock().clone();
         if noted.is_empty() {
             return Ok(());
         }
-        let written = inner.view().and_then(|view| {
-            let is_here = |id: &Digest| view.images.values().any(|record| record.id == *id);
-            inner.metadata.write(Durability::Relaxed, |tx| {
-                for (id, at) in noted.iter().filter(|(id, _)| is_here(id)) {
-                    tx.put(USES, &id.to_string(), at)?;
-                }
-                // What is gone needs no memory.
-                for (id, _) in tx.list::<Timestamp>(USES)? {
-                    if id.parse().is_ok_and(|id| !is_here(&id)) {
-                        tx.delete(USES, &id)?;
-                    }
-                }
-                Ok::<(), ImageError>(())
-            })
-        });
-        if written.is_err() {
-            let mut later = inner.uses.lock();
-            for (id, at) in noted {
-                later.entry(id).or_insert(at);
+        let view = inner.view()?;
+        let is_here = |id: &Digest| view.images.values().any(|record| record.id == *id);
+        inner.metadata.write(Durability::Relaxed, |tx| {
+            for (id, at) in noted.iter().filter(|(id, _)| is_here(id)) {
+                tx.put(USES, &id.to_string(), at)?;
             }
-        }
-        written
+            // What is gone needs no memory.
+            for (id, _) in tx.list::<Timestamp>(USES)? {
+                if id.parse().is_ok_and(|id| !is_here(&id)) {
+                    tx.delete(USES, &id)?;
+                }
+            }
+            Ok::<(), ImageError>(())
+        })?;
+        // Only now: whoever asks meanwhile (another collection) finds them in the one place or in the other.
+        inner.uses.lock().retain(|id, at| noted.get(id) != Some(at));
+        Ok(())
     }
 }
 
