@@ -71,25 +71,45 @@ impl Ids {
     }
 }
 
+/// A file's capabilities.
+struct Capabilities<'a> {
+    flags: u32,
+    sets: &'a [u8],
+    /// For which root they hold; the second revision has none but the host's.
+    root: Option<u32>,
+}
+
+impl<'a> Capabilities<'a> {
+    fn read(value: &'a [u8]) -> Option<Capabilities<'a>> {
+        let (head, tail) = value.split_first_chunk::<4>()?;
+        let magic = u32::from_le_bytes(*head);
+        let (sets, root) = match magic & REVISION {
+            REVISION_2 => (tail, None),
+            REVISION_3 => tail.split_last_chunk::<4>().map(|(sets, root)| (sets, Some(u32::from_le_bytes(*root))))?,
+            _ => return None,
+        };
+        (sets.len() == SETS).then_some(Capabilities { flags: magic & !REVISION, sets, root })
+    }
+
+    /// The same for this root.
+    fn of(self, root: Option<u32>) -> Vec<u8> {
+        let revision = if root.is_some() { REVISION_3 } else { REVISION_2 };
+        let mut value = [&(self.flags | revision).to_le_bytes()[..], self.sets].concat();
+        value.extend(root.iter().flat_map(|root| root.to_le_bytes()));
+        value
+    }
+}
+
 /// Capabilities that hold for the host's root, as they hold for this one.
 fn for_root_of_tree(value: &[u8], root: u32) -> Option<Vec<u8>> {
-    let (head, tail) = value.split_first_chunk::<4>()?;
-    let magic = u32::from_le_bytes(*head);
-    let sets = match (magic & REVISION, tail.len()) {
-        (REVISION_2, SETS) => tail,
-        (REVISION_3, length) if length == SETS + 4 && tail.ends_with(&[0; 4]) => &tail[..SETS],
-        _ => return None,
-    };
-    Some([&((magic & !REVISION) | REVISION_3).to_le_bytes()[..], sets, &root.to_le_bytes()].concat())
+    let holds = Capabilities::read(value).filter(|holds| holds.root.unwrap_or(0) == 0)?;
+    Some(holds.of(Some(root)))
 }
 
 /// Capabilities of the third revision that hold for this root, as the second has them.
 fn for_root(value: &[u8], root: u32) -> Option<Vec<u8>> {
-    let (head, tail) = value.split_first_chunk::<4>()?;
-    let (sets, of) = tail.split_last_chunk::<4>()?;
-    let magic = u32::from_le_bytes(*head);
-    let holds = magic & REVISION == REVISION_3 && sets.len() == SETS && u32::from_le_bytes(*of) == root;
-    holds.then(|| [&((magic & !REVISION) | REVISION_2).to_le_bytes()[..], sets].concat())
+    let holds = Capabilities::read(value).filter(|holds| holds.root == Some(root))?;
+    Some(holds.of(None))
 }
 
 #[cfg(test)]

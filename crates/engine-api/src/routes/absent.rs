@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use api_types::docker::BuildPruneResponse;
-use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
@@ -22,7 +21,7 @@ pub(super) fn routes() -> Router<Arc<Engine>> {
         .route("/grpc", post(session))
         .route("/images/search", get(search))
         .route("/containers/{name}/checkpoints", get(checkpoints).post(checkpoints))
-        .route("/containers/{name}/checkpoints/{checkpoint}", delete(no_checkpoint))
+        .route("/containers/{name}/checkpoints/{checkpoint}", delete(checkpoints))
 }
 
 async fn build() -> ApiError {
@@ -46,10 +45,6 @@ async fn search() -> ApiError {
     ApiError::Unsupported("searching a registry (the registries' protocol has no search)".to_owned())
 }
 
-async fn checkpoints(Path(_name): Path<String>) -> ApiError {
-    ApiError::Unsupported("a checkpoint through the API (`corten oci checkpoint` makes one of a bundle)".to_owned())
-}
-
-async fn no_checkpoint(Path(_names): Path<(String, String)>) -> ApiError {
+async fn checkpoints() -> ApiError {
     ApiError::Unsupported("a checkpoint through the API (`corten oci checkpoint` makes one of a bundle)".to_owned())
 }

@@ -3,53 +3,44 @@
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
-use rustix::mount::{MountPropagationFlags, MoveMountFlags};
-
 use super::*;
 
+#[path = "../../tests/support/mod.rs"]
+#[allow(dead_code, reason = "the suites have more to ask")]
+mod support;
+
+use support::{Layer, in_mount, user_namespace};
+
 fn layer(files: &[&str]) -> (Digest, Vec<u8>) {
-    let mut builder = tar::Builder::new(Vec::new());
-    for file in files {
-        let mut header = tar::Header::new_ustar();
-        header.set_mode(0o644);
-        header.set_size(0);
-        builder.append_data(&mut header, file, &b""[..]).unwrap();
-    }
-    let tar = builder.into_inner().unwrap();
-    (Digest::of(&tar), tar)
+    let Layer { diff_id, tar } = files.iter().fold(Layer::new(), |layer, file| layer.file(file, b"")).finish();
+    (diff_id, tar)
 }
 
-/// The names in a detached mount, seen in a mount namespace that ends with its thread; `write` is made there first.
+/// Forty layers, each of one file.
+fn forty(store: &Directories) -> Vec<Digest> {
+    let one = |number| {
+        let (diff_id, tar) = layer(&[&format!("{number:02}")]);
+        store.unpack(&diff_id, &mut &tar[..]).unwrap();
+        diff_id
+    };
+    (0..40).map(one).collect()
+}
+
+/// The names in a detached mount; `write` is made there first.
 fn names(mount: OwnedFd, write: Option<&'static str>) -> Vec<String> {
-    let thread = std::thread::spawn(move || {
-        sys::namespace::unshare(sys::process::CloneFlags::NEWNS).expect("this test needs root");
-        rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
-        let target = tempfile::tempdir().unwrap();
-        rustix::mount::move_mount(&mount, "", rustix::fs::CWD, target.path(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .unwrap();
+    in_mount(mount, move |root| {
         if let Some(name) = write {
-            std::fs::write(target.path().join(name), b"").unwrap();
+            std::fs::write(root.join(name), b"").unwrap();
         }
-        let list = std::fs::read_dir(target.path()).unwrap();
-        let mut names: Vec<String> = list.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        rustix::mount::unmount(target.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
-        names
-    });
-    thread.join().unwrap()
+        support::names(root)
+    })
 }
 
 #[test]
 fn every_kernels_way_of_stacking_gives_the_same() {
     let root = tempfile::tempdir().unwrap();
     let store = Directories::open(root.path()).unwrap();
-    let layers: Vec<Digest> = (0..40)
-        .map(|i| {
-            let (diff_id, tar) = layer(&[&format!("{i:02}")]);
-            store.unpack(&diff_id, &mut &tar[..]).unwrap();
-            diff_id
-        })
-        .collect();
+    let layers = forty(&store);
     let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     for method in [Method::Descriptors, Method::Append, Method::Joined, Method::Classic] {
         for count in [0, 1, 5, 40] {
@@ -75,14 +66,8 @@ fn every_kernels_way_of_stacking_gives_the_same() {
 fn every_kernels_way_of_stacking_shows_other_ids() {
     let root = tempfile::tempdir().unwrap();
     let store = Directories::open(root.path()).unwrap();
-    let layers: Vec<Digest> = (0..40)
-        .map(|i| {
-            let (diff_id, tar) = layer(&[&format!("{i:02}")]);
-            store.unpack(&diff_id, &mut &tar[..]).unwrap();
-            diff_id
-        })
-        .collect();
-    let namespace = namespace(700_000);
+    let layers = forty(&store);
+    let namespace = user_namespace(700_000);
     let ids = Ids { namespace: namespace.as_fd(), uid: 700_000, gid: 700_000 };
     let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     for method in [Method::Descriptors, Method::Append, Method::Joined, Method::Classic] {
@@ -109,26 +94,6 @@ fn every_kernels_way_of_stacking_shows_other_ids() {
     }
     let after = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert_eq!(before, after, "nothing was left in this process's mount table");
-}
-
-/// A user namespace whose ids are 65536 of the host's from `first` on.
-fn namespace(first: u32) -> OwnedFd {
-    let mut child = testkit::process::command("unshare")
-        .args(["--user", "sh", "-c", "echo; read line"])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It says so when it is there.
-    child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
-    let place = |name: &str| format!("/proc/{}/{name}", child.id());
-    for name in ["uid_map", "gid_map"] {
-        std::fs::write(place(name), format!("0 {first} 65536\n")).unwrap();
-    }
-    let namespace = std::fs::File::open(place("ns/user")).unwrap();
-    drop(child.stdin.take());
-    child.wait().unwrap();
-    namespace.into()
 }
 
 #[test]
