@@ -3,12 +3,14 @@
 //! that only the vm lane can run.
 //!
 //! Each starts a daemon or a runtime of its own, and so also proves that nothing is left when that has gone.
-//! `docker_runtime`, `copying`, `log_server` and `own_registry` are no checks: they are what other tests stand on.
+//! `docker_cli`, `docker_runtime`, `copying`, `log_server` and `own_registry` are no checks: they are what other tests stand
+//! on.
 
 pub mod chance;
 pub mod checkpoint;
 pub mod clock;
 pub mod copying;
+pub mod docker_cli;
 pub mod docker_runtime;
 pub mod isolation;
 pub mod life;

@@ -3,18 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use testkit::process::command;
+use end_to_end::docker_cli::command;
 use testkit::terminal::Terminal;
 use testkit::{Daemon, Finished};
 
-fn docker(daemon: &Daemon, arguments: &[&str]) -> std::process::Command {
-    let mut docker = command("docker");
-    docker.args(arguments).env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path());
-    docker
-}
-
 fn terminal(daemon: &Daemon, arguments: &[&str]) -> Terminal {
-    Terminal::start(daemon.sandbox(), &docker(daemon, arguments), 24, 80)
+    Terminal::start(daemon.sandbox(), &command(daemon, arguments), 24, 80)
 }
 
 fn says(daemon: &Daemon, words: &str) -> Finished {
@@ -51,8 +45,7 @@ fn dockers_command_line_leaves_a_terminal_by_keys() {
     exec.expect("/ #");
     exec.send("\u{10}\u{11}");
     exec.wait();
-    let wrong = docker(&daemon, &["attach", "--detach-keys", "ctrl-1", "shell"]);
-    let mut wrong = Terminal::start(daemon.sandbox(), &wrong, 24, 80);
+    let mut wrong = terminal(&daemon, &["attach", "--detach-keys", "ctrl-1", "shell"]);
     wrong.expect("400");
     assert_ne!(wrong.wait(), 0);
     daemon.ok(&["rm", "-f", "shell"]);

@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `docker events` as a client of Corten: Docker's command line asks, in its own words, and prints ours word for word.
 
-use testkit::Daemon;
-use testkit::process::command;
+use end_to_end::docker_cli::command;
+use testkit::{Daemon, Running};
 
 /// What `docker events` prints of what has happened so far.
 #[track_caller]
 fn so_far(daemon: &Daemon, arguments: &[&str]) -> String {
-    let mut docker = command("docker");
     // Older clients cut times to seconds: a second to come lies behind all that has happened.
-    docker.args(["events", "--since=1h", "--until=-1s"]).args(arguments);
-    docker.env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path()).env("TZ", "UTC");
-    let output = daemon.sandbox().run(move || docker.output()).expect("docker is installed");
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    let mut docker = command(daemon, &[&["events", "--since=1h", "--until=-1s"], arguments].concat());
+    docker.env("TZ", "UTC");
+    daemon.sandbox().run(move || Running::start(docker, Vec::new())).wait().ok().text().to_owned()
 }
 
 #[test]

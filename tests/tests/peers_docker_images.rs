@@ -1,27 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The docker command line as a client of Corten: its commands about images, word for word.
 
+use end_to_end::docker_cli::finish;
 use serde_json::{Value, json};
-use testkit::Daemon;
 use testkit::fixtures::debian::Form;
 use testkit::fixtures::image::{Image, Layer};
 use testkit::fixtures::registry::Registry;
 use testkit::process::command;
+use testkit::{Daemon, Finished};
 
 /// What `docker` prints, asked of this daemon.
 #[track_caller]
 fn docker(daemon: &Daemon, arguments: &[&str]) -> String {
-    let (code, stdout, stderr) = tried(daemon, arguments);
-    assert_eq!(code, 0, "docker {arguments:?}: {stdout}{stderr}");
-    stdout
-}
-
-fn tried(daemon: &Daemon, arguments: &[&str]) -> (i32, String, String) {
-    let mut docker = command("docker");
-    docker.args(arguments).env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path());
-    let output = daemon.sandbox().run(move || docker.output()).expect("docker is installed");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+    finish(daemon, arguments).ok().stdout.trim().to_owned()
 }
 
 #[test]
@@ -51,7 +42,7 @@ fn the_docker_command_line_works_on_images() {
     let df = docker(&daemon, &["system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}}"]);
     assert!(df.contains("Images 3 1") && df.contains("Containers 1 0"), "{df}");
     docker(&daemon, &["system", "df", "-v"]);
-    let (code, _, stderr) = tried(&daemon, &["rmi", "busybox", "nothing"]);
+    let Finished { code, stderr, .. } = finish(&daemon, &["rmi", "busybox", "nothing"]);
     assert!(code == 1 && stderr.contains("nothing"), "{stderr}");
     docker(&daemon, &["rm", "changed"]);
     let pruned = docker(&daemon, &["image", "prune", "-af"]);

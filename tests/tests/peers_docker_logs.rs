@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Log drivers as Docker's own command line asks for them and reads their logs.
 
-use testkit::process::command;
-use testkit::{Daemon, Finished, Running};
-
-/// `docker` with these arguments, as a client of Corten.
-fn docker(daemon: &Daemon, arguments: &[&str]) -> Finished {
-    let mut docker = command("docker");
-    docker.args(arguments).env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path());
-    daemon.sandbox().run(move || Running::start(docker, Vec::new())).wait()
-}
+use end_to_end::docker_cli::{docker, finish};
+use testkit::Daemon;
 
 #[test]
 fn the_docker_command_line_chooses_drivers_and_reads_their_logs() {
     let daemon = Daemon::with_busybox();
-    let ok = |arguments: &[&str]| docker(&daemon, arguments).ok().text().to_owned();
+    let ok = |arguments: &[&str]| docker(&daemon, arguments);
     assert_eq!(ok(&["info", "--format", "{{.LoggingDriver}}"]), "json-file");
     assert!(ok(&["info", "--format", "{{json .Plugins.Log}}"]).contains("\"fluentd\""));
     for driver in ["json-file", "local"] {
@@ -46,7 +39,9 @@ fn the_docker_command_line_chooses_drivers_and_reads_their_logs() {
     assert!(last["time"].is_string() && last["attrs"]["tag"] == "json-file", "{last}");
 
     ok(&["run", "--name", "mute", "--log-driver", "none", "busybox", "echo", "x"]);
-    docker(&daemon, &["logs", "mute"]).saying("none");
-    docker(&daemon, &["create", "--log-opt", "max-sise=1m", "busybox", "true"]).saying("max-sise");
-    docker(&daemon, &["create", "--log-driver", "paper", "busybox", "true"]).saying("paper");
+    finish(&daemon, &["logs", "mute"]).fails(1).saying("none");
+    for (flag, value, word) in [("--log-opt", "max-sise=1m", "max-sise"), ("--log-driver", "paper", "paper")] {
+        let refused = finish(&daemon, &["create", flag, value, "busybox", "true"]).saying(word);
+        assert_ne!(refused.code, 0);
+    }
 }

@@ -1,18 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `docker container prune` and `docker system prune` as clients of Corten.
 
-use std::process::Stdio;
-
+use end_to_end::docker_cli::docker;
 use testkit::Daemon;
-use testkit::process::command;
-
-#[track_caller]
-fn docker(daemon: &Daemon, arguments: &[&str]) -> String {
-    let mut docker = command("docker");
-    docker.args(arguments).env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path());
-    docker.stdin(Stdio::null());
-    daemon.sandbox().run(move || testkit::corten::Running::start(docker, Vec::new())).wait().ok().text().to_owned()
-}
 
 #[test]
 fn the_docker_command_line_prunes() {

@@ -1,24 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Docker's command line with a daemon whose containers are in user namespaces.
 
-use std::process::Stdio;
-
+use end_to_end::docker_cli::{docker, finish};
 use testkit::Daemon;
-use testkit::corten::Finished;
-use testkit::process::command;
-
-#[track_caller]
-fn finish(daemon: &Daemon, arguments: &[&str]) -> Finished {
-    let mut docker = command("docker");
-    docker.args(arguments).env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path());
-    docker.stdin(Stdio::null());
-    daemon.sandbox().run(move || testkit::corten::Running::start(docker, Vec::new())).wait()
-}
-
-#[track_caller]
-fn docker(daemon: &Daemon, arguments: &[&str]) -> String {
-    finish(daemon, arguments).ok().text().to_owned()
-}
 
 #[test]
 fn the_docker_command_line_remaps() {

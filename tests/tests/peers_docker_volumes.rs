@@ -1,25 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `docker volume`, `docker run -v` and `docker inspect` as clients of Corten.
 
-use std::process::Stdio;
-
+use end_to_end::docker_cli::{command, docker, finish};
 use serde_json::{Value, json};
 use testkit::Daemon;
-use testkit::corten::Finished;
-use testkit::process::command;
-
-#[track_caller]
-fn finish(daemon: &Daemon, arguments: &[&str]) -> Finished {
-    let mut docker = command("docker");
-    docker.args(arguments).env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path());
-    docker.stdin(Stdio::null());
-    daemon.sandbox().run(move || testkit::corten::Running::start(docker, Vec::new())).wait()
-}
-
-#[track_caller]
-fn docker(daemon: &Daemon, arguments: &[&str]) -> String {
-    finish(daemon, arguments).ok().text().to_owned()
-}
+use testkit::corten::Running;
 
 #[test]
 fn the_docker_command_line_manages_volumes() {
@@ -79,11 +64,9 @@ fn before_api_1_42_a_pruning_takes_volumes_with_a_name() {
     let daemon = Daemon::with_busybox();
     for (version, left) in [("1.42", "named"), ("1.41", "")] {
         docker(&daemon, &["volume", "create", "named"]);
-        let mut prune = command("docker");
-        prune.args(["volume", "prune", "-f"]).env("DOCKER_API_VERSION", version);
-        prune.env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path()).stdin(Stdio::null());
-        let output = daemon.sandbox().run(move || prune.output()).expect("docker is installed");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut prune = command(&daemon, &["volume", "prune", "-f"]);
+        prune.env("DOCKER_API_VERSION", version);
+        daemon.sandbox().run(move || Running::start(prune, Vec::new())).wait().ok();
         assert_eq!(docker(&daemon, &["volume", "ls", "-q"]), left, "{version}");
     }
 }
