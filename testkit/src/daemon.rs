@@ -21,11 +21,11 @@ use crate::sandbox::Sandbox;
 use crate::terminal::Terminal;
 
 /// A daemon starts in milliseconds; a loaded machine is forgiven.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 /// More prepared network namespaces, each with its cable, no daemon keeps: four, and what was given back meanwhile.
 const POOL: usize = 6;
 /// What is torn down behind the caller's back must be gone by then.
-const TEARDOWN: Duration = Duration::from_secs(15);
+const TEARDOWN: Duration = Duration::from_secs(30);
 
 /// A daemon to be started.
 #[derive(Default)]

@@ -12,14 +12,16 @@ use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 use crate::corten::exit_code;
 use crate::sandbox::Sandbox;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What is written behind all that a command has shown, to know that it was read.
+const MARK: &str = "\u{0}\u{4}all shown\u{4}\u{0}";
 
 /// The person's side of a terminal in which a command runs.
 pub struct Terminal {
     keyboard: File,
     /// The command's side, held to look at its settings.
     screen_side: File,
-    shown: Arc<Mutex<String>>,
+    shown: Arc<Mutex<Vec<u8>>>,
     child: Child,
 }
 
@@ -39,7 +41,7 @@ impl Terminal {
         command.envs(inside.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.stdin(stdio()).stdout(stdio()).stderr(stdio());
         let child = sandbox.run(move || command.spawn().expect("setsid starts"));
-        let shown = Arc::new(Mutex::new(String::new()));
+        let shown = Arc::new(Mutex::new(Vec::new()));
         let mut reader = keyboard.try_clone().expect("a descriptor");
         let screen = Arc::clone(&shown);
         std::thread::spawn(move || {
@@ -49,8 +51,7 @@ impl Terminal {
                 if count == 0 {
                     break;
                 }
-                let text = String::from_utf8_lossy(&buffer[..count]);
-                screen.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+                screen.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..count]);
             }
         });
         Terminal { keyboard, screen_side, shown, child }
@@ -63,7 +64,22 @@ impl Terminal {
 
     /// Everything shown so far.
     pub fn shown(&self) -> String {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        String::from_utf8_lossy(&self.shown.lock().unwrap_or_else(PoisonError::into_inner)).replace(MARK, "")
+    }
+
+    /// Waits until all that was written so far has been read.
+    #[track_caller]
+    fn read_all(&self) {
+        (&self.screen_side).write_all(MARK.as_bytes()).expect("the terminal shows it");
+        let begun = Instant::now();
+        let is_there = || {
+            let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            shown.windows(MARK.len()).any(|window| window == MARK.as_bytes())
+        };
+        while !is_there() {
+            assert!(begun.elapsed() < PATIENCE, "nobody reads what is shown:\n{}", self.shown());
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Waits until this has been shown.
@@ -107,7 +123,7 @@ impl Terminal {
         settings.local_modes.contains(rustix::termios::LocalModes::ECHO)
     }
 
-    /// Waits for the command's end and gives its exit code.
+    /// Waits for the command's end and gives its exit code. [`Terminal::shown`] is all that it has shown then.
     ///
     /// # Panics
     /// When it does not end, with what was shown.
@@ -116,6 +132,7 @@ impl Terminal {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("our own child") {
+                self.read_all();
                 return exit_code(status);
             }
             assert!(begun.elapsed() < PATIENCE, "the command does not end:\n{}", self.shown());

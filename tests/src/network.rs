@@ -5,13 +5,23 @@ use std::net::Ipv4Addr;
 
 use testkit::{Daemon, internet};
 
-/// Serves its directory on port 80, in the background, under this name; `index.html` holds `words`.
+/// Serves its directory on port 80, in the background, under this name; `index.html` holds `words`. It listens when this
+/// returns.
+#[track_caller]
 pub fn serve(daemon: &Daemon, name: &str, flags: &[&str], words: &str) {
     let script = format!("mkdir /www; echo {words} > /www/index.html; exec httpd -f -p 80 -h /www");
     let mut arguments = vec!["run", "-d", "--name", name];
     arguments.extend(flags);
     arguments.extend(["busybox", "sh", "-c", &script]);
     daemon.ok(&arguments);
+    wait_for_server(daemon, name);
+}
+
+/// Waits until a container that serves has begun to, as it sees it itself.
+#[track_caller]
+pub fn wait_for_server(daemon: &Daemon, name: &str) {
+    let ask = "until wget -qO /dev/null http://127.0.0.1/ 2> /dev/null; do usleep 10000; done";
+    daemon.ok(&["exec", name, "sh", "-c", ask]);
 }
 
 /// The address `inspect` says a container has on the bridge network.

@@ -2,6 +2,7 @@
 //! `corten oci` on a running container: pause, resume, update, events, kill and groups below, on either cgroup version.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -178,13 +179,13 @@ pub fn events_tell_of_want_of_memory_and_end_with_the_container() {
     assert!(once["data"]["pids"]["current"].as_u64() >= Some(1), "{once}");
     assert!(once["data"]["cpu"]["usage"]["total"].as_u64() > Some(0), "{once}");
     let follow = container.command(&["events", "--interval", "100ms", ID]).stdout(Stdio::piped()).spawn();
-    let follow = follow.expect("it starts");
-    // Long enough for it to have asked the kernel to be told, on a slow machine too.
-    std::thread::sleep(Duration::from_secs(1));
+    let mut follow = follow.expect("it starts");
+    let (mut told, mut lines) = (BufReader::new(follow.stdout.take().expect("a pipe")), String::new());
+    // Before its first counters it has asked the kernel to be told of what follows.
+    told.read_line(&mut lines).expect("counters");
     fs::write(container.file("tmp/go"), "").expect("a file");
-    let output = follow.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "{output:?}");
-    let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+    told.read_to_string(&mut lines).expect("text");
+    assert!(follow.wait().expect("it ends").success(), "{lines}");
     let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert!(events.iter().any(|event| event["type"] == "stats"), "{lines}");
     assert!(events.contains(&json!({ "type": "oom", "id": ID })), "nothing was said of the want of memory:\n{lines}");

@@ -30,7 +30,7 @@ pub fn roots_are_nobody_on_the_host() {
         "busybox",
         "sh",
         "-c",
-        "echo x > /data/f; sleep 60",
+        "echo x > /data/f; sleep 600",
     ]);
     let script = "until test -s /data/f; do :; done; stat -c %u /data/f";
     assert_eq!(daemon.ok(&["exec", "kept", "sh", "-c", script]), "0");

@@ -41,7 +41,7 @@ fn it_says_who_it_is_inside() {
     ] {
         assert!(text.contains(words), "{words:?} is not in\n{said}");
     }
-    assert!(said.took.as_secs() < 5, "{said}");
+    assert!(said.took.as_secs() < 20, "{said}");
     assert_eq!(daemon.ok(&["images", "-q"]).lines().count(), 1, "it was made on first use");
 }
 

@@ -47,7 +47,7 @@ fn a_published_port_is_reachable_from_beyond_and_shows_who_asks() {
 fn get_soon_raw(daemon: &Daemon, port: u16) -> String {
     use std::io::Read;
     daemon.internet().sandbox().run(move || {
-        for _ in 0..100 {
+        for _ in 0..1000 {
             if let Ok(mut stream) = std::net::TcpStream::connect((HOST, port)) {
                 let mut text = String::new();
                 stream.read_to_string(&mut text).expect("an answer");
