@@ -40,6 +40,15 @@ fn kept(daemon: &Daemon, name: &str) -> u64 {
     of_log.filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).sum()
 }
 
+/// Whether a new daemon would begin behind all that there is of a container's log.
+fn is_remembered(daemon: &Daemon, name: &str) -> bool {
+    let directory = daemon.path().join("data/containers").join(daemon.ok(&["inspect", "--format", "{{.Id}}", name]));
+    let newest = std::fs::metadata(directory.join("container.log")).expect("the log").len();
+    let cursor = std::fs::read_to_string(directory.join("log-cursor.json")).expect("it was written");
+    let cursor: serde_json::Value = serde_json::from_str(&cursor).expect("JSON");
+    cursor["offset"] == newest
+}
+
 /// The most memory that a process has had, in bytes.
 fn peak(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
@@ -188,6 +197,8 @@ fn with_cache_disabled_nothing_stays_of_what_was_sent() {
     let text = server.text(": the-end\n");
     assert_eq!(numbers(&text), (1..=2000).collect::<Vec<u32>>());
     until("the files are emptied", || kept(&daemon, "talker") <= 100_000);
+    // Of what was sent last this daemon may not know yet that it was: another one would send it again.
+    until("it is remembered", || is_remembered(&daemon, "talker"));
     daemon.fails(&["logs", "talker"], 1).saying("cache-disabled");
     // The next daemon goes on where this one stopped.
     daemon.kill();

@@ -70,7 +70,15 @@ const PICKED: [&str; 5] = [
     "env-regex=^REGION|NOTHING",
     "tag={{.Name}}",
 ];
-const SCRIPT: &str = "echo out; sleep 0.1; echo err >&2; sleep 0.1; echo the-end";
+const SCRIPT: &str = "echo out; echo err >&2; echo the-end";
+
+/// Whether what was sent has the ends of both streams, behind these words: which of them is read first nobody says.
+fn is_whole(sent: &[u8], before: &str) -> bool {
+    ["the-end", "err"].iter().all(|end| {
+        let end = format!("{before}{end}");
+        sent.windows(end.len()).any(|window| window == end.as_bytes())
+    })
+}
 
 #[test]
 fn drivers_say_what_dockers_say() {
@@ -90,7 +98,9 @@ fn json_file(pair: &Pair) {
     let [ours, theirs] = paths.map(|path| {
         let text = std::fs::read_to_string(path).expect("the log");
         let lines = text.lines().map(|line| serde_json::from_str::<BTreeMap<String, Value>>(line).expect("JSON"));
-        lines.map(|mut line| line.remove("time").map(|_| line).expect("a time")).collect::<Vec<_>>()
+        let mut lines: Vec<_> = lines.map(|mut line| line.remove("time").map(|_| line).expect("a time")).collect();
+        lines.sort_by_key(|line| line["stream"].to_string());
+        lines
     });
     assert_eq!(ours, theirs);
     assert_eq!(ours[0]["attrs"].as_object().map(serde_json::Map::len), Some(5), "{ours:?}");
@@ -107,13 +117,15 @@ fn gelf(pair: &Pair) {
     let address = ["gelf-address=udp://127.0.0.1:12201", "gelf-compression-type=none"];
     pair.run("gelf", "gelf", &[&address[..], &PICKED].concat(), SCRIPT);
     let [ours, theirs] = servers.map(|server: Received| {
-        let messages = server.wait_for(b"the-end");
+        let messages = server.wait_until(|sent| is_whole(sent, "\"short_message\":\""));
         let fields = messages.iter().map(|message| serde_json::from_slice(message).expect("JSON"));
-        fields
+        let mut fields: Vec<_> = fields
             .map(|fields: BTreeMap<String, Value>| {
                 comparable(fields, &["timestamp", "_container_id", "_created", "_image_id"])
             })
-            .collect::<Vec<_>>()
+            .collect();
+        fields.sort_by_key(|fields| fields["level"].to_string());
+        fields
     });
     assert_eq!(ours, theirs);
 }
@@ -134,8 +146,12 @@ fn syslog(pair: &Pair) {
             [&address[..], &format_option, "syslog-facility=local3", "tag={{.Name}}/{{.ImageName}}", "labels=team"];
         pair.run(format, "syslog", &options, SCRIPT);
         let [ours, theirs] = servers.map(|server| {
-            let text = server.text("the-end\n");
-            text.lines().map(blank).collect::<Vec<_>>()
+            let text = server.wait_until(|sent| sent.ends_with(b"\n") && is_whole(sent, "")).concat();
+            let text = String::from_utf8(text).expect("UTF-8");
+            let mut lines: Vec<String> = text.lines().map(blank).collect();
+            // By its priority, which each stream has its own of.
+            lines.sort_by_key(|line| line.split('>').next().map(str::to_owned));
+            lines
         });
         assert_eq!(ours, theirs, "{format}");
     }
@@ -159,8 +175,8 @@ fn fluentd(pair: &Pair) {
     let options = ["fluentd-address=127.0.0.1:24224", "fluentd-async=true", "fluentd-sub-second-precision=true"];
     let script = format!("printf '%040000d\\n' 7; {SCRIPT}");
     pair.run("fluentd", "fluentd", &[&options[..], &PICKED].concat(), &script);
-    let [ours, theirs] = servers.map(|server| {
-        let sent = server.wait_for(b"the-end").concat();
+    let counts = |server: &Received| {
+        let sent = server.so_far();
         let has = |text: &[u8]| sent.windows(text.len()).filter(|window| *window == text).count();
         [
             "partial_message",
@@ -185,8 +201,18 @@ fn fluentd(pair: &Pair) {
         .chain([b"\xafpartial_ordinal\xa11", b"\xafpartial_ordinal\xa13"].map(|pair| has(pair)))
         .chain([&b"\xacpartial_last\xa4true"[..], b"\xacpartial_last\xa5false"].map(has))
         .collect::<Vec<usize>>()
-    });
-    assert_eq!(ours, theirs);
+    };
+    let all_there = |server: &Received| is_whole(&server.so_far(), "");
+    let begun = Instant::now();
+    loop {
+        let whole = servers.iter().all(all_there);
+        let [ours, theirs] = servers.each_ref().map(counts);
+        if whole && ours == theirs {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{ours:?} and Docker's {theirs:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// systemd's journal, in a sandbox of its own `/run`.
@@ -223,9 +249,11 @@ impl Journal<'_> {
             let text = String::from_utf8(said.stdout).expect("UTF-8");
             let entries = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
             let mut entries: Vec<BTreeMap<String, Value>> = entries.collect();
-            if entries.last().is_some_and(|entry| entry["MESSAGE"] == "the-end") {
+            let has = |text: &str| entries.iter().any(|entry| entry["MESSAGE"] == text);
+            if has("the-end") && has("err") {
                 // What begins with an underscore is the journal's own account.
                 entries.iter_mut().for_each(|entry| entry.retain(|field, _| !field.starts_with('_')));
+                entries.sort_by_key(|entry| entry["PRIORITY"].to_string());
                 return entries;
             }
             assert!(begun.elapsed() < Duration::from_secs(20), "{text}");
