@@ -22,10 +22,6 @@ fn wait_until(what: &str, reached: impl Fn() -> bool) {
     }
 }
 
-fn wait_for_server(daemon: &Daemon, name: &str) {
-    daemon.ok(&["exec", name, "sh", "-c", "until wget -qO- http://127.0.0.1/; do usleep 10000; done"]);
-}
-
 #[test]
 fn a_port_that_is_held_back_stays_so_where_the_gateway_moves() {
     let daemon = Daemon::with_busybox();
@@ -34,7 +30,6 @@ fn a_port_that_is_held_back_stays_so_where_the_gateway_moves() {
     }
     let flags = ["--network", "one", "-p", "8080:80", "--publish-when", "ready", "--health-file", "/ready"];
     serve(&daemon, "web", &[&flags[..], &["--health-interval", "30ms"]].concat(), "web");
-    wait_for_server(&daemon, "web");
     assert!(!answers(&daemon));
     daemon.ok(&["network", "connect", "--gw-priority", "9", "two", "web"]);
     assert!(!answers(&daemon), "it was published by a connection");
@@ -102,7 +97,6 @@ fn questioned(daemon: &Daemon, name: &str, flags: &[&str]) {
 fn until_it_has_started_nothing_else_is_asked_and_traffic_comes_when_it_is_ready() {
     let daemon = Daemon::with_busybox();
     questioned(&daemon, "web", &["-p", "8080:80"]);
-    wait_for_server(&daemon, "web");
     wait_until("asked whether it has started", || probes(&daemon, "web", "Startup") == 5);
     assert_eq!((probes(&daemon, "web", "Liveness"), probes(&daemon, "web", "Readiness")), (0, 0));
     assert_eq!(daemon.inspect("web")["State"]["Health"]["Status"], "starting");
@@ -136,8 +130,9 @@ fn until_it_has_started_nothing_else_is_asked_and_traffic_comes_when_it_is_ready
     wait_until("reached again", || answers(&daemon));
     assert_eq!(found(&daemon, "web", "Startup")["Status"], "healthy");
     let told = ["events", "--since", "1h", "--until", "0s", "--filter", "event=check_status"];
-    let told = daemon.ok(&[&told[..], &["--format", "{{.Action}} {{.Actor.Attributes.check}}"]].concat());
-    assert!(told.ends_with("check_status: healthy readiness"), "{told}");
+    let told = [&told[..], &["--format", "{{.Action}} {{.Actor.Attributes.check}}"]].concat();
+    // Its port leads there before it is told of.
+    wait_until("told of", || daemon.ok(&told).ends_with("check_status: healthy readiness"));
     daemon.ok(&["rm", "-f", "web"]);
     daemon.assert_no_container_left();
 }
@@ -156,7 +151,8 @@ fn what_is_not_alive_is_started_again_so_often_as_its_policy_says() {
     assert_eq!(daemon.inspect("app")["State"]["CortenRestart"], Value::Null);
     // It ends with 0 when it is asked to, and is started again all the same.
     daemon.ok(&["exec", "app", "sh", "-c", "touch /ill; rm /alive"]);
-    wait_until("started again", || restarts() == Some(1));
+    // How often is known once it is over: between two looks it may have been started twice.
+    wait_until("started again", || restarts() >= Some(1));
     let why = daemon.inspect("app")["State"]["CortenRestart"]["Reason"].clone();
     assert_eq!(why, "the liveness check failed 3 times in a row: /alive: No such file or directory (os error 2)");
     // It is never alive again: twice it was started, then it stays as it is.
@@ -202,7 +198,6 @@ fn of_several_that_bear_a_name_those_are_reached_that_are_ready() {
     let flags = ["--network", "back", "--network-alias", "svc", "--readiness", "file=/ready,interval=20ms,retries=1"];
     for name in ["one", "two"] {
         serve(&daemon, name, &flags, name);
-        wait_for_server(&daemon, name);
     }
     daemon.ok(&["run", "-d", "--name", "asker", "--network", "back", "busybox", "sleep", "600"]);
     let names = || {

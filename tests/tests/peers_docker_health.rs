@@ -3,24 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use end_to_end::docker_cli::{docker, finish};
 use testkit::Daemon;
-use testkit::process::command;
-
-/// Runs `docker`, a client of this daemon's; whether it succeeded, and what it printed.
-fn try_docker(daemon: &Daemon, arguments: &[&str]) -> (bool, String) {
-    let mut docker = command("docker");
-    docker.args(arguments).env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path());
-    let output = daemon.sandbox().run(move || docker.output()).expect("docker is installed");
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8_lossy(&text).trim().to_owned())
-}
-
-#[track_caller]
-fn docker(daemon: &Daemon, arguments: &[&str]) -> String {
-    let (succeeded, text) = try_docker(daemon, arguments);
-    assert!(succeeded, "{arguments:?}: {text}");
-    text
-}
 
 #[track_caller]
 fn wait_for(daemon: &Daemon, arguments: &[&str], expected: &str) {
@@ -38,7 +22,7 @@ fn wait_for(daemon: &Daemon, arguments: &[&str], expected: &str) {
 #[test]
 fn the_docker_command_line_asks_for_checks_and_shows_them() {
     let daemon = Daemon::with_busybox();
-    let all = "--health-cmd=test -e /tmp/ok --health-interval=100ms --health-timeout=5s --health-retries=2 \
+    let all = "--health-cmd=test -e /tmp/ok --health-interval=300ms --health-timeout=5s --health-retries=2 \
                --health-start-period=1ms --health-start-interval=50ms";
     let flags = all.split(" --").map(|flag| format!("--{}", flag.trim_start_matches("--")));
     let flags: Vec<String> = flags.collect();
@@ -57,8 +41,9 @@ fn the_docker_command_line_asks_for_checks_and_shows_them() {
     wait_for(&daemon, &told, "health_status: unhealthy\nhealth_status: healthy");
     docker(&daemon, &["run", "-d", "--name", "none", "--no-healthcheck", "busybox", "sleep", "60"]);
     assert_eq!(docker(&daemon, &["ps", "--filter", "health=none", "--format", "{{.Names}}"]), "none");
-    let (succeeded, says) = try_docker(&daemon, &["run", "--rm", "--health-interval=1us", "busybox", "true"]);
-    assert!(!succeeded && says.contains("Healthcheck.Interval"), "{says}");
+    finish(&daemon, &["run", "--rm", "--health-interval=1us", "busybox", "true"])
+        .fails(125)
+        .saying("Healthcheck.Interval");
 }
 
 #[test]
