@@ -136,6 +136,11 @@ struct Told {
 }
 
 impl Told {
+    /// Whether enough was hit for the test to mean something.
+    fn is_telling(&self, kills: usize) -> bool {
+        self.acknowledged > kills && self.cut_short >= kills / 4
+    }
+
     fn note(&mut self, finished: &Finished) {
         let words = &finished.stderr;
         self.history.push(format!("{} -> {} {}", finished.arguments.join(" "), finished.code, words.trim()));
@@ -167,7 +172,7 @@ fn is_alive(pid: i64) -> bool {
 fn soon(what: impl Fn() -> Result<(), String>) {
     let begun = Instant::now();
     while let Err(why) = what() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{why}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{why}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -263,7 +268,11 @@ fn whoever_is_killed_under_load_every_state_is_right_afterwards() {
     daemon.ok(&["run", "-d", "--name", "always", "--restart", "always", "busybox", "sleep", "3600"]);
     serve(&daemon, "port", &["-p", "8080:80"], "still here");
     let (mut chance, mut crowd, mut told) = (Chance::new(seed), Crowd::new(), Told::default());
-    for round in 0..kills {
+    for round in 0..kills * 4 {
+        // A busy machine may need more of them: clients take longer to begin there.
+        if round >= kills && told.is_telling(kills) {
+            break;
+        }
         let victim = Victim::drawn(&mut chance);
         let case = format!("CORTEN_SEED={seed} CORTEN_KILLS={kills}, round {round}, {victim:?}");
         let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -273,7 +282,7 @@ fn whoever_is_killed_under_load_every_state_is_right_afterwards() {
     }
     let Told { acknowledged, cut_short, refused, .. } = told;
     println!("acknowledged {acknowledged}, cut short {cut_short}, refused {refused}");
-    assert!(acknowledged > kills && cut_short >= kills / 4, "too little was under way");
+    assert!(told.is_telling(kills), "too little was under way");
     let all = daemon.ok(&["ps", "-aq"]);
     let remove: Vec<&str> = ["rm", "-f"].into_iter().chain(all.split_whitespace()).collect();
     daemon.ok(&remove);
