@@ -9,6 +9,18 @@ use crate::isolation::pid;
 
 const MIB: u64 = 1024 * 1024;
 
+/// A disk of this machine, by its device file.
+///
+/// # Panics
+/// When it has none.
+#[must_use]
+pub fn disk() -> String {
+    let names = std::fs::read_dir("/sys/block").expect("mounted").map(|entry| entry.expect("an entry").file_name());
+    let mut names = names.map(|name| name.to_string_lossy().into_owned());
+    let is_disk = |name: &String| ["vd", "sd", "xvd", "nvme", "mmcblk"].iter().any(|kind| name.starts_with(kind));
+    format!("/dev/{}", names.find(is_disk).expect("a machine with a disk"))
+}
+
 /// Over `--memory` the kernel ends it; `inspect` says why; a neighbour with the same appetite and no limit lives.
 pub fn a_container_over_its_memory_is_killed_and_inspect_says_so() {
     let daemon = Daemon::with_busybox();

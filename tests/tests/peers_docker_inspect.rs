@@ -3,11 +3,12 @@
 //! asked for and what is the default is shown alike, but for the differences that are listed here with their reasons.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, also in its helper functions")]
 
+use end_to_end::docker_cli::docker;
+use end_to_end::limits::disk;
 use serde_json::Value;
-use testkit::process::command;
 use testkit::{Daemon, docker::Docker};
 
-/// Flags of `docker create`.
+/// Flags of `docker create`. `DISK` is one of this machine's.
 const COMBINATIONS: &[&[&str]] = &[
     &[],
     &["--privileged"],
@@ -29,7 +30,7 @@ const COMBINATIONS: &[&[&str]] = &[
         "0",
     ],
     &["--device", "/dev/null:/dev/mine:r", "--device-cgroup-rule", "c 42:* rwm"],
-    &["--device-read-bps", "/dev/vda:1mb", "--device-write-iops", "/dev/vda:100"],
+    &["--device-read-bps", "DISK:1mb", "--device-write-iops", "DISK:100"],
     &["--ipc", "shareable", "--pid", "host", "--uts", "host", "--shm-size", "8m"],
     &["--ulimit", "nofile=100:200", "--ulimit", "core=0", "--sysctl", "net.ipv4.ip_forward=1", "--group-add", "7"],
     &["--oom-score-adj", "5", "--domainname", "example.org", "--hostname", "named"],
@@ -91,7 +92,9 @@ fn differences(ours: &Value, theirs: &Value, may: &[(&str, &str)]) -> Vec<String
 /// `docker create` with these flags and `docker inspect` of that.
 #[track_caller]
 fn inspected(docker: &dyn Fn(&[&str]) -> String, flags: &[&str]) -> Value {
-    let created = docker(&[&["create"], flags, &["busybox", "sleep", "60"]].concat());
+    let flags: Vec<String> = flags.iter().map(|flag| flag.replace("DISK", &disk())).collect();
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let created = docker(&[&["create"], &flags[..], &["busybox", "sleep", "60"]].concat());
     let id = created.lines().last().unwrap_or_default();
     let mut list: Vec<Value> = serde_json::from_str(&docker(&["inspect", id])).unwrap();
     list.remove(0)
@@ -103,13 +106,7 @@ fn the_same_flags_are_shown_alike_by_both_daemons() {
     let theirs = Docker::start().unwrap();
     let tar = daemon.path().join("busybox.tar");
     theirs.run(&["import", &tar.to_string_lossy(), "busybox"]).unwrap();
-    let ours = |arguments: &[&str]| {
-        let mut docker = command("docker");
-        docker.args(arguments).env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path());
-        let output = daemon.sandbox().run(move || docker.output()).unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    };
+    let ours = |arguments: &[&str]| docker(&daemon, arguments);
     let dockers = |arguments: &[&str]| theirs.run(arguments).unwrap();
     let mut all = Vec::new();
     for flags in COMBINATIONS {
