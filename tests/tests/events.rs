@@ -162,7 +162,7 @@ fn filters_and_times_that_cannot_be_are_refused() {
     // What has passed is not waited for.
     let begun = Instant::now();
     daemon.ok(&["events", "--until", "10m"]);
-    assert!(begun.elapsed() < Duration::from_secs(2));
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
@@ -214,10 +214,13 @@ fn a_listener_who_does_not_read_is_cut_off_and_costs_nothing() {
 fn the_daemon_ends_at_once_with_somebody_listening() {
     let daemon = Daemon::with_busybox();
     let listener = daemon.spawn(&["events"]);
-    std::thread::sleep(Duration::from_millis(300));
+    let begun = Instant::now();
+    while daemon.ok(&["info", "-f", "{{.NEventsListener}}"]) != "1" {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody listens");
+    }
     let begun = Instant::now();
     daemon.stop();
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
     listener.wait().ok();
 }
 

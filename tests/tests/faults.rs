@@ -85,18 +85,28 @@ fn attached(daemon: &Daemon, name: &str) -> UnixStream {
 #[test]
 fn who_stops_reading_an_attached_stream_holds_up_that_container_alone_and_until_it_leaves() {
     let daemon = Daemon::with_busybox();
-    // Far more than sockets and pipes take.
-    let script = "read line; yes 0123456789 | head -c 4950000; echo done > /done; sleep 60";
+    // Far more than sockets and pipes take, by the first process itself.
+    let script = "read line; exec awk 'BEGIN { for (i = 0; i < 450000; i++) print \"0123456789\"; fflush(); \
+                  system(\"echo done > /done; sleep 600\") }'";
     for name in ["talks", "stopped"] {
         daemon.ok(&["run", "-id", "--name", name, "busybox", "sh", "-c", script]);
     }
     let stalled: Vec<UnixStream> = (0..3).map(|_| attached(&daemon, "talks")).collect();
     let _stalled_too = attached(&daemon, "stopped");
     let readers = ["talks", "stopped"].map(|name| daemon.spawn_with(&["attach", name], b"go\n", &[]));
-    let printed =
-        |name: &str| fs::read_to_string(format!("/proc/{}/io", daemon.inspect(name)["State"]["Pid"])).unwrap();
-    let mut before = String::new();
-    soon("it writes until nobody takes it", || std::mem::replace(&mut before, printed("talks")) == before);
+    let pid = daemon.inspect("talks")["State"]["Pid"].clone();
+    let printed = || {
+        let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap();
+        let line = io.lines().find_map(|line| line.strip_prefix("wchar: ")).expect("what it has written");
+        line.parse::<u64>().expect("a number")
+    };
+    let (mut before, mut still) = (0, 0);
+    soon("it writes until nobody takes it", || {
+        let now = printed();
+        still = if now > 0 && now == before { still + 1 } else { 0 };
+        before = now;
+        still > 20
+    });
     assert_eq!(daemon.corten(&["exec", "talks", "cat", "/done"]).code, 1, "somebody took what nobody read");
     assert_eq!(daemon.ok(&["run", "--rm", "busybox", "echo", "others go on"]), "others go on");
 

@@ -2,6 +2,9 @@
 //! Debian's docker-compose and docker as clients of Corten: a project whose services find each other by their names, and
 //! networks by hand.
 
+use std::time::{Duration, Instant};
+
+use end_to_end::docker_cli;
 use serde_json::Value;
 use testkit::Daemon;
 use testkit::process::command;
@@ -33,16 +36,16 @@ networks:
     internal: true
 "#;
 
-/// What a program of the distribution prints that has this daemon as its Docker, and what it complains of.
+/// What docker-compose prints that has this daemon as its Docker.
 #[track_caller]
-fn run(daemon: &Daemon, program: &str, arguments: &[&str]) -> String {
-    let mut peer = command(program);
-    peer.args(arguments).env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path());
-    peer.current_dir(daemon.path());
-    let output = daemon.sandbox().run(move || peer.output()).unwrap_or_else(|error| panic!("{program}: {error}"));
+fn run_compose(daemon: &Daemon, arguments: &[&str]) -> String {
+    let mut compose = command("docker-compose");
+    compose.args(arguments).env("DOCKER_HOST", daemon.host()).env("DOCKER_CONFIG", daemon.path());
+    compose.current_dir(daemon.path());
+    let output = daemon.sandbox().run(move || compose.output()).expect("docker-compose is installed");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{program} {arguments:?}: {stdout}\n{stderr}\n{}", daemon.log());
+    assert!(output.status.success(), "{arguments:?}: {stdout}\n{stderr}\n{}", daemon.log());
     stdout
 }
 
@@ -54,18 +57,22 @@ fn a_project_of_docker_compose_comes_up_and_goes() {
     let file = directory.join("docker-compose.yml");
     std::fs::write(&file, PROJECT).unwrap();
     let file = file.to_string_lossy().into_owned();
-    let compose =
-        |arguments: &[&str]| run(&daemon, "docker-compose", &[&["--no-ansi", "-f", &file], arguments].concat());
+    let compose = |arguments: &[&str]| run_compose(&daemon, &[&["--no-ansi", "-f", &file], arguments].concat());
     compose(&["up", "-d"]);
     let listed = compose(&["ps"]);
     for service in ["shop_web_1", "shop_client_1", "shop_behind_1"] {
         let line = listed.lines().find(|line| line.contains(service)).unwrap_or_else(|| panic!("{listed}"));
         assert!(line.contains("Up"), "{listed}");
     }
-    assert_eq!(compose(&["exec", "-T", "client", "wget", "-qO-", "http://web/"]), "hello");
-    assert_eq!(compose(&["exec", "-T", "behind", "wget", "-qO-", "http://store/"]), "hello");
-    let logged = compose(&["logs", "--no-color", "client"]);
-    assert!(logged.contains("hello"), "{logged}");
+    for (service, server) in [("client", "web"), ("behind", "store")] {
+        // It may only be about to serve.
+        let fetch = format!("until wget -qO- http://{server}/; do sleep 0.05; done");
+        assert_eq!(compose(&["exec", "-T", service, "sh", "-c", &fetch]), "hello");
+    }
+    let begun = Instant::now();
+    while !compose(&["logs", "--no-color", "client"]).contains("hello") {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the client has got nothing");
+    }
     // Nothing has changed: nothing is made again.
     let before = daemon.ok(&["ps", "-q", "--no-trunc"]);
     compose(&["up", "-d"]);
@@ -83,7 +90,7 @@ fn a_project_of_docker_compose_comes_up_and_goes() {
 #[test]
 fn the_docker_command_line_manages_networks() {
     let daemon = Daemon::with_busybox();
-    let docker = |arguments: &[&str]| run(&daemon, "docker", arguments);
+    let docker = |arguments: &[&str]| docker_cli::docker(&daemon, arguments).trim().to_owned();
     let id = docker(&["network", "create", "--subnet", "10.66.0.0/16", "--label", "a=b", "mine"]);
     assert_eq!(docker(&["network", "ls", "--no-trunc", "-q", "-f", "name=mine"]), id);
     let table = docker(&["network", "ls"]);

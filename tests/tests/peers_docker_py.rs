@@ -72,9 +72,14 @@ c.pause(); c.reload(); assert c.status == "paused"
 c.unpause(); c.rename("renamed"); c.reload(); assert c.name == "renamed"
 c.update(mem_limit="96m", memswap_limit="96m"); c.reload()
 assert c.attrs["HostConfig"]["Memory"] == 96 << 20
-c.restart(timeout=5)
-assert c.logs().count(b"ready") == 2
-c.stop(timeout=5)
+c.restart(timeout=20)
+# When it says so it listens for signals.
+said = b""
+for piece in c.logs(stream=True, follow=True):
+    said += piece
+    if said.count(b"ready") == 2:
+        break
+c.stop(timeout=20)
 assert c.wait()["StatusCode"] == 7
 assert {change["Path"] for change in (c.diff() or [])} <= {"/tmp", "/scratch"}, c.diff()
 c.remove()

@@ -10,7 +10,7 @@ const Docker = require('dockerode');
 const assert = require('node:assert/strict');
 const { PassThrough } = require('node:stream');
 const docker = new Docker();
-setTimeout(() => { console.error('it waits without an end'); process.exit(9); }, 60000).unref();
+setTimeout(() => { console.error('it waits without an end'); process.exit(9); }, 120000).unref();
 const read = (stream) => new Promise((resolve, reject) => {
   const chunks = [];
   stream.on('data', (chunk) => chunks.push(chunk));
@@ -84,7 +84,7 @@ await container.rename({ name: 'renamed' });
 await container.update({ Memory: 96 << 20, MemorySwap: 96 << 20 });
 assert.equal((await container.inspect()).HostConfig.Memory, 96 << 20);
 const ended = container.wait();
-await container.stop({ t: 5 });
+await container.stop({ t: 20 });
 assert.equal((await ended).StatusCode, 7);
 assert.equal(String((await container.logs({ stdout: true })).subarray(8)), 'ready\n');
 await container.remove();

@@ -228,6 +228,7 @@ fn options_say_what_is_mounted_as_long_as_somebody_uses_it() {
     assert!(output.ends_with("\n1000"), "{output}");
     let first = daemon.ok(&["run", "-d", "-v", "memory:/m", "busybox", "sh", "-c", "echo x > /m/x; sleep 60"]);
     let second = daemon.ok(&["run", "-d", "-v", "memory:/m", "busybox", "sleep", "60"]);
+    daemon.ok(&["exec", &second, "sh", "-c", "until [ -s /m/x ]; do usleep 10000; done"]);
     daemon.ok(&["rm", "-f", &first]);
     // A daemon that starts anew knows who uses it.
     daemon.kill();
