@@ -13,14 +13,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use errors::{Classify, Kind, kind_of_io};
-use rustix::net::AddressFamily;
-use rustix::net::sockopt;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::tls::ServerTls;
 
 /// Owner and group may connect. Whoever may connect is root on this host.
 const SOCKET_MODE: u32 = 0o660;
+/// How many may wait to be accepted; the kernel's own limit (`net.core.somaxconn`) is lower.
+const BACKLOG: i32 = i32::MAX;
 /// How many may be connected at once over a unix socket: a thousand `run`s have three connections each.
 const UNIX_CONNECTIONS: usize = 8192;
 /// How many may be connected at once over TCP, so that whoever comes from outside takes no descriptor from who is here.
@@ -141,13 +143,19 @@ impl Listener {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("replace")(error)),
             _ => {}
         }
-        let listener = UnixListener::bind(path).map_err(failed("listen on"))?;
-        // Until here the mode has no more rights than this: the umask only takes away, and connecting needs the right to
-        // write, which a umask of 022 leaves to the owner alone. The group comes first: never the wrong one may connect.
+        let errno = |action| move |errno: Errno| failed(action)(errno.into());
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+        let socket = socket.map_err(errno("make a socket for"))?;
+        let address = SocketAddrUnix::new(path).map_err(errno("listen on"))?;
+        rustix::net::bind(&socket, &address).map_err(errno("listen on"))?;
+        // Nobody can connect before it is listened on, whatever the umask leaves of the mode until here.
         if gid.is_some() {
             std::os::unix::fs::chown(path, None, gid).map_err(failed("set the group of"))?;
         }
         fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE)).map_err(failed("set the mode of"))?;
+        rustix::net::listen(&socket, BACKLOG).map_err(errno("listen on"))?;
+        let listener = UnixListener::from_std(socket.into()).map_err(failed("listen on"))?;
         Ok(Listener { socket: Socket::Unix(listener), name: format!("unix://{}", path.display()) })
     }
 
