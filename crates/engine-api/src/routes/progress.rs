@@ -50,7 +50,8 @@ where
     let work = AbortOnDrop(work);
     let first = tokio::select! {
         biased;
-        line = received.recv() => line,
+        // That there will be no line is known a moment before how it ended.
+        Some(line) = received.recv() => line,
         ended = &mut end => return match ended {
             Ok(Ok(last)) => Ok(answer(stream::iter(last))),
             Ok(Err(error)) => Err(error),
@@ -68,7 +69,7 @@ where
         };
         Some((last, (received, None, work)))
     });
-    Ok(answer(stream::iter(first).chain(rest.flat_map(stream::iter))))
+    Ok(answer(stream::iter([first]).chain(rest.flat_map(stream::iter))))
 }
 
 /// A line that says only this.
@@ -166,6 +167,23 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_fails_before_its_first_line_is_no_answer_with_lines() {
+        let failed = stream("a test", Kinds::Pull, |lines| async move {
+            drop(lines);
+            tokio::task::yield_now().await;
+            Err(ApiError::NoTags("a".to_owned()))
+        });
+        assert!(matches!(failed.await, Err(ApiError::NoTags(_))));
+        let answered = stream("a test", Kinds::Pull, |lines| async move {
+            lines.say(status("first")).await;
+            Err(ApiError::NoTags("a".to_owned()))
+        });
+        let body = axum::body::to_bytes(answered.await.unwrap().into_body(), 1 << 12).await.unwrap();
+        let text = String::from_utf8_lossy(&body);
+        assert!(text.starts_with("{\"status\":\"first\"") && text.contains("\"error\":"), "{text}");
+    }
 
     #[test]
     fn progress_in_bytes_is_told_in_hundredths() {
