@@ -24,6 +24,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, sleep};
 
 use crate::error::ApiError;
+use crate::server::Explained;
 
 /// How long a client may take to read the head before its stream begins all the same.
 const HEAD_READ: Duration = Duration::from_millis(100);
@@ -97,11 +98,18 @@ where
 {
     // What is read from `inside` never comes: nothing is written to `outside`.
     let (inside, outside) = tokio::io::duplex(PIECE);
-    tokio::spawn(async move { ended(&session(Stream::Answer(inside)).await) });
-    let pieces = stream::try_unfold(outside, |mut outside| async move {
+    // Gone with the answer's body: a session that has nothing to say would not notice that nobody hears it.
+    let (listens, left) = tokio::sync::oneshot::channel::<()>();
+    tokio::spawn(async move {
+        tokio::select! {
+            result = session(Stream::Answer(inside)) => ended(&result),
+            _ = left => {}
+        }
+    });
+    let pieces = stream::try_unfold((outside, listens), |(mut outside, listens)| async move {
         let mut piece = Vec::with_capacity(PIECE);
         let length = outside.read_buf(&mut piece).await?;
-        Ok::<_, io::Error>((length > 0).then(|| (Bytes::from(piece), outside)))
+        Ok::<_, io::Error>((length > 0).then(|| (Bytes::from(piece), (outside, listens))))
     });
     let mut response = Response::new(Body::from_stream(pieces));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -194,11 +202,11 @@ impl Stream {
     /// There are clients, docker-py for one, that read the head through a buffer and the stream without it: what comes
     /// together with the head is lost to them. Output comes so soon behind it that it often would.
     async fn read_up_to_here(connection: Upgraded) -> Stream {
-        let parts = match connection.downcast::<TokioIo<UnixStream>>() {
+        let parts = match connection.downcast::<TokioIo<Explained<UnixStream>>>() {
             Ok(parts) => parts,
             Err(connection) => return Stream::Other(TokioIo::new(connection)),
         };
-        let socket = parts.io.into_inner();
+        let socket = parts.io.into_inner().into_inner();
         let deadline = Instant::now() + HEAD_READ;
         // The kernel tells how much is unread, but nobody when it is read.
         while sys::socket::unread(&socket).is_ok_and(|unread| unread > 0) && Instant::now() < deadline {
@@ -269,6 +277,7 @@ mod tests {
                 });
                 Ok::<_, Infallible>(answer)
             });
+            let server = Explained::new(server, std::sync::Arc::new(true.into()));
             let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(server), service);
             connection.with_upgrades().await
         });
@@ -281,6 +290,18 @@ mod tests {
         let mut rest = String::new();
         client.read_to_string(&mut rest).await.unwrap();
         assert_eq!(rest, "early");
+    }
+
+    #[tokio::test]
+    async fn a_session_without_a_reader_ends_although_it_says_nothing() {
+        let (guard, ended) = tokio::sync::oneshot::channel::<()>();
+        let response = answer("text/plain", |stream| async move {
+            let _held = (guard, stream);
+            std::future::pending().await
+        });
+        drop(response);
+        let ended = tokio::time::timeout(Duration::from_secs(20), ended).await;
+        assert!(ended.expect("it ends").is_err(), "its guard is gone");
     }
 
     #[test]

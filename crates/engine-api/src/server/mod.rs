@@ -2,6 +2,7 @@
 //! Connections: accepted on every listener, so many at once, and served until the daemon ends.
 
 mod authorization;
+mod explained;
 mod listener;
 mod peer;
 mod tls;
@@ -9,6 +10,7 @@ mod tls;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -27,6 +29,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 pub use self::authorization::{AuthorizationError, AuthorizationHook};
+pub(crate) use self::explained::Explained;
 use self::listener::Accepted;
 pub use self::listener::{ListenError, Listener, Protection};
 use self::peer::Peer;
@@ -137,7 +140,12 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let peer = Arc::new(peer);
-    let service = service_fn(move |request| answer(server.clone(), Arc::clone(&peer), request));
+    let understood = Arc::new(AtomicBool::new(false));
+    let stream = Explained::new(stream, Arc::clone(&understood));
+    let service = service_fn(move |request| {
+        understood.store(true, Ordering::Relaxed);
+        answer(server.clone(), Arc::clone(&peer), request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
