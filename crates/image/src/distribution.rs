@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a registry has under a name, without pulling it: the manifest or index, and the platforms it serves.
+//! What a registry has, without pulling it: under a name the manifest or index and the platforms it serves; the tags of a
+//! repository.
 
 use oci::document::{Descriptor, Index, Manifest as Document, is_of_images};
 use oci::image_spec::ImageConfiguration;
@@ -49,5 +50,13 @@ impl Images {
         // At most 4 MiB, as the registry's client takes them.
         let descriptor = Descriptor::new(found.media_type, found.digest, found.body.len() as u64);
         Ok(Distribution { descriptor, platforms })
+    }
+
+    /// The tags that the registry has in the repository of `name`, as it gives them.
+    ///
+    /// # Errors
+    /// The registry's.
+    pub async fn tags_in_registry(&self, name: &ImageRef) -> Result<Vec<String>, ImageError> {
+        Ok(self.registry.tags(name).await?)
     }
 }

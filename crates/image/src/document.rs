@@ -27,7 +27,7 @@ pub(crate) fn choose(image: &str, index: &[u8], wanted: &Platform) -> Result<Des
     oci::document::choose(&index.manifests, wanted).cloned().map_err(other)
 }
 
-fn wrong_platform(image: &str, wanted: &Platform, available: Vec<Platform>) -> ImageError {
+pub(crate) fn wrong_platform(image: &str, wanted: &Platform, available: Vec<Platform>) -> ImageError {
     let (image, wanted, host) = (image.to_owned(), wanted.clone(), Platform::host());
     ImageError::Platform(Box::new(WrongPlatform { image, wanted, available, host }))
 }

@@ -78,7 +78,7 @@ pub use room::RoomMaker;
 pub use save::Saving;
 pub use signatures::InRegistry;
 pub use trusted::PolicyFile;
-pub use usage::{ImageUsage, Usage};
+pub use usage::{Content, ImageUsage, Usage};
 pub use waste::{Finding, LayerWaste, Reason, Waste};
 
 use embedded::Embedded;
@@ -238,6 +238,18 @@ impl Images {
         let text = self.inner.content.read_blob(&id, document::MAX_CONFIG)?;
         let invalid = |source| ImageError::Document { image: id.to_string(), document: "configuration", source };
         Ok(serde_json::from_slice::<Configuration>(&text).map_err(invalid)?.config)
+    }
+
+    /// The manifest of the image that is called `name` here, if there is one.
+    ///
+    /// # Errors
+    /// The metadata cannot be read.
+    pub fn manifest_of(&self, name: &ImageRef) -> Result<Option<Digest>, ImageError> {
+        match self.inner.find(&name.canonical()) {
+            Ok(image) => Ok(Some(image.manifest)),
+            Err(ImageError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// How many pulls `registry` still allows to whoever asks here, as it said last.

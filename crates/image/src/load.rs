@@ -11,6 +11,7 @@ mod docker;
 mod error;
 mod members;
 mod oci_layout;
+mod platform;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -48,17 +49,18 @@ struct Found {
 }
 
 impl Images {
-    /// Loads the images of the archive `reader`. Of an image for several platforms, the one for `platform` is taken, or
-    /// else for this host, or else the first that is whole. Blocks until it is done.
+    /// Loads the images of the archive `reader`. Of an image for several platforms those for `platforms` are taken, or without
+    /// any the one for this host, or else the first that is whole. A name means one image: of several it is this
+    /// host's, or else the one whose platform stands first. Blocks until it is done.
     ///
     /// # Errors
     /// [`ImageError::Load`] for an archive that is none, is cut off or hostile; [`ImageError::Platform`]; what can go
     /// wrong with a pulled image's documents and layers. Nothing is kept then.
-    pub fn load(&self, reader: impl Read, platform: Option<&Platform>) -> Result<Vec<Loaded>, ImageError> {
+    pub fn load(&self, reader: impl Read, platforms: &[Platform]) -> Result<Vec<Loaded>, ImageError> {
         let (session, _) = Session::begin(&self.inner);
         let tar = layer::decompressed(reader).map_err(ImageError::Input)?;
         let members = members::store(&session, tar)?;
-        let mut found = oci_layout::images(&session, &members, platform)?;
+        let mut found = oci_layout::images(&session, &members, platforms)?;
         docker::add_images(&session, &members, &mut found)?;
         if found.is_empty() {
             return Err(LoadError::NoImage.into());
@@ -66,8 +68,10 @@ impl Images {
         let store = session.store();
         let known = store.view()?.images.into_values().flat_map(|record| record.layers);
         let known: Known = known.map(|layer| (layer.blob, layer.diff_id)).collect();
-        let records = found.into_values().map(|image| Ok((unpack(&session, &known, &image, platform)?, image.names)));
-        let records = records.collect::<Result<Vec<_>, ImageError>>()?;
+        let records = found.into_values().map(|image| Ok((unpack(&session, &known, &image, platforms)?, image.names)));
+        let mut records = records.collect::<Result<Vec<_>, ImageError>>()?;
+        platform::check_all(&records, platforms)?;
+        platform::give_names(&mut records, platforms);
         store.put_images(&records)?;
         let loaded = records.into_iter().map(|(record, names)| {
             let image = store.image(record.manifest)?;
@@ -85,12 +89,7 @@ type Archived = BTreeMap<Digest, Found>;
 type Known = BTreeSet<(Digest, Digest)>;
 
 /// Checks an image's documents, unpacks its layers, and makes its record.
-fn unpack(
-    session: &Session,
-    known: &Known,
-    image: &Found,
-    platform: Option<&Platform>,
-) -> Result<ImageRecord, ImageError> {
+fn unpack(session: &Session, known: &Known, image: &Found, platforms: &[Platform]) -> Result<ImageRecord, ImageError> {
     let store = session.store();
     let label = image.names.first().map_or_else(|| image.manifest.to_string(), ImageRef::to_string);
     let text = blob(session, image.manifest, MAX_CONFIG)?;
@@ -103,9 +102,7 @@ fn unpack(
             "its manifest and its configuration differ in the number of layers",
         ));
     }
-    if let Some(wanted) = platform {
-        document::serves(&label, &config, wanted)?;
-    }
+    platform::check(&label, &config, platforms)?;
     let mut missing = BTreeMap::new();
     for (layer, diff_id) in manifest.layers.iter().zip(&diff_ids) {
         session.pin(layer.digest);

@@ -31,6 +31,16 @@ pub(crate) struct NameRecord {
     /// What the registry answered to the name: an index or the manifest itself. `None` for what was made here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) source: Option<Digest>,
+    /// Since when it means that. `None` for what earlier versions have recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) since: Option<Timestamp>,
+}
+
+/// Gives `name` to the image with this manifest. Since when it has it stays, if it has it already.
+fn put_named(tx: &Write<'_>, name: &ImageRef, manifest: Digest, source: Option<Digest>) -> Result<(), ImageError> {
+    let before = tx.get::<NameRecord>(NAMES, &name.canonical())?.filter(|named| named.manifest == manifest);
+    let since = before.and_then(|named| named.since).or_else(|| Some(Timestamp::now()));
+    Ok(tx.put(NAMES, &name.canonical(), &NameRecord { manifest, source, since })?)
 }
 
 /// An image that is here, whole.
@@ -286,6 +296,11 @@ impl Inner {
         })
     }
 
+    /// The record of the image with this manifest, if it is here.
+    pub(crate) fn record_of(&self, manifest: Digest) -> Result<Option<ImageRecord>, ImageError> {
+        Ok(self.metadata.read(|tx| tx.get::<ImageRecord>(IMAGES, &manifest.to_string()))?)
+    }
+
     pub(crate) fn image(&self, manifest: Digest) -> Result<Image, ImageError> {
         self.view()?.image(manifest).ok_or_else(|| ImageError::NotFound { name: manifest.to_string() })
     }
@@ -309,7 +324,7 @@ impl Inner {
         let pins = self.references.lock();
         self.metadata.write(Durability::Synced, |tx| {
             tx.put(IMAGES, &record.manifest.to_string(), &ImageRecord { was_named: true, ..record.clone() })?;
-            tx.put(NAMES, &name.canonical(), &NameRecord { manifest: record.manifest, source })?;
+            put_named(tx, name, record.manifest, source)?;
             signatures.keep(tx, record.manifest)
         })?;
         self.note_use(record.id);
@@ -328,7 +343,7 @@ impl Inner {
                 let was_named = kept.was_named || !names.is_empty();
                 tx.put(IMAGES, &record.manifest.to_string(), &ImageRecord { was_named, ..kept })?;
                 for name in names {
-                    tx.put(NAMES, &name.canonical(), &NameRecord { manifest: record.manifest, source: None })?;
+                    put_named(tx, name, record.manifest, None)?;
                 }
             }
             Ok::<(), ImageError>(())
@@ -348,7 +363,7 @@ impl Inner {
             if !record.was_named {
                 tx.put(IMAGES, &manifest.to_string(), &ImageRecord { was_named: true, ..record })?;
             }
-            Ok(tx.put(NAMES, &name.canonical(), &NameRecord { manifest, source })?)
+            put_named(tx, name, manifest, source)
         })?;
         self.write_index(&pins)
     }
@@ -366,7 +381,7 @@ impl Inner {
         self.metadata.write(Durability::Synced, |tx| {
             let named = tx.get::<NameRecord>(NAMES, &name.canonical())?;
             if named.is_some_and(|named| named.manifest == manifest) {
-                tx.put(NAMES, &name.canonical(), &NameRecord { manifest, source: Some(source) })?;
+                put_named(tx, name, manifest, Some(source))?;
             }
             if let Some(mut record) = tx.get::<ImageRecord>(IMAGES, &manifest.to_string())?
                 && record.note_packed(changed)

@@ -65,11 +65,11 @@ struct Named<'a> {
 
 impl Images {
     /// Looks up what `names` mean, to be written by [`Saving::write`]. A repository without a tag means all its tags,
-    /// an id the image without names. With `platform`, each must be for it.
+    /// an id the image without names. Each must be for all of `platforms`: of one name the image for one platform is here.
     ///
     /// # Errors
     /// [`ImageError::NotFound`], [`ImageError::Ambiguous`], [`ImageError::Platform`].
-    pub fn save(&self, names: &[String], platform: Option<&Platform>) -> Result<Saving, ImageError> {
+    pub fn save(&self, names: &[String], platforms: &[Platform]) -> Result<Saving, ImageError> {
         if names.iter().any(|name| embedded::is_embedded(name)) {
             self.ensure_embedded()?;
         }
@@ -84,7 +84,7 @@ impl Images {
         let mut images = Vec::new();
         for (manifest, names) in chosen {
             let record = view.images.get(&manifest).ok_or_else(|| missing(&manifest))?.clone();
-            if let Some(wanted) = platform {
+            for wanted in platforms {
                 document::serves(&shown(&record, &names), &record.config, wanted)?;
             }
             record.content().for_each(|digest| session.pin(digest));

@@ -4,6 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use errors::{Classify as _, Kind};
+use jiff::Timestamp;
 use oci::Digest;
 
 use crate::error::ImageError;
@@ -42,6 +44,15 @@ pub struct ImageUsage {
     pub in_use: bool,
 }
 
+/// What of an image stands in the content store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Content {
+    /// Bytes of its manifest, its configuration, and its layers as they came.
+    pub bytes: u64,
+    /// Whether all of it is there.
+    pub whole: bool,
+}
+
 /// A blob or an unpacked layer. One digest may be both: an uncompressed layer's blob has its diff ID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Item {
@@ -59,6 +70,38 @@ impl ImageRecord {
 }
 
 impl Images {
+    /// What of an image stands in the content store; nothing of one that has been removed meanwhile.
+    ///
+    /// # Errors
+    /// The metadata, or a blob's size, cannot be read.
+    pub fn content_of(&self, image: &Image) -> Result<Content, ImageError> {
+        let Some(record) = self.inner.record_of(image.manifest)? else {
+            return Ok(Content { bytes: 0, whole: false });
+        };
+        let blobs = record.items().into_iter().filter_map(|item| match item {
+            Item::Blob(digest) => Some(self.inner.content.size(&digest)),
+            Item::Layer(_) => None,
+        });
+        let mut content = Content { bytes: 0, whole: true };
+        for size in blobs {
+            match size {
+                Ok(size) => content.bytes += size,
+                Err(error) if error.kind() == Kind::NotFound => content.whole = false,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(content)
+    }
+
+    /// When an image was given the last of its names; `None` for one without any.
+    ///
+    /// # Errors
+    /// The metadata cannot be read.
+    pub fn named_at(&self, image: &Image) -> Result<Option<Timestamp>, ImageError> {
+        let names = self.inner.view()?.names.into_iter();
+        Ok(names.filter(|(_, record)| record.manifest == image.manifest).filter_map(|(_, record)| record.since).max())
+    }
+
     /// What the images take on disk. Reads all unpacked layers' directories where these are kept as such: it may take a
     /// second. `in_use` says whether a container needs the image with an id.
     ///

@@ -130,6 +130,14 @@ pub enum RegistryError {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// A list whose pages lead on and on, or back to one that was there before.
+    #[error("registry {registry} sends a list without an end: {path} is one page too many")]
+    Endless {
+        /// The registry.
+        registry: String,
+        /// The page that was not asked for any more.
+        path: String,
+    },
     /// An answer that is not the JSON it should be.
     #[error("registry {registry} sends no valid {what}")]
     Malformed {
@@ -296,6 +304,7 @@ impl Classify for RegistryError {
             RegistryError::ManifestType { .. } => Kind::Unsupported,
             RegistryError::BlobNotFound { .. }
             | RegistryError::TooLarge { .. }
+            | RegistryError::Endless { .. }
             | RegistryError::Malformed { .. }
             | RegistryError::Ambiguous { .. }
             | RegistryError::WrongDigest { .. }

@@ -38,6 +38,7 @@ mod routes;
 mod scheme;
 mod socks5;
 mod stores;
+mod tags;
 mod tls;
 mod transport;
 mod tunnel;

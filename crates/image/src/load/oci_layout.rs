@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ::oci::document::{self, Descriptor, Index};
-use ::oci::{Digest, ImageRef, Platform};
+use ::oci::{ImageRef, Platform};
 use registry_client::media_type;
 use serde::Deserialize;
 
@@ -26,11 +26,7 @@ struct Layout {
 }
 
 /// The images that `index.json` names; none where the archive is no image layout.
-pub(super) fn images(
-    session: &Session,
-    members: &Members,
-    platform: Option<&Platform>,
-) -> Result<Archived, ImageError> {
+pub(super) fn images(session: &Session, members: &Members, platforms: &[Platform]) -> Result<Archived, ImageError> {
     let mut images = Archived::new();
     let (Some(layout), Some(index)) = (members.document("oci-layout"), members.document("index.json")) else {
         return Ok(images);
@@ -43,13 +39,14 @@ pub(super) fn images(
     bounded(entries.len())?;
     for entry in entries {
         let names = named(&entry.annotations)?;
-        let found = manifest_for(session, members, entry, platform)?;
-        let image = images.entry(found.digest).or_insert_with(|| Found {
-            manifest: found.digest,
-            media_type: found.media_type,
-            names: Default::default(),
-        });
-        image.names.extend(names);
+        for found in manifests_for(session, members, &entry, platforms)? {
+            let image = images.entry(found.digest).or_insert_with(|| Found {
+                manifest: found.digest,
+                media_type: found.media_type,
+                names: Default::default(),
+            });
+            image.names.extend(names.clone());
+        }
     }
     Ok(images)
 }
@@ -68,14 +65,40 @@ fn named(annotations: &BTreeMap<String, String>) -> Result<Option<ImageRef>, Loa
     text.map(|text| name(text)).transpose()
 }
 
+/// The manifests of `top` for `platforms`, each once; without any the one for this host, or the first that came along.
+fn manifests_for(
+    session: &Session,
+    members: &Members,
+    top: &Descriptor,
+    platforms: &[Platform],
+) -> Result<Vec<Descriptor>, ImageError> {
+    let wanted: Vec<Option<&Platform>> = match platforms {
+        [] => vec![None],
+        some => some.iter().map(Some).collect(),
+    };
+    let mut found: Vec<Descriptor> = Vec::new();
+    for platform in wanted {
+        if let Some(manifest) = manifest_for(session, members, top, platform)?
+            && !found.contains(&manifest)
+        {
+            found.push(manifest);
+        }
+    }
+    if found.is_empty() {
+        let what = "manifest for the platform in question, in its index";
+        return Err(LoadError::Missing { what, name: top.digest.to_string() }.into());
+    }
+    Ok(found)
+}
+
 /// Goes from an index to one of its manifests: for `platform`, or for this host, or the first that came along.
 fn manifest_for(
     session: &Session,
     members: &Members,
-    top: Descriptor,
+    top: &Descriptor,
     platform: Option<&Platform>,
-) -> Result<Descriptor, ImageError> {
-    let mut found = top;
+) -> Result<Option<Descriptor>, ImageError> {
+    let mut found = top.clone();
     for _ in 0..MAX_NESTING {
         let text = blob(session, found.digest, MAX_CONFIG)?;
         if text.len() as u64 != found.size {
@@ -84,30 +107,32 @@ fn manifest_for(
             );
         }
         if !matches!(found.media_type.as_str(), media_type::OCI_INDEX | media_type::DOCKER_LIST) {
-            return Ok(found);
+            return Ok(Some(found));
         }
         let all = parse::<Index>("an index", &text)?.manifests.into_iter();
         let here: Vec<Descriptor> = all.filter(|entry| members.has_blob(&entry.digest)).collect();
-        found = choose(&here, platform, found.digest)?;
+        match choose(&here, platform) {
+            Some(next) => found = next,
+            None => return Ok(None),
+        }
     }
     Err(LoadError::Missing { what: "manifest at the end of its indexes,", name: found.digest.to_string() }.into())
 }
 
-fn choose(here: &[Descriptor], platform: Option<&Platform>, index: Digest) -> Result<Descriptor, LoadError> {
+fn choose(here: &[Descriptor], platform: Option<&Platform>) -> Option<Descriptor> {
     let for_platform = |wanted: &Platform| document::choose(here, wanted).ok();
     let is_image = |entry: &&Descriptor| entry.platform.as_ref().is_none_or(document::is_of_images);
     let found = match platform {
         Some(wanted) => for_platform(wanted),
         None => for_platform(&Platform::host()).or_else(|| here.iter().find(is_image)),
     };
-    found.cloned().ok_or_else(|| LoadError::Missing {
-        what: "manifest for the platform in question, in its index",
-        name: index.to_string(),
-    })
+    found.cloned()
 }
 
 #[cfg(test)]
 mod tests {
+    use ::oci::Digest;
+
     use super::*;
 
     #[test]
@@ -134,7 +159,7 @@ mod tests {
         let all = ["unknown/unknown", "linux/s390x", &host].map(entry);
         let digest = |wanted: Option<&str>, count: usize| {
             let wanted = wanted.map(|text| text.parse().unwrap());
-            choose(&all[..count], wanted.as_ref(), all[0].digest).map(|entry| entry.digest).ok()
+            choose(&all[..count], wanted.as_ref()).map(|entry| entry.digest)
         };
         assert_eq!(digest(None, 3), Some(Digest::of(&host)));
         assert_eq!(digest(None, 2), Some(Digest::of("linux/s390x")));

@@ -76,14 +76,14 @@ fn old_form(manifest_first: bool) -> Vec<u8> {
 }
 
 fn load(host: &Host, archive: &[u8]) -> Result<Vec<(Image, Vec<ImageRef>)>, ImageError> {
-    let loaded = host.images.load(archive, None)?;
+    let loaded = host.images.load(archive, &[])?;
     Ok(loaded.into_iter().map(|loaded| (loaded.image, loaded.names)).collect())
 }
 
 fn save(host: &Host, names: &[&str]) -> Vec<u8> {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut archive = Vec::new();
-    host.images.save(&names, None).unwrap().write(&mut archive).unwrap();
+    host.images.save(&names, &[]).unwrap().write(&mut archive).unwrap();
     archive
 }
 
@@ -150,11 +150,11 @@ fn an_image_layout_keeps_its_manifest_and_may_be_of_another_platform() {
     let image = host.images.resolve("far/away:1").unwrap();
     assert_eq!((image.manifest, image.config.architecture().to_string()), (digest, "s390x".to_owned()));
     let amd64: Platform = "linux/amd64".parse().unwrap();
-    let error = host.images.save(&["far/away:1".to_owned()], Some(&amd64)).err().unwrap();
+    let error = host.images.save(&["far/away:1".to_owned()], std::slice::from_ref(&amd64)).err().unwrap();
     assert!(matches!(&error, ImageError::Platform(_)), "{error}");
-    let _whole = host.images.save(&["far/away:1".to_owned()], Some(&"linux/s390x".parse().unwrap())).unwrap();
+    let _whole = host.images.save(&["far/away:1".to_owned()], &["linux/s390x".parse().unwrap()]).unwrap();
     let other = Host::new();
-    let error = other.images.load(&archive[..], Some(&amd64)).unwrap_err();
+    let error = other.images.load(&archive[..], &[amd64]).unwrap_err();
     assert!(error.to_string().contains("platform"), "{error}");
     other.assert_empty();
 }
@@ -322,6 +322,6 @@ fn a_blob_that_changed_on_disk_is_not_saved() {
     let layer = host.layout().join("blobs/sha256").join(image.layers[0].hex());
     std::fs::set_permissions(&layer, std::fs::Permissions::from_mode(0o644)).unwrap();
     std::fs::write(&layer, tar(&[("file", "y")])).unwrap();
-    let error = host.images.save(&["a:1".to_owned()], None).unwrap().write(std::io::sink()).unwrap_err();
+    let error = host.images.save(&["a:1".to_owned()], &[]).unwrap().write(std::io::sink()).unwrap_err();
     assert_eq!(error.kind(), Kind::Corrupt, "{error}");
 }

@@ -12,6 +12,7 @@ mod embedded;
 mod fixture;
 mod import;
 mod peers;
+mod platforms;
 mod pull;
 mod push;
 mod remove;

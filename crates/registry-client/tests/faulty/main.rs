@@ -9,6 +9,7 @@ mod push;
 mod ranges;
 mod server;
 mod shelf;
+mod tags;
 mod trust;
 
 use std::time::{Duration, Instant};
