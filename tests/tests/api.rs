@@ -190,7 +190,7 @@ fn versions_have_the_shapes_that_they_had() {
     let usage = |path: &str| get(&daemon, path).1;
     assert!(usage("/v1.41/system/df?type=image")["Containers"].as_array().is_some_and(|list| list.len() == 1));
     let images_only = usage("/v1.42/system/df?type=image");
-    assert_eq!((&images_only["Containers"], &images_only["Volumes"]), (&json!([]), &Value::Null));
+    assert_eq!((images_only.get("Containers"), images_only.get("Volumes")), (None, None));
     assert!(images_only["Images"].as_array().is_some_and(|list| list.len() == 1));
     assert_eq!(get(&daemon, "/v1.42/system/df?type=colour").0, 400);
     for (path, words) in [("/v1.23/info", "is too old"), ("/v1.99/info", "is too new")] {

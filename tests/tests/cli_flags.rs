@@ -204,7 +204,6 @@ fn flags_of_dockers_without_a_meaning_are_refused_by_name() {
         (&["rm", "--link", "made"][..], "--link"),
         (&["start", "--checkpoint", "x", "made"], "--checkpoint"),
         (&["images", "--tree"], "--tree"),
-        (&["pull", "--all-tags", "busybox"], "--all-tags"),
         (&["pull", "--disable-content-trust=false", "busybox"], "Notary"),
         (&["volume", "ls", "--cluster"], "--cluster"),
         (&["volume", "create", "--availability", "active", "v"], "--availability"),

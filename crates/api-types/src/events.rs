@@ -18,7 +18,7 @@ pub struct EventMessage {
     /// The image of a container.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub from: String,
-    /// To what kind of thing it happened: `container`, `image` or `network`.
+    /// To what kind of thing it happened: `container`, `image`, `network` or `volume`.
     #[serde(rename = "Type")]
     pub kind: String,
     /// What happened.

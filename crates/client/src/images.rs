@@ -13,6 +13,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use oci::ImageRef;
 
 use crate::body::RequestBody;
 use crate::error::ClientError;
@@ -21,6 +22,15 @@ use crate::url::{Path, encode};
 
 /// The longest line of progress, in bytes.
 pub(crate) const LONGEST_LINE: usize = 1 << 20;
+
+/// What a name without a tag means to a pull.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untagged {
+    /// The tag `latest`.
+    Latest,
+    /// All tags that the registry has.
+    All,
+}
 
 impl Client {
     /// The images there are; of them those that `filters` (pairs of a name and a value) let through.
@@ -49,18 +59,24 @@ impl Client {
         self.json(Method::GET, &format!("/images/{}/json", encode(name)), RequestBody::Empty).await
     }
 
-    /// Fetch an image from its registry; `progress` sees each step. `auth` is the value of an `X-Registry-Auth` header.
+    /// Fetch an image from its registry, or where `name` has no tag what `untagged` says;
+    /// `progress` sees each step. `auth` is the value of an `X-Registry-Auth` header.
     ///
     /// # Errors
     /// The daemon or the registry cannot be reached, or refuses; the content is not what its digest says.
     pub async fn pull(
         &self,
         name: &str,
+        untagged: Untagged,
         platform: Option<&str>,
         auth: Option<&str>,
         progress: impl FnMut(ProgressLine),
     ) -> Result<(), ClientError> {
-        let path = Path::new("/images/create").with("fromImage", name).with_some("platform", platform).into_string();
+        // What is no name is the daemon's to refuse.
+        let tag = name.parse::<ImageRef>().ok().filter(|name| name.tag().is_none() && name.digest().is_none());
+        let tag = tag.filter(|_| untagged == Untagged::Latest).map(|_| "latest");
+        let path = Path::new("/images/create").with("fromImage", name).with_some("tag", tag);
+        let path = path.with_some("platform", platform).into_string();
         let response = self.send_for(Method::POST, &path, RequestBody::Empty, auth).await?;
         follow(&path, response, progress).await
     }
@@ -166,10 +182,13 @@ impl Client {
     pub async fn save_images(
         &self,
         names: &[String],
-        platform: Option<&str>,
+        platforms: &[String],
         out: &mut impl Write,
     ) -> Result<(), ClientError> {
-        let mut path = Path::new("/images/get").with_some("platform", platform);
+        let mut path = Path::new("/images/get");
+        for platform in platforms {
+            path = path.with("platform", platform);
+        }
         for name in names {
             path = path.with("names", name);
         }
@@ -183,10 +202,14 @@ impl Client {
     pub async fn load_images(
         &self,
         archive: impl Read + Send + 'static,
-        platform: Option<&str>,
+        platforms: &[String],
         progress: impl FnMut(ProgressLine),
     ) -> Result<(), ClientError> {
-        let path = Path::new("/images/load").with_some("platform", platform).into_string();
+        let mut path = Path::new("/images/load");
+        for platform in platforms {
+            path = path.with("platform", platform);
+        }
+        let path = path.into_string();
         let response = self.send(Method::POST, &path, RequestBody::reader(archive)).await?;
         follow(&path, response, progress).await
     }

@@ -35,7 +35,7 @@ pub use endpoint::{DEFAULT_DATA_ROOT, DEFAULT_EXEC_ROOT, Endpoint, Wish, context
 pub use error::ClientError;
 pub use events::EventStream;
 pub use files::PathArchive;
-pub use images::{Filter, Import};
+pub use images::{Filter, Import, Untagged};
 pub use logs::{LogStream, Output};
 pub use session::{Event, Exit, Session, SessionReader, SessionWriter, Started};
 pub use tls::{TlsError, TlsFiles};

@@ -95,6 +95,12 @@ pub enum ApiError {
     /// A page of another site wants to open a WebSocket here.
     #[error("a WebSocket is not opened for a page of {0}")]
     ForeignOrigin(String),
+    /// A repository that its registry knows, and that has no tag.
+    #[error("the repository {0} has no tag in its registry")]
+    NoTags(String),
+    /// Some tags of a repository could not be pulled.
+    #[error("{0}")]
+    Tags(Report),
     /// No such route.
     #[error("page not found: {0}")]
     NoRoute(String),
@@ -126,7 +132,10 @@ impl Classify for ApiError {
             ApiError::Image(error) => error.kind(),
             ApiError::Authorization(error) => error.kind(),
             ApiError::CommandNotFound(_) => Kind::CommandNotFound,
-            ApiError::NoRoute(_) | ApiError::NoPlugin(_) | ApiError::OtherPlatform { .. } => Kind::NotFound,
+            ApiError::NoRoute(_) | ApiError::NoPlugin(_) | ApiError::NoTags(_) | ApiError::OtherPlatform { .. } => {
+                Kind::NotFound
+            }
+            ApiError::Tags(report) => report.kind,
             ApiError::NoSwarm(_) => Kind::Unavailable,
             ApiError::ForeignOrigin(_) => Kind::PermissionDenied,
             ApiError::Unsupported(_) => Kind::Unsupported,
@@ -140,7 +149,7 @@ impl Classify for ApiError {
         match self {
             ApiError::Engine(error) => error.hint(),
             ApiError::Image(error) => error.hint(),
-            ApiError::CommandNotFound(report) => report.hint.clone(),
+            ApiError::Tags(report) | ApiError::CommandNotFound(report) => report.hint.clone(),
             ApiError::Stopped { name, .. } => Some(format!("start it: corten start -a {name}")),
             _ => None,
         }

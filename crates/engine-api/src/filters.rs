@@ -25,12 +25,16 @@ enum Values {
 impl Filters {
     pub(crate) fn of(parameters: &Parameters) -> Result<Filters, ApiError> {
         let Some(text) = parameters.get("filters") else { return Ok(Filters(BTreeMap::new())) };
-        let parsed: BTreeMap<String, Values> = serde_json::from_str(text)
+        // Encoders of Go write null for what is empty.
+        let parsed: Option<BTreeMap<String, Option<Values>>> = serde_json::from_str(text)
             .map_err(|error| ApiError::invalid("filters", format!("no JSON of names and values: {error}")))?;
-        let listed = parsed.into_iter().map(|(name, values)| {
+        let listed = parsed.into_iter().flatten().map(|(name, values)| {
             let values = match values {
-                Values::List(list) => list,
-                Values::Set(set) => set.into_iter().filter(|(_, wanted)| *wanted).map(|(value, _)| value).collect(),
+                None => Vec::new(),
+                Some(Values::List(list)) => list,
+                Some(Values::Set(set)) => {
+                    set.into_iter().filter(|(_, wanted)| *wanted).map(|(value, _)| value).collect()
+                }
             };
             (name, values)
         });
@@ -230,6 +234,13 @@ impl Filters {
         self.take(name).iter().map(|text| parse(text).ok_or_else(|| problem(text))).collect()
     }
 
+    /// The filters of `plugin ls`, of which there is nothing to be filtered.
+    pub(crate) fn into_plugins(mut self) -> Result<(), ApiError> {
+        self.take("capability");
+        self.take_flag("enabled")?;
+        self.finish()
+    }
+
     /// The filters of `images`.
     pub(crate) fn into_list(mut self) -> Result<ImageFilters, ApiError> {
         let filters = ImageFilters {
@@ -267,13 +278,12 @@ pub(crate) fn moment(text: &str, now: Timestamp) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
+    fn of(text: &str) -> Result<Filters, ApiError> {
+        Filters::of(&Parameters(vec![("filters".to_owned(), text.to_owned())]))
+    }
+
     fn read(json: &str) -> Filters {
-        let parsed: BTreeMap<String, Values> = serde_json::from_str(json).unwrap();
-        let listed = parsed.into_iter().map(|(name, values)| match values {
-            Values::List(list) => (name, list),
-            Values::Set(set) => (name, set.into_keys().collect()),
-        });
-        Filters(listed.collect())
+        of(json).unwrap()
     }
 
     fn filters(json: &str) -> Result<ImageFilters, ApiError> {
@@ -316,11 +326,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_map_of_lists_is_refused_and_null_is_empty() {
+        for bad in [
+            "x",
+            "[]",
+            "7",
+            r#"{"type":"image"}"#,
+            r#"{"type":[7]}"#,
+            r#"{"type":{"image":1}}"#,
+            r#"{"type":["image"]"#,
+        ] {
+            let error = of(bad).unwrap_err();
+            assert!(error.to_string().starts_with("filters: "), "{bad}: {error}");
+        }
+        for empty in ["null", "{}", r#"{"type":null}"#] {
+            assert_eq!(read(empty).into_events().unwrap(), EventFilter::default(), "{empty}");
+        }
+        assert!(of(r#"{"capability":["x"]}"#).unwrap().into_plugins().is_ok());
+        assert!(of(r#"{"type":["x"]}"#).unwrap().into_plugins().is_err());
+    }
+
+    #[test]
     fn filters_of_events_are_dockers_and_others_are_refused() {
-        let filters = |json: &str| {
-            let parameters = Parameters(vec![("filters".to_owned(), json.to_owned())]);
-            Filters::of(&parameters).unwrap().into_events()
-        };
+        let filters = |json: &str| read(json).into_events();
         let both = r#"{"type":["image"],"event":{"pull":true,"push":false}}"#;
         let filter = filters(both).unwrap();
         let wanted =

@@ -81,6 +81,16 @@ impl Engine {
         Ok(id)
     }
 
+    /// Says how large the terminal of a remembered process shall be, in rows and columns, when it is started.
+    ///
+    /// # Errors
+    /// No such session.
+    pub fn exec_sized(&self, id: &str, size: (u16, u16)) -> Result<(), EngineError> {
+        let state = self.exec(id)?;
+        state.lock().unwrap_or_else(PoisonError::into_inner).spec.console_size = Some(size);
+        Ok(())
+    }
+
     /// Starts a remembered process. Its streams, unless it was to be detached. Returns when the command was executed.
     ///
     /// # Errors

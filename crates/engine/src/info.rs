@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What this engine and its host are, for `info`; and what a host cannot give a container, for warnings.
 
+mod host;
+
 use logging::{Driver, LogChoice};
 use serde::Serialize;
 
+pub use self::host::{ProxyNames, System};
 use crate::container::State;
 use crate::fit::HostLimits;
 use crate::request::Resources;
-use crate::{Engine, Room};
+use crate::{AddressPool, Engine, Registries, Room};
 
 /// The engine and its host.
 #[derive(Debug, Clone, Serialize)]
 pub struct Info {
+    /// What this engine was called when its data root was made.
+    pub id: String,
     /// Containers that exist.
     pub containers: usize,
     /// Containers that run.
@@ -28,6 +33,24 @@ pub struct Info {
     pub architecture: String,
     /// The host's name.
     pub hostname: String,
+    /// The host's system.
+    #[serde(skip)]
+    pub system: System,
+    /// Whether the host hands on packets of IPv4.
+    pub forwards: bool,
+    /// Descriptors that this process has open.
+    pub descriptors: usize,
+    /// What goes on in this process at once.
+    pub tasks: usize,
+    /// By which proxies registries are reached.
+    #[serde(skip)]
+    pub proxies: ProxyNames,
+    /// How registries are reached.
+    #[serde(skip)]
+    pub registries: Registries,
+    /// Where networks' subnets come from, where that was chosen.
+    #[serde(skip)]
+    pub address_pools: Vec<AddressPool>,
     /// Processors.
     pub cpus: usize,
     /// Bytes of memory.
@@ -79,6 +102,7 @@ impl Engine {
         let room = self.room().map_err(|error| warnings.push(errors::chain(&error))).ok();
         let describe = |value: Result<serde_json::Value, serde_json::Error>| value.unwrap_or_default();
         Info {
+            id: self.id.clone(),
             containers: records.len(),
             running: count(|state| state.running().is_some_and(|running| !running.paused)),
             paused: count(|state| state.running().is_some_and(|running| running.paused)),
@@ -87,6 +111,13 @@ impl Engine {
             kernel: name.release().to_string_lossy().into_owned(),
             architecture: name.machine().to_string_lossy().into_owned(),
             hostname: name.nodename().to_string_lossy().into_owned(),
+            system: System::of_host(),
+            forwards: host::forwards(),
+            descriptors: host::open_descriptors(),
+            tasks: self.handle.metrics().num_alive_tasks(),
+            proxies: ProxyNames::of_environment(),
+            registries: self.config.registries.clone(),
+            address_pools: self.config.bridge_layout.address_pools.clone(),
             cpus: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             memory: memory.totalram.saturating_mul(u64::from(memory.mem_unit)),
             cgroups: describe(serde_json::to_value(self.cgroups.describe())),

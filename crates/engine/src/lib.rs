@@ -27,6 +27,7 @@ mod files;
 mod fit;
 mod frames;
 mod health;
+mod identity;
 mod info;
 mod logs;
 mod measure;
@@ -92,7 +93,7 @@ pub use files::{Destination, ExtractOptions, PathArchive, PathStat};
 pub use fit::HostLimits;
 pub use health::{CheckKind, CheckStates, Checks, Health, HealthCheck, HealthStatus, HealthTest, Probe, Revived};
 pub use image::Threshold;
-pub use info::Info;
+pub use info::{Info, ProxyNames, System};
 pub use logging::{LogChoice, LogLine, LogOptions};
 pub use measure::{Counted, Measure};
 pub use mount::{BindOptions, Given, ImageMount, Mount, VolumeMount, VolumesFrom, clean as clean_path};
@@ -174,6 +175,8 @@ pub struct EngineConfig {
 
 /// The engine. Share it in an [`Arc`].
 pub struct Engine {
+    /// What it is called by those who keep account of several.
+    id: String,
     config: EngineConfig,
     cgroups: cgroup::Host,
     /// Ids for user namespaces, where the host gives the usual user none.
@@ -238,6 +241,7 @@ impl Engine {
         let events = Arc::new(events::Bus::default());
         let volumes = Arc::new(Volumes::open(&config.data_root, Arc::clone(&store), Arc::clone(&events))?);
         let engine = Arc::new(Engine {
+            id: identity::read_or_make(&store)?,
             cgroups: cgroup::Host::probe()?,
             chosen_ids,
             closing: AtomicBool::new(false),

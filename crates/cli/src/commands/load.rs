@@ -14,9 +14,9 @@ pub(crate) struct Args {
     /// Read from a file instead of stdin
     #[arg(short, long, value_name = "FILE")]
     input: Option<PathBuf>,
-    /// Of an image for several platforms, the one for this, as in linux/arm64
-    #[arg(long, value_name = "OS/ARCH")]
-    platform: Option<String>,
+    /// Of an image for several platforms, those for these, as in linux/arm64,linux/amd64
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    platform: Vec<String>,
     /// Say nothing but which images were loaded
     #[arg(short, long)]
     quiet: bool,
@@ -30,6 +30,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         (None, Some(status)) if !quiet => printer::note(&status),
         _ => {}
     };
-    context.client.load_images(archive, args.platform.as_deref(), progress).await?;
+    context.client.load_images(archive, &args.platform, progress).await?;
     Ok(0)
 }

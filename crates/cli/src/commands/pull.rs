@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `corten pull`: fetch an image from its registry.
 
+use client::Untagged;
+use errors::Kind;
+use oci::ImageRef;
+
+use super::push;
 use crate::cli::Context;
 use crate::failure::Failure;
 use crate::flags::{NO_NOTARY, refuse};
@@ -10,7 +15,8 @@ use crate::{credentials, printer};
 /// Download an image from a registry
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    #[arg(short, long, hide = true)]
+    /// All tags that the repository has in its registry
+    #[arg(short, long)]
     all_tags: bool,
     #[arg(long, hide = true, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     disable_content_trust: Option<bool>,
@@ -25,14 +31,17 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
-    refuse(&[
-        (args.all_tags, "--all-tags", "registries are not asked for their tags: name each"),
-        (args.disable_content_trust == Some(false), "--disable-content-trust=false", NO_NOTARY),
-    ])?;
+    refuse(&[(args.disable_content_trust == Some(false), "--disable-content-trust=false", NO_NOTARY)])?;
+    let untagged = if args.all_tags { Untagged::All } else { Untagged::Latest };
+    if args.all_tags {
+        let name = args.image.parse::<ImageRef>();
+        let name = name.map_err(|error| Failure::new(Kind::InvalidArgument, error.to_string()))?;
+        push::no_tag(&name)?;
+    }
     let mut progress = Progress::new(args.quiet);
     let auth = credentials::header_for_image(&args.image);
     let show = |line| progress.show(&line);
-    context.client.pull(&args.image, args.platform.as_deref(), auth.as_deref(), show).await?;
+    context.client.pull(&args.image, untagged, args.platform.as_deref(), auth.as_deref(), show).await?;
     printer::line(&args.image);
     Ok(0)
 }

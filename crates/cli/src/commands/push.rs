@@ -68,12 +68,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     platform::check(&context.client, &args.image, args.platform.as_deref()).await?;
     let name = args.image.parse::<ImageRef>();
     let mut name = name.map_err(|error| Failure::new(Kind::InvalidArgument, error.to_string()))?;
-    if args.all_tags && (name.tag().is_some() || name.digest().is_some()) {
-        return Err(Failure::new(Kind::InvalidArgument, format!("{name} is one tag, and --all-tags means all"))
-            .with_hint("leave out one of the two"));
-    }
-    if !args.all_tags {
-        name = name.with_default_tag();
+    match args.all_tags {
+        true => no_tag(&name)?,
+        false => name = name.with_default_tag(),
     }
     // A key that cannot be used must not be found out after the push.
     let key = args.sign_by.map(|file| signing::open(&file, args.password_file.as_deref())).transpose()?;
@@ -95,6 +92,15 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     }
     printer::line(&name.to_string());
     Ok(0)
+}
+
+/// Refuses the name of one image where all of a repository are meant.
+pub(super) fn no_tag(name: &ImageRef) -> Result<(), Failure> {
+    if name.tag().is_none() && name.digest().is_none() {
+        return Ok(());
+    }
+    let problem = format!("{name} is one tag, and --all-tags means all");
+    Err(Failure::new(Kind::InvalidArgument, problem).with_hint("leave out one of the two"))
 }
 
 /// The tag and the digest that a line of progress tells of.

@@ -3,7 +3,7 @@
 
 use api_types::docker::ContainerCreateBody;
 use api_types::{RunRequest, RunResponse, Streams, Wish};
-use client::{Client, ClientError, RunAnswer, Session};
+use client::{Client, ClientError, RunAnswer, Session, Untagged};
 use errors::{Classify, Kind};
 
 use crate::cli::Context;
@@ -179,7 +179,7 @@ pub(crate) async fn fetch(
     }
     let mut progress = Progress::new(pulling.quiet);
     let auth = credentials::header_for_image(image);
-    Ok(client.pull(image, platform, auth.as_deref(), |line| progress.show(&line)).await?)
+    Ok(client.pull(image, Untagged::Latest, platform, auth.as_deref(), |line| progress.show(&line)).await?)
 }
 
 fn detached(response: RunResponse, trace: &mut Trace) {

@@ -13,9 +13,9 @@ pub(crate) struct Args {
     /// Write to a file instead of stdout
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Only if they are for this platform, as in linux/arm64
-    #[arg(long, value_name = "OS/ARCH")]
-    platform: Option<String>,
+    /// Only if they are for these platforms, as in linux/arm64
+    #[arg(long, value_name = "OS/ARCH", value_delimiter = ',')]
+    platform: Vec<String>,
     /// Names (without a tag: all tags), digests or ids
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
@@ -23,7 +23,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let mut output = Output::create(args.output.as_deref())?;
-    context.client.save_images(&args.images, args.platform.as_deref(), &mut output).await?;
+    context.client.save_images(&args.images, &args.platform, &mut output).await?;
     output.finish()?;
     Ok(0)
 }

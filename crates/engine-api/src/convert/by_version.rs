@@ -121,6 +121,11 @@ pub(crate) fn container(version: Version, container: &mut Value, mac: Option<Str
     if version.is_before(45) {
         name_by_id(container);
     }
+    if version.is_before(48)
+        && let Some(container) = container.as_object_mut()
+    {
+        container.remove("ImageManifestDescriptor");
+    }
     if !version.has_what_went_with(52) {
         return;
     }
@@ -175,15 +180,27 @@ fn name_by_id(container: &mut Value) {
 
 /// `GET /containers/json`.
 pub(crate) fn containers(version: Version, list: &mut [ContainerSummary]) {
-    if version.is_before(52) {
-        list.iter_mut().for_each(|container| container.health = None);
+    for container in list {
+        if version.is_before(46)
+            && let Some(host) = &mut container.host_config
+        {
+            host.annotations = None;
+        }
+        if version.is_before(52) {
+            container.health = None;
+        }
     }
 }
 
 /// `GET /system/df`.
 pub(crate) fn disk_usage(version: Version, usage: &mut Value) {
     if let Some(list) = usage.get_mut("Images") {
-        each(list, |image| virtual_size(version, image));
+        each(list, |image| {
+            virtual_size(version, image);
+            if version.is_before(48) {
+                image.remove("Descriptor");
+            }
+        });
     }
     let Some(usage) = usage.as_object_mut() else { return };
     if version.is_before(42) {
@@ -199,7 +216,11 @@ pub(crate) fn disk_usage(version: Version, usage: &mut Value) {
 /// `GET /info`.
 pub(crate) fn info(version: Version, info: &mut Value) {
     let Some(info) = info.as_object_mut() else { return };
+    if version.is_before(49) {
+        info.remove("FirewallBackend");
+    }
     if version.is_before(50) {
+        info.remove("DiscoveredDevices");
         info.insert("BridgeNfIptables".to_owned(), json!(false));
         info.insert("BridgeNfIp6tables".to_owned(), json!(false));
     }
@@ -210,6 +231,13 @@ pub(crate) fn info(version: Version, info: &mut Value) {
             {
                 commit.insert("Expected".to_owned(), id);
             }
+        }
+    }
+    if version.is_before(47)
+        && let Some(Value::Object(registries)) = info.get_mut("RegistryConfig")
+    {
+        for places in ["AllowNondistributableArtifactsCIDRs", "AllowNondistributableArtifactsHostnames"] {
+            registries.insert(places.to_owned(), Value::Null);
         }
     }
 }
@@ -298,11 +326,21 @@ mod tests {
 
     #[test]
     fn the_host_and_its_disk_are_told_of_as_before() {
-        let commits = || json!({"RuncCommit": {"ID": "a"}});
-        assert_eq!(shaped(info, 48, commits())["RuncCommit"]["Expected"], "a");
-        assert_eq!(shaped(info, 49, commits())["BridgeNfIptables"], false);
-        assert_eq!(shaped(info, 50, commits()), commits());
+        let host =
+            || json!({"RuncCommit": {"ID": "a"}, "RegistryConfig": {}, "FirewallBackend": {}, "DiscoveredDevices": []});
+        let old = shaped(info, 46, host());
+        assert_eq!(old["RegistryConfig"].as_object().unwrap().len(), 2, "{old}");
+        assert_eq!(shaped(info, 47, host())["RegistryConfig"], json!({}));
+        let before = shaped(info, 48, host());
+        assert_eq!((&before["RuncCommit"]["Expected"], before.get("FirewallBackend")), (&json!("a"), None));
+        let before = shaped(info, 49, host());
+        assert_eq!((&before["BridgeNfIptables"], before.get("DiscoveredDevices")), (&json!(false), None));
+        assert_eq!(before["FirewallBackend"], json!({}));
+        assert_eq!(shaped(info, 50, host()), host());
         let usage = || json!({"Images": [{"Size": 3}]});
+        let described = || json!({"Images": [{"Size": 3, "Descriptor": {}}]});
+        assert_eq!(shaped(disk_usage, 47, described()), usage());
+        assert_eq!(shaped(disk_usage, 48, described())["Images"][0]["Descriptor"], json!({}));
         assert_eq!(
             shaped(disk_usage, 41, usage()),
             json!({"Images": [{"Size": 3, "VirtualSize": 3}], "BuilderSize": 0})

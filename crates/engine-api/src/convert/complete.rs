@@ -34,7 +34,7 @@ const OF_A_CONTAINER: [(&str, Nothing); 7] = [
     ("ExecIDs", Nothing::Null),
 ];
 
-const OF_ITS_HOST: [(&str, Nothing); 16] = [
+const OF_ITS_HOST: [(&str, Nothing); 18] = [
     ("Binds", Nothing::Null),
     ("CapAdd", Nothing::Null),
     ("CapDrop", Nothing::Null),
@@ -44,9 +44,11 @@ const OF_ITS_HOST: [(&str, Nothing); 16] = [
     ("ExtraHosts", Nothing::Null),
     ("GroupAdd", Nothing::Null),
     ("Links", Nothing::Null),
+    ("MaskedPaths", Nothing::Null),
     ("MemorySwappiness", Nothing::Null),
     ("OomKillDisable", Nothing::Null),
     ("PidsLimit", Nothing::Null),
+    ("ReadonlyPaths", Nothing::Null),
     ("SecurityOpt", Nothing::Null),
     ("Ulimits", Nothing::Null),
     ("VolumeDriver", Nothing::Text),
@@ -84,6 +86,23 @@ pub(crate) fn container(container: &mut Value) {
     }
     let places = container.pointer_mut("/NetworkSettings/Networks").and_then(Value::as_object_mut);
     places.into_iter().flat_map(Map::values_mut).for_each(|place| fill(Some(place), &OF_A_PLACE));
+}
+
+/// `GET /exec/ID/json`: what has not ended has no exit code, and says so.
+pub(crate) fn exec(exec: &mut Value) {
+    fill(Some(exec), &[("ExitCode", Nothing::Null)]);
+}
+
+/// `GET /volumes`.
+pub(crate) fn volumes(list: &mut Value) {
+    fill(Some(list), &[("Warnings", Nothing::Null)]);
+}
+
+/// `GET /info`.
+pub(crate) fn info(info: &mut Value) {
+    fill(Some(info), &[("GenericResources", Nothing::Null), ("Warnings", Nothing::Null)]);
+    fill(info.get_mut("Plugins"), &[("Authorization", Nothing::Null)]);
+    fill(info.get_mut("Swarm"), &[("RemoteManagers", Nothing::Null)]);
 }
 
 fn fill(value: Option<&mut Value>, fields: &[(&str, Nothing)]) {

@@ -2,14 +2,17 @@
 //! An image as Docker's clients read it.
 
 use api_types::docker::{
-    ImageConfig, ImageDeleteResponseItem, ImageHistoryResponseItem, ImageInspect, ImageInspectRootFs, ImageSummary,
-    OciDescriptor, OciPlatform,
+    ImageConfig, ImageDeleteResponseItem, ImageHistoryResponseItem, ImageInspect, ImageInspectMetadata,
+    ImageInspectRootFs, ImageManifestSummary, ImageManifestSummaryImageData, ImageManifestSummaryImageDataSize,
+    ImageManifestSummaryKindEnum, ImageManifestSummarySize, ImageSummary, OciDescriptor, OciPlatform,
 };
-use image::{Image, Removed};
+use image::{Content, Image, Removed};
 use jiff::Timestamp;
 use oci::ImageRef;
 use oci::image_spec::Config;
 use serde_json::Value;
+
+use super::from_record::NEVER;
 
 /// An image as `images` lists it.
 pub(crate) fn summary(image: &Image) -> ImageSummary {
@@ -24,6 +27,7 @@ pub(crate) fn summary(image: &Image) -> ImageSummary {
         shared_size: -1,
         containers: -1,
         labels: labels.unwrap_or_default().into_iter().collect(),
+        descriptor: Some(descriptor(image)),
         ..ImageSummary::default()
     }
 }
@@ -43,8 +47,8 @@ pub(crate) fn history(image: &Image) -> Vec<ImageHistoryResponseItem> {
     steps.map(item).collect()
 }
 
-/// All about an image; `says` is the `config` of its configuration as it stands there.
-pub(crate) fn inspect(image: &Image, says: &Value) -> ImageInspect {
+/// All about an image; `says` is the `config` of its configuration as it stands there, `named` when it got its last name.
+pub(crate) fn inspect(image: &Image, says: &Value, named: Option<Timestamp>) -> ImageInspect {
     let known = image.config.config().as_ref().map(config).unwrap_or_default();
     ImageInspect {
         id: Some(image.id.to_string()),
@@ -69,6 +73,9 @@ pub(crate) fn inspect(image: &Image, says: &Value) -> ImageInspect {
             typ: "layers".into(),
             layers: Some(image.layers.iter().map(ToString::to_string).collect()),
         }),
+        metadata: Some(ImageInspectMetadata {
+            last_tag_time: Some(named.map_or_else(|| NEVER.to_owned(), |time| time.to_string())),
+        }),
         ..ImageInspect::default()
     }
 }
@@ -84,7 +91,7 @@ pub(crate) fn bytes(size: u64) -> i64 {
 }
 
 /// The manifest, of the type that it came with.
-fn descriptor(image: &Image) -> OciDescriptor {
+pub(crate) fn descriptor(image: &Image) -> OciDescriptor {
     OciDescriptor {
         media_type: Some(image.manifest_type.clone()),
         digest: Some(image.manifest.to_string()),
@@ -97,6 +104,28 @@ fn descriptor(image: &Image) -> OciDescriptor {
             os_features: None,
         }),
         ..OciDescriptor::default()
+    }
+}
+
+/// The manifest of an image, with what is here of it and the containers that were made from it. There is no other: of an index
+/// the image for one platform is here.
+pub(crate) fn manifest(image: &Image, content: Content, containers: Vec<String>) -> ImageManifestSummary {
+    let descriptor = descriptor(image);
+    ImageManifestSummary {
+        id: image.manifest.to_string(),
+        available: content.whole,
+        size: ImageManifestSummarySize {
+            content: bytes(content.bytes),
+            total: bytes(content.bytes.saturating_add(image.size)),
+        },
+        kind: Some(ImageManifestSummaryKindEnum::IMAGE),
+        image_data: Some(ImageManifestSummaryImageData {
+            platform: descriptor.platform.clone().unwrap_or_default(),
+            containers,
+            size: ImageManifestSummaryImageDataSize { unpacked: bytes(image.size) },
+        }),
+        attestation_data: None,
+        descriptor,
     }
 }
 

@@ -151,13 +151,19 @@ fn host_config(record: &Record) -> HostConfig {
         log_config: Some(log_config(&spec.log)),
         restart_policy: Some(restart_policy(spec.restart)),
         init: spec.init,
-        annotations: Some(spec.annotations.clone().into_iter().collect()).filter(|map: &HashMap<_, _>| !map.is_empty()),
+        annotations: annotations(record),
         publish_all_ports: Some(spec.publish_all),
+        console_size: spec.console_size.map(|(rows, columns)| vec![rows.into(), columns.into()]),
         ..HostConfig::default()
     };
     mounts::wishes(record, &mut host);
     naming::show(&spec.naming, &mut host);
     from_host::fill(spec, host)
+}
+
+fn annotations(record: &Record) -> Option<HashMap<String, String>> {
+    let annotations = &record.spec.annotations;
+    (!annotations.is_empty()).then(|| annotations.clone().into_iter().collect())
 }
 
 fn log_config(log: &LogChoice) -> HostConfigLogConfig {
@@ -181,6 +187,19 @@ fn restart_policy(policy: RestartPolicy) -> DockerRestart {
 
 fn networks(record: &Record) -> HashMap<String, EndpointSettings> {
     record.places().into_iter().map(|place| (place.name.to_owned(), place_settings(place))).collect()
+}
+
+/// The same with every field in it: readers of lists take them to be there.
+fn listed_networks(record: &Record) -> HashMap<String, EndpointSettings> {
+    let whole = |place: EndpointSettings| EndpointSettings {
+        ipam_config: Some(place.ipam_config.unwrap_or_default()),
+        driver_opts: Some(place.driver_opts.unwrap_or_default()),
+        links: Some(place.links.unwrap_or_default()),
+        aliases: Some(place.aliases.unwrap_or_default()),
+        dns_names: Some(place.dns_names.unwrap_or_default()),
+        ..place
+    };
+    networks(record).into_iter().map(|(name, place)| (name, whole(place))).collect()
 }
 
 fn place_settings(place: Place<'_>) -> EndpointSettings {
@@ -250,9 +269,9 @@ pub(crate) fn summary(record: &Record, now: Timestamp) -> ContainerSummary {
         health: Some(health::summary(record)),
         host_config: Some(ContainerSummaryHostConfig {
             network_mode: Some(record.spec.network.docker()),
-            ..ContainerSummaryHostConfig::default()
+            annotations: annotations(record),
         }),
-        network_settings: Some(ContainerSummaryNetworkSettings { networks: Some(networks(record)) }),
+        network_settings: Some(ContainerSummaryNetworkSettings { networks: Some(listed_networks(record)) }),
         mounts: Some(mounts::points(record)),
         ..ContainerSummary::default()
     }

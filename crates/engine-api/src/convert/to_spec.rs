@@ -183,7 +183,7 @@ fn without_empty(entrypoint: Vec<String>) -> Vec<String> {
 }
 
 /// Rows and columns; zeros are no size.
-fn console_size(size: Option<&[usize]>) -> Option<(u16, u16)> {
+pub(crate) fn console_size(size: Option<&[usize]>) -> Option<(u16, u16)> {
     match *size? {
         [rows, cols] if rows > 0 && cols > 0 => Some((u16::try_from(rows).ok()?, u16::try_from(cols).ok()?)),
         _ => None,

@@ -10,7 +10,10 @@ use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 use engine::Engine;
 
+use super::images;
 use crate::error::ApiError;
+use crate::extract::Parameters;
+use crate::filters::Filters;
 
 pub(super) fn routes() -> Router<Arc<Engine>> {
     Router::new()
@@ -19,7 +22,7 @@ pub(super) fn routes() -> Router<Arc<Engine>> {
         .route("/build/prune", post(prune_builds))
         .route("/session", post(session))
         .route("/grpc", post(session))
-        .route("/images/search", get(search))
+        .route("/images/search", images::namesake(get(search)))
         .route("/containers/{name}/checkpoints", get(checkpoints).post(checkpoints))
         .route("/containers/{name}/checkpoints/{checkpoint}", delete(checkpoints))
 }
@@ -33,8 +36,10 @@ async fn cancel_build() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn prune_builds() -> Json<BuildPruneResponse> {
-    Json(BuildPruneResponse { caches_deleted: Some(Vec::new()), space_reclaimed: Some(0) })
+async fn prune_builds(parameters: Parameters) -> Result<Json<BuildPruneResponse>, ApiError> {
+    // Which there are, only a builder knows.
+    Filters::of(&parameters)?;
+    Ok(Json(BuildPruneResponse { caches_deleted: Some(Vec::new()), space_reclaimed: Some(0) }))
 }
 
 async fn session() -> ApiError {

@@ -12,10 +12,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::{CommitOptions, Engine};
 use futures_util::stream;
-use image::{Loaded, Platform};
+use image::Loaded;
 use serde_json::json;
 
 use super::images::blocking;
+use super::platforms;
 use super::progress::answer;
 use super::pull::reference;
 use crate::convert::to_spec;
@@ -23,36 +24,43 @@ use crate::download;
 use crate::error::ApiError;
 use crate::extract::{BODY_LIMIT, BODY_TIMEOUT, Parameters};
 use crate::upload;
+use crate::version::Version;
 
 /// `GET /images/get?names=…`.
-pub(crate) async fn save(State(engine): State<Arc<Engine>>, parameters: Parameters) -> Result<Response, ApiError> {
+pub(crate) async fn save(
+    State(engine): State<Arc<Engine>>,
+    version: Version,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
     // Docker's clients repeat the parameter; others separate the names by commas.
     let names: Vec<String> = parameters.all("names").flat_map(|names| names.split(',')).map(str::to_owned).collect();
     if names.iter().all(String::is_empty) {
         return Err(ApiError::invalid("names", "say which images to save"));
     }
-    save_named(&engine, names, &parameters).await
+    save_named(&engine, names, version, &parameters).await
 }
 
 /// The archive of the images `names`.
 pub(crate) async fn save_named(
     engine: &Engine,
     names: Vec<String>,
+    version: Version,
     parameters: &Parameters,
 ) -> Result<Response, ApiError> {
-    let (images, platform) = (engine.images().clone(), platform(parameters)?);
-    let saving = blocking("look up images", move || images.save(&names, platform.as_ref())).await?;
+    let (images, wanted) = (engine.images().clone(), platforms::of_archive(version, parameters)?);
+    let saving = blocking("look up images", move || images.save(&names, &wanted)).await?;
     Ok(download::send("saving images", move |out| saving.write(out)))
 }
 
 /// `POST /images/load`.
 pub(crate) async fn load(
     State(engine): State<Arc<Engine>>,
+    version: Version,
     parameters: Parameters,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let (images, platform) = (engine.images().clone(), platform(&parameters)?);
-    let work = move |archive| images.load(archive, platform.as_ref());
+    let (images, wanted) = (engine.images().clone(), platforms::of_archive(version, &parameters)?);
+    let work = move |archive| images.load(archive, &wanted);
     let loaded = upload::receive(request.into_body(), "loading images", work).await?;
     let lines: Vec<ProgressLine> = loaded.iter().flat_map(told).collect();
     Ok(answer(stream::iter(lines)))
@@ -97,17 +105,4 @@ fn told(loaded: &Loaded) -> Vec<ProgressLine> {
         return vec![line(format!("Loaded image ID: {}\n", loaded.image.id))];
     }
     loaded.names.iter().map(|name| line(format!("Loaded image: {name}\n"))).collect()
-}
-
-/// The platform that is asked for: JSON, as newer clients write it, or `OS/ARCHITECTURE[/VARIANT]`.
-pub(super) fn platform(parameters: &Parameters) -> Result<Option<Platform>, ApiError> {
-    let Some(text) = parameters.get("platform") else { return Ok(None) };
-    if parameters.all("platform").nth(1).is_some() {
-        return Err(ApiError::Unsupported("more than one platform: an image is here for one of them, so this".into()));
-    }
-    if !text.starts_with('{') {
-        return Ok(Some(text.parse()?));
-    }
-    let parsed = serde_json::from_str(text);
-    parsed.map(Some).map_err(|error| ApiError::invalid("platform", format!("no JSON of a platform: {error}")))
 }

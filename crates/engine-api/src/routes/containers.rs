@@ -8,7 +8,7 @@ use std::task::Poll;
 use api_types::Wish;
 use api_types::docker::{
     ContainerCreateBody, ContainerCreateResponse, ContainerPruneResponse, ContainerSummary, ContainerUpdateBody,
-    ContainerUpdateResponse, ContainerWaitExitError, ContainerWaitResponse,
+    ContainerUpdateResponse, ContainerWaitExitError, ContainerWaitResponse, OciDescriptor,
 };
 use axum::Json;
 use axum::body::Body as HttpBody;
@@ -16,10 +16,13 @@ use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::routing::MethodRouter;
 use engine::{Condition, Engine, EngineError, RestartPolicy, StartOutcome, StopOutcome};
 use errors::{Classify, Kind, Report};
 use futures_util::stream;
+use oci::Digest;
 
+use super::platforms;
 use crate::convert::{by_version, complete, from_image, from_record, old_wishes, to_spec};
 use crate::error::ApiError;
 use crate::extract::{Body, Parameters};
@@ -46,12 +49,7 @@ pub(crate) async fn check_platform(engine: &Arc<Engine>, image: &str, platform: 
     let wanted: image::Platform = platform.parse()?;
     let (images, name) = (engine.images().clone(), image.to_owned());
     let found = super::images::blocking("look up an image", move || images.resolve(&name)).await?;
-    let config = &found.config;
-    if config.os().to_string() == wanted.os && config.architecture().to_string() == wanted.architecture {
-        return Ok(());
-    }
-    let is = format!("{}/{}", config.os(), config.architecture());
-    Err(ApiError::invalid("platform", format!("the image {image} is here for {is}, not for {wanted}")))
+    platforms::must_serve(&found, [&wanted])
 }
 
 pub(crate) async fn list(
@@ -86,6 +84,7 @@ pub(crate) async fn inspect(
     let record = container.record();
     let log_path = container.shown_log_path().map(|path| path.display().to_string()).unwrap_or_default();
     let mut docker = from_record::inspect(&record, log_path, engine.execs_of(&record.id));
+    docker.image_manifest_descriptor = manifest_of(&engine, record.image_id).await?;
     let restart_unhealthy = matches!(record.spec.restart, RestartPolicy::Unhealthy { .. });
     let generated = |name| container.generated(name).map(|path| path.display().to_string());
     docker.resolv_conf_path = generated("resolv.conf");
@@ -103,6 +102,17 @@ pub(crate) async fn inspect(
     complete::container(&mut answer);
     by_version::container(version, &mut answer, mac);
     Ok(Json(answer).into_response())
+}
+
+/// The manifest of a container's image, unless that is not here any more.
+async fn manifest_of(engine: &Engine, image: Digest) -> Result<Option<OciDescriptor>, ApiError> {
+    let images = engine.images().clone();
+    let found = super::images::blocking("look up an image", move || match images.resolve(&image.to_string()) {
+        Ok(image) => Ok(Some(image)),
+        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    });
+    Ok(found.await?.as_ref().map(from_image::descriptor))
 }
 
 pub(crate) async fn start(State(engine): State<Arc<Engine>>, Path(name): Path<String>) -> Result<StatusCode, ApiError> {
@@ -236,14 +246,12 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `DELETE /containers/json` and the like: a container may be called as a route is.
-pub(crate) async fn remove_namesake(
-    state: State<Arc<Engine>>,
-    uri: Uri,
-    parameters: Parameters,
-) -> Result<StatusCode, ApiError> {
-    let name = uri.path().rsplit('/').next().unwrap_or_default().to_owned();
-    remove(state, Path(name), parameters).await
+/// A route that is the name of a container as well, which can be removed.
+pub(crate) fn namesake(route: MethodRouter<Arc<Engine>>) -> MethodRouter<Arc<Engine>> {
+    let remove = |state: State<Arc<Engine>>, uri: Uri, parameters: Parameters| async move {
+        remove(state, Path(super::namesake(&uri)), parameters).await
+    };
+    route.delete(remove)
 }
 
 pub(crate) async fn prune(

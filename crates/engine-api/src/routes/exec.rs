@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::attach::{content_type, detach_keys};
 use super::containers::size;
-use crate::convert::to_spec;
+use crate::convert::{complete, to_spec};
 use crate::error::ApiError;
 use crate::extract::{Body, Parameters};
 use crate::hijack::Carrier;
@@ -39,6 +39,10 @@ pub(crate) async fn start(
     // Only a start that is not detached takes the connection over; which it is, the body says.
     let carrier = Carrier::of(&mut parts);
     let Body(config) = Body::<ExecStartConfig>::from_parts(body).await?;
+    // Before 1.42 it was said by a resize.
+    if let Some(size) = to_spec::console_size(config.console_size.as_deref()).filter(|_| !version.is_before(42)) {
+        engine.exec_sized(&id, size)?;
+    }
     if config.detach == Some(true) {
         if let Some(session) = engine.exec_start(&id).await? {
             // It was made to be attached to: its output has to go somewhere.
@@ -60,10 +64,10 @@ pub(crate) async fn start(
 pub(crate) async fn inspect(
     State(engine): State<Arc<Engine>>,
     Path(id): Path<String>,
-) -> Result<Json<ExecInspectResponse>, ApiError> {
+) -> Result<Json<Value>, ApiError> {
     let view = engine.exec_inspect(&id)?;
     let (entrypoint, arguments) = view.spec.command.split_first().map_or(("", &[][..]), |(e, a)| (e.as_str(), a));
-    Ok(Json(ExecInspectResponse {
+    let answer = ExecInspectResponse {
         can_remove: Some(false),
         detach_keys: Some(view.spec.detach_keys.unwrap_or_default()),
         id: Some(view.id),
@@ -81,7 +85,10 @@ pub(crate) async fn inspect(
         open_stderr: Some(!view.spec.detach),
         container_id: Some(view.container.to_string()),
         pid: Some(view.pid.unwrap_or(0).into()),
-    }))
+    };
+    let mut answer = serde_json::to_value(answer).map_err(ApiError::Answer)?;
+    complete::exec(&mut answer);
+    Ok(Json(answer))
 }
 
 pub(crate) async fn resize(

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Images: list, inspect, history, tag, remove.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use api_types::docker::{ImageDeleteResponseItem, ImageSummary};
+use api_types::docker::{ImageDeleteResponseItem, ImageInspect, ImageSummary};
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::routing::MethodRouter;
 use engine::Engine;
-use image::{Image, ImageError, Platform};
+use image::{Image, ImageError, Platform, Removed};
+use oci::Digest;
 
 use crate::convert::{by_version, from_image};
 use crate::error::ApiError;
@@ -17,7 +20,7 @@ use crate::extract::Parameters;
 use crate::filters::Filters;
 use crate::routes::auth::RegistryAuth;
 use crate::routes::pull::reference;
-use crate::routes::{archives, push};
+use crate::routes::{archives, platforms, push};
 use crate::version::Version;
 
 /// Run `work`, which reads files, on a thread that may block.
@@ -41,18 +44,43 @@ pub(crate) async fn list(
     if version.is_before(25) && filters.references.is_empty() {
         filters.references.extend(parameters.get("filter").map(str::to_owned));
     }
+    let with_manifests = !version.is_before(47) && parameters.flag("manifests");
     let images = engine.images().clone();
-    let selected = blocking("list images", move || images.select(&filters)).await?;
+    let selected = blocking("list images", move || {
+        let content = |image: Image| -> Result<_, ImageError> {
+            Ok((if with_manifests { Some(images.content_of(&image)?) } else { None }, image))
+        };
+        images.select(&filters)?.into_iter().map(content).collect::<Result<Vec<_>, _>>()
+    })
+    .await?;
+    let shared = match !version.is_before(42) && parameters.flag("shared-size") {
+        true => shared_sizes(&engine).await?,
+        false => HashMap::new(),
+    };
     let containers = engine.list(true);
+    let users = |image: &Image| containers.iter().filter(|record| record.image_id == image.id).collect::<Vec<_>>();
     let mut listed: Vec<_> = selected
         .iter()
-        .map(|image| ImageSummary {
-            containers: containers.iter().filter(|record| record.image_id == image.id).count() as i64,
-            ..from_image::summary(image)
+        .map(|(content, image)| {
+            let users = users(image);
+            let ids = || users.iter().map(|record| record.id.to_string()).collect();
+            ImageSummary {
+                containers: users.len() as i64,
+                shared_size: shared.get(&image.manifest).copied().map_or(-1, from_image::bytes),
+                manifests: content.map(|content| vec![from_image::manifest(image, content, ids())]),
+                ..from_image::summary(image)
+            }
         })
         .collect();
     listed.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.repo_tags.cmp(&b.repo_tags)));
     by_version::answer(version, listed, by_version::images)
+}
+
+/// How much of each image, by its manifest, another has as well, in bytes.
+async fn shared_sizes(engine: &Engine) -> Result<HashMap<Digest, u64>, ApiError> {
+    let images = engine.images().clone();
+    let usage = blocking("measure images", move || images.usage(&|_| false)).await?;
+    Ok(usage.images.into_iter().map(|one| (one.image.manifest, one.shared)).collect())
 }
 
 /// `GET /images/NAME/…`: a name may have slashes, so what is asked about it is told by the path's end.
@@ -65,25 +93,15 @@ pub(crate) async fn about(
     let no_route = || ApiError::NoRoute(format!("GET /images/{path}"));
     let (name, question) = path.rsplit_once('/').ok_or_else(no_route)?;
     if question == "get" {
-        return archives::save_named(&engine, vec![name.to_owned()], &parameters).await;
+        return archives::save_named(&engine, vec![name.to_owned()], version, &parameters).await;
     }
     let (images, name) = (engine.images().clone(), name.to_owned());
     match question {
-        "json" => {
-            let platform = platform_since(49, version, &parameters)?;
-            let (image, says) = blocking("look up an image", move || {
-                let image = images.resolve(&name)?;
-                let says = images.run_configuration(image.id)?;
-                Ok((image, says))
-            })
-            .await?;
-            be_of(&image, platform)?;
-            by_version::answer(version, from_image::inspect(&image, &says), by_version::image)
-        }
+        "json" => inspect(&engine, name, version, &parameters).await,
         "history" => {
-            let platform = platform_since(48, version, &parameters)?;
+            let platform = platforms::one(48, version, &parameters)?;
             let image = blocking("look up an image", move || images.resolve(&name)).await?;
-            be_of(&image, platform)?;
+            platforms::must_serve(&image, &platform)?;
             Ok(Json(from_image::history(&image)).into_response())
         }
         "attestations" => Err(ApiError::Unsupported(
@@ -94,35 +112,52 @@ pub(crate) async fn about(
     }
 }
 
-/// The platform that is asked for, since the version 1.`minor`.
-fn platform_since(minor: u32, version: Version, parameters: &Parameters) -> Result<Option<Platform>, ApiError> {
-    if version.is_before(minor) { Ok(None) } else { archives::platform(parameters) }
+/// `GET /images/NAME/json?manifests=…&platform=…`.
+async fn inspect(
+    engine: &Arc<Engine>,
+    name: String,
+    version: Version,
+    parameters: &Parameters,
+) -> Result<Response, ApiError> {
+    let platform = platforms::one(49, version, parameters)?;
+    let with_manifests = !version.is_before(48) && parameters.flag("manifests");
+    if with_manifests && platform.is_some() {
+        return Err(ApiError::invalid(
+            "manifests",
+            "all are told, and so not those of one platform: leave out one of the two",
+        ));
+    }
+    let images = engine.images().clone();
+    let (image, says, named, content) = blocking("look up an image", move || {
+        let image = images.resolve(&name)?;
+        let (says, named) = (images.run_configuration(image.id)?, images.named_at(&image)?);
+        let content = if with_manifests { Some(images.content_of(&image)?) } else { None };
+        Ok((image, says, named, content))
+    })
+    .await?;
+    platforms::must_serve(&image, &platform)?;
+    let manifests = content.map(|content| vec![from_image::manifest(&image, content, users(engine, &image))]);
+    let answer = ImageInspect { manifests, ..from_image::inspect(&image, &says, named) };
+    by_version::answer(version, answer, by_version::image)
 }
 
-/// Refuses an image that is here for another platform than the one that is asked about.
-fn be_of(image: &Image, platform: Option<Platform>) -> Result<(), ApiError> {
-    let config = &image.config;
-    let (os, architecture) = (config.os().to_string(), config.architecture().to_string());
-    let is_it = |wanted: &Platform| {
-        let variant = wanted.variant.is_none() || wanted.variant == *config.variant();
-        (&wanted.os, &wanted.architecture) == (&os, &architecture) && variant
-    };
-    match platform.filter(|wanted| !is_it(wanted)) {
-        None => Ok(()),
-        Some(wanted) => Err(ApiError::OtherPlatform { is: format!("{os}/{architecture}"), wanted: wanted.to_string() }),
-    }
+/// The containers that were made from an image.
+fn users(engine: &Engine, image: &Image) -> Vec<String> {
+    let records = engine.list(true);
+    records.iter().filter(|record| record.image_id == image.id).map(|record| record.id.to_string()).collect()
 }
 
 /// `POST /images/NAME/…`, likewise.
 pub(crate) async fn act(
     State(engine): State<Arc<Engine>>,
     Path(path): Path<String>,
+    version: Version,
     parameters: Parameters,
     auth: RegistryAuth,
 ) -> Result<Response, ApiError> {
     match path.rsplit_once('/') {
         Some((name, "tag")) => tag(&engine, name, &parameters).await,
-        Some((name, "push")) => push::push(&engine, name, &parameters, auth).await,
+        Some((name, "push")) => push::push(&engine, name, version, &parameters, auth).await,
         _ => Err(ApiError::NoRoute(format!("POST /images/{path}"))),
     }
 }
@@ -138,13 +173,39 @@ async fn tag(engine: &Engine, name: &str, parameters: &Parameters) -> Result<Res
 pub(crate) async fn remove(
     State(engine): State<Arc<Engine>>,
     Path(name): Path<String>,
+    version: Version,
     parameters: Parameters,
 ) -> Result<Json<Vec<ImageDeleteResponseItem>>, ApiError> {
-    if parameters.all("platforms").any(|list| !matches!(list, "" | "null" | "[]")) {
-        return Err(ApiError::Unsupported(
-            "platforms: an image is here for one of them and is removed whole, so this".into(),
-        ));
-    }
-    let removed = engine.remove_image(&name, parameters.flag("force")).await?;
+    let force = parameters.flag("force");
+    let platforms = if version.is_before(50) { Vec::new() } else { platforms::named("platforms", &parameters)? };
+    let removed = match platforms.is_empty() {
+        true => engine.remove_image(&name, force).await?,
+        false => remove_content(&engine, name, platforms, force).await?,
+    };
     Ok(Json(removed.iter().map(from_image::removed).collect()))
+}
+
+/// Removes what an image has for these platforms, from all its names. It has it for one alone, so nothing stays.
+async fn remove_content(
+    engine: &Arc<Engine>,
+    name: String,
+    platforms: Vec<Platform>,
+    force: bool,
+) -> Result<Vec<Removed>, ApiError> {
+    if !force {
+        let problem = "what is removed would go from all names of the image: say force=1 to have it so";
+        return Err(ApiError::invalid("platforms", problem));
+    }
+    let images = engine.images().clone();
+    let image = blocking("look up an image", move || images.resolve(&name)).await?;
+    platforms::must_serve(&image, &platforms)?;
+    Ok(engine.remove_image(&image.id.to_string(), true).await?)
+}
+
+/// A route that is the name of an image as well, which can be removed.
+pub(crate) fn namesake(route: MethodRouter<Arc<Engine>>) -> MethodRouter<Arc<Engine>> {
+    let remove = |state: State<Arc<Engine>>, uri: Uri, version: Version, parameters: Parameters| async move {
+        remove(state, Path(super::namesake(&uri)), version, parameters).await
+    };
+    route.delete(remove)
 }

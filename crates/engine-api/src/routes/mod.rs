@@ -18,6 +18,7 @@ mod logs;
 #[cfg(test)]
 mod mutated;
 mod networks;
+mod platforms;
 mod plugins;
 mod ports;
 mod progress;
@@ -38,7 +39,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::routing::{delete, get, post, put};
 use engine::Engine;
 
 use crate::error::ApiError;
@@ -53,9 +54,9 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/version", get(system::version))
         .route("/info", get(system::info))
         .route("/events", get(events::events))
-        .route("/containers/json", namesake(get(containers::list)))
-        .route("/containers/create", namesake(post(containers::create)))
-        .route("/containers/prune", namesake(post(containers::prune)))
+        .route("/containers/json", containers::namesake(get(containers::list)))
+        .route("/containers/create", containers::namesake(post(containers::create)))
+        .route("/containers/prune", containers::namesake(post(containers::prune)))
         .route("/containers/{name}", delete(containers::remove))
         .route("/containers/{name}/json", get(containers::inspect))
         .route("/containers/{name}/start", post(containers::start))
@@ -81,9 +82,9 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/containers/{name}/export", get(archives::export))
         .route("/containers/{name}/archive", get(files::read).head(files::stat).put(files::write))
         .route("/commit", post(archives::commit))
-        .route("/images/json", get(images::list))
-        .route("/images/create", post(pull::create))
-        .route("/images/prune", post(store::prune_images))
+        .route("/images/json", images::namesake(get(images::list)))
+        .route("/images/create", images::namesake(post(pull::create)))
+        .route("/images/prune", images::namesake(post(store::prune_images)))
         .route("/system/df", get(store::usage))
         .route("/corten/v1/system/check", get(store::check))
         .route("/corten/v1/images/{*name}", get(store::about_image).post(trust::act))
@@ -91,8 +92,8 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route(api_types::LEASES_ROUTE, get(leases::list).post(leases::create))
         .route("/corten/v1/leases/{id}", delete(leases::remove))
         .route("/corten/v1/leases/{id}/resources", put(leases::add))
-        .route("/images/get", get(archives::save))
-        .route("/images/load", post(archives::load))
+        .route("/images/get", images::namesake(get(archives::save)))
+        .route("/images/load", images::namesake(post(archives::load)))
         // An image's name may have slashes.
         .route("/images/{*name}", get(images::about).post(images::act).delete(images::remove))
         .route("/volumes", get(volumes::list))
@@ -101,8 +102,8 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
             get(volumes::inspect).post(volumes::act).put(volumes::update).delete(volumes::remove),
         )
         .route("/networks", get(networks::list))
-        .route("/networks/create", post(networks::create))
-        .route("/networks/prune", post(networks::prune))
+        .route("/networks/create", networks::namesake(post(networks::create)))
+        .route("/networks/prune", networks::namesake(post(networks::prune)))
         .route("/networks/{name}", get(networks::inspect).delete(networks::remove))
         .route("/networks/{name}/connect", post(networks::connect))
         .route("/networks/{name}/disconnect", post(networks::disconnect))
@@ -124,9 +125,9 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .with_state(engine)
 }
 
-/// A route whose last word may be the name of a container as well, which can be removed.
-fn namesake(route: MethodRouter<Arc<Engine>>) -> MethodRouter<Arc<Engine>> {
-    route.delete(containers::remove_namesake)
+/// The last word of a path that is a route, and may be the name of something as well: Docker tells the two apart by the method.
+fn namesake(uri: &Uri) -> String {
+    uri.path().rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 async fn no_route(method: Method, uri: Uri) -> Response {

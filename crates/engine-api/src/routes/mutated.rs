@@ -23,6 +23,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use testkit::mutated::{TEXTS, places};
 
 use crate::convert::{endpoints, networks, old_wishes, to_spec};
 use crate::error::ApiError;
@@ -52,24 +53,10 @@ fn originals() -> Vec<Value> {
     serde_json::from_str(include_str!("mutated.json")).expect("JSON")
 }
 
-/// All places in a value, as JSON pointers.
-fn places(value: &Value, at: &str, found: &mut Vec<String>) {
-    found.push(at.to_owned());
-    match value {
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, item)| places(item, &format!("{at}/{index}"), found));
-        }
-        Value::Object(fields) => fields.iter().for_each(|(name, field)| {
-            places(field, &format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")), found);
-        }),
-        _ => {}
-    }
-}
-
-/// Texts that mean something somewhere.
+/// Texts that mean something somewhere, and others.
 fn text() -> impl Strategy<Value = String> {
-    let known: Vec<String> = serde_json::from_str(include_str!("mutated_texts.json")).expect("JSON");
-    prop_oneof![proptest::sample::select(known), "\\PC{0,16}", "[0-9a-z:/,.=-]{0,12}"]
+    let known = proptest::sample::select(TEXTS.to_vec()).prop_map(str::to_owned);
+    prop_oneof![known, "\\PC{0,16}", "[0-9a-z:/,.=-]{0,12}"]
 }
 
 fn number() -> impl Strategy<Value = Value> {
@@ -111,8 +98,7 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
     let changes = proptest::collection::vec((any::<prop::sample::Index>(), replacement()), 0..5);
     let whole = (proptest::sample::select(originals()), changes).prop_map(|(mut value, changes)| {
         for (place, new) in changes {
-            let mut found = Vec::new();
-            places(&value, "", &mut found);
+            let found = places(&value);
             if let Some(old) = value.pointer_mut(&found[place.index(found.len())]) {
                 *old = new;
             }
@@ -271,6 +257,7 @@ fn filters_are_understood_or_refused() {
         answered(read().and_then(Filters::into_networks))?;
         answered(read().and_then(Filters::into_network_prune))?;
         answered(read().and_then(Filters::into_list))?;
+        answered(read().and_then(Filters::into_plugins))?;
         Ok(())
     });
 }
@@ -292,7 +279,8 @@ fn an_address_is_understood_or_refused() {
         let Some(parameters) = answered(read)? else { return Ok(()) };
         answered(parameters.number::<i64>("t"))?;
         answered(parameters.number::<u16>("h"))?;
-        answered(super::archives::platform(&parameters))?;
+        answered(super::platforms::any_version(&parameters))?;
+        answered(super::platforms::of_archive(Version::NEWEST, &parameters))?;
         answered(super::containers::size(&parameters))?;
         answered(super::events::bounds(&parameters, jiff::Timestamp::now()))?;
         answered(super::logs::options(&parameters))?;

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 
 use api_types::docker::{
-    Network, NetworkConnectRequest, NetworkCreateRequest, NetworkCreateResponse, NetworkDisconnectRequest,
-    NetworkInspect, NetworkPruneResponse,
+    NetworkConnectRequest, NetworkCreateRequest, NetworkCreateResponse, NetworkDisconnectRequest, NetworkInspect,
+    NetworkPruneResponse,
 };
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::MethodRouter;
 use engine::Engine;
 
 use crate::convert::{endpoints, networks};
@@ -18,15 +20,22 @@ use crate::extract::{Body, Parameters};
 use crate::filters::Filters;
 use crate::version::Version;
 
+/// The version whose lists have no members any more.
+const SUMMARIES: u32 = 28;
 /// The version that tells how many addresses are in use.
 const STATUS: u32 = 52;
 
 pub(crate) async fn list(
     State(engine): State<Arc<Engine>>,
+    version: Version,
     parameters: Parameters,
-) -> Result<Json<Vec<Network>>, ApiError> {
-    let filters = Filters::of(&parameters)?.into_networks()?;
-    Ok(Json(engine.select_networks(&filters)?.iter().map(networks::summary).collect()))
+) -> Result<Response, ApiError> {
+    let networks = engine.select_networks(&Filters::of(&parameters)?.into_networks()?)?;
+    if version.is_before(SUMMARIES) {
+        let whole = networks.iter().map(|network| networks::inspect(network, &engine.members(&network.id)));
+        return Ok(Json(whole.collect::<Vec<_>>()).into_response());
+    }
+    Ok(Json(networks.iter().map(networks::summary).collect::<Vec<_>>()).into_response())
 }
 
 /// `verbose` tells of services of a swarm, of which there are none.
@@ -88,4 +97,13 @@ pub(crate) async fn prune(
     let filters = Filters::of(&parameters)?.into_network_prune()?;
     let removed = engine.prune_networks(move |network| filters.admit(network)).await?;
     Ok(Json(NetworkPruneResponse { networks_deleted: Some(removed) }))
+}
+
+/// A route that is the name of a network as well, which can be asked for and removed.
+pub(crate) fn namesake(route: MethodRouter<Arc<Engine>>) -> MethodRouter<Arc<Engine>> {
+    let inspect = |state: State<Arc<Engine>>, uri: Uri, version: Version, parameters: Parameters| async move {
+        inspect(state, Path(super::namesake(&uri)), version, parameters).await
+    };
+    let remove = |state: State<Arc<Engine>>, uri: Uri| async move { remove(state, Path(super::namesake(&uri))).await };
+    route.get(inspect).delete(remove)
 }

@@ -10,6 +10,8 @@ use engine::Engine;
 use serde_json::Value;
 
 use crate::error::ApiError;
+use crate::extract::Parameters;
+use crate::filters::Filters;
 
 pub(super) fn routes() -> Router<Arc<Engine>> {
     Router::new()
@@ -21,8 +23,9 @@ pub(super) fn routes() -> Router<Arc<Engine>> {
         .route("/plugins/{*name}", get(about).post(act).delete(none))
 }
 
-async fn list() -> Json<Vec<Value>> {
-    Json(Vec::new())
+async fn list(parameters: Parameters) -> Result<Json<Vec<Value>>, ApiError> {
+    Filters::of(&parameters)?.into_plugins()?;
+    Ok(Json(Vec::new()))
 }
 
 async fn install() -> ApiError {

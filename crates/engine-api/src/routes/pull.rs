@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Making images: a pull from a registry, or an import of an archive in the request's body or at a URL.
 
+mod all_tags;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,14 +13,16 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use engine::Engine;
 use futures_util::stream;
-use image::{ImageError, Import};
+use image::{ImageError, Images, Import, Platform};
 use oci::ImageRef;
 use registry_client::{Download, RateLimit};
 use tokio::sync::mpsc;
 
 use super::auth::RegistryAuth;
 use super::images::blocking;
-use super::progress::{self, Kinds, answer};
+use super::platforms;
+use super::progress::{self, Kinds, Lines, answer};
+use super::trust::images_for;
 use crate::error::ApiError;
 use crate::extract::Parameters;
 use crate::upload::{self, Upload};
@@ -49,26 +53,46 @@ pub(crate) fn reference(name: &str, tag: Option<&str>) -> Result<ImageRef, ApiEr
     })
 }
 
+/// Without a tag all of the repository's are meant, as Docker's API has it.
 async fn pull(
     engine: Arc<Engine>,
     name: &str,
     parameters: &Parameters,
-    RegistryAuth(credentials): RegistryAuth,
+    auth: RegistryAuth,
 ) -> Result<Response, ApiError> {
-    let name = reference(name, parameters.get("tag"))?;
+    // Clients of old write the name of a repository so.
+    let name = reference(name.strip_suffix(':').unwrap_or(name), parameters.get("tag"))?;
     let platform = parameters.get("platform").map(str::parse).transpose()?;
-    let images = match credentials {
-        Some(credentials) => engine.images().acting_as(name.registry(), credentials),
-        None => engine.images().clone(),
-    };
+    let images = images_for(&engine, &name, auth);
     progress::stream("a pull", Kinds::Pull, move |lines| async move {
-        images.pull(&name, platform, &lines).await?;
-        let limit = images.rate_limit(name.registry()).filter(RateLimit::is_nearly_used_up);
-        let few = limit.map(|limit| progress::status(few_left(name.registry(), limit)));
-        let last = progress::status(format!("Status: Image is up to date for {}", name.canonical()));
-        Ok(few.into_iter().chain([last]).collect())
+        match name.tag().is_some() || name.digest().is_some() {
+            true => pull_one(&images, &name, platform, &lines).await,
+            false => all_tags::pull(&images, &name, platform, &lines).await,
+        }
     })
     .await
+}
+
+/// Pulls one image; the answer is what is said of it last.
+async fn pull_one(
+    images: &Images,
+    name: &ImageRef,
+    platform: Option<Platform>,
+    lines: &Lines,
+) -> Result<Vec<ProgressLine>, ApiError> {
+    let (store, known_as) = (images.clone(), name.clone());
+    let before = blocking("look up an image", move || store.manifest_of(&known_as)).await?;
+    let image = images.pull(name, platform, lines).await?;
+    let limit = images.rate_limit(name.registry()).filter(RateLimit::is_nearly_used_up);
+    let few = limit.map(|limit| few_left(name.registry(), limit));
+    let is_here = |known: &&ImageRef| known.registry() == name.registry() && known.repository() == name.repository();
+    let digest = image.repo_digests.iter().find(is_here).and_then(ImageRef::digest).unwrap_or(image.manifest);
+    let status = match before == Some(image.manifest) {
+        true => format!("Status: Image is up to date for {name}"),
+        false => format!("Status: Downloaded newer image for {name}"),
+    };
+    let last = few.into_iter().chain([format!("Digest: {digest}"), status]);
+    Ok(last.map(progress::status).collect())
 }
 
 /// That the registry will soon say no.
@@ -87,7 +111,7 @@ fn wanted(parameters: &Parameters) -> Result<Import, ApiError> {
         name: parameters.get("repo").map(|name| reference(name, parameters.get("tag"))).transpose()?,
         changes: parameters.all("changes").map(str::to_owned).collect(),
         comment: parameters.get("message").map(str::to_owned),
-        platform: super::archives::platform(parameters)?,
+        platform: platforms::any_version(parameters)?,
     })
 }
 
@@ -122,7 +146,7 @@ async fn import_from(engine: Arc<Engine>, url: &str, parameters: &Parameters) ->
 async fn forward(
     mut download: Download,
     pieces: mpsc::Sender<io::Result<Bytes>>,
-    lines: &progress::Lines,
+    lines: &Lines,
 ) -> Result<(), ImageError> {
     let (mut done, mut told) = (0, None::<Instant>);
     loop {

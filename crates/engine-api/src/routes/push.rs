@@ -9,16 +9,20 @@ use oci::ImageRef;
 use serde_json::json;
 
 use super::auth::RegistryAuth;
+use super::platforms;
 use super::progress::{self, Kinds, Lines};
+use super::trust::images_for;
 use crate::error::ApiError;
 use crate::extract::Parameters;
+use crate::version::Version;
 
 /// `POST /images/{name}/push`.
 pub(super) async fn push(
     engine: &Engine,
     name: &str,
+    version: Version,
     parameters: &Parameters,
-    RegistryAuth(credentials): RegistryAuth,
+    auth: RegistryAuth,
 ) -> Result<Response, ApiError> {
     let name: ImageRef = match parameters.get("tag") {
         Some(tag) => format!("{name}:{tag}").parse()?,
@@ -32,10 +36,7 @@ pub(super) async fn push(
         Some(other) => return Err(ApiError::invalid("compression", format!("{other:?} is not gzip, zstd or keep"))),
     };
     let options = PushOptions { packing };
-    let images = match credentials {
-        Some(credentials) => engine.images().acting_as(name.registry(), credentials),
-        None => engine.images().clone(),
-    };
+    let images = images_for(engine, &name, auth);
     // Without a tag all of the repository's are meant, as Docker's API has it.
     let names = match name.tag().is_some() || name.digest().is_some() {
         true => vec![name],
@@ -47,6 +48,13 @@ pub(super) async fn push(
             .await?
         }
     };
+    if let Some(platform) = platforms::one(46, version, parameters)? {
+        let (images, names) = (images.clone(), names.clone());
+        let find = move || names.iter().map(|name| images.resolve(&name.canonical())).collect::<Result<Vec<_>, _>>();
+        for image in super::images::blocking("look up images", find).await? {
+            platforms::must_serve(&image, [&platform])?;
+        }
+    }
     progress::stream(
         "a push",
         Kinds::Push,

@@ -36,19 +36,6 @@ pub(crate) async fn usage(
     }
     let mut usage = from_store::usage(&engine.disk_usage().await?);
     let wanted = |kind| chosen.is_empty() || chosen.contains(&kind);
-    if !wanted("container") {
-        usage.containers.clear();
-    }
-    if !wanted("image") {
-        usage.images.clear();
-        usage.layers_size = 0;
-    }
-    if !wanted("volume") {
-        usage.volumes = None;
-    }
-    if !wanted("build-cache") {
-        usage.build_cache = None;
-    }
     let verbose = parameters.flag("verbose") && !version.is_before(BY_KIND);
     let kinds = from_store::by_kind(&usage, verbose).map_err(ApiError::Answer)?;
     usage.by_kind = SystemDataUsageResponse {
@@ -61,7 +48,21 @@ pub(crate) async fn usage(
         // Who asks for this knows where the lists are now.
         return Ok(Json(usage.by_kind).into_response());
     }
-    by_version::answer(version, usage, by_version::disk_usage)
+    let mut answer = serde_json::to_value(usage).map_err(ApiError::Answer)?;
+    let lists = [
+        ("container", "Containers"),
+        ("image", "Images"),
+        ("image", "LayersSize"),
+        ("volume", "Volumes"),
+        ("build-cache", "BuildCache"),
+    ];
+    if let Some(answer) = answer.as_object_mut() {
+        for (_, list) in lists.iter().filter(|(kind, _)| !wanted(kind)) {
+            answer.remove(*list);
+        }
+    }
+    by_version::disk_usage(version, &mut answer);
+    Ok(Json(answer).into_response())
 }
 
 /// `POST /images/prune`.

@@ -10,8 +10,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::{Engine, VolumeSpec};
+use serde_json::Value;
 
-use crate::convert::{from_image, from_volume, to_spec};
+use crate::convert::{complete, from_image, from_volume, to_spec};
 use crate::error::ApiError;
 use crate::extract::{Body, Parameters};
 use crate::filters::Filters;
@@ -20,13 +21,13 @@ use crate::version::Version;
 /// The first version of the API in which a pruning leaves volumes with a name alone.
 const ANONYMOUS_ONLY: u32 = 42;
 
-pub(crate) async fn list(
-    State(engine): State<Arc<Engine>>,
-    parameters: Parameters,
-) -> Result<Json<VolumeListResponse>, ApiError> {
+pub(crate) async fn list(State(engine): State<Arc<Engine>>, parameters: Parameters) -> Result<Json<Value>, ApiError> {
     let volumes = engine.volumes(Filters::of(&parameters)?.into_volumes()?).await?;
     let volumes = volumes.iter().map(|volume| from_volume::volume(volume, engine.volume_place(volume))).collect();
-    Ok(Json(VolumeListResponse { volumes: Some(volumes), warnings: None }))
+    let answer = VolumeListResponse { volumes: Some(volumes), warnings: None };
+    let mut answer = serde_json::to_value(answer).map_err(ApiError::Answer)?;
+    complete::volumes(&mut answer);
+    Ok(Json(answer))
 }
 
 /// `POST /volumes/create` and `POST /volumes/prune`, which are names of volumes as well.
