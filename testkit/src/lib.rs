@@ -10,6 +10,7 @@ pub mod fixtures;
 pub mod http;
 pub mod internet;
 pub mod leftovers;
+pub mod mutated;
 pub mod process;
 pub mod sandbox;
 pub mod terminal;

@@ -10,6 +10,7 @@ use end_to_end::chance::{Chance, number};
 use serde_json::{Value, json};
 use testkit::Daemon;
 use testkit::http::ask;
+use testkit::mutated::{TEXTS, places};
 
 /// Routes whose bodies are changed: method, address, body.
 fn requests() -> Vec<(&'static str, &'static str, Value)> {
@@ -73,7 +74,7 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
 }
 
 /// Routes whose parameters are changed, each `{}` of them.
-const ADDRESSES: [(&str, &str); 22] = [
+const ADDRESSES: [(&str, &str); 27] = [
     ("GET", "/containers/json?all={}&limit={}&filters={}"),
     ("GET", "/containers/json?all=1&filters=%7B%22status%22:{}%7D"),
     ("GET", "/images/json?filters={}"),
@@ -96,46 +97,31 @@ const ADDRESSES: [(&str, &str); 22] = [
     ("POST", "/containers/other/rename?name={}"),
     ("POST", "/images/busybox/tag?repo={}&tag={}"),
     ("POST", "/containers/prune?filters={}"),
+    ("GET", "/images/get?names=busybox&platform={}&platform={}"),
+    ("GET", "/images/busybox/json?manifests={}&platform={}"),
+    ("GET", "/images/json?manifests={}&shared-size={}"),
+    ("DELETE", "/images/busybox?platforms={}"),
+    ("GET", "/plugins?filters={}"),
 ];
 
-/// Texts that mean something somewhere, also those of the extractors' own test.
-fn texts() -> Vec<String> {
-    let known = include_str!("../../crates/engine-api/src/routes/mutated_texts.json");
-    serde_json::from_str(known).expect("JSON")
-}
-
-fn replacement(chance: &mut Chance, texts: &[String], depth: usize) -> Value {
+fn replacement(chance: &mut Chance, depth: usize) -> Value {
     match chance.below(if depth == 0 { 6 } else { 9 }) {
         0 => Value::Null,
         1 => json!(chance.below(2) == 0),
         2 => json!(*chance.pick(&[i64::MIN, -1, 0, 1, 65_536, i64::MAX])),
         3 => json!(*chance.pick(&[0.5, -1e300, 1e19])),
-        4 | 5 => json!(chance.pick(texts)),
-        6 | 7 => (0..chance.below(3)).map(|_| replacement(chance, texts, depth - 1)).collect(),
+        4 | 5 => json!(*chance.pick(&TEXTS)),
+        6 | 7 => (0..chance.below(3)).map(|_| replacement(chance, depth - 1)).collect(),
         _ => Value::Object(
-            (0..chance.below(3)).map(|_| (chance.pick(texts).clone(), replacement(chance, texts, depth - 1))).collect(),
+            (0..chance.below(3)).map(|_| ((*chance.pick(&TEXTS)).to_owned(), replacement(chance, depth - 1))).collect(),
         ),
     }
 }
 
-fn places(value: &Value, at: &str, found: &mut Vec<String>) {
-    found.push(at.to_owned());
-    match value {
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, item)| places(item, &format!("{at}/{index}"), found));
-        }
-        Value::Object(fields) => fields.iter().for_each(|(name, field)| {
-            places(field, &format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")), found);
-        }),
-        _ => {}
-    }
-}
-
-fn changed(chance: &mut Chance, texts: &[String], mut body: Value) -> Vec<u8> {
+fn changed(chance: &mut Chance, mut body: Value) -> Vec<u8> {
     for _ in 0..=chance.below(3) {
-        let mut found = Vec::new();
-        places(&body, "", &mut found);
-        let new = replacement(chance, texts, 3);
+        let found = places(&body);
+        let new = replacement(chance, 3);
         // The place is one of the value's own.
         let place: &String = chance.pick(&found);
         *body.pointer_mut(place).expect("a place") = new;
@@ -162,7 +148,7 @@ fn whatever_is_asked_the_daemon_answers_and_goes_on() {
     daemon.ok(&["create", "--name", "other", "busybox", "true"]);
     let seconds = number("CORTEN_FUZZ_SECONDS").unwrap_or(2);
     let seed = number("CORTEN_SEED").unwrap_or_else(|| std::process::id() as usize);
-    let (mut chance, requests, texts) = (Chance::new(seed), requests(), texts());
+    let (mut chance, requests) = (Chance::new(seed), requests());
     let end = Instant::now() + Duration::from_secs(seconds as u64);
     let latest = end + Duration::from_secs(60);
     let (mut granted, mut refused) = (0, 0);
@@ -171,14 +157,15 @@ fn whatever_is_asked_the_daemon_answers_and_goes_on() {
         let (method, path, body) = match chance.below(2) {
             0 => {
                 let (method, path, body) = chance.pick(&requests).clone();
-                (method, path.to_owned(), changed(&mut chance, &texts, body))
+                (method, path.to_owned(), changed(&mut chance, body))
             }
             _ => {
                 let (method, path) = *chance.pick(&ADDRESSES);
                 let mut address = String::new();
                 for (number, part) in path.split("{}").enumerate() {
                     if number > 0 {
-                        address.push_str(&encoded(chance.pick::<String>(&texts)));
+                        let text: &&str = chance.pick(&TEXTS);
+                        address.push_str(&encoded(text));
                     }
                     address.push_str(part);
                 }
