@@ -133,13 +133,14 @@ pub struct Answer {
 }
 
 /// GETs `path` from `address`, from inside a sandbox. `None` when nobody answers there.
-pub fn get(from: &Sandbox, address: (Ipv4Addr, u16), path: &str) -> Option<Answer> {
+pub fn get(from: &Sandbox, address: (impl Into<IpAddr>, u16), path: &str) -> Option<Answer> {
+    let address = SocketAddr::new(address.0.into(), address.1);
     let path = path.to_owned();
     from.run(move || {
         let patience = std::time::Duration::from_secs(5);
-        let mut stream = TcpStream::connect_timeout(&SocketAddr::from(address), patience).ok()?;
+        let mut stream = TcpStream::connect_timeout(&address, patience).ok()?;
         stream.set_read_timeout(Some(patience)).ok()?;
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", address.0).ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", address.ip()).ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
         let (head, body) = text.split_once("\r\n\r\n")?;
@@ -153,7 +154,8 @@ pub fn get(from: &Sandbox, address: (Ipv4Addr, u16), path: &str) -> Option<Answe
 /// # Panics
 /// When nobody does in time.
 #[track_caller]
-pub fn get_soon(from: &Sandbox, address: (Ipv4Addr, u16), path: &str) -> Answer {
+pub fn get_soon(from: &Sandbox, address: (impl Into<IpAddr>, u16), path: &str) -> Answer {
+    let address = (address.0.into(), address.1);
     let begun = std::time::Instant::now();
     while begun.elapsed() < std::time::Duration::from_secs(30) {
         if let Some(answer) = get(from, address, path) {

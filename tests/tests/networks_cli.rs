@@ -159,7 +159,8 @@ fn what_networks_cannot_have_is_refused_by_name_and_changes_nothing() {
     let daemon = Daemon::with_busybox();
     for (flags, said) in [
         (&["--driver", "overlay", "x"][..], "overlay"),
-        (&["--ipv6", "x"], "EnableIPv6"),
+        (&["--ipv4=false", "x"], "EnableIPv4"),
+        (&["--subnet", "fd00:1::/64", "x"], "EnableIPv6"),
         (&["--ipam-driver", "other", "x"], "IPAM.Driver"),
         (&["--config-only", "x"], "ConfigOnly"),
         (&["--ingress", "x"], "Ingress"),

@@ -2,7 +2,7 @@
 //! What becomes of a question: answered from what is known here, or handed on.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oci::ContainerId;
@@ -41,7 +41,7 @@ impl Turns {
 pub(crate) fn decide(question: &Question<'_>, asker: &ContainerId, names: &dyn Names, turns: &Turns) -> Decision {
     if let Some(name) = question.name.as_deref().filter(|name| question.class == CLASS_IN && !name.is_empty()) {
         if question.kind == kind::PTR
-            && let Some(found) = reversed(name).and_then(|address| names.name_of(asker, address.into()))
+            && let Some(found) = reversed(name).and_then(|address| names.name_of(asker, address))
         {
             return Decision::Answer(Code::NoError, vec![Record::Name(found)]);
         }
@@ -66,10 +66,24 @@ fn records(asked: u16, addresses: Vec<IpAddr>, turn: impl FnOnce() -> usize) -> 
     addresses.into_iter().map(Record::Address).collect()
 }
 
-/// The address in `4.3.2.1.in-addr.arpa`.
-fn reversed(name: &str) -> Option<Ipv4Addr> {
+/// The address in `4.3.2.1.in-addr.arpa`, or in as many digits as an IPv6 address has before `ip6.arpa` (RFC 3596, section 2.5).
+fn reversed(name: &str) -> Option<IpAddr> {
+    if let Some(digits) = name.strip_suffix(".ip6.arpa") {
+        return reversed_digits(digits).map(IpAddr::V6);
+    }
     let [d, c, b, a] = name.strip_suffix(".in-addr.arpa")?.parse::<Ipv4Addr>().ok()?.octets();
-    Some(Ipv4Addr::new(a, b, c, d))
+    Some(Ipv4Addr::new(a, b, c, d).into())
+}
+
+fn reversed_digits(digits: &str) -> Option<Ipv6Addr> {
+    let mut bits = 0u128;
+    let mut count = 0;
+    for label in digits.split('.').rev() {
+        let [digit] = label.as_bytes() else { return None };
+        bits = bits << 4 | u128::from(char::from(*digit).to_digit(16)?);
+        count += 1;
+    }
+    (count == 32).then(|| Ipv6Addr::from_bits(bits))
 }
 
 #[cfg(test)]
@@ -79,13 +93,22 @@ mod tests {
 
     struct Two;
 
+    const SIX: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x2a);
+
     impl Names for Two {
         fn addresses(&self, _: &ContainerId, name: &str) -> Option<Vec<IpAddr>> {
-            (name == "two").then(|| vec![[10, 0, 0, 1].into(), [10, 0, 0, 2].into()])
+            match name {
+                "two" => Some(vec![[10, 0, 0, 1].into(), [10, 0, 0, 2].into()]),
+                "both" => Some(vec![[10, 0, 0, 3].into(), SIX.into()]),
+                _ => None,
+            }
         }
 
         fn name_of(&self, _: &ContainerId, address: IpAddr) -> Option<String> {
-            (address == IpAddr::from([10, 0, 0, 1])).then(|| "two.net".to_owned())
+            match address {
+                IpAddr::V4(address) => (address.octets() == [10, 0, 0, 1]).then(|| "two.net".to_owned()),
+                IpAddr::V6(address) => (address == SIX).then(|| "both.net".to_owned()),
+            }
         }
 
         fn may_forward(&self, asker: &ContainerId) -> bool {
@@ -130,6 +153,24 @@ mod tests {
         );
         let unknown = asked(&turns, "1", b"\x019\x010\x010\x0210\x07in-addr\x04arpa\0", kind::PTR);
         assert_eq!(unknown, Decision::Forward);
+    }
+
+    #[test]
+    fn each_family_is_asked_for_by_itself() {
+        let turns = Turns::new();
+        let answers = |kind, address: IpAddr| {
+            let expected = Decision::Answer(Code::NoError, vec![Record::Address(address)]);
+            assert_eq!(asked(&turns, "1", b"\x04both\0", kind), expected);
+        };
+        answers(kind::A, [10, 0, 0, 3].into());
+        answers(kind::AAAA, SIX.into());
+        let mut name: Vec<u8> = "a2".chars().flat_map(|digit| [1, digit as u8]).collect();
+        name.extend([1, b'0'].repeat(26));
+        name.extend(b"\x010\x010\x01d\x01f\x03ip6\x04arpa\0");
+        let named = Decision::Answer(Code::NoError, vec![Record::Name("both.net".into())]);
+        assert_eq!(asked(&turns, "0", &name, kind::PTR), named);
+        assert_eq!(reversed("2.0.0.0.0.d.f.ip6.arpa"), None);
+        assert_eq!(reversed(&format!("{}d.f.ip6.arpa", "ü.".repeat(30))), None);
     }
 
     #[test]

@@ -58,7 +58,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// A server that the host itself asks: on the host's loopback, or by IPv6, which containers do not have, it can only
+    /// A server that the host itself asks: on the host's loopback, or by IPv6, which not all containers have, it can only
     /// be asked from there.
     pub fn of_host(address: IpAddr) -> Upstream {
         Upstream { address, from_host: address.is_loopback() || address.is_ipv6() }

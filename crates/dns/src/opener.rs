@@ -128,9 +128,9 @@ fn listen(anew: bool) -> Result<Sockets, DnsError> {
 fn redirected(transport: Transport, port: u16) -> Published {
     Published {
         transport,
-        host_address: Some(ADDRESS),
+        host_address: Some(ADDRESS.into()),
         host_port: PORT,
-        container_address: ADDRESS,
+        container_address: ADDRESS.into(),
         container_port: port,
     }
 }

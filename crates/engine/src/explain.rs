@@ -10,6 +10,7 @@ mod proc;
 mod reach;
 
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -145,19 +146,28 @@ impl Engine {
         let mut ways = Vec::new();
         for endpoint in &running.endpoints {
             for port in &endpoint.ports {
-                ways.push(way(port, endpoint, &self.network.describe()));
+                let described = self.network.describe();
+                for host in port.host_addresses() {
+                    ways.push(way(host, port, endpoint, &described));
+                }
             }
         }
         ways
     }
 }
 
-fn way(port: &PublishedPort, endpoint: &network::Endpoint, network: &network::Description) -> PortPath {
+fn way(host: IpAddr, port: &PublishedPort, endpoint: &network::Endpoint, network: &network::Description) -> PortPath {
     let (protocol, table) = (port.protocol, &network.table);
-    let to = format!("{}:{}", endpoint.address, port.container_port);
-    let (address, map, key) = match port.host_ip {
-        None => ("0.0.0.0".to_owned(), "published", format!("{protocol} . {}", port.host_port)),
-        Some(ip) => (ip.to_string(), "published-on-address", format!("{protocol} . {ip} . {}", port.host_port)),
+    let address = match endpoint.ipv6.filter(|_| host.is_ipv6()) {
+        Some(ipv6) => IpAddr::V6(ipv6.address),
+        None => IpAddr::V4(endpoint.address),
+    };
+    let to = SocketAddr::new(address, port.container_port);
+    let (map, key) = match (host.is_ipv4(), host.is_unspecified()) {
+        (true, true) => ("published", format!("{protocol} . {}", port.host_port)),
+        (true, false) => ("published-on-address", format!("{protocol} . {host} . {}", port.host_port)),
+        (false, true) => ("published6", format!("{protocol} . {}", port.host_port)),
+        (false, false) => ("published6-on-address", format!("{protocol} . {host} . {}", port.host_port)),
     };
     let bridge = match endpoint.network == NetworkId::bridge() {
         true => format!("the bridge {}", network.bridge),
@@ -172,7 +182,8 @@ fn way(port: &PublishedPort, endpoint: &network::Endpoint, network: &network::De
          comes from loopback or from other containers"
             .to_owned(),
     ];
-    PortPath { host: format!("{address}:{}/{protocol}", port.host_port), container: to, way }
+    let host = SocketAddr::new(host, port.host_port);
+    PortPath { host: format!("{host}/{protocol}"), container: to.to_string(), way }
 }
 
 fn words(line: &str) -> Vec<&str> {

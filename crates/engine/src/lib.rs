@@ -99,7 +99,8 @@ pub use measure::{Counted, Measure};
 pub use mount::{BindOptions, Given, ImageMount, Mount, VolumeMount, VolumesFrom, clean as clean_path};
 pub use network::{AddressPool, Subnet, Traits};
 pub use networks::{
-    Attachment, EndpointWish, Ipam, Member, Network, NetworkDriver, NetworkFilters, NetworkSpec, Place, PortChanges,
+    Attachment, EndpointWish, Ipam, IpamWish, Member, Network, NetworkDriver, NetworkFilters, NetworkSpec, Place,
+    PortChanges,
 };
 pub use prune::{PruneFilters, PrunedContainers};
 pub use request::{

@@ -55,7 +55,7 @@ pub(crate) fn write_network_files(
 /// A running container has a place more: what its files in `/etc` say of it. The user's own changes of them stay.
 pub(crate) fn say_connected(dir: &Path, record: &Record, endpoints: &[Endpoint]) -> Result<(), EngineError> {
     let Some((new, before)) = endpoints.split_last() else { return Ok(()) };
-    append(dir, "hosts", &host_line(new, &full_and_short(&spec::hostname(record), record)))?;
+    append(dir, "hosts", &host_lines(new, &full_and_short(&spec::hostname(record), record)))?;
     if has_resolver(endpoints) && !has_resolver(before) {
         let text = resolver_conf(&read_host("/etc/resolv.conf")?);
         write(dir, "resolv.conf", record.spec.naming.resolv_conf(&text, true))?;
@@ -65,13 +65,13 @@ pub(crate) fn say_connected(dir: &Path, record: &Record, endpoints: &[Endpoint])
 
 /// A running container has a place less.
 pub(crate) fn say_disconnected(dir: &Path, record: &Record, left: &Endpoint) -> Result<(), EngineError> {
-    let line = host_line(left, &full_and_short(&spec::hostname(record), record));
+    let lines = host_lines(left, &full_and_short(&spec::hostname(record), record));
     let Some(text) = read(dir, "hosts")? else {
         tracing::warn!(container = %record.id, "its /etc/hosts is too long for a line to be taken out of it");
         return Ok(());
     };
-    let kept: Vec<&[u8]> =
-        text.split_inclusive(|byte| *byte == b'\n').filter(|known| *known != line.as_bytes()).collect();
+    let is_kept = |known: &&[u8]| !lines.split_inclusive('\n').any(|line| line.as_bytes() == *known);
+    let kept: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').filter(is_kept).collect();
     write(dir, "hosts", kept.concat())
 }
 
@@ -155,7 +155,7 @@ fn hosts(hostname: &str, endpoints: &[Endpoint]) -> String {
     let mut text = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
                     ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
         .to_owned();
-    text.extend(endpoints.iter().map(|endpoint| host_line(endpoint, hostname)));
+    text.extend(endpoints.iter().map(|endpoint| host_lines(endpoint, hostname)));
     text
 }
 
@@ -167,8 +167,9 @@ fn full_and_short(hostname: &str, record: &Record) -> String {
     }
 }
 
-fn host_line(endpoint: &Endpoint, hostname: &str) -> String {
-    format!("{}\t{hostname}\n", endpoint.address)
+/// One for each of its addresses.
+fn host_lines(endpoint: &Endpoint, hostname: &str) -> String {
+    endpoint.addresses().map(|address| format!("{address}\t{hostname}\n")).collect()
 }
 
 /// The host's resolver configuration without name servers that only the host itself can reach.

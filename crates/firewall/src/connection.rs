@@ -4,7 +4,7 @@
 //! The kernel decides where a flow goes at its first packet. A UDP flow that never pauses would therefore go on to where
 //! it went before, however the published ports change.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use netlink::{Attribute, Batch, Malformed, Message, Protocol, Socket, attributes};
 use rustix::io::Errno;
@@ -17,6 +17,7 @@ const CT_NEW: u16 = NFNL_SUBSYS_CTNETLINK << 8;
 const CT_GET: u16 = NFNL_SUBSYS_CTNETLINK << 8 | 1;
 const CT_DELETE: u16 = NFNL_SUBSYS_CTNETLINK << 8 | 2;
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 /// `struct nfgenmsg`.
 const NFGENMSG: usize = 4;
 const CTA_TUPLE_ORIG: u16 = 1;
@@ -26,6 +27,8 @@ const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V4_DST: u16 = 2;
+const CTA_IP_V6_SRC: u16 = 3;
+const CTA_IP_V6_DST: u16 = 4;
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
@@ -34,9 +37,9 @@ const CTA_PROTO_DST_PORT: u16 = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Flow {
     /// Where its first packet was addressed to.
-    asked: (Ipv4Addr, u16),
+    asked: (IpAddr, u16),
     /// Who answers, after any redirection.
-    answers: (Ipv4Addr, u16),
+    answers: (IpAddr, u16),
     /// What the kernel knows it by.
     tuple: Vec<u8>,
     id: Vec<u8>,
@@ -49,25 +52,34 @@ pub fn redirect_flows(published: &[Published]) -> Result<usize, FirewallError> {
     if ports.is_empty() {
         return Ok(0);
     }
-    forget(|flow| {
+    let is_redirected = |flow: &Flow| {
         ports.iter().any(|port| {
             let (address, number) = flow.asked;
             number == port.host_port
+                && port.container_address.is_ipv4() == address.is_ipv4()
                 && port.host_address.is_none_or(|host| host == address)
                 && flow.answers != (port.container_address, port.container_port)
         })
-    })
+    };
+    let of_family = |ipv4: bool| ports.iter().any(|port| port.container_address.is_ipv4() == ipv4);
+    let mut forgotten = 0;
+    for (family, ipv4) in [(AF_INET, true), (AF_INET6, false)] {
+        if of_family(ipv4) {
+            forgotten += forget(family, is_redirected)?;
+        }
+    }
+    Ok(forgotten)
 }
 
 /// Forgets the UDP flows that this container answered, before somebody else gets its address. Returns how many there
 /// were.
-pub fn end_flows(container: Ipv4Addr) -> Result<usize, FirewallError> {
-    forget(|flow| flow.answers.0 == container)
+pub fn end_flows(container: IpAddr) -> Result<usize, FirewallError> {
+    forget(if container.is_ipv4() { AF_INET } else { AF_INET6 }, |flow| flow.answers.0 == container)
 }
 
-fn forget(unwanted: impl Fn(&Flow) -> bool) -> Result<usize, FirewallError> {
+fn forget(family: u8, unwanted: impl Fn(&Flow) -> bool) -> Result<usize, FirewallError> {
     let mut socket = Socket::open(Protocol::Netfilter).map_err(FirewallError::Open)?;
-    let head = [AF_INET, 0, 0, 0];
+    let head = [family, 0, 0, 0];
     let flows = socket
         .dump(
             CT_GET,
@@ -92,7 +104,7 @@ fn forget(unwanted: impl Fn(&Flow) -> bool) -> Result<usize, FirewallError> {
     Ok(flows.len())
 }
 
-/// `None` if it is not an IPv4 flow of datagrams.
+/// `None` if it is not a flow of datagrams.
 fn read(message: &Message<'_>) -> Result<Option<Flow>, Malformed> {
     if message.kind != CT_NEW {
         return Ok(None);
@@ -102,10 +114,10 @@ fn read(message: &Message<'_>) -> Result<Option<Flow>, Malformed> {
         let attribute = attribute?;
         match attribute.kind {
             CTA_TUPLE_ORIG => {
-                asked = side(&attribute, CTA_IP_V4_DST, CTA_PROTO_DST_PORT)?;
+                asked = side(&attribute, [CTA_IP_V4_DST, CTA_IP_V6_DST], CTA_PROTO_DST_PORT)?;
                 tuple = attribute.payload.to_vec();
             }
-            CTA_TUPLE_REPLY => answers = side(&attribute, CTA_IP_V4_SRC, CTA_PROTO_SRC_PORT)?,
+            CTA_TUPLE_REPLY => answers = side(&attribute, [CTA_IP_V4_SRC, CTA_IP_V6_SRC], CTA_PROTO_SRC_PORT)?,
             CTA_ID => id = attribute.payload.to_vec(),
             _ => {}
         }
@@ -113,16 +125,19 @@ fn read(message: &Message<'_>) -> Result<Option<Flow>, Malformed> {
     Ok(asked.zip(answers).map(|(asked, answers)| Flow { asked, answers, tuple, id }))
 }
 
-/// One end of a tuple; `None` if it is not UDP over IPv4.
-fn side(tuple: &Attribute<'_>, address_kind: u16, port_kind: u16) -> Result<Option<(Ipv4Addr, u16)>, Malformed> {
+/// One end of a tuple, where its address is of one of two kinds; `None` if it is not UDP.
+fn side(tuple: &Attribute<'_>, [kind4, kind6]: [u16; 2], port_kind: u16) -> Result<Option<(IpAddr, u16)>, Malformed> {
     let (mut address, mut port, mut transport) = (None, None, None);
     for part in tuple.nested() {
         let part = part?;
         for field in part.nested() {
             let field = field?;
             match (part.kind, field.kind) {
-                (CTA_TUPLE_IP, kind) if kind == address_kind => {
-                    address = field.payload.first_chunk::<4>().copied().map(Ipv4Addr::from);
+                (CTA_TUPLE_IP, kind) if kind == kind4 => {
+                    address = field.payload.first_chunk::<4>().copied().map(|bytes| Ipv4Addr::from(bytes).into());
+                }
+                (CTA_TUPLE_IP, kind) if kind == kind6 => {
+                    address = field.payload.first_chunk::<16>().copied().map(|bytes| Ipv6Addr::from(bytes).into());
                 }
                 (CTA_TUPLE_PROTO, CTA_PROTO_NUM) => transport = field.payload.first().copied(),
                 (CTA_TUPLE_PROTO, kind) if kind == port_kind => {
@@ -166,8 +181,8 @@ mod tests {
     fn a_flow_knows_who_was_asked_and_who_answers() {
         let batch = flow(17);
         let flow = read(&netlink::messages(batch.bytes()).next().unwrap().unwrap()).unwrap().unwrap();
-        assert_eq!(flow.asked, (Ipv4Addr::new(10, 0, 0, 2), 2));
-        assert_eq!(flow.answers, (Ipv4Addr::new(10, 0, 0, 3), 3));
+        assert_eq!(flow.asked, (Ipv4Addr::new(10, 0, 0, 2).into(), 2));
+        assert_eq!(flow.answers, (Ipv4Addr::new(10, 0, 0, 3).into(), 3));
         assert_eq!(flow.id, [1, 2, 3, 4]);
     }
 

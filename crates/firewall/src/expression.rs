@@ -2,7 +2,7 @@
 //! Rules as the kernel's virtual machine takes them: a list of expressions that load packet fields into registers and
 //! compare, look up or act on them (linux/netfilter/nf_tables.h). A comparison that fails ends the rule.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use netlink::Body;
 
@@ -19,7 +19,8 @@ const NFT_META_IIFNAME: u32 = 6;
 const NFT_META_OIFNAME: u32 = 7;
 const NFT_META_NFPROTO: u32 = 15;
 const NFT_META_L4PROTO: u32 = 16;
-const NFPROTO_IPV4: u8 = 2;
+const NFT_META_IIFKIND: u32 = 26;
+const NFT_META_OIFKIND: u32 = 27;
 const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
 const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
 const NFT_CT_STATE: u32 = 0;
@@ -28,10 +29,17 @@ const NFT_CT_STATUS: u32 = 2;
 const STATE_ESTABLISHED_OR_RELATED: u32 = 1 << 1 | 1 << 2;
 /// `IPS_DST_NAT`.
 const STATUS_DNAT: u32 = 1 << 5;
+const NFT_FIB_RESULT_OIF: u32 = 1;
 const NFT_FIB_RESULT_ADDRTYPE: u32 = 3;
+const NFTA_FIB_F_SADDR: u32 = 1;
 const NFTA_FIB_F_DADDR: u32 = 1 << 1;
+const NFTA_FIB_F_IIF: u32 = 1 << 3;
 /// `RTN_LOCAL`.
 const ADDRESS_TYPE_LOCAL: u32 = 2;
+/// IPPROTO_ICMPV6.
+const ICMPV6: u8 = 58;
+/// RFC 4861, section 4.2.
+const ROUTER_ADVERTISEMENT: u8 = 134;
 const NFT_NAT_DNAT: u32 = 1;
 const NFT_LOOKUP_F_INV: u32 = 1;
 const IFNAMSIZ: usize = 16;
@@ -43,6 +51,40 @@ const R0: Register = Register(8);
 const R1: Register = Register(9);
 const R2: Register = Register(10);
 const R4: Register = Register(12);
+const R5: Register = Register(13);
+
+/// Which IP header a rule reads, and where things stand in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    /// `NFPROTO_IPV4`, `NFPROTO_IPV6`.
+    fn number(self) -> u8 {
+        match self {
+            Family::V4 => 2,
+            Family::V6 => 10,
+        }
+    }
+
+    fn source(self, into: Register) -> Expression {
+        let (offset, length) = match self {
+            Family::V4 => (12, 4),
+            Family::V6 => (8, 16),
+        };
+        Expression::Payload { base: NFT_PAYLOAD_NETWORK_HEADER, offset, length, into }
+    }
+
+    fn destination(self, into: Register) -> Expression {
+        let (offset, length) = match self {
+            Family::V4 => (16, 4),
+            Family::V6 => (24, 16),
+        };
+        Expression::Payload { base: NFT_PAYLOAD_NETWORK_HEADER, offset, length, into }
+    }
+}
 
 /// What becomes of a packet that a rule matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +106,11 @@ enum Expression {
     Payload { base: u32, offset: u32, length: u32, into: Register },
     Connection { key: u32, into: Register },
     DestinationType { into: Register },
+    SourceRoute { into: Register },
     Mask { register: Register, mask: [u8; 4] },
     Compare { register: Register, comparison: Comparison, value: Vec<u8> },
     Lookup { set: &'static str, id: u32, key: Register, into: Option<Register>, inverted: bool },
-    Dnat { address: Register, port: Register },
+    Dnat { family: Family, address: Register, port: Register },
     Masquerade,
     Verdict(Verdict),
 }
@@ -76,13 +119,14 @@ enum Expression {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rule {
     purpose: &'static str,
+    family: Family,
     expressions: Vec<Expression>,
 }
 
 impl Rule {
     /// A rule that so far matches everything.
     pub(crate) fn new(purpose: &'static str) -> Rule {
-        Rule { purpose, expressions: Vec::new() }
+        Rule { purpose, family: Family::V4, expressions: Vec::new() }
     }
 
     /// What the rule is for.
@@ -115,22 +159,58 @@ impl Rule {
             .lies_in(set)
     }
 
+    /// Neither interface is a bridge, whoever's.
+    pub(crate) fn between_no_bridges(self) -> Rule {
+        let bridge = interface_name("bridge");
+        self.load(Expression::Meta { key: NFT_META_IIFKIND, into: R0 })
+            .compare(Comparison::NotEqual, &bridge)
+            .load(Expression::Meta { key: NFT_META_OIFKIND, into: R0 })
+            .compare(Comparison::NotEqual, &bridge)
+    }
+
     /// Must stand before anything that reads an IPv4 header.
     pub(crate) fn ipv4(self) -> Rule {
-        self.load(Expression::Meta { key: NFT_META_NFPROTO, into: R0 }).compare(Comparison::Equal, &[NFPROTO_IPV4])
+        self.of(Family::V4)
+    }
+
+    /// Must stand before anything that reads an IPv6 header.
+    pub(crate) fn ipv6(self) -> Rule {
+        self.of(Family::V6)
+    }
+
+    fn of(mut self, family: Family) -> Rule {
+        self.family = family;
+        self.load(Expression::Meta { key: NFT_META_NFPROTO, into: R0 }).compare(Comparison::Equal, &[family.number()])
     }
 
     pub(crate) fn source_in(self, network: Ipv4Addr, prefix: u8) -> Rule {
-        self.network(12, network, prefix)
+        self.load(Family::V4.source(R0)).network(network, prefix)
     }
 
     pub(crate) fn source_in_one_of(self, set: &Set) -> Rule {
-        self.load(Expression::Payload { base: NFT_PAYLOAD_NETWORK_HEADER, offset: 12, length: 4, into: R0 })
-            .lies_in(set)
+        let source = self.family.source(R0);
+        self.load(source).lies_in(set)
+    }
+
+    /// Answers to the source would not leave by the interface that the packet came by.
+    pub(crate) fn source_is_elsewhere(self) -> Rule {
+        self.load(Expression::SourceRoute { into: R0 }).compare(Comparison::Equal, &[0; 4])
     }
 
     pub(crate) fn destination_in(self, network: Ipv4Addr, prefix: u8) -> Rule {
-        self.network(16, network, prefix)
+        self.load(Family::V4.destination(R0)).network(network, prefix)
+    }
+
+    pub(crate) fn not_for(self, address: Ipv6Addr) -> Rule {
+        self.load(Family::V6.destination(R0)).compare(Comparison::NotEqual, &address.octets())
+    }
+
+    /// Says that its sender is a router (RFC 4861).
+    pub(crate) fn router_advertisement(self) -> Rule {
+        self.load(Expression::Meta { key: NFT_META_L4PROTO, into: R0 })
+            .compare(Comparison::Equal, &[ICMPV6])
+            .load(Expression::Payload { base: NFT_PAYLOAD_TRANSPORT_HEADER, offset: 0, length: 1, into: R0 })
+            .compare(Comparison::Equal, &[ROUTER_ADVERTISEMENT])
     }
 
     /// The destination is an address of this host.
@@ -159,13 +239,11 @@ impl Rule {
     /// Redirects to what the map says for `transport . destination address . destination port`.
     pub(crate) fn dnat_by_address_and_port(mut self, map: &Set) -> Rule {
         self.expressions.push(Expression::Meta { key: NFT_META_L4PROTO, into: R0 });
-        self.expressions.push(Expression::Payload {
-            base: NFT_PAYLOAD_NETWORK_HEADER,
-            offset: 16,
-            length: 4,
-            into: R1,
-        });
-        self.expressions.push(DESTINATION_PORT(R2));
+        self.expressions.push(self.family.destination(R1));
+        self.expressions.push(DESTINATION_PORT(match self.family {
+            Family::V4 => R2,
+            Family::V6 => R5,
+        }));
         self.dnat(map)
     }
 
@@ -195,10 +273,10 @@ impl Rule {
         self.load(Expression::Lookup { set: set.name, id: set.id, key: R0, into, inverted })
     }
 
-    fn network(self, offset: u32, network: Ipv4Addr, prefix: u8) -> Rule {
+    /// What was loaded last lies in this network.
+    fn network(self, network: Ipv4Addr, prefix: u8) -> Rule {
         let mask = !u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
-        self.load(Expression::Payload { base: NFT_PAYLOAD_NETWORK_HEADER, offset, length: 4, into: R0 })
-            .load(Expression::Mask { register: R0, mask: mask.to_be_bytes() })
+        self.load(Expression::Mask { register: R0, mask: mask.to_be_bytes() })
             .compare(Comparison::Equal, &(network.to_bits() & mask).to_be_bytes())
     }
 
@@ -209,7 +287,12 @@ impl Rule {
     }
 
     fn dnat(self, map: &Set) -> Rule {
-        self.look_up(map, Some(R0), false).load(Expression::Dnat { address: R0, port: R1 })
+        let family = self.family;
+        let port = match family {
+            Family::V4 => R1,
+            Family::V6 => R4,
+        };
+        self.look_up(map, Some(R0), false).load(Expression::Dnat { family, address: R0, port })
     }
 
     /// Writes the rule's list of expressions.
@@ -242,7 +325,7 @@ impl Expression {
             Expression::Meta { .. } => "meta",
             Expression::Payload { .. } => "payload",
             Expression::Connection { .. } => "ct",
-            Expression::DestinationType { .. } => "fib",
+            Expression::DestinationType { .. } | Expression::SourceRoute { .. } => "fib",
             Expression::Mask { .. } => "bitwise",
             Expression::Compare { .. } => "cmp",
             Expression::Lookup { .. } => "lookup",
@@ -274,6 +357,11 @@ impl Expression {
                 data.u32_be(2 /* NFTA_FIB_RESULT */, NFT_FIB_RESULT_ADDRTYPE);
                 data.u32_be(3 /* NFTA_FIB_FLAGS */, NFTA_FIB_F_DADDR);
             }
+            Expression::SourceRoute { into } => {
+                data.u32_be(1 /* NFTA_FIB_DREG */, into.0);
+                data.u32_be(2 /* NFTA_FIB_RESULT */, NFT_FIB_RESULT_OIF);
+                data.u32_be(3 /* NFTA_FIB_FLAGS */, NFTA_FIB_F_SADDR | NFTA_FIB_F_IIF);
+            }
             Expression::Mask { register, mask } => {
                 data.u32_be(1 /* NFTA_BITWISE_SREG */, register.0);
                 data.u32_be(2 /* NFTA_BITWISE_DREG */, register.0);
@@ -297,9 +385,9 @@ impl Expression {
                     data.u32_be(5 /* NFTA_LOOKUP_FLAGS */, NFT_LOOKUP_F_INV);
                 }
             }
-            Expression::Dnat { address, port } => {
+            Expression::Dnat { family, address, port } => {
                 data.u32_be(1 /* NFTA_NAT_TYPE */, NFT_NAT_DNAT);
-                data.u32_be(2 /* NFTA_NAT_FAMILY */, NFPROTO_IPV4.into());
+                data.u32_be(2 /* NFTA_NAT_FAMILY */, family.number().into());
                 data.u32_be(3 /* NFTA_NAT_REG_ADDR_MIN */, address.0);
                 data.u32_be(5 /* NFTA_NAT_REG_PROTO_MIN */, port.0);
             }

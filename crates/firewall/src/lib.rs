@@ -18,5 +18,5 @@ mod ruleset;
 mod table;
 
 pub use error::FirewallError;
-pub use ruleset::{Bridge, Published, Transport};
+pub use ruleset::{Bridge, Published, Transit, Transport};
 pub use table::Firewall;

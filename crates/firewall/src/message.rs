@@ -92,7 +92,7 @@ pub(crate) struct Type {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Element {
     pub(crate) key: Vec<u8>,
-    pub(crate) value: Option<[u8; 8]>,
+    pub(crate) value: Option<Vec<u8>>,
     /// The first key that is no longer in the range.
     pub(crate) ends_range: bool,
 }

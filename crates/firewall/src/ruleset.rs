@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What the table says: the chains, the rules for each bridge, the published ports.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::expression::{Rule, Verdict, interface_name};
 use crate::message::{Chain, Element, Set, Transaction, Type};
@@ -15,6 +15,8 @@ pub struct Bridge {
     pub network: Ipv4Addr,
     /// How many bits of it count.
     pub prefix: u8,
+    /// The containers' IPv6 network, and how many bits of it count, where they have one.
+    pub ipv6: Option<(Ipv6Addr, u8)>,
     /// Its containers reach the world as the host.
     pub masquerade: bool,
     /// Nothing is routed to it or from it.
@@ -35,24 +37,37 @@ pub enum Transport {
 pub struct Published {
     /// TCP or UDP.
     pub transport: Transport,
-    /// The host's address it is published on; `None`: every one.
-    pub host_address: Option<Ipv4Addr>,
+    /// The host's address it is published on; `None`: every one of the container's address's family.
+    pub host_address: Option<IpAddr>,
     /// The host's port.
     pub host_port: u16,
     /// The container's address.
-    pub container_address: Ipv4Addr,
+    pub container_address: IpAddr,
     /// The container's port.
     pub container_port: u16,
 }
 
+/// What becomes of IPv6 packets that come by no bridge and go to none: of those that this host would carry for its neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Transit {
+    /// What others say.
+    #[default]
+    Untouched,
+    /// They are dropped: this host only forwards because its containers need it.
+    Dropped,
+}
+
 // The numbers nft has for types, six bits each in a concatenation; the kernel only stores them.
 const TYPE_IPV4_ADDRESS: u32 = 7;
+const TYPE_IPV6_ADDRESS: u32 = 8;
 const TYPE_TRANSPORT: u32 = 12;
 const TYPE_PORT: u32 = 13;
 const TYPE_INTERFACE: u32 = 41;
 const INTERFACE: Type = Type { number: TYPE_INTERFACE, length: 16, in_host_order: true };
 const ADDRESS: Type = Type { number: TYPE_IPV4_ADDRESS, length: 4, in_host_order: false };
 const ADDRESS_AND_PORT: Type = concatenation(TYPE_IPV4_ADDRESS << 6 | TYPE_PORT, 8);
+const ADDRESS6: Type = Type { number: TYPE_IPV6_ADDRESS, length: 16, in_host_order: false };
+const ADDRESS6_AND_PORT: Type = concatenation(TYPE_IPV6_ADDRESS << 6 | TYPE_PORT, 20);
 
 const fn concatenation(number: u32, length: u32) -> Type {
     Type { number, length, in_host_order: false }
@@ -90,6 +105,17 @@ const INTERNAL: Set = Set { name: "internal", id: 5, key: INTERFACE, value: None
 const NETWORKS: Set = Set { name: "networks", id: 6, key: ADDRESS, value: None, interval: true };
 /// Those whose containers reach the world as the host.
 const MASQUERADED: Set = Set { name: "masqueraded", id: 7, key: ADDRESS, value: None, interval: true };
+/// The same four for IPv6.
+const ANY_ADDRESS6: Set = Set { name: "published6", id: 8, value: Some(ADDRESS6_AND_PORT), ..ANY_ADDRESS };
+const ONE_ADDRESS6: Set = Set {
+    name: "published6-on-address",
+    id: 9,
+    key: concatenation(TYPE_TRANSPORT << 12 | TYPE_IPV6_ADDRESS << 6 | TYPE_PORT, 24),
+    value: Some(ADDRESS6_AND_PORT),
+    interval: false,
+};
+const NETWORKS6: Set = Set { name: "networks6", id: 10, key: ADDRESS6, value: None, interval: true };
+const MASQUERADED6: Set = Set { name: "masqueraded6", id: 11, key: ADDRESS6, value: None, interval: true };
 
 // linux/netfilter.h and linux/netfilter_ipv4.h.
 const PREROUTING: u32 = 0;
@@ -107,17 +133,20 @@ const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
 
 /// Writes the whole table into a transaction that begins with nothing. Its rules are the same however many bridges and
 /// ports there are: those are elements of sets and maps.
-pub(crate) fn write(transaction: &mut Transaction<'_>, bridges: &[Bridge], published: &[Published]) {
+pub(crate) fn write(transaction: &mut Transaction<'_>, bridges: &[Bridge], published: &[Published], transit: Transit) {
     for chain in [GUARD, ARRIVING, LOCAL, LEAVING, PASSING] {
         transaction.create_chain(&chain);
     }
     for set in [ANY_ADDRESS, ONE_ADDRESS, BRIDGES, WITHIN, INTERNAL, NETWORKS, MASQUERADED] {
         transaction.create_set(&set);
     }
+    for set in [ANY_ADDRESS6, ONE_ADDRESS6, NETWORKS6, MASQUERADED6] {
+        transaction.create_set(&set);
+    }
     publishing(transaction);
     guard(transaction);
     masquerading(transaction);
-    isolation(transaction);
+    isolation(transaction, transit);
     for bridge in bridges {
         add_bridge(transaction, bridge);
     }
@@ -156,6 +185,19 @@ fn publishing(transaction: &mut Transaction<'_>) {
             chain,
             &Rule::new("ports published on every address").ipv4().for_this_host().dnat_by_port(&ANY_ADDRESS),
         );
+        transaction.append_rule(
+            chain,
+            &Rule::new("ports published on one IPv6 address").ipv6().dnat_by_address_and_port(&ONE_ADDRESS6),
+        );
+        // IPv6 has no `route_localnet`: what leaves ::1 has no way back, so it is refused at once instead.
+        transaction.append_rule(
+            chain,
+            &Rule::new("ports published on every IPv6 address")
+                .ipv6()
+                .not_for(Ipv6Addr::LOCALHOST)
+                .for_this_host()
+                .dnat_by_port(&ANY_ADDRESS6),
+        );
     }
 }
 
@@ -173,6 +215,14 @@ fn guard(transaction: &mut Transaction<'_>) {
         GUARD.name,
         &rule("containers do not pose as the host's loopback").source_in(LOOPBACK.0, LOOPBACK.1).verdict(Verdict::Drop),
     );
+    // With ::1 the kernel does that itself. What it has no setting for in IPv6 is a source's check (rp_filter).
+    let rule = |purpose| Rule::new(purpose).arriving_by_one_of(&BRIDGES).ipv6();
+    transaction.append_rule(
+        GUARD.name,
+        &rule("containers do not pose as somebody elsewhere").source_is_elsewhere().verdict(Verdict::Drop),
+    );
+    transaction
+        .append_rule(GUARD.name, &rule("containers are no routers").router_advertisement().verdict(Verdict::Drop));
 }
 
 /// By the source's network, not by the bridge that a packet came by: what a bridge only bridges, and the packet filter is
@@ -186,6 +236,14 @@ fn masquerading(transaction: &mut Transaction<'_>) {
             .source_in_one_of(&MASQUERADED)
             .masquerade(),
     );
+    transaction.append_rule(
+        LEAVING.name,
+        &Rule::new("containers reach the IPv6 world as the host")
+            .ipv6()
+            .leaving_by_none_of(&BRIDGES)
+            .source_in_one_of(&MASQUERADED6)
+            .masquerade(),
+    );
     // The answer must come back through the host, or it would come from an address that was never asked.
     transaction.append_rule(
         LEAVING.name,
@@ -193,6 +251,15 @@ fn masquerading(transaction: &mut Transaction<'_>) {
             .ipv4()
             .leaving_by_one_of(&BRIDGES)
             .source_in_one_of(&NETWORKS)
+            .redirected()
+            .masquerade(),
+    );
+    transaction.append_rule(
+        LEAVING.name,
+        &Rule::new("containers reach each other's published ports by IPv6")
+            .ipv6()
+            .leaving_by_one_of(&BRIDGES)
+            .source_in_one_of(&NETWORKS6)
             .redirected()
             .masquerade(),
     );
@@ -208,7 +275,7 @@ fn masquerading(transaction: &mut Transaction<'_>) {
 
 /// From outside, other networks' containers included, a container is reached through its published ports only: not by
 /// whoever routes to its address. Between an internal network and anything else nothing is forwarded at all.
-fn isolation(transaction: &mut Transaction<'_>) {
+fn isolation(transaction: &mut Transaction<'_>, transit: Transit) {
     let mut append = |rule: Rule, verdict| transaction.append_rule(PASSING.name, &rule.verdict(verdict));
     append(Rule::new("within a network").between(&WITHIN), Verdict::Accept);
     append(Rule::new("nothing leaves an internal network").arriving_by_one_of(&INTERNAL), Verdict::Drop);
@@ -217,6 +284,9 @@ fn isolation(transaction: &mut Transaction<'_>) {
     append(entering("answers to containers").established(), Verdict::Accept);
     append(entering("published ports").redirected(), Verdict::Accept);
     append(entering("nothing else gets in"), Verdict::Drop);
+    if transit == Transit::Dropped {
+        append(Rule::new("this host is no router for its neighbours").ipv6().between_no_bridges(), Verdict::Drop);
+    }
 }
 
 /// Adds a bridge to the sets that it belongs to.
@@ -235,27 +305,25 @@ pub(crate) fn remove_bridge(transaction: &mut Transaction<'_>, bridge: &Bridge) 
 
 /// Adds the ports to their maps.
 pub(crate) fn add(transaction: &mut Transaction<'_>, published: &[Published]) {
-    let (any, one) = elements(published);
-    transaction.add_elements(&ANY_ADDRESS, &any);
-    transaction.add_elements(&ONE_ADDRESS, &one);
+    for (map, elements) in elements(published) {
+        transaction.add_elements(&map, &elements);
+    }
 }
 
 /// Removes the ports from their maps.
 pub(crate) fn remove(transaction: &mut Transaction<'_>, published: &[Published]) {
-    let (any, one) = elements(published);
-    transaction.delete_elements(&ANY_ADDRESS, &any);
-    transaction.delete_elements(&ONE_ADDRESS, &one);
+    for (map, elements) in elements(published) {
+        transaction.delete_elements(&map, &elements);
+    }
 }
 
-fn elements(published: &[Published]) -> (Vec<Element>, Vec<Element>) {
-    let (mut any, mut one) = (Vec::new(), Vec::new());
+fn elements(published: &[Published]) -> [(Set, Vec<Element>); 4] {
+    let mut maps = [ANY_ADDRESS, ONE_ADDRESS, ANY_ADDRESS6, ONE_ADDRESS6].map(|map| (map, Vec::new()));
     for port in published {
-        match port.host_address {
-            None => any.push(port.element()),
-            Some(_) => one.push(port.element()),
-        }
+        let map = usize::from(port.container_address.is_ipv6()) * 2 + usize::from(port.host_address.is_some());
+        maps[map].1.push(port.element());
     }
-    (any, one)
+    maps
 }
 
 impl Published {
@@ -263,13 +331,21 @@ impl Published {
     fn element(&self) -> Element {
         let mut key = vec![self.transport.number(), 0, 0, 0];
         if let Some(address) = self.host_address {
-            key.extend_from_slice(&address.octets());
+            key.extend_from_slice(&octets(address));
         }
         key.extend_from_slice(&self.host_port.to_be_bytes());
         key.extend_from_slice(&[0, 0]);
-        let [a, b, c, d] = self.container_address.octets();
-        let [high, low] = self.container_port.to_be_bytes();
-        Element { key, value: Some([a, b, c, d, high, low, 0, 0]), ends_range: false }
+        let mut value = octets(self.container_address);
+        value.extend_from_slice(&self.container_port.to_be_bytes());
+        value.extend_from_slice(&[0, 0]);
+        Element { key, value: Some(value), ends_range: false }
+    }
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
     }
 }
 
@@ -281,10 +357,13 @@ impl Bridge {
             (WITHIN, vec![Element::of([name, name].concat())]),
             (NETWORKS, self.range()),
         ];
+        let range6 = self.ipv6.map(|(network, prefix)| range6(network, prefix));
+        elements.extend(range6.clone().map(|range| (NETWORKS6, range)));
         if self.internal {
             elements.push((INTERNAL, vec![Element::of(name.to_vec())]));
         } else if self.masquerade {
             elements.push((MASQUERADED, self.range()));
+            elements.extend(range6.map(|range| (MASQUERADED6, range)));
         }
         elements
     }
@@ -293,12 +372,19 @@ impl Bridge {
     fn range(&self) -> Vec<Element> {
         let hosts = u32::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
         let first = self.network.to_bits() & !hosts;
-        let mut range = vec![Element::of(first.to_be_bytes().to_vec())];
-        if let Some(after) = (first | hosts).checked_add(1) {
-            range.push(Element { ends_range: true, ..Element::of(after.to_be_bytes().to_vec()) });
-        }
-        range
+        range(first.to_be_bytes().to_vec(), (first | hosts).checked_add(1).map(|after| after.to_be_bytes().to_vec()))
     }
+}
+
+fn range6(network: Ipv6Addr, prefix: u8) -> Vec<Element> {
+    let hosts = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
+    let first = network.to_bits() & !hosts;
+    range(first.to_be_bytes().to_vec(), (first | hosts).checked_add(1).map(|after| after.to_be_bytes().to_vec()))
+}
+
+fn range(first: Vec<u8>, after: Option<Vec<u8>>) -> Vec<Element> {
+    let end = after.map(|after| Element { ends_range: true, ..Element::of(after) });
+    [Element::of(first)].into_iter().chain(end).collect()
 }
 
 impl Transport {

@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 use crate::error::FirewallError;
 use crate::message::Transaction;
-use crate::ruleset::{self, Bridge, Published};
+use crate::ruleset::{self, Bridge, Published, Transit};
 
 /// Our table, in the network namespace of the thread that opened it.
 #[derive(Debug)]
@@ -24,8 +24,13 @@ impl Firewall {
 
     /// Makes the table say exactly this, whatever it said before and whether or not there was one. No packet sees
     /// anything in between.
-    pub fn replace(&mut self, bridges: &[Bridge], published: &[Published]) -> Result<(), FirewallError> {
-        let mut batch = replacement(&self.table, bridges, published);
+    pub fn replace(
+        &mut self,
+        bridges: &[Bridge],
+        published: &[Published],
+        transit: Transit,
+    ) -> Result<(), FirewallError> {
+        let mut batch = replacement(&self.table, bridges, published, transit);
         self.commit(&mut batch).map_err(|source| FirewallError::Replace { table: self.table.clone(), source })
     }
 
@@ -99,9 +104,9 @@ impl Firewall {
     }
 }
 
-pub(crate) fn replacement(table: &str, bridges: &[Bridge], published: &[Published]) -> Batch {
+pub(crate) fn replacement(table: &str, bridges: &[Bridge], published: &[Published], transit: Transit) -> Batch {
     let mut transaction = emptied(table);
-    ruleset::write(&mut transaction, bridges, published);
+    ruleset::write(&mut transaction, bridges, published, transit);
     transaction.end()
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The table in a real kernel, as Debian's `nft` reads it. Each test has a network namespace of its own; needs root.
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, also in its helper functions")]
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 use std::thread;
 
-use firewall::{Bridge, Firewall, Published, Transport};
+use firewall::{Bridge, Firewall, Published, Transit, Transport};
 use serde_json::Value;
 
 /// Runs the test in a thread with its own network namespace, which ends with the thread.
@@ -32,6 +32,7 @@ fn bridge() -> Bridge {
         name: "corten0".to_owned(),
         network: Ipv4Addr::new(172, 17, 0, 0),
         prefix: 16,
+        ipv6: None,
         masquerade: true,
         internal: false,
     }
@@ -41,12 +42,16 @@ fn internal() -> Bridge {
     Bridge { name: "br-inside".to_owned(), network: Ipv4Addr::new(172, 18, 0, 0), internal: true, ..bridge() }
 }
 
+fn with_ipv6() -> Bridge {
+    Bridge { ipv6: Some(("fd00:0:0:1::".parse().unwrap(), 64)), ..bridge() }
+}
+
 fn port(host_address: Option<Ipv4Addr>, host_port: u16, last: u8) -> Published {
     Published {
         transport: Transport::Tcp,
-        host_address,
+        host_address: host_address.map(IpAddr::V4),
         host_port,
-        container_address: Ipv4Addr::new(172, 17, 0, last),
+        container_address: Ipv4Addr::new(172, 17, 0, last).into(),
         container_port: 80,
     }
 }
@@ -72,7 +77,7 @@ fn elements(table: &str, map: &str) -> Vec<Value> {
 fn the_table_reads_in_nft_as_it_is_meant() {
     in_new_namespace(|| {
         let mut firewall = Firewall::open("corten").unwrap();
-        firewall.replace(&[bridge()], &[]).unwrap();
+        firewall.replace(&[with_ipv6()], &[], Transit::Dropped).unwrap();
         let listing = nft(&["list", "table", "inet", "corten"]);
         println!("{listing}");
         let lines: Vec<&str> = listing.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -86,7 +91,7 @@ fn the_table_reads_in_nft_as_it_is_meant() {
 fn ports_come_and_go_one_by_one() {
     in_new_namespace(|| {
         let mut firewall = Firewall::open("corten").unwrap();
-        firewall.replace(&[bridge()], &[port(None, 8080, 2)]).unwrap();
+        firewall.replace(&[bridge()], &[port(None, 8080, 2)], Transit::Untouched).unwrap();
         firewall.publish(&[port(None, 8081, 3), port(Some(Ipv4Addr::LOCALHOST), 8082, 4)]).unwrap();
         assert_eq!(elements("corten", "published").len(), 2);
         let expected: Value = serde_json::json!([[
@@ -107,14 +112,35 @@ fn ports_come_and_go_one_by_one() {
 }
 
 #[test]
+fn ipv6_ports_are_in_maps_of_their_own() {
+    in_new_namespace(|| {
+        let mut firewall = Firewall::open("corten").unwrap();
+        firewall.replace(&[with_ipv6()], &[], Transit::Untouched).unwrap();
+        let container: Ipv6Addr = "fd00:0:0:1::2".parse().unwrap();
+        let any = Published { container_address: container.into(), ..port(None, 8080, 2) };
+        let one = Published { host_address: Some("2001:db8::1".parse().unwrap()), host_port: 8081, ..any };
+        firewall.publish(&[port(None, 8080, 2), any, one]).unwrap();
+        let expected = serde_json::json!([[{"concat": ["tcp", 8080]}, {"concat": ["fd00:0:0:1::2", 80]}]]);
+        assert_eq!(Value::from(elements("corten", "published6")), expected);
+        let expected =
+            serde_json::json!([[{"concat": ["tcp", "2001:db8::1", 8081]}, {"concat": ["fd00:0:0:1::2", 80]}]]);
+        assert_eq!(Value::from(elements("corten", "published6-on-address")), expected);
+        firewall.withdraw(&[any, one]).unwrap();
+        assert_eq!((elements("corten", "published6").len(), elements("corten", "published").len()), (0, 1));
+        firewall.remove_bridge(&with_ipv6()).unwrap();
+        assert!(!nft(&["list", "table", "inet", "corten"]).contains("fd00:"));
+    });
+}
+
+#[test]
 fn bridges_come_and_go_one_by_one_and_add_no_rule() {
     in_new_namespace(|| {
         let mut firewall = Firewall::open("corten").unwrap();
-        firewall.replace(&[bridge()], &[]).unwrap();
+        firewall.replace(&[bridge()], &[], Transit::Untouched).unwrap();
         let alone = listing();
         firewall.add_bridge(&internal()).unwrap();
         let both = listing();
-        firewall.replace(&[bridge(), internal()], &[]).unwrap();
+        firewall.replace(&[bridge(), internal()], &[], Transit::Untouched).unwrap();
         assert_eq!(listing(), both, "added or there from the beginning");
         assert!(!firewall.add_bridge(&internal()).unwrap_err().is_missing());
         let new: Vec<&String> = both.iter().filter(|word| !alone.contains(word)).collect();
@@ -133,8 +159,8 @@ fn replacing_leaves_other_tables_alone_and_deleting_is_final() {
         nft(&["add", "chain", "inet", "theirs", "input", "{ type filter hook input priority 0; }"]);
         let theirs = nft(&["-a", "list", "table", "inet", "theirs"]);
         let mut firewall = Firewall::open("corten").unwrap();
-        firewall.replace(&[bridge()], &[port(None, 1, 2)]).unwrap();
-        firewall.replace(&[bridge()], &[port(None, 2, 3), port(None, 3, 3)]).unwrap();
+        firewall.replace(&[bridge()], &[port(None, 1, 2)], Transit::Untouched).unwrap();
+        firewall.replace(&[bridge()], &[port(None, 2, 3), port(None, 3, 3)], Transit::Untouched).unwrap();
         assert_eq!(elements("corten", "published").len(), 2);
         firewall.delete().unwrap();
         firewall.delete().unwrap();
@@ -148,7 +174,7 @@ fn ten_thousand_ports_fit_into_one_transaction() {
     in_new_namespace(|| {
         let ports: Vec<Published> = (1..=10_000).map(|n| port(None, n, 2)).collect();
         let mut firewall = Firewall::open("corten").unwrap();
-        firewall.replace(&[bridge()], &ports).unwrap();
+        firewall.replace(&[bridge()], &ports, Transit::Untouched).unwrap();
         assert_eq!(elements("corten", "published").len(), ports.len());
     });
 }

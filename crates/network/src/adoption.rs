@@ -14,9 +14,10 @@ use crate::claim::Claim;
 use crate::config::Config;
 use crate::endpoint::Endpoint;
 use crate::error::NetworkError;
+use crate::forwarding;
 use crate::id::NetworkId;
-use crate::lease::Leases;
-use crate::running::{Running, Segment};
+use crate::running::Running;
+use crate::segment::Segment;
 use crate::spec::BridgeSpec;
 use crate::subnet::Subnet;
 
@@ -80,21 +81,26 @@ fn establish(
         if bridge.created {
             created.push(spec.bridge.clone());
         }
-        let mut leases = Leases::new(spec);
+        let mut segment = Segment::new(spec, bridge.index);
         for (container, endpoint) in endpoints(live).filter(|(_, endpoint)| endpoint.network == *id) {
-            let attachment = Attachment::adopted(container, endpoint);
-            leases.claim(spec, endpoint.address, attachment).map_err(|refused| NetworkError::AddressTaken {
-                container: refused.container.to_string(),
-                address: endpoint.address,
-                subnet: spec.subnet,
-            })?;
+            segment.claim(endpoint, Attachment::adopted(container, endpoint))?;
         }
-        running.segments.insert(id.clone(), Segment { spec: spec.clone(), index: bridge.index, leases });
+        running.segments.insert(id.clone(), segment);
         bridges.push((id.clone(), bridge));
     }
     // The table guards the host's loopback against what the setting after it opens.
+    let has_ipv6 = specs.values().any(|spec| spec.ipv6.is_some());
+    if has_ipv6 {
+        running.note_transit()?;
+    } else {
+        // Those for whom it was have gone.
+        forwarding::give_back()?;
+    }
     running.replace_table(&[])?;
     running.forward()?;
+    if has_ipv6 {
+        running.forward_ipv6()?;
+    }
     for (id, bridge) in bridges {
         running.connect(&id, bridge)?;
     }
@@ -122,7 +128,11 @@ fn remove_all(config: &Config, bridges: &[&str]) -> Result<(), NetworkError> {
         other => other?,
     };
     match Firewall::open(&config.table) {
-        Ok(mut firewall) => firewall.delete()?,
+        Ok(mut firewall) => {
+            // First what the table guards.
+            forwarding::give_back()?;
+            firewall.delete()?;
+        }
         // A kernel without a packet filter has no table of ours.
         Err(error) if default.is_none() && error.kind() == Kind::Unsupported => {}
         Err(error) => return Err(error.into()),

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is remembered of an endpoint: whose it is, and what it publishes.
 
-use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
 use firewall::Published;
 use oci::ContainerId;
 
-use crate::endpoint::{Endpoint, PortMapping, PublishedPort};
+use crate::endpoint::{Endpoint, PortMapping, PublishedPort, Target};
 use crate::error::NetworkError;
 use crate::port;
 
@@ -31,35 +30,38 @@ pub(crate) struct Publication {
 #[derive(Debug)]
 struct Open {
     port: PublishedPort,
-    rule: Published,
-    /// A socket bound to it; none where a former daemon's could not be had again.
-    _reservation: Option<OwnedFd>,
+    /// One for each family.
+    rules: Vec<Published>,
+    /// A socket bound to it for each family; none where a former daemon's could not be had again.
+    _reservations: Vec<OwnedFd>,
 }
 
 impl Publication {
     /// Reserves what the mappings ask for; `explain` is told what each failure collided with so far.
     pub(crate) fn reserve(
         mappings: &[PortMapping],
-        address: Ipv4Addr,
+        target: Target,
         explain: impl Fn(NetworkError, &[PublishedPort]) -> NetworkError,
     ) -> Result<Publication, NetworkError> {
         let mut publication = Publication { open: Vec::with_capacity(mappings.len()), held_back: false };
         for mapping in mappings {
-            let (socket, port) = port::reserve(mapping).map_err(|error| explain(error, &publication.ports()))?;
-            let rule = port.to_rule(address);
-            publication.open.push(Open { port, rule, _reservation: Some(socket) });
+            let reserved = port::reserve(mapping, target.ipv6.is_some());
+            let (sockets, port) = reserved.map_err(|error| explain(error, &publication.ports()))?;
+            let rules = port.to_rules(target);
+            publication.open.push(Open { port, rules, _reservations: sockets });
         }
         Ok(publication)
     }
 
     /// What others have published, reserved again. A port that somebody took meanwhile is only warned of: its traffic
     /// goes to the container all the same.
-    pub(crate) fn again(container: &ContainerId, address: Ipv4Addr, ports: &[PublishedPort]) -> Publication {
+    pub(crate) fn again(container: &ContainerId, target: Target, ports: &[PublishedPort]) -> Publication {
         let open = ports.iter().map(|port| {
-            let reservation = port::reserve_again(port).map_err(|error| {
+            let reservations = port::reserve_again(port).unwrap_or_else(|error| {
                 tracing::warn!(%container, error = %errors::chain(&error), "a published port is no longer reserved");
+                Vec::new()
             });
-            Open { port: port.clone(), rule: port.to_rule(address), _reservation: reservation.ok() }
+            Open { port: port.clone(), rules: port.to_rules(target), _reservations: reservations }
         });
         Publication { open: open.collect(), held_back: false }
     }
@@ -76,7 +78,7 @@ impl Publication {
 
     /// The same, those that are held back included.
     pub(crate) fn all_rules(&self) -> Vec<Published> {
-        self.open.iter().map(|open| open.rule).collect()
+        self.open.iter().flat_map(|open| open.rules.iter().copied()).collect()
     }
 
     /// How many there are.
@@ -104,7 +106,7 @@ impl Publication {
 impl Attachment {
     /// That of a container which a former daemon attached.
     pub(crate) fn adopted(container: &ContainerId, endpoint: &Endpoint) -> Attachment {
-        let publication = Publication::again(container, endpoint.address, &endpoint.ports);
+        let publication = Publication::again(container, endpoint.target(), &endpoint.ports);
         Attachment { container: container.clone(), host_interface: endpoint.host_interface.clone(), publication }
     }
 }

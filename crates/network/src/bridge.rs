@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Bridges: found or made, each with its address; and the choice of a subnet that collides with nothing.
 
+use std::net::Ipv6Addr;
+
 use netlink::route::{self, Address, Link};
 use netlink::{Batch, Socket};
 
@@ -8,6 +10,8 @@ use crate::cable::INTERFACE_PREFIX;
 use crate::config::{AddressPool, Config};
 use crate::endpoint::hardware_address;
 use crate::error::NetworkError;
+use crate::ip::Ip;
+use crate::layout::Layout;
 use crate::setting;
 use crate::spec::BridgeSpec;
 use crate::subnet::{Subnet, choose};
@@ -28,7 +32,7 @@ pub(crate) fn find(socket: &mut Socket, name: &str) -> Result<Option<Link>, Netw
     }
 }
 
-/// Finds the bridge or makes it, and sees to its address.
+/// Finds the bridge or makes it, and sees to its addresses.
 pub(crate) fn establish(socket: &mut Socket, spec: &BridgeSpec) -> Result<Bridge, NetworkError> {
     let link = find(socket, &spec.bridge)?;
     let found = match &link {
@@ -36,9 +40,9 @@ pub(crate) fn establish(socket: &mut Socket, spec: &BridgeSpec) -> Result<Bridge
         None => None,
     };
     if let Some(found) = found
-        && (found.address, found.prefix) != (spec.gateway, spec.subnet.prefix())
+        && (found.address, found.prefix) != (spec.ipv4.gateway, spec.ipv4.subnet.prefix())
     {
-        let (found, wanted) = (Subnet::of(found.address, found.prefix), spec.subnet);
+        let (found, wanted) = (Subnet::of(found.address, found.prefix), spec.ipv4.subnet);
         return Err(NetworkError::OtherSubnet { bridge: spec.bridge.clone(), found, wanted });
     }
     let mut batch = Batch::new();
@@ -51,10 +55,13 @@ pub(crate) fn establish(socket: &mut Socket, spec: &BridgeSpec) -> Result<Bridge
     };
     let created = link.is_none();
     if found.is_none() {
-        let address = Address { link: index, address: spec.gateway, prefix: spec.subnet.prefix() };
-        route::add_address(&mut batch, address);
+        route::add_address(&mut batch, gateway(index, &spec.ipv4));
     }
-    let settled = setting::without_ipv6(&spec.bridge).and_then(|()| Ok(socket.execute(&mut batch)?));
+    let settled = match &spec.ipv6 {
+        None => setting::without_ipv6(&spec.bridge),
+        Some(layout) => with_ipv6(socket, &mut batch, (index, &spec.bridge), layout),
+    };
+    let settled = settled.and_then(|()| Ok(socket.execute(&mut batch)?));
     if let Err(error) = settled {
         if created {
             delete_after_failure(socket, &spec.bridge);
@@ -62,6 +69,25 @@ pub(crate) fn establish(socket: &mut Socket, spec: &BridgeSpec) -> Result<Bridge
         return Err(error);
     }
     Ok(Bridge { index, created })
+}
+
+/// Gives a bridge IPv6, and its address unless it has it.
+fn with_ipv6(
+    socket: &mut Socket,
+    batch: &mut Batch,
+    (index, bridge): (u32, &str),
+    layout: &Layout<Ipv6Addr>,
+) -> Result<(), NetworkError> {
+    setting::with_ipv6(bridge)?;
+    let wanted = gateway(index, layout);
+    if !route::addresses(socket)?.contains(&wanted) {
+        route::add_address(batch, wanted);
+    }
+    Ok(())
+}
+
+fn gateway<A: Ip>(link: u32, layout: &Layout<A>) -> Address<A> {
+    Address { link, address: layout.gateway, prefix: layout.subnet.prefix() }
 }
 
 /// Deletes the bridge on the way out of a failure, which is what the caller will hear of.
@@ -98,7 +124,7 @@ pub(crate) fn delete_ports(
 
 fn create(socket: &mut Socket, spec: &BridgeSpec) -> Result<u32, NetworkError> {
     let mut batch = Batch::new();
-    route::create_bridge(&mut batch, &spec.bridge, hardware_address(spec.gateway), spec.traits.mtu);
+    route::create_bridge(&mut batch, &spec.bridge, hardware_address(spec.ipv4.gateway), spec.traits.mtu);
     socket.execute(&mut batch)?;
     match route::link(socket, &spec.bridge)? {
         Some(link) => Ok(link.index),
@@ -129,7 +155,7 @@ pub(crate) fn default_subnet(socket: &mut Socket, config: &Config, taken: &[Subn
     };
     let subnet = Subnet::of(found.address, found.prefix);
     let bridge = config.bridge.clone();
-    if found.address != subnet.gateway() || !subnet.can_hold_a_network() {
+    if found.address != subnet.gateway() || subnet.check().is_err() {
         return Err(NetworkError::BridgeAddress { bridge, address: found.address, prefix: found.prefix });
     }
     match configured.filter(|wanted| *wanted != subnet) {
@@ -139,31 +165,31 @@ pub(crate) fn default_subnet(socket: &mut Socket, config: &Config, taken: &[Subn
 }
 
 /// A subnet for another network, that collides with nothing on this host and in `taken`.
-pub(crate) fn free_subnet(
+pub(crate) fn free_subnet<A: Ip>(
     socket: &mut Socket,
-    pools: &[AddressPool],
-    taken: &[Subnet],
-) -> Result<Subnet, NetworkError> {
+    pools: &[AddressPool<A>],
+    taken: &[Subnet<A>],
+) -> Result<Subnet<A>, NetworkError> {
     let used = [in_use(socket)?, taken.to_vec()].concat();
     choose(pools, &used).ok_or(NetworkError::NoFreeSubnet)
 }
 
 /// Refuses a subnet in which this host has an address. One that a router is asked about can be had: what is nearer wins.
-pub(crate) fn refuse_neighbours(socket: &mut Socket, wanted: Subnet) -> Result<(), NetworkError> {
+pub(crate) fn refuse_neighbours<A: Ip>(socket: &mut Socket, wanted: Subnet<A>) -> Result<(), NetworkError> {
     let addresses = route::addresses(socket)?;
-    let neighbours: Vec<Subnet> = addresses.iter().map(|a| Subnet::of(a.address, a.prefix)).collect();
+    let neighbours: Vec<Subnet<A>> = addresses.iter().map(|a| Subnet::of(a.address, a.prefix)).collect();
     refuse_overlap(wanted, &neighbours)
 }
 
-fn refuse_overlap(wanted: Subnet, used: &[Subnet]) -> Result<(), NetworkError> {
+fn refuse_overlap<A: Ip>(wanted: Subnet<A>, used: &[Subnet<A>]) -> Result<(), NetworkError> {
     match used.iter().find(|used| used.overlaps(wanted)) {
-        Some(&other) => Err(NetworkError::SubnetTaken { wanted, other }),
+        Some(&other) => Err(NetworkError::SubnetTaken { wanted: A::any(wanted), other: A::any(other) }),
         None => Ok(()),
     }
 }
 
 /// Everything this host has an address in or a route to, but for the default route.
-fn in_use(socket: &mut Socket) -> Result<Vec<Subnet>, NetworkError> {
+fn in_use<A: Ip>(socket: &mut Socket) -> Result<Vec<Subnet<A>>, NetworkError> {
     let routes = route::routes(socket)?;
     let addresses = route::addresses(socket)?;
     let routes = routes.iter().filter(|route| route.prefix > 0).map(|r| Subnet::of(r.destination, r.prefix));

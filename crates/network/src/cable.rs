@@ -87,7 +87,12 @@ impl Cable<'_> {
 
 /// A name for a host's end that was never used before, as far as chance goes.
 pub(crate) fn random_name() -> Result<String, NetworkError> {
-    let mut bytes = [0; 4];
+    Ok(format!("{INTERFACE_PREFIX}{:08x}", u32::from_ne_bytes(random()?)))
+}
+
+/// Bytes that nobody can guess.
+pub(crate) fn random<const LENGTH: usize>() -> Result<[u8; LENGTH], NetworkError> {
+    let mut bytes = [0; LENGTH];
     let mut filled = 0;
     while filled < bytes.len() {
         let rest = &mut bytes[filled..];
@@ -97,5 +102,5 @@ pub(crate) fn random_name() -> Result<String, NetworkError> {
             Err(errno) => return Err(NetworkError::Random(errno.into())),
         }
     }
-    Ok(format!("{INTERFACE_PREFIX}{:08x}", u32::from_ne_bytes(bytes)))
+    Ok(bytes)
 }

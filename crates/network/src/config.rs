@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use crate::error::NetworkError;
+use crate::ip::Ip;
 use crate::spec::Traits;
 use crate::subnet::Subnet;
 
@@ -35,9 +36,9 @@ pub struct Config {
 
 /// A range of addresses, to be cut into subnets of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AddressPool {
+pub struct AddressPool<A = Ipv4Addr> {
     /// The whole range.
-    pub base: Subnet,
+    pub base: Subnet<A>,
     /// The length of each subnet's prefix.
     pub size: u8,
 }
@@ -64,24 +65,24 @@ impl Config {
     pub(crate) fn validate(&self) -> Result<(), NetworkError> {
         interface_name(&self.bridge)?;
         name("table", &self.table, LONGEST_TABLE_NAME)?;
-        self.traits.validate()?;
+        self.traits.validate(false)?;
         let wanted = self.subnet.map(|(address, prefix)| Subnet::of(address, prefix));
         match (self.range, wanted) {
             (Some(_), None) => return Err(NetworkError::WithoutSubnet),
-            (Some(range), Some(subnet)) if !subnet.contains(range.network()) || !subnet.contains(range.broadcast()) => {
-                return Err(NetworkError::RangeOutside { range, subnet });
+            (Some(range), Some(subnet)) if !subnet.contains(range.network()) || !subnet.contains(range.last()) => {
+                return Err(NetworkError::RangeOutside { range: Ip::any(range), subnet: Ip::any(subnet) });
             }
             _ => {}
         }
-        match wanted.filter(|subnet| !subnet.can_hold_a_network()) {
-            Some(subnet) => Err(NetworkError::SubnetSize { subnet }),
-            None => Ok(()),
-        }
+        wanted.map_or(Ok(()), Subnet::check)
     }
 }
 
-/// Refuses what no bridge can be called.
+/// Refuses what no bridge can be called: also what stands for all interfaces where the kernel keeps their settings.
 pub(crate) fn interface_name(bridge: &str) -> Result<(), NetworkError> {
+    if ["all", "default"].contains(&bridge) {
+        return Err(NetworkError::NameForAll(bridge.to_owned()));
+    }
     name("bridge", bridge, LONGEST_INTERFACE_NAME)
 }
 
@@ -102,6 +103,9 @@ mod tests {
         for bad in ["", "..", "a/b", "a b", "-x", "sixteen-letters-", "ü"] {
             let config = Config { bridge: bad.to_owned(), ..Config::default() };
             assert!(matches!(config.validate(), Err(NetworkError::Name { what: "bridge", .. })), "{bad}");
+        }
+        for bad in ["all", "default"] {
+            assert!(matches!(interface_name(bad), Err(NetworkError::NameForAll(_))), "{bad}");
         }
         let config = Config { subnet: Some((Ipv4Addr::new(10, 0, 0, 0), 31)), ..Config::default() };
         assert!(matches!(config.validate(), Err(NetworkError::SubnetSize { .. })));

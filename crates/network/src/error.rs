@@ -11,7 +11,7 @@ use netlink::NetlinkError;
 use crate::endpoint::Protocol;
 use crate::id::NetworkId;
 use crate::port_holder::PortHolder;
-use crate::subnet::Subnet;
+use crate::subnet::{AnySubnet, Subnet};
 
 /// Why a container is not in the network. Whatever was made on the way has been removed.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +51,7 @@ pub enum NetworkError {
     #[error("the thread that makes network namespaces panicked")]
     ThreadPanicked,
     /// The kernel gives no random numbers.
-    #[error("cannot choose a name for an interface")]
+    #[error("cannot choose at random a name for an interface, or addresses")]
     Random(#[source] io::Error),
     /// A kernel setting could not be read or written.
     #[error("cannot set {path} to {value}")]
@@ -64,6 +64,21 @@ pub enum NetworkError {
         #[source]
         source: io::Error,
     },
+    /// A kernel setting could not be read.
+    #[error("cannot read {path}")]
+    ReadSetting {
+        /// Its file.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no IPv6 here.
+    #[error("the kernel of this host has no IPv6")]
+    NoIpv6,
+    /// A name that stands for all interfaces.
+    #[error("a bridge cannot be called {0:?}: the kernel's settings of all interfaces are called so")]
+    NameForAll(String),
     /// A name that no interface or table can have.
     #[error(
         "{name:?} is not a name for a {what}: 1 to {longest} letters, digits, '-', '_' and '.', not beginning with '-' or '.'"
@@ -77,10 +92,20 @@ pub enum NetworkError {
         longest: usize,
     },
     /// A subnet of a useless size.
-    #[error("the subnet {subnet} cannot be used: its prefix must be between /8 and /30")]
+    #[error("the subnet {subnet} cannot be used: its prefix must be between /{least} and /{most}")]
     SubnetSize {
         /// The subnet.
-        subnet: Subnet,
+        subnet: AnySubnet,
+        /// The shortest.
+        least: u8,
+        /// The longest.
+        most: u8,
+    },
+    /// A subnet whose addresses are no hosts'.
+    #[error("the subnet {subnet} cannot be used: its addresses are for a link, for groups or for other purposes")]
+    NotForHosts {
+        /// The subnet.
+        subnet: AnySubnet,
     },
     /// The bridge's name belongs to an interface of another kind.
     #[error("the interface {name} exists and is not a bridge")]
@@ -140,9 +165,9 @@ pub enum NetworkError {
     #[error("the subnet {wanted} overlaps {other}, to which this host has an address or a route")]
     SubnetTaken {
         /// What was asked for.
-        wanted: Subnet,
+        wanted: AnySubnet,
         /// What is there.
-        other: Subnet,
+        other: AnySubnet,
     },
     /// A gateway, a range or reserved addresses were given without the subnet that they are of.
     #[error("a gateway, a range of addresses or reserved addresses need a subnet beside them")]
@@ -153,17 +178,17 @@ pub enum NetworkError {
         /// What it is for.
         what: &'static str,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The subnet.
-        subnet: Subnet,
+        subnet: AnySubnet,
     },
     /// The range is not a part of the subnet.
     #[error("the range {range} is not a part of the subnet {subnet}")]
     RangeOutside {
         /// The range.
-        range: Subnet,
+        range: AnySubnet,
         /// The subnet.
-        subnet: Subnet,
+        subnet: AnySubnet,
     },
     /// Packets of a length that no bridge carries.
     #[error("the longest packet must have from {least} to {most} bytes, not {mtu}")]
@@ -179,9 +204,9 @@ pub enum NetworkError {
     #[error("the subnet {wanted} overlaps {other}, which another network of Corten's has")]
     SubnetOfAnother {
         /// What was asked for.
-        wanted: Subnet,
+        wanted: AnySubnet,
         /// What is there.
-        other: Subnet,
+        other: AnySubnet,
     },
     /// There is an interface of that name already, which the network would not have made.
     #[error("an interface {bridge} exists already")]
@@ -207,7 +232,7 @@ pub enum NetworkError {
     #[error("the address {address} is {}", taken(.holder))]
     AddressNotFree {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The short id of the container that has it.
         holder: Option<String>,
     },
@@ -215,9 +240,9 @@ pub enum NetworkError {
     #[error("all {capacity} addresses of the subnet {subnet} are in use")]
     NoFreeAddress {
         /// The subnet.
-        subnet: Subnet,
+        subnet: AnySubnet,
         /// How many containers fit into it.
-        capacity: u32,
+        capacity: u64,
     },
     /// An adopted container's address is leased already, or is none of the subnet's.
     #[error("the container {container} cannot keep the address {address}: it is taken, or not of the subnet {subnet}")]
@@ -225,15 +250,15 @@ pub enum NetworkError {
         /// The container's id.
         container: String,
         /// Its address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The subnet.
-        subnet: Subnet,
+        subnet: AnySubnet,
     },
     /// The host's port is in use.
     #[error("port {port}/{protocol} is already in use on {address}{}", by(.holder))]
     PortTaken {
-        /// The host's address; 0.0.0.0 for all.
-        address: Ipv4Addr,
+        /// The host's address; 0.0.0.0 or :: for all of a family.
+        address: IpAddr,
         /// The port.
         port: u16,
         /// TCP or UDP.
@@ -244,8 +269,8 @@ pub enum NetworkError {
     /// All of the host's ports that would do are in use.
     #[error("all ports from {first} to {last} ({protocol}) are already in use on {address}")]
     RangeTaken {
-        /// The host's address; 0.0.0.0 for all.
-        address: Ipv4Addr,
+        /// The host's address; 0.0.0.0 or :: for all of a family.
+        address: IpAddr,
         /// The lowest of them.
         first: u16,
         /// The highest.
@@ -257,7 +282,7 @@ pub enum NetworkError {
     #[error("cannot publish port {port}/{protocol} on {address}: this host has no such address")]
     NotOurAddress {
         /// What was asked for.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The port.
         port: u16,
         /// TCP or UDP.
@@ -266,8 +291,8 @@ pub enum NetworkError {
     /// The host's port cannot be had for another reason.
     #[error("cannot reserve port {port}/{protocol} on {address}")]
     Port {
-        /// The host's address; 0.0.0.0 for all.
-        address: Ipv4Addr,
+        /// The host's address; 0.0.0.0 or :: for all of a family.
+        address: IpAddr,
         /// The port.
         port: u16,
         /// TCP or UDP.
@@ -276,9 +301,20 @@ pub enum NetworkError {
         #[source]
         source: io::Error,
     },
-    /// Ports are not published on IPv6 addresses yet.
-    #[error("cannot publish a port on {address}: publishing on IPv6 addresses is not supported yet")]
+    /// A container that has no IPv6 address cannot be reached by one of the host's.
+    #[error("cannot publish a port on {address}: the network that leads outside gives the container no IPv6 address")]
     Ipv6Port {
+        /// What was asked for.
+        address: IpAddr,
+    },
+    /// What is sent to ::1 never leaves it.
+    #[error("cannot publish a port on ::1: the kernel lets nothing from ::1 out of its loopback, nor answers back in")]
+    Ipv6Loopback,
+    /// A container wants an IPv6 address in a network that has none.
+    #[error("the bridge {bridge} has no IPv6, and no place for {address}")]
+    WithoutIpv6 {
+        /// The bridge's name.
+        bridge: String,
         /// What was asked for.
         address: IpAddr,
     },
@@ -298,6 +334,13 @@ fn taken(holder: &Option<String>) -> String {
     }
 }
 
+impl NetworkError {
+    /// Whether a setting's interface is not there any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, NetworkError::ReadSetting { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 impl Classify for NetworkError {
     fn kind(&self) -> Kind {
         match self {
@@ -311,10 +354,14 @@ impl Classify for NetworkError {
             | NetworkError::NoInterface { .. } => Kind::Internal,
             NetworkError::Thread(source)
             | NetworkError::Setting { source, .. }
+            | NetworkError::ReadSetting { source, .. }
             | NetworkError::Claim { source, .. }
             | NetworkError::Port { source, .. } => kind_of_io(source),
             NetworkError::Name { .. }
+            | NetworkError::NameForAll(_)
             | NetworkError::SubnetSize { .. }
+            | NetworkError::NotForHosts { .. }
+            | NetworkError::WithoutIpv6 { .. }
             | NetworkError::NotOurAddress { .. }
             | NetworkError::WithoutSubnet
             | NetworkError::Outside { .. }
@@ -338,7 +385,7 @@ impl Classify for NetworkError {
             | NetworkError::RangeTaken { .. } => Kind::Conflict,
             NetworkError::Unknown(_) => Kind::NotFound,
             NetworkError::NoFreeAddress { .. } => Kind::Unavailable,
-            NetworkError::Ipv6Port { .. } => Kind::Unsupported,
+            NetworkError::Ipv6Port { .. } | NetworkError::Ipv6Loopback | NetworkError::NoIpv6 => Kind::Unsupported,
         }
     }
 
@@ -367,6 +414,10 @@ impl Classify for NetworkError {
             NetworkError::RangeTaken { .. } => {
                 "give a longer range, or stop one of those who have these ports".to_owned()
             }
+            NetworkError::Ipv6Port { .. } => {
+                "put the container into a network that was made with --ipv6, or publish on an IPv4 address".to_owned()
+            }
+            NetworkError::Ipv6Loopback => "publish on 127.0.0.1: who tries ::1 first tries that next".to_owned(),
             NetworkError::PortTaken { .. } => {
                 "publish another port of the host, or stop whoever has this one".to_owned()
             }

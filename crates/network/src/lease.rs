@@ -4,43 +4,52 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::spec::BridgeSpec;
+use crate::ip::Ip;
+use crate::layout::Layout;
 
 /// The leased addresses, each with what its holder is remembered by.
 #[derive(Debug)]
-pub(crate) struct Leases<T> {
-    holders: BTreeMap<Ipv4Addr, T>,
+pub(crate) struct Leases<T, A = Ipv4Addr> {
+    holders: BTreeMap<A, T>,
     /// The first and the last address that may be chosen.
-    bounds: (u32, u32),
+    bounds: (u128, u128),
     /// No address below this is free to be chosen: what makes the next lease cheap however many there are.
-    lowest: u32,
+    lowest: u128,
 }
 
-impl<T> Leases<T> {
+impl<T, A: Ip> Leases<T, A> {
     /// All addresses of the network are free.
-    pub(crate) fn new(spec: &BridgeSpec) -> Leases<T> {
-        let subnet = spec.subnet;
-        let range = spec.range.unwrap_or(subnet);
-        let first = range.network().to_bits().max(subnet.network().to_bits() + 1);
-        let last = range.broadcast().to_bits().min(subnet.broadcast().to_bits() - 1);
+    pub(crate) fn new(layout: &Layout<A>) -> Leases<T, A> {
+        let subnet = layout.subnet;
+        let range = layout.range.unwrap_or(subnet);
+        let first = range.network().to_number().max(subnet.network().to_number() + 1);
+        let last = range.last().to_number().min(subnet.last().to_number() - u128::from(A::HAS_BROADCAST));
         Leases { holders: BTreeMap::new(), bounds: (first, last), lowest: first }
     }
 
     /// The lowest free address that may be chosen; `None` if there is none.
-    pub(crate) fn free_address(&mut self, spec: &BridgeSpec) -> Option<Ipv4Addr> {
-        let taken = |bits: u32| {
-            let address = Ipv4Addr::from_bits(bits);
-            self.holders.contains_key(&address) || !spec.is_for_containers(address)
+    pub(crate) fn free_address(&mut self, layout: &Layout<A>) -> Option<A> {
+        let taken = |number: u128| {
+            let address = A::from_number(number);
+            self.holders.contains_key(&address) || !layout.is_for_containers(address)
         };
         while self.lowest <= self.bounds.1 && taken(self.lowest) {
             self.lowest += 1;
         }
-        (self.lowest <= self.bounds.1).then(|| Ipv4Addr::from_bits(self.lowest))
+        (self.lowest <= self.bounds.1).then(|| A::from_number(self.lowest))
+    }
+
+    /// The address that stands as far behind the first as this, if it is free and may be chosen.
+    pub(crate) fn free_at(&self, layout: &Layout<A>, offset: u128) -> Option<A> {
+        let number = layout.range.unwrap_or(layout.subnet).network().to_number().checked_add(offset)?;
+        let address = A::from_number(number);
+        let may_be_chosen = (self.bounds.0..=self.bounds.1).contains(&number) && layout.is_for_containers(address);
+        (may_be_chosen && !self.holders.contains_key(&address)).then_some(address)
     }
 
     /// Leases this address; gives the holder back if it is taken or not to be had in this network.
-    pub(crate) fn claim(&mut self, spec: &BridgeSpec, address: Ipv4Addr, holder: T) -> Result<(), T> {
-        if !spec.is_for_containers(address) || self.holders.contains_key(&address) {
+    pub(crate) fn claim(&mut self, layout: &Layout<A>, address: A, holder: T) -> Result<(), T> {
+        if !layout.is_for_containers(address) || self.holders.contains_key(&address) {
             return Err(holder);
         }
         self.holders.insert(address, holder);
@@ -48,21 +57,21 @@ impl<T> Leases<T> {
     }
 
     /// Ends a lease.
-    pub(crate) fn end(&mut self, address: Ipv4Addr) -> Option<T> {
+    pub(crate) fn end(&mut self, address: A) -> Option<T> {
         let holder = self.holders.remove(&address)?;
-        if (self.bounds.0..=self.bounds.1).contains(&address.to_bits()) {
-            self.lowest = self.lowest.min(address.to_bits());
+        if (self.bounds.0..=self.bounds.1).contains(&address.to_number()) {
+            self.lowest = self.lowest.min(address.to_number());
         }
         Some(holder)
     }
 
     /// Who has this address.
-    pub(crate) fn holder(&self, address: Ipv4Addr) -> Option<&T> {
+    pub(crate) fn holder(&self, address: A) -> Option<&T> {
         self.holders.get(&address)
     }
 
     /// The same, to be changed.
-    pub(crate) fn holder_mut(&mut self, address: Ipv4Addr) -> Option<&mut T> {
+    pub(crate) fn holder_mut(&mut self, address: A) -> Option<&mut T> {
         self.holders.get_mut(&address)
     }
 
@@ -77,30 +86,34 @@ impl<T> Leases<T> {
     }
 
     /// How many addresses there are to choose from.
-    pub(crate) fn capacity(&self, spec: &BridgeSpec) -> u32 {
+    pub(crate) fn capacity(&self, layout: &Layout<A>) -> u64 {
         let (first, last) = self.bounds;
-        let kept = [&spec.gateway].into_iter().chain(&spec.reserved);
-        let kept = kept.filter(|address| (first..=last).contains(&address.to_bits())).count();
+        let kept = [&layout.gateway].into_iter().chain(&layout.reserved);
+        let kept = kept.filter(|address| (first..=last).contains(&address.to_number())).count();
         // An address that is reserved twice counts twice; no more than all are kept.
-        (last + 1).saturating_sub(first).saturating_sub(u32::try_from(kept).unwrap_or(u32::MAX))
+        let count = (last + 1).saturating_sub(first).saturating_sub(kept as u128);
+        u64::try_from(count).unwrap_or(u64::MAX)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::config::Config;
+    use std::net::Ipv6Addr;
 
-    fn network(range: Option<&str>, reserved: &[[u8; 4]]) -> BridgeSpec {
-        let subnet = "10.0.0.0/29".parse().unwrap();
-        BridgeSpec {
+    use super::*;
+    use crate::subnet::Subnet;
+
+    fn network(range: Option<&str>, reserved: &[[u8; 4]]) -> Layout {
+        let subnet: Subnet = "10.0.0.0/29".parse().unwrap();
+        Layout {
+            subnet,
+            gateway: subnet.gateway(),
             range: range.map(|range| range.parse().unwrap()),
             reserved: reserved.iter().map(|&address| address.into()).collect(),
-            ..BridgeSpec::default_bridge(&Config::default(), subnet)
         }
     }
 
-    fn next(leases: &mut Leases<&'static str>, spec: &BridgeSpec) -> Option<u8> {
+    fn next(leases: &mut Leases<&'static str>, spec: &Layout) -> Option<u8> {
         let address = leases.free_address(spec)?;
         leases.claim(spec, address, "someone").unwrap();
         Some(address.octets()[3])
@@ -142,5 +155,20 @@ mod tests {
         assert_eq!((all, leases.capacity(&spec)), (vec![4, 6], 2));
         leases.end(Ipv4Addr::new(10, 0, 0, 2)).unwrap();
         assert_eq!(next(&mut leases, &spec), None, "it is not one to be chosen");
+    }
+    #[test]
+    fn an_ipv6_network_has_more_addresses_than_are_ever_counted() {
+        let subnet: Subnet<Ipv6Addr> = "fd00::/64".parse().unwrap();
+        let layout = Layout { subnet, gateway: subnet.gateway(), range: None, reserved: vec![] };
+        let mut leases: Leases<&str, Ipv6Addr> = Leases::new(&layout);
+        let address = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+        assert_eq!(leases.capacity(&layout), u64::MAX - 1, "all but the network's own and the gateway's");
+        assert_eq!(leases.free_address(&layout), Some(address("fd00::2")));
+        assert_eq!(leases.free_at(&layout, 7), Some(address("fd00::7")));
+        leases.claim(&layout, address("fd00::7"), "it").unwrap();
+        assert_eq!((leases.free_at(&layout, 7), leases.free_at(&layout, 1)), (None, None), "taken; the gateway's");
+        assert_eq!(leases.free_at(&layout, u128::MAX), None);
+        leases.claim(&layout, subnet.last(), "the last").unwrap();
+        assert!(leases.claim(&layout, address("fd01::1"), "elsewhere").is_err());
     }
 }

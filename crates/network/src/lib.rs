@@ -16,8 +16,9 @@
 //! is published, a socket bound to it (and never listening) keeps other programs of the host from taking it; the
 //! redirection comes before any socket is looked up, so the socket itself never sees a connection.
 //!
-//! **IPv6** is not offered yet: the containers' interfaces have it switched off, which also spares them the wait for
-//! duplicate address detection. `::1` works inside a container.
+//! **IPv6** is for networks that are made with it. Everywhere else it is switched off, which also spares containers the wait
+//! for duplicate address detection; `::1` works inside all the same. Where there is IPv6, nobody believes a container that
+//! says it is a router, nor one that speaks in another's name; and the host itself stays what it was: see `forwarding`.
 
 mod adoption;
 mod attachment;
@@ -27,27 +28,34 @@ mod claim;
 mod config;
 mod endpoint;
 mod error;
+mod forwarding;
 mod id;
+mod ip;
+mod layout;
 mod lease;
 mod mac;
 mod namespace;
+mod neighbour;
 mod networks;
 mod pool;
 mod port;
 mod port_holder;
 mod running;
 mod sandbox;
+mod segment;
 mod setting;
 mod spec;
 mod subnet;
 
 pub use config::{AddressPool, Config};
-pub use endpoint::{Description, Endpoint, PortMapping, Protocol, PublishedPort};
+pub use endpoint::{Description, Endpoint, Ipv6Endpoint, PortMapping, Protocol, PublishedPort};
 pub use error::NetworkError;
 pub use id::{NetworkId, NetworkIdError};
+pub use ip::Ip;
+pub use layout::{Layout, LayoutWish};
 pub use mac::{MacAddress, MacAddressError};
 pub use networks::{Join, Networks};
 pub use port_holder::PortHolder;
 pub use sandbox::Sandbox;
 pub use spec::{BridgeSpec, BridgeWish, Traits};
-pub use subnet::{Subnet, SubnetError};
+pub use subnet::{AnySubnet, Subnet, SubnetError};

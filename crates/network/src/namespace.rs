@@ -2,7 +2,7 @@
 //! New network namespaces, with their loopback up.
 
 use std::fs::File;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 
 use netlink::{Batch, Protocol, Socket, route};
@@ -42,33 +42,40 @@ pub(crate) fn create() -> Result<Namespace, NetworkError> {
 
 /// Opens a namespace that there is already, in a thread of its own.
 pub(crate) fn open(descriptor: OwnedFd) -> Result<Namespace, NetworkError> {
-    let visit = move || {
-        sys::namespace::setns(descriptor.as_fd(), sys::process::CloneFlags::NEWNET).map_err(NetworkError::Enter)?;
-        Ok(Namespace { socket: Socket::open(Protocol::Route)?, descriptor })
-    };
-    let worker = thread::Builder::new().name("network-namespace".to_owned()).spawn(visit);
-    worker.map_err(NetworkError::Thread)?.join().map_err(|_| NetworkError::ThreadPanicked)?
+    let socket = inside(descriptor.as_fd(), || Ok(Socket::open(Protocol::Route)?))?;
+    Ok(Namespace { socket, descriptor })
 }
 
 /// Makes of a namespace that has nothing what [`create`] makes.
 pub(crate) fn furnish(descriptor: OwnedFd) -> Result<OwnedFd, NetworkError> {
-    let visit = move || {
-        sys::namespace::setns(descriptor.as_fd(), sys::process::CloneFlags::NEWNET).map_err(NetworkError::Enter)?;
-        Ok(set_up(descriptor)?.descriptor)
+    inside(descriptor.as_fd(), set_up)?;
+    Ok(descriptor)
+}
+
+/// Does something in a namespace, in a thread of its own.
+pub(crate) fn inside<T: Send>(
+    namespace: BorrowedFd<'_>,
+    work: impl FnOnce() -> Result<T, NetworkError> + Send,
+) -> Result<T, NetworkError> {
+    let visit = || {
+        sys::namespace::setns(namespace, sys::process::CloneFlags::NEWNET).map_err(NetworkError::Enter)?;
+        work()
     };
-    let worker = thread::Builder::new().name("network-namespace".to_owned()).spawn(visit);
-    worker.map_err(NetworkError::Thread)?.join().map_err(|_| NetworkError::ThreadPanicked)?
+    thread::scope(|scope| {
+        let worker = thread::Builder::new().name("network-namespace".to_owned()).spawn_scoped(scope, visit);
+        worker.map_err(NetworkError::Thread)?.join().map_err(|_| NetworkError::ThreadPanicked)?
+    })
 }
 
 /// For a thread that ends afterwards.
 fn create_and_enter() -> Result<Namespace, NetworkError> {
     sys::namespace::unshare(sys::process::CloneFlags::NEWNET).map_err(NetworkError::Unshare)?;
     let descriptor = File::open("/proc/thread-self/ns/net").map_err(NetworkError::OpenNamespace)?;
-    set_up(descriptor.into())
+    Ok(Namespace { descriptor: descriptor.into(), socket: set_up()? })
 }
 
 /// The calling thread is in the namespace.
-fn set_up(descriptor: OwnedFd) -> Result<Namespace, NetworkError> {
+fn set_up() -> Result<Socket, NetworkError> {
     for (path, value) in SETTINGS {
         setting::write_if_present(path, value)?;
     }
@@ -76,5 +83,5 @@ fn set_up(descriptor: OwnedFd) -> Result<Namespace, NetworkError> {
     let mut batch = Batch::new();
     route::set_up(&mut batch, LOOPBACK_INDEX);
     socket.execute(&mut batch)?;
-    Ok(Namespace { descriptor, socket })
+    Ok(socket)
 }

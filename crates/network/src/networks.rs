@@ -2,7 +2,7 @@
 //! All bridge networks of a daemon: reserve and remove, attach and join, release, adopt, shut down.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,16 +10,17 @@ use netlink::{Protocol as NetlinkProtocol, Socket, route};
 use oci::ContainerId;
 
 use crate::cable::{self, Cable};
-use crate::config::Config;
+use crate::config::{AddressPool, Config};
 use crate::endpoint::{Description, Endpoint, FIRST_INTERFACE, PortMapping, PublishedPort};
 use crate::error::NetworkError;
 use crate::id::NetworkId;
+use crate::ip::Ip;
 use crate::pool::{Pool, Slot};
 use crate::running::{Guest, Running};
 use crate::sandbox::Sandbox;
 use crate::spec::{BridgeSpec, BridgeWish};
 use crate::subnet::Subnet;
-use crate::{adoption, bridge, namespace};
+use crate::{adoption, bridge, forwarding, namespace};
 
 /// The bridge networks. All calls block for microseconds to milliseconds, and may come from any thread of the network
 /// namespace that the bridges are to be in.
@@ -47,9 +48,15 @@ pub struct Join<'a> {
     pub network: &'a NetworkId,
     /// Its address; the next free one when absent.
     pub address: Option<Ipv4Addr>,
+    /// Its IPv6 address, in a network that has IPv6; a free one when absent.
+    pub ipv6: Option<Ipv6Addr>,
     /// Its hardware address; one that goes with the address when absent.
     pub mac: Option<[u8; 6]>,
 }
+
+/// The prefix of one host's unique local addresses, and of one network among them (RFC 4193, section 3.1).
+const SITE: u8 = 48;
+const SITE_NETWORK: u8 = 64;
 
 impl Networks {
     /// Takes note of the configuration; nothing is made, read or changed yet.
@@ -83,27 +90,28 @@ impl Networks {
         {
             return Err(NetworkError::InterfaceExists { bridge: wish.bridge });
         }
-        let subnet = match wish.subnet {
-            Some(wanted) => {
-                if let Some(&other) = taken.iter().find(|taken| taken.overlaps(wanted)) {
-                    return Err(NetworkError::SubnetOfAnother { wanted, other });
-                }
-                bridge::refuse_neighbours(&mut socket, wanted)?;
-                wanted
+        let subnet = choose(&mut socket, wish.ipv4.subnet, &taken, || Ok(self.config.address_pools.clone()))?;
+        let subnet6 = match &wish.ipv6 {
+            Some(_) if !forwarding::is_possible() => return Err(NetworkError::NoIpv6),
+            Some(layout) => {
+                let taken: Vec<Subnet<Ipv6Addr>> =
+                    state.known.values().filter_map(|spec| Some(spec.ipv6.as_ref()?.subnet)).collect();
+                let site = || Ok(vec![AddressPool { base: site(wish.site)?, size: SITE_NETWORK }]);
+                Some(choose(&mut socket, layout.subnet, &taken, site)?)
             }
-            None => bridge::free_subnet(&mut socket, &self.config.address_pools, &taken)?,
+            None => None,
         };
-        let spec = wish.decide(subnet)?;
+        let spec = wish.decide(subnet, subnet6)?;
         state.known.insert(spec.id.clone(), spec.clone());
         Ok(spec)
     }
 
     /// The subnets of all networks. The default bridge's is one of them even before there is one.
     fn taken(&self, state: &State, socket: &mut Socket) -> Result<Vec<Subnet>, NetworkError> {
-        let mut taken: Vec<Subnet> = state.known.values().map(|spec| spec.subnet).collect();
+        let mut taken: Vec<Subnet> = state.known.values().map(|spec| spec.ipv4.subnet).collect();
         let running = state.running.as_ref().and_then(|running| running.segments.get(&NetworkId::bridge()));
         taken.push(match running {
-            Some(segment) => segment.spec.subnet,
+            Some(segment) => segment.spec.ipv4.subnet,
             None => bridge::default_subnet(socket, &self.config, &taken)?,
         });
         Ok(taken)
@@ -157,6 +165,7 @@ impl Networks {
         let guest = Guest {
             container: id,
             address: None,
+            ipv6: None,
             mac: None,
             interface: FIRST_INTERFACE,
             host_interface: slot.host_interface(),
@@ -201,6 +210,7 @@ impl Networks {
         let guest = Guest {
             container: join.container,
             address: join.address,
+            ipv6: join.ipv6,
             mac: join.mac,
             interface: &interface,
             host_interface: &host_interface,
@@ -249,7 +259,7 @@ impl Networks {
         let running = state.running.as_mut().ok_or_else(|| NetworkError::Unknown(endpoint.network.clone()))?;
         let Some(held) = running.holder_mut(endpoint) else { return Err(NetworkError::Gone) };
         let container = held.container.clone();
-        let publication = running.publication(&endpoint.network, &container, endpoint.address, ports, hold)?;
+        let publication = running.publication(&endpoint.network, &container, endpoint.target(), ports, hold)?;
         if let Some(held) = running.holder_mut(endpoint) {
             endpoint.ports = publication.ports();
             held.publication = publication;
@@ -352,6 +362,8 @@ impl Networks {
             running.segments.remove(&id);
         }
         if running.segments.is_empty() {
+            // First what the table guards.
+            forwarding::give_back()?;
             return Ok(running.firewall.delete()?);
         }
         running.replace_table(&[])
@@ -367,8 +379,8 @@ impl Networks {
         Description {
             bridge: self.config.bridge.clone(),
             table: self.config.table.clone(),
-            subnet: default.map(|segment| segment.spec.subnet),
-            gateway: default.map(|segment| segment.spec.gateway),
+            subnet: default.map(|segment| segment.spec.ipv4.subnet),
+            gateway: default.map(|segment| segment.spec.ipv4.gateway),
             others: segments - usize::from(default.is_some()),
             attached: running.map_or(0, |running| running.holders().count()),
             published: running.map_or(0, |running| running.holders().map(|held| held.publication.count()).sum()),
@@ -407,7 +419,7 @@ impl Networks {
                 let index = self.serve_default(id, false, |running| running.add(&spec), &mut running);
                 if index.is_ok() {
                     state.running = Some(running);
-                } else if let Err(error) = running.firewall.delete() {
+                } else if let Err(error) = forwarding::give_back().and_then(|()| Ok(running.firewall.delete()?)) {
                     tracing::warn!(error = %errors::chain(&error), "a packet filter table without bridges is left behind");
                 }
                 index
@@ -440,7 +452,7 @@ impl Networks {
             return state.known.get(id).cloned().ok_or_else(|| NetworkError::Unknown(id.clone()));
         }
         let mut socket = Socket::open(NetlinkProtocol::Route)?;
-        let taken: Vec<Subnet> = state.known.values().map(|spec| spec.subnet).collect();
+        let taken: Vec<Subnet> = state.known.values().map(|spec| spec.ipv4.subnet).collect();
         let subnet = bridge::default_subnet(&mut socket, &self.config, &taken)?;
         Ok(BridgeSpec::default_bridge(&self.config, subnet))
     }
@@ -449,4 +461,31 @@ impl Networks {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The subnet that is asked for, if it can be had, or one that collides with nothing.
+fn choose<A: Ip>(
+    socket: &mut Socket,
+    wanted: Option<Subnet<A>>,
+    taken: &[Subnet<A>],
+    pools: impl FnOnce() -> Result<Vec<AddressPool<A>>, NetworkError>,
+) -> Result<Subnet<A>, NetworkError> {
+    let Some(wanted) = wanted else { return bridge::free_subnet(socket, &pools()?, taken) };
+    if let Some(&other) = taken.iter().find(|taken| taken.overlaps(wanted)) {
+        return Err(NetworkError::SubnetOfAnother { wanted: A::any(wanted), other: A::any(other) });
+    }
+    bridge::refuse_neighbours(socket, wanted)?;
+    Ok(wanted)
+}
+
+/// This host's own unique local addresses: those that it has, or some that no other host has, as far as chance goes.
+fn site(known: Option<Subnet<Ipv6Addr>>) -> Result<Subnet<Ipv6Addr>, NetworkError> {
+    let address = match known {
+        Some(known) => known.network(),
+        None => {
+            let [a, b, c, d, e] = cable::random()?;
+            Ipv6Addr::from([0xfd, a, b, c, d, e, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        }
+    };
+    Ok(Subnet::of(address, SITE))
 }

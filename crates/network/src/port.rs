@@ -4,7 +4,7 @@
 //! A bound socket reserves a published port for as long as it is published. Who listens there already makes the bind
 //! fail; who comes later is refused. It never listens and hence never sees a connection.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -14,58 +14,72 @@ use crate::endpoint::{PortMapping, Protocol, PublishedPort};
 use crate::error::NetworkError;
 use crate::port_holder;
 
-/// Reserves what `mapping` asks for.
-pub(crate) fn reserve(mapping: &PortMapping) -> Result<(OwnedFd, PublishedPort), NetworkError> {
+/// How often the kernel may choose a port that somebody has in the other family.
+const CHOICES: usize = 16;
+
+/// Reserves what `mapping` asks for, in IPv6 as well where the container has an IPv6 address.
+pub(crate) fn reserve(mapping: &PortMapping, has_ipv6: bool) -> Result<(Vec<OwnedFd>, PublishedPort), NetworkError> {
     if mapping.container_port == 0 {
         return Err(NetworkError::PortZero);
     }
-    let address = match mapping.host_ip {
-        Some(IpAddr::V4(address)) => address,
-        Some(address @ IpAddr::V6(_)) => return Err(NetworkError::Ipv6Port { address }),
-        None => Ipv4Addr::UNSPECIFIED,
-    };
-    let first = mapping.host_port.unwrap_or(0);
-    let (socket, host_port) = match mapping.host_port_last.filter(|last| *last != first) {
-        None => bind(address, first, mapping.protocol)?,
-        Some(last) => bind_one_of(address, first, last, mapping.protocol)?,
-    };
-    let published = PublishedPort {
-        host_ip: (!address.is_unspecified()).then_some(IpAddr::V4(address)),
-        host_port,
+    match mapping.host_ip {
+        Some(address @ IpAddr::V6(_)) if !has_ipv6 => return Err(NetworkError::Ipv6Port { address }),
+        Some(IpAddr::V6(address)) if address.is_loopback() => return Err(NetworkError::Ipv6Loopback),
+        _ => {}
+    }
+    let mut published = PublishedPort {
+        host_ip: mapping.host_ip.filter(|address| *address != Ipv4Addr::UNSPECIFIED),
+        ipv6: has_ipv6 && mapping.host_ip.is_none(),
+        host_port: mapping.host_port.unwrap_or(0),
         container_port: mapping.container_port,
         protocol: mapping.protocol,
     };
-    Ok((socket, published))
+    let (addresses, first) = (published.host_addresses(), published.host_port);
+    let last = mapping.host_port_last.filter(|last| *last != first);
+    let (sockets, host_port) = bind(&addresses, first, last, mapping.protocol)?;
+    published.host_port = host_port;
+    Ok((sockets, published))
 }
 
 /// Reserves again what a former daemon had reserved.
-pub(crate) fn reserve_again(port: &PublishedPort) -> Result<OwnedFd, NetworkError> {
-    let mapping = PortMapping {
-        host_ip: port.host_ip,
-        host_port: Some(port.host_port),
-        host_port_last: None,
-        container_port: port.container_port,
-        protocol: port.protocol,
-    };
-    reserve(&mapping).map(|(socket, _)| socket)
+pub(crate) fn reserve_again(port: &PublishedPort) -> Result<Vec<OwnedFd>, NetworkError> {
+    bind(&port.host_addresses(), port.host_port, None, port.protocol).map(|(sockets, _)| sockets)
 }
 
-fn bind(address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<(OwnedFd, u16), NetworkError> {
-    bind_unless_kept(address, port, protocol).map_err(|errno| explain(errno, address, port, protocol))
-}
-
-/// Binds the first port from `first` to `last` that nobody has.
-fn bind_one_of(address: Ipv4Addr, first: u16, last: u16, protocol: Protocol) -> Result<(OwnedFd, u16), NetworkError> {
-    for port in first..=last {
-        match bind_unless_kept(address, port, protocol) {
-            Err(Errno::ADDRINUSE) => {}
-            other => return other.map_err(|errno| explain(errno, address, port, protocol)),
+/// Binds a port on each of the addresses: `first`, or the first up to `last` that nobody has.
+fn bind(
+    addresses: &[IpAddr],
+    first: u16,
+    last: Option<u16>,
+    protocol: Protocol,
+) -> Result<(Vec<OwnedFd>, u16), NetworkError> {
+    let mut choices = 0;
+    for port in first..=last.unwrap_or(first) {
+        loop {
+            match bind_each(addresses, port, protocol) {
+                Err((_, Errno::ADDRINUSE)) if last.is_some() => break,
+                // It is free in one family: the kernel may choose another one.
+                Err((_, Errno::ADDRINUSE)) if port == 0 && choices < CHOICES => choices += 1,
+                other => return other.map_err(|(address, errno)| explain(errno, address, port, protocol)),
+            }
         }
     }
-    Err(NetworkError::RangeTaken { address, first, last, protocol })
+    let address = addresses.first().copied().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    Err(NetworkError::RangeTaken { address, first, last: last.unwrap_or(first), protocol })
 }
 
-fn bind_unless_kept(address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<(OwnedFd, u16), Errno> {
+/// Binds the same port on each of the addresses; where it is 0, that which the kernel chooses for the first.
+fn bind_each(addresses: &[IpAddr], port: u16, protocol: Protocol) -> Result<(Vec<OwnedFd>, u16), (IpAddr, Errno)> {
+    let (mut sockets, mut port) = (Vec::with_capacity(addresses.len()), port);
+    for &address in addresses {
+        let (socket, bound) = bind_unless_kept(address, port, protocol).map_err(|errno| (address, errno))?;
+        sockets.push(socket);
+        port = bound;
+    }
+    Ok((sockets, port))
+}
+
+fn bind_unless_kept(address: IpAddr, port: u16, protocol: Protocol) -> Result<(OwnedFd, u16), Errno> {
     match bind_socket(address, port, protocol, false) {
         // Connections that ended a moment ago also keep a TCP port. They do not keep it from a socket that may reuse
         // addresses; one that listens, or that does not share, does.
@@ -74,7 +88,7 @@ fn bind_unless_kept(address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<
     }
 }
 
-fn explain(errno: Errno, address: Ipv4Addr, port: u16, protocol: Protocol) -> NetworkError {
+fn explain(errno: Errno, address: IpAddr, port: u16, protocol: Protocol) -> NetworkError {
     match errno {
         Errno::ADDRINUSE => {
             let holder = port_holder::find(address, port, protocol);
@@ -85,18 +99,21 @@ fn explain(errno: Errno, address: Ipv4Addr, port: u16, protocol: Protocol) -> Ne
     }
 }
 
-fn bind_socket(address: Ipv4Addr, port: u16, protocol: Protocol, reuse: bool) -> Result<(OwnedFd, u16), Errno> {
+fn bind_socket(address: IpAddr, port: u16, protocol: Protocol, reuse: bool) -> Result<(OwnedFd, u16), Errno> {
     let kind = match protocol {
         Protocol::Tcp => SocketType::STREAM,
         Protocol::Udp => SocketType::DGRAM,
     };
-    let socket = net::socket_with(AddressFamily::INET, kind, SocketFlags::CLOEXEC, None)?;
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?;
+    if address.is_ipv6() {
+        // What it does not stand for, it does not keep from others.
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
     sockopt::set_socket_reuseaddr(&socket, reuse)?;
-    net::bind(&socket, &SocketAddrV4::new(address, port))?;
+    net::bind(&socket, &SocketAddr::new(address, port))?;
     // Bound, it shares with nobody: a program that may reuse addresses is refused when it wants to listen.
     sockopt::set_socket_reuseaddr(&socket, false)?;
-    match SocketAddr::try_from(net::getsockname(&socket)?)? {
-        SocketAddr::V4(bound) => Ok((socket, bound.port())),
-        SocketAddr::V6(_) => Err(Errno::AFNOSUPPORT),
-    }
+    let bound = SocketAddr::try_from(net::getsockname(&socket)?)?;
+    Ok((socket, bound.port()))
 }

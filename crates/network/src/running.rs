@@ -2,9 +2,9 @@
 //! The bridges as they stand in the kernel, with one table for all of them.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use firewall::{Firewall, FirewallError, Published, connection};
+use firewall::{Firewall, FirewallError, Published, Transit, connection};
 use netlink::{Batch, Protocol as NetlinkProtocol, Socket, route};
 use oci::ContainerId;
 use rustix::io::Errno;
@@ -13,11 +13,12 @@ use crate::attachment::{Attachment, Publication};
 use crate::bridge::{self, Bridge};
 use crate::claim::Claim;
 use crate::config::Config;
-use crate::endpoint::{Endpoint, PortMapping, Protocol, PublishedPort, hardware_address};
+use crate::endpoint::{Endpoint, PortMapping, Protocol, PublishedPort, Target, hardware_address};
 use crate::error::NetworkError;
+use crate::forwarding::{self, Forwarding};
 use crate::id::NetworkId;
-use crate::lease::Leases;
 use crate::port_holder::PortHolder;
+use crate::segment::Segment;
 use crate::setting;
 use crate::spec::BridgeSpec;
 
@@ -28,16 +29,10 @@ pub(crate) struct Running {
     pub(crate) firewall: Firewall,
     pub(crate) segments: BTreeMap<NetworkId, Segment>,
     pub(crate) enabled_forwarding: bool,
+    /// What the table says of IPv6 packets of nobody's here.
+    transit: Transit,
     /// Keeps other processes from managing the same bridge and table.
     _claims: [Claim; 2],
-}
-
-/// A bridge and who is attached to it.
-#[derive(Debug)]
-pub(crate) struct Segment {
-    pub(crate) spec: BridgeSpec,
-    pub(crate) index: u32,
-    pub(crate) leases: Leases<Attachment>,
 }
 
 /// Somebody who wants to be attached.
@@ -46,6 +41,8 @@ pub(crate) struct Guest<'a> {
     pub(crate) container: &'a ContainerId,
     /// The address it wants; any when absent.
     pub(crate) address: Option<Ipv4Addr>,
+    /// The same in IPv6.
+    pub(crate) ipv6: Option<Ipv6Addr>,
     /// The hardware address it wants; one that goes with the address when absent.
     pub(crate) mac: Option<[u8; 6]>,
     /// The container's interface, inside.
@@ -61,14 +58,15 @@ impl Running {
         let claims = Claim::both(config)?;
         let socket = Socket::open(NetlinkProtocol::Route)?;
         let firewall = Firewall::open(&config.table)?;
-        Ok(Running { socket, firewall, segments: BTreeMap::new(), enabled_forwarding: false, _claims: claims })
+        let transit = Transit::default();
+        let segments = BTreeMap::new();
+        Ok(Running { socket, firewall, segments, enabled_forwarding: false, transit, _claims: claims })
     }
 
     /// A bridge more, and what it needs.
     pub(crate) fn add(&mut self, spec: &BridgeSpec) -> Result<u32, NetworkError> {
         let bridge = bridge::establish(&mut self.socket, spec)?;
-        let segment = Segment { spec: spec.clone(), index: bridge.index, leases: Leases::new(spec) };
-        self.segments.insert(spec.id.clone(), segment);
+        self.segments.insert(spec.id.clone(), Segment::new(spec, bridge.index));
         let added = self.serve(spec).and_then(|()| self.connect(&spec.id, bridge));
         if let Err(error) = added {
             self.segments.remove(&spec.id);
@@ -95,7 +93,8 @@ impl Running {
                 other => other?,
             }
         }
-        self.forward()
+        self.forward()?;
+        if spec.ipv6.is_some() { self.forward_ipv6() } else { Ok(()) }
     }
 
     /// Deletes a bridge that nobody is attached to.
@@ -119,6 +118,26 @@ impl Running {
     pub(crate) fn forward(&mut self) -> Result<(), NetworkError> {
         self.enabled_forwarding |= setting::switch_on("/proc/sys/net/ipv4/ip_forward")?;
         Ok(())
+    }
+
+    /// Who wants IPv6 packets forwarded now; the table is to say accordingly.
+    pub(crate) fn note_transit(&mut self) -> Result<Forwarding, NetworkError> {
+        let now = forwarding::now()?;
+        self.transit = match now {
+            Forwarding::Router => Transit::Untouched,
+            Forwarding::Off | Forwarding::ForContainers => Transit::Dropped,
+        };
+        Ok(now)
+    }
+
+    /// Has IPv6 packets forwarded; where nobody else wants that, no others than the containers', which the table sees to first.
+    pub(crate) fn forward_ipv6(&mut self) -> Result<(), NetworkError> {
+        let before = self.transit;
+        let now = self.note_transit()?;
+        if before != self.transit {
+            self.replace_table(&[]).inspect_err(|_| self.transit = before)?;
+        }
+        if now == Forwarding::Off { forwarding::switch_on() } else { Ok(()) }
     }
 
     /// Whether the bridge is still the one we know.
@@ -160,35 +179,37 @@ impl Running {
         Ok(())
     }
 
-    /// Address, ports and their rules: all or nothing.
+    /// Addresses, ports and their rules: all or nothing.
     pub(crate) fn admit(&mut self, id: &NetworkId, guest: &Guest<'_>) -> Result<Endpoint, NetworkError> {
         let segment = self.segments.get_mut(id).ok_or_else(|| NetworkError::Unknown(id.clone()))?;
         let address = segment.address_for(guest.address)?;
-        let (subnet, traits) = (segment.spec.subnet, segment.spec.traits.clone());
-        let gateway = (!traits.internal).then_some(segment.spec.gateway);
-        let publication = self.publication(id, guest.container, address, guest.ports, false)?;
-        let ports = publication.ports();
+        let ipv6 = segment.ipv6_for(guest.ipv6, address)?;
+        let (layout, internal) = (&segment.spec.ipv4, segment.spec.traits.internal);
+        let mut endpoint = Endpoint {
+            network: id.clone(),
+            interface: guest.interface.to_owned(),
+            address,
+            prefix: layout.subnet.prefix(),
+            gateway: (!internal).then_some(layout.gateway),
+            ipv6,
+            mac: guest.mac.unwrap_or_else(|| hardware_address(address)),
+            host_interface: guest.host_interface.to_owned(),
+            ports: Vec::new(),
+        };
+        if ipv6.is_some() {
+            // Whoever became a router, or was made one no longer, is believed from now on.
+            self.forward_ipv6()?;
+        }
+        let publication = self.publication(id, guest.container, endpoint.target(), guest.ports, false)?;
+        endpoint.ports = publication.ports();
         let attachment = Attachment {
             container: guest.container.clone(),
             host_interface: guest.host_interface.to_owned(),
             publication,
         };
         let segment = self.segments.get_mut(id).ok_or_else(|| NetworkError::Unknown(id.clone()))?;
-        segment.leases.claim(&segment.spec, address, attachment).map_err(|refused| NetworkError::AddressTaken {
-            container: refused.container.to_string(),
-            address,
-            subnet,
-        })?;
-        Ok(Endpoint {
-            network: id.clone(),
-            interface: guest.interface.to_owned(),
-            address,
-            prefix: subnet.prefix(),
-            gateway,
-            mac: guest.mac.unwrap_or_else(|| hardware_address(address)),
-            host_interface: guest.host_interface.to_owned(),
-            ports,
-        })
+        segment.claim(&endpoint, attachment)?;
+        Ok(endpoint)
     }
 
     /// Reserves ports and, unless they are held back, redirects them to an address.
@@ -196,7 +217,7 @@ impl Running {
         &mut self,
         id: &NetworkId,
         container: &ContainerId,
-        address: Ipv4Addr,
+        target: Target,
         ports: &[PortMapping],
         held_back: bool,
     ) -> Result<Publication, NetworkError> {
@@ -207,7 +228,7 @@ impl Running {
         };
         let mappings: Vec<PortMapping> = ports.iter().map(with_address).collect();
         let explain = |error, wanted: &[PublishedPort]| self.name_holder(error, container, wanted);
-        let mut publication = Publication::reserve(&mappings, address, explain)?;
+        let mut publication = Publication::reserve(&mappings, target, explain)?;
         publication.held_back = held_back;
         self.redirect(&publication)?;
         Ok(publication)
@@ -245,11 +266,11 @@ impl Running {
         let old_ports = old.ports();
         // Their reservations end here: the same numbers may be wanted again.
         drop(old);
-        let new = self.publication(&endpoint.network, &container, endpoint.address, wanted, held_back);
+        let new = self.publication(&endpoint.network, &container, endpoint.target(), wanted, held_back);
         let (publication, done) = match new {
             Ok(new) => (new, Ok(())),
             Err(error) => {
-                let mut again = Publication::again(&container, endpoint.address, &old_ports);
+                let mut again = Publication::again(&container, endpoint.target(), &old_ports);
                 again.held_back = held_back;
                 if let Err(error) = self.redirect(&again) {
                     tracing::error!(%container, error = %errors::chain(&error), "ports are not published any more");
@@ -284,7 +305,7 @@ impl Running {
         let datagrams = publication.any(|port| port.protocol == Protocol::Udp);
         let withdrawn = self.end_redirection(&publication);
         match withdrawn {
-            Ok(()) if datagrams => warn_if_failed(connection::end_flows(endpoint.address)),
+            Ok(()) if datagrams => endpoint.addresses().for_each(end_flows),
             Ok(()) => {}
             Err(_) => {
                 if let Some(held) = self.holder_mut(endpoint) {
@@ -308,11 +329,11 @@ impl Running {
             other => other.map_err(NetworkError::from),
         };
         if changed.is_ok() && rules.iter().any(|rule| rule.transport == firewall::Transport::Udp) {
-            warn_if_failed(if hold {
-                connection::end_flows(endpoint.address)
+            if hold {
+                endpoint.addresses().for_each(end_flows);
             } else {
-                connection::redirect_flows(&rules)
-            });
+                warn_if_failed(connection::redirect_flows(&rules));
+            }
         }
         if let Some(held) = self.holder_mut(endpoint) {
             held.publication.held_back = hold == changed.is_ok();
@@ -327,7 +348,7 @@ impl Running {
         }
         self.withdraw(endpoint)?;
         if let Some(segment) = self.segments.get_mut(&endpoint.network) {
-            segment.leases.end(endpoint.address);
+            segment.end(endpoint);
         }
         Ok(())
     }
@@ -337,7 +358,7 @@ impl Running {
         let bridges: Vec<firewall::Bridge> = self.segments.values().map(|segment| segment.spec.to_rule()).collect();
         let attached = self.holders().flat_map(|held| held.publication.rules());
         let published: Vec<Published> = attached.chain(coming.iter().copied()).collect();
-        Ok(self.firewall.replace(&bridges, &published)?)
+        Ok(self.firewall.replace(&bridges, &published, self.transit)?)
     }
 
     /// All who are attached, to whichever bridge.
@@ -348,10 +369,8 @@ impl Running {
     /// If the port is one of ours, says whose.
     fn name_holder(&self, error: NetworkError, id: &ContainerId, wanted: &[PublishedPort]) -> NetworkError {
         let NetworkError::PortTaken { address, port, protocol, holder } = error else { return error };
-        let collides = |held: &PublishedPort| {
-            let same_address = held.host_ip.is_none_or(|held| held == address) || address.is_unspecified();
-            same_address && held.host_port == port && held.protocol == protocol
-        };
+        let collides =
+            |held: &PublishedPort| held.occupies(address) && held.host_port == port && held.protocol == protocol;
         let container = if wanted.iter().any(collides) {
             Some(id)
         } else {
@@ -362,23 +381,9 @@ impl Running {
     }
 }
 
-impl Segment {
-    /// The address that is wished for, or the next one.
-    fn address_for(&mut self, wished: Option<Ipv4Addr>) -> Result<Ipv4Addr, NetworkError> {
-        let (spec, subnet) = (&self.spec, self.spec.subnet);
-        let Some(address) = wished else {
-            let capacity = self.leases.capacity(spec);
-            return self.leases.free_address(spec).ok_or(NetworkError::NoFreeAddress { subnet, capacity });
-        };
-        if !subnet.has_host(address) {
-            return Err(NetworkError::Outside { what: "container's address", address, subnet });
-        }
-        let holder = self.leases.holder(address).map(|held| held.container.short().to_owned());
-        if holder.is_some() || !spec.is_for_containers(address) {
-            return Err(NetworkError::AddressNotFree { address, holder });
-        }
-        Ok(address)
-    }
+/// Datagrams that an address was sent go nowhere any more.
+fn end_flows(address: IpAddr) {
+    warn_if_failed(connection::end_flows(address));
 }
 
 /// Flows of the past that go where they went are no reason to refuse a container.

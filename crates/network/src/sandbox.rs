@@ -11,6 +11,7 @@ use crate::cable::Cable;
 use crate::endpoint::Endpoint;
 use crate::error::NetworkError;
 use crate::namespace::{self, Namespace};
+use crate::{neighbour, setting};
 
 /// How a container's interfaces are called, inside: this and a number.
 const INTERFACE: &str = "eth";
@@ -49,7 +50,14 @@ impl Sandbox {
         let link = cable.lay(&mut self.namespace)?;
         let mut batch = Batch::new();
         route::add_address(&mut batch, Address { link, address: endpoint.address, prefix: endpoint.prefix });
-        Ok(self.namespace.socket.execute(&mut batch)?)
+        let Some(ipv6) = endpoint.ipv6 else { return Ok(self.namespace.socket.execute(&mut batch)?) };
+        let descriptor = self.namespace.descriptor.as_fd();
+        namespace::inside(descriptor, || setting::container_with_ipv6(cable.interface))?;
+        route::add_address(&mut batch, Address { link, address: ipv6.address, prefix: ipv6.prefix });
+        // It has this one already; but told again, it tells its neighbours where the address is now.
+        route::set_hardware_address(&mut batch, link, endpoint.mac);
+        self.namespace.socket.execute(&mut batch)?;
+        namespace::inside(descriptor, || neighbour::wait_until_found(cable.interface, ipv6.address))
     }
 
     /// Sends what has no better route through this endpoint, or nowhere.
@@ -60,9 +68,7 @@ impl Sandbox {
         let mut batch = Batch::new();
         match through.and_then(|endpoint| Some((endpoint, endpoint.gateway?))) {
             Some((endpoint, gateway)) => {
-                let link = route::link(&mut self.namespace.socket, &endpoint.interface)?;
-                let link = link.ok_or_else(|| NetworkError::NoInterface { interface: endpoint.interface.clone() })?;
-                route::replace_default_route(&mut batch, link.index, gateway);
+                route::replace_default_route(&mut batch, self.interface_of(endpoint)?, gateway);
             }
             None => route::delete_default_route(&mut batch),
         }
@@ -71,6 +77,26 @@ impl Sandbox {
             Err(error) if error.refusal() == Some(Errno::SRCH) => Ok(()),
             other => Ok(other?),
         }
+    }
+}
+
+impl Sandbox {
+    /// Sends by IPv6 what has no better route through this endpoint, if that leads outside in IPv6. A former one that led
+    /// elsewhere went with its interface.
+    ///
+    /// # Errors
+    /// The interface is gone, or the kernel refuses.
+    pub fn set_ipv6_default_route(&mut self, through: &Endpoint) -> Result<(), NetworkError> {
+        let Some(gateway) = through.ipv6.and_then(|ipv6| ipv6.gateway) else { return Ok(()) };
+        let mut batch = Batch::new();
+        route::replace_default_route(&mut batch, self.interface_of(through)?, gateway);
+        Ok(self.namespace.socket.execute(&mut batch)?)
+    }
+
+    /// The number of the endpoint's interface.
+    fn interface_of(&mut self, endpoint: &Endpoint) -> Result<u32, NetworkError> {
+        let link = route::link(&mut self.namespace.socket, &endpoint.interface)?;
+        Ok(link.ok_or_else(|| NetworkError::NoInterface { interface: endpoint.interface.clone() })?.index)
     }
 }
 

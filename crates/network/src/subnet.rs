@@ -1,30 +1,41 @@
 // SPDX-License-Identifier: Apache-2.0
-//! IPv4 subnets, and the choice of one that collides with nothing.
+//! Subnets, and the choice of one that collides with nothing.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::AddressPool;
+use crate::error::NetworkError;
+use crate::ip::Ip;
 
-/// An IPv4 network.
+/// A network: an IPv4 one where nothing else is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Subnet {
-    network: Ipv4Addr,
+pub struct Subnet<A = Ipv4Addr> {
+    network: A,
     prefix: u8,
 }
 
-impl Subnet {
-    /// The network of that length in which `address` lies; a length over 32 counts as 32.
-    pub fn of(address: Ipv4Addr, prefix: u8) -> Subnet {
-        let prefix = prefix.min(32);
-        Subnet { network: Ipv4Addr::from_bits(address.to_bits() & mask(prefix)), prefix }
+/// A network of either family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnySubnet {
+    /// IPv4.
+    V4(Subnet),
+    /// IPv6.
+    V6(Subnet<Ipv6Addr>),
+}
+
+impl<A: Ip> Subnet<A> {
+    /// The network of that length in which `address` lies; a length over the family's longest counts as that.
+    pub fn of(address: A, prefix: u8) -> Subnet<A> {
+        let prefix = prefix.min(A::BITS);
+        Subnet { network: A::from_number(address.to_number() & !hosts::<A>(prefix)), prefix }
     }
 
     /// Its first address, which names it.
-    pub fn network(self) -> Ipv4Addr {
+    pub fn network(self) -> A {
         self.network
     }
 
@@ -34,39 +45,61 @@ impl Subnet {
     }
 
     /// The address of the bridge: the first that a host may have.
-    pub fn gateway(self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.network.to_bits().wrapping_add(1))
+    pub fn gateway(self) -> A {
+        A::from_number(self.network.to_number().wrapping_add(1))
     }
 
-    /// Its last address, to which all of it listens.
-    pub fn broadcast(self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.network.to_bits() | !mask(self.prefix))
+    /// Its last address; in IPv4 all of it listens to that one.
+    pub fn last(self) -> A {
+        A::from_number(self.network.to_number() | hosts::<A>(self.prefix))
     }
 
     /// Whether `address` lies in it.
-    pub fn contains(self, address: Ipv4Addr) -> bool {
-        address.to_bits() & mask(self.prefix) == self.network.to_bits()
+    pub fn contains(self, address: A) -> bool {
+        address.to_number() & !hosts::<A>(self.prefix) == self.network.to_number()
     }
 
     /// Whether `address` lies in it and may be somebody's: it is neither the network's own nor everybody's.
-    pub fn has_host(self, address: Ipv4Addr) -> bool {
-        self.contains(address) && address != self.network && address != self.broadcast()
+    pub fn has_host(self, address: A) -> bool {
+        let is_everybodys = A::HAS_BROADCAST && address == self.last();
+        self.contains(address) && address != self.network && !is_everybodys
     }
 
     /// Whether any address lies in both.
-    pub fn overlaps(self, other: Subnet) -> bool {
+    pub fn overlaps(self, other: Subnet<A>) -> bool {
         self.contains(other.network) || other.contains(self.network)
     }
 
-    /// Whether there is room for a gateway and a container, and it is not a good part of the Internet.
-    pub(crate) fn can_hold_a_network(self) -> bool {
-        (8..=30).contains(&self.prefix)
+    /// Refuses what no network can have.
+    pub(crate) fn check(self) -> Result<(), NetworkError> {
+        let (least, most) = A::SIZES.into_inner();
+        if !(least..=most).contains(&self.prefix) {
+            return Err(NetworkError::SubnetSize { subnet: A::any(self), least, most });
+        }
+        if !self.network.is_hosts() {
+            return Err(NetworkError::NotForHosts { subnet: A::any(self) });
+        }
+        Ok(())
     }
 }
 
-impl fmt::Display for Subnet {
+/// The bits that tell the hosts of such a network apart.
+fn hosts<A: Ip>(prefix: u8) -> u128 {
+    u128::MAX.checked_shr(128 - u32::from(A::BITS - prefix)).unwrap_or(0)
+}
+
+impl<A: fmt::Display> fmt::Display for Subnet<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+
+impl fmt::Display for AnySubnet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AnySubnet::V4(subnet) => subnet.fmt(f),
+            AnySubnet::V6(subnet) => subnet.fmt(f),
+        }
     }
 }
 
@@ -74,47 +107,58 @@ impl fmt::Display for Subnet {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubnetError {
     /// It is not of that form.
-    #[error("{0:?} is not an IPv4 subnet such as 172.28.0.0/16")]
+    #[error("{0:?} is not a subnet such as 172.28.0.0/16 or fd00:1:2:3::/64")]
     Form(String),
     /// The address has bits that the length does not count.
     #[error("{0} is an address of the subnet {1}, not the subnet itself")]
-    HostBits(String, Subnet),
+    HostBits(String, AnySubnet),
 }
 
-impl FromStr for Subnet {
+impl<A: Ip + FromStr> FromStr for Subnet<A> {
     type Err = SubnetError;
 
-    fn from_str(text: &str) -> Result<Subnet, SubnetError> {
+    fn from_str(text: &str) -> Result<Subnet<A>, SubnetError> {
         let parse = || {
             let (address, prefix) = text.split_once('/')?;
-            let prefix = prefix.parse().ok().filter(|prefix| *prefix <= 32)?;
-            Some((address.parse::<Ipv4Addr>().ok()?, Subnet::of(address.parse().ok()?, prefix)))
+            let prefix = prefix.parse().ok().filter(|prefix| *prefix <= A::BITS)?;
+            let address = address.parse::<A>().ok()?;
+            Some((address, Subnet::of(address, prefix)))
         };
         match parse() {
             None => Err(SubnetError::Form(text.chars().take(64).collect())),
-            Some((address, subnet)) if address != subnet.network => Err(SubnetError::HostBits(text.to_owned(), subnet)),
+            Some((address, subnet)) if address != subnet.network => {
+                Err(SubnetError::HostBits(text.to_owned(), A::any(subnet)))
+            }
             Some((_, subnet)) => Ok(subnet),
         }
     }
 }
 
-fn mask(prefix: u8) -> u32 {
-    !u32::MAX.checked_shr(prefix.into()).unwrap_or(0)
+impl FromStr for AnySubnet {
+    type Err = SubnetError;
+
+    fn from_str(text: &str) -> Result<AnySubnet, SubnetError> {
+        match text.parse::<Subnet>() {
+            Err(SubnetError::Form(_)) => text.parse().map(AnySubnet::V6),
+            other => other.map(AnySubnet::V4),
+        }
+    }
 }
 
 /// The first subnet of the pools that overlaps nothing in `used`.
-pub(crate) fn choose(pools: &[AddressPool], used: &[Subnet]) -> Option<Subnet> {
+pub(crate) fn choose<A: Ip>(pools: &[AddressPool<A>], used: &[Subnet<A>]) -> Option<Subnet<A>> {
     pools.iter().flat_map(|pool| pieces(*pool)).find(|piece| !used.iter().any(|used| used.overlaps(*piece)))
 }
 
-fn pieces(pool: AddressPool) -> impl Iterator<Item = Subnet> {
+fn pieces<A: Ip>(pool: AddressPool<A>) -> impl Iterator<Item = Subnet<A>> {
     let AddressPool { base, size } = pool;
-    let whole = (8..=30).contains(&size) && size >= base.prefix;
-    let count: u64 = if whole { 1 << (size - base.prefix) } else { 0 };
+    let whole = A::SIZES.contains(&size) && size >= base.prefix;
+    // More than 2^63 nobody counts.
+    let count: u64 = if whole { 1 << (size - base.prefix).min(63) } else { 0 };
     (0..count).map(move |n| {
-        // Below 2^32: `n` is below 2^(size - prefix), and a piece holds 2^(32 - size) addresses.
-        let offset = (n << (32 - u32::from(size))) as u32;
-        Subnet::of(Ipv4Addr::from_bits(base.network.to_bits().wrapping_add(offset)), size)
+        // It is below the end of the base: `n` is below 2^(size - prefix), and a piece holds 2^(BITS - size) addresses.
+        let offset = u128::from(n) << (A::BITS - size);
+        Subnet::of(A::from_number(base.network.to_number().wrapping_add(offset)), size)
     })
 }
 
@@ -132,13 +176,45 @@ mod tests {
     fn a_subnet_knows_its_edges() {
         let net = subnet("172.17.3.9/16");
         assert_eq!(net.to_string(), "172.17.0.0/16");
-        assert_eq!(
-            (net.gateway().to_string(), net.broadcast().to_string()),
-            ("172.17.0.1".into(), "172.17.255.255".into())
-        );
+        assert_eq!((net.gateway().to_string(), net.last().to_string()), ("172.17.0.1".into(), "172.17.255.255".into()));
         assert!(net.contains(Ipv4Addr::new(172, 17, 255, 1)) && !net.contains(Ipv4Addr::new(172, 18, 0, 1)));
         assert!(subnet("0.0.0.0/0").contains(Ipv4Addr::BROADCAST));
         assert_eq!(Subnet::of(Ipv4Addr::LOCALHOST, 99).prefix(), 32);
+    }
+
+    #[test]
+    fn an_ipv6_subnet_knows_its_edges() {
+        let net: Subnet<Ipv6Addr> = "fd00:1::/64".parse().unwrap();
+        let (first, last) = ("fd00:1::1", "fd00:1::ffff:ffff:ffff:ffff");
+        assert_eq!((net.gateway().to_string(), net.last().to_string()), (first.into(), last.into()));
+        assert!(net.has_host(net.last()), "which is nobody's in particular");
+        assert!(!net.has_host(net.network()) && !net.contains("fd00:1:0:1::1".parse().unwrap()));
+        let all: Subnet<Ipv6Addr> = "::/0".parse().unwrap();
+        assert!(all.overlaps(net) && all.contains(Ipv6Addr::from_bits(u128::MAX)));
+        assert_eq!(Subnet::of(Ipv6Addr::LOCALHOST, 200).to_string(), "::1/128");
+    }
+
+    #[test]
+    fn what_is_no_networks_is_refused() {
+        for bad in ["fe80::/64", "ff02::/64", "::/64", "::ffff:0:0/96", "fd00::/127", "fd00::/8", "64:ff9b::/96"] {
+            assert!(bad.parse::<Subnet<Ipv6Addr>>().unwrap().check().is_err(), "{bad}");
+        }
+        for good in ["fd00:1::/64", "2001:db8::/48", "fd00::/126"] {
+            good.parse::<Subnet<Ipv6Addr>>().unwrap().check().unwrap();
+        }
+        for bad in ["224.0.0.0/16", "10.0.0.0/31", "10.0.0.0/7"] {
+            assert!(subnet(bad).check().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn either_family_is_told_by_its_form() {
+        let read = |text: &str| text.parse::<AnySubnet>();
+        assert!(matches!(read("10.1.0.0/16"), Ok(AnySubnet::V4(_))));
+        assert!(matches!(read("fd00::/64"), Ok(AnySubnet::V6(_))));
+        assert!(matches!(read("10.1.0.1/16"), Err(SubnetError::HostBits(..))));
+        assert!(matches!(read("fd00::1/64"), Err(SubnetError::HostBits(..))));
+        assert!(matches!(read("fd00::/129"), Err(SubnetError::Form(_))));
     }
 
     #[test]
@@ -167,5 +243,8 @@ mod tests {
     fn a_pool_smaller_than_its_pieces_gives_none() {
         assert_eq!(choose(&[AddressPool { base: subnet("10.0.0.0/24"), size: 16 }], &[]), None);
         assert_eq!(choose(&[AddressPool { base: subnet("10.0.0.0/24"), size: 24 }], &[]), Some(subnet("10.0.0.0/24")));
+        let site: AddressPool<Ipv6Addr> = AddressPool { base: "fd00:1:2::/48".parse().unwrap(), size: 64 };
+        let second = choose(&[site], &["fd00:1:2::/64".parse().unwrap()]).unwrap();
+        assert_eq!(second.to_string(), "fd00:1:2:1::/64");
     }
 }

@@ -34,8 +34,8 @@ pub(crate) struct NetworkFlags {
     /// Its address in the network, as in 172.30.100.104
     #[arg(long, value_name = "ADDRESS")]
     ip: Option<IpAddr>,
-    /// Its IPv6 address in the network
-    #[arg(long, hide = true, value_name = "ADDRESS")]
+    /// Its IPv6 address in the network, as in fd00:1:2:3::104
+    #[arg(long, value_name = "ADDRESS")]
     ip6: Option<IpAddr>,
     /// Name another container as ALIAS: CONTAINER[:ALIAS]
     #[arg(long, value_name = "CONTAINER")]
@@ -258,13 +258,14 @@ mod tests {
     fn wishes_are_for_the_first_network_or_beside_its_name() {
         let (host, endpoints, _) = body(
             "--network mine --network name=other,alias=a,alias=b,ip=10.2.0.9,gw-priority=-1,mac-address=02:00:00:00:00:01 \
-             --network-alias web --ip 10.1.0.9 --link db:store",
+             --network-alias web --ip 10.1.0.9 --ip6 fd00:1::9 --link db:store",
         )
         .unwrap();
         assert_eq!((&host["NetworkMode"], &host["Links"]), (&"mine".into(), &Value::Null));
         assert_eq!(
             endpoints["mine"],
-            json!({"Aliases": ["web"], "IPAMConfig": {"IPv4Address": "10.1.0.9"}, "Links": ["db:store"]})
+            json!({"Aliases": ["web"], "IPAMConfig": {"IPv4Address": "10.1.0.9", "IPv6Address": "fd00:1::9"},
+                "Links": ["db:store"]})
         );
         assert_eq!(
             endpoints["other"],

@@ -26,14 +26,15 @@ pub(crate) fn wishes(config: Option<&NetworkingConfig>) -> Result<BTreeMap<Strin
 pub(crate) fn wish(settings: &EndpointSettings) -> Result<EndpointWish, ApiError> {
     let text = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
     let ipam = settings.ipam_config.clone().unwrap_or_default();
-    if text(&ipam.ipv6_address).is_some() {
-        return Err(ApiError::Unsupported("IPAMConfig.IPv6Address: networks have no IPv6 addresses, which".to_owned()));
-    }
     if ipam.link_local_ips.is_some_and(|list| !list.is_empty()) {
         return Err(ApiError::Unsupported("IPAMConfig.LinkLocalIPs".to_owned()));
     }
     let address = text(&ipam.ipv4_address).map(|address| {
         let invalid = |_| ApiError::invalid("IPAMConfig.IPv4Address", format!("\"{address}\" is no IPv4 address"));
+        address.parse().map_err(invalid)
+    });
+    let ipv6 = text(&ipam.ipv6_address).map(|address| {
+        let invalid = |_| ApiError::invalid("IPAMConfig.IPv6Address", format!("\"{address}\" is no IPv6 address"));
         address.parse().map_err(invalid)
     });
     let mac = text(&settings.mac_address).map(|address| {
@@ -42,6 +43,7 @@ pub(crate) fn wish(settings: &EndpointSettings) -> Result<EndpointWish, ApiError
     Ok(EndpointWish {
         aliases: settings.aliases.clone().unwrap_or_default(),
         address: address.transpose()?,
+        ipv6: ipv6.transpose()?,
         mac: mac.transpose()?,
         gw_priority: settings.gw_priority.unwrap_or(0),
         links: settings.links.clone().unwrap_or_default(),
@@ -82,20 +84,21 @@ mod tests {
     fn wishes_are_read_by_network() {
         let wishes = parsed(
             r#"{"EndpointsConfig":{"default":{},"back":{"Aliases":["db"],"Links":["a:b"],"GwPriority":3,
-            "MacAddress":"02:42:00:00:00:01","IPAMConfig":{"IPv4Address":"10.1.0.9"},"EndpointID":"ignored"}}}"#,
+            "MacAddress":"02:42:00:00:00:01","IPAMConfig":{"IPv4Address":"10.1.0.9","IPv6Address":"fd00::9"},"EndpointID":"ignored"}}}"#,
         )
         .unwrap();
         assert_eq!(wishes["bridge"], EndpointWish::default());
         let back = &wishes["back"];
         assert_eq!((back.aliases[0].as_str(), back.links[0].as_str(), back.gw_priority), ("db", "a:b", 3));
         assert_eq!(back.address, Some([10, 1, 0, 9].into()));
+        assert_eq!(back.ipv6, "fd00::9".parse().ok());
         assert_eq!(back.mac.map(|mac| mac.to_string()).as_deref(), Some("02:42:00:00:00:01"));
     }
 
     #[test]
     fn what_is_not_granted_is_named() {
         for (settings, named) in [
-            (r#"{"IPAMConfig":{"IPv6Address":"fd00::9"}}"#, "IPv6Address"),
+            (r#"{"IPAMConfig":{"IPv6Address":"10.1.0.9"}}"#, "IPv6Address"),
             (r#"{"IPAMConfig":{"LinkLocalIPs":["169.254.0.1"]}}"#, "LinkLocalIPs"),
             (r#"{"IPAMConfig":{"IPv4Address":"10.1"}}"#, "IPv4Address"),
             (r#"{"MacAddress":"ff:ff:ff:ff:ff:ff"}"#, "MacAddress"),

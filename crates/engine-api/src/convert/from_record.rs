@@ -4,7 +4,8 @@
 mod mounts;
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::fmt::Display;
+use std::net::IpAddr;
 
 use api_types::docker::{
     ContainerConfig, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
@@ -203,20 +204,24 @@ fn listed_networks(record: &Record) -> HashMap<String, EndpointSettings> {
 }
 
 fn place_settings(place: Place<'_>) -> EndpointSettings {
-    let text = |address: Option<Ipv4Addr>| address.map(|address| address.to_string()).unwrap_or_default();
+    fn text(address: Option<impl Display>) -> String {
+        address.map(|address| address.to_string()).unwrap_or_default()
+    }
     let (wish, endpoint) = (place.wish, place.endpoint);
+    let ipv6 = endpoint.and_then(|endpoint| endpoint.ipv6);
     let some = |list: &Vec<String>| Some(list.clone()).filter(|list| !list.is_empty());
     EndpointSettings {
-        ipam_config: wish.and_then(|wish| wish.address).map(|address| EndpointIpamConfig {
-            ipv4_address: Some(address.to_string()),
+        ipam_config: wish.filter(|wish| wish.address.is_some() || wish.ipv6.is_some()).map(|wish| EndpointIpamConfig {
+            ipv4_address: wish.address.map(|address| address.to_string()),
+            ipv6_address: wish.ipv6.map(|address| address.to_string()),
             ..EndpointIpamConfig::default()
         }),
         driver_opts: wish
             .map(|wish| wish.driver_opts.clone().into_iter().collect::<HashMap<_, _>>())
             .filter(|options| !options.is_empty()),
-        ipv6_gateway: Some(String::new()),
-        global_ipv6_address: Some(String::new()),
-        global_ipv6_prefix_len: Some(0),
+        ipv6_gateway: Some(text(ipv6.and_then(|ipv6| ipv6.gateway))),
+        global_ipv6_address: Some(text(ipv6.map(|ipv6| ipv6.address))),
+        global_ipv6_prefix_len: Some(ipv6.map_or(0, |ipv6| ipv6.prefix.into())),
         links: wish.and_then(|wish| some(&wish.links)),
         aliases: wish.and_then(|wish| some(&wish.aliases)),
         gw_priority: Some(wish.map_or(0, |wish| wish.gw_priority)),
@@ -236,12 +241,11 @@ fn place_settings(place: Place<'_>) -> EndpointSettings {
 fn published(running: &Running) -> PortMap {
     let mut ports = PortMap::new();
     for port in running.ports() {
-        let binding = PortBinding {
-            host_ip: Some(port.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string())),
-            host_port: Some(port.host_port.to_string()),
-        };
+        let binding =
+            |ip: IpAddr| PortBinding { host_ip: Some(ip.to_string()), host_port: Some(port.host_port.to_string()) };
         let key = format!("{}/{}", port.container_port, port.protocol);
-        ports.entry(key).or_default().get_or_insert_default().push(binding);
+        let bindings = port.host_addresses().into_iter().map(binding);
+        ports.entry(key).or_default().get_or_insert_default().extend(bindings);
     }
     ports
 }
@@ -297,8 +301,9 @@ fn port_summaries(record: &Record, running: Option<&Running>) -> Vec<PortSummary
     let Some(running) = running else { return Vec::new() };
     let mut ports: Vec<PortSummary> = running
         .ports()
-        .map(|port| PortSummary {
-            ip: Some(port.host_ip.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string())),
+        .flat_map(|port| port.host_addresses().into_iter().map(move |ip| (port, ip)))
+        .map(|(port, ip)| PortSummary {
+            ip: Some(ip.to_string()),
             private_port: port.container_port,
             public_port: Some(port.host_port),
             typ: Some(kind(port.protocol)),

@@ -2,15 +2,15 @@
 //! Networks in Docker's words and in the engine's.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use api_types::docker::{
     ConfigReference, EndpointResource, Ipam as DockerIpam, IpamConfig, IpamStatus, Network as DockerNetwork,
     NetworkCreateRequest, NetworkInspect, NetworkStatus, SubnetStatus,
 };
-use engine::{Ipam, Member, Network, NetworkSpec};
-use network::{MacAddress, Subnet};
+use engine::{Ipam, IpamWish, Member, Network, NetworkSpec};
+use network::{Ip, MacAddress, Subnet};
 
 use crate::error::ApiError;
 
@@ -21,25 +21,57 @@ const LOCAL: &str = "local";
 pub(crate) fn spec(body: NetworkCreateRequest) -> Result<NetworkSpec, ApiError> {
     let text = |field: Option<String>| field.filter(|text| !text.is_empty());
     refuse(&body)?;
-    let ipam = body.ipam.unwrap_or_default();
-    let mut configs = ipam.config.unwrap_or_default().into_iter();
-    let config = configs.next().unwrap_or_default();
-    if configs.next().is_some() {
-        return Err(ApiError::Unsupported("IPAM.Config with more than one subnet for a network".into()));
+    let (mut ipv4, mut ipv6) = (None, None);
+    for config in body.ipam.unwrap_or_default().config.unwrap_or_default() {
+        if is_ipv6(&config) {
+            only(&mut ipv6, addresses(config, IPV6_EXAMPLES)?)?;
+        } else {
+            only(&mut ipv4, addresses(config, IPV4_EXAMPLES)?)?;
+        }
     }
-    let reserved = config.auxiliary_addresses.unwrap_or_default().into_iter();
-    let reserved = reserved.map(|(name, address)| Ok((name, parse("IPAM.Config.AuxiliaryAddresses", &address)?)));
+    let has_ipv6 = body.enable_ipv6.unwrap_or(false);
+    if ipv6.is_some() && !has_ipv6 {
+        let reason = "is an IPv6 subnet: EnableIPv6 says that the network has none (--ipv6 says that it has)";
+        return Err(ApiError::invalid("IPAM.Config", reason));
+    }
     Ok(NetworkSpec {
         name: body.name,
         driver: text(body.driver),
         internal: body.internal.unwrap_or(false),
         attachable: body.attachable.unwrap_or(false),
-        subnet: optional("IPAM.Config.Subnet", text(config.subnet))?,
-        gateway: optional("IPAM.Config.Gateway", text(config.gateway))?,
-        range: optional("IPAM.Config.IPRange", text(config.ip_range))?,
-        reserved: reserved.collect::<Result<BTreeMap<String, Ipv4Addr>, ApiError>>()?,
+        ipv4: ipv4.unwrap_or_default(),
+        ipv6: has_ipv6.then(|| ipv6.unwrap_or_default()),
         options: body.options.unwrap_or_default().into_iter().collect(),
         labels: body.labels.unwrap_or_default().into_iter().collect(),
+    })
+}
+
+/// A subnet and an address, as they are written.
+type Examples = [&'static str; 2];
+const IPV4_EXAMPLES: Examples = ["an IPv4 subnet, as in 172.28.0.0/16", "an IPv4 address, as in 172.28.0.10"];
+const IPV6_EXAMPLES: Examples = ["an IPv6 subnet, as in fd00:1:2:3::/64", "an IPv6 address, as in fd00:1:2:3::10"];
+
+/// Of which family it is, its subnet says, or whatever it has instead.
+fn is_ipv6(config: &IpamConfig) -> bool {
+    let first = [&config.subnet, &config.gateway, &config.ip_range].into_iter().flatten().find(|text| !text.is_empty());
+    first.is_some_and(|text| text.contains(':'))
+}
+
+fn only<A>(known: &mut Option<IpamWish<A>>, new: IpamWish<A>) -> Result<(), ApiError> {
+    match known.replace(new) {
+        None => Ok(()),
+        Some(_) => Err(ApiError::Unsupported("IPAM.Config with more than one subnet of a family for a network".into())),
+    }
+}
+
+fn addresses<A: Ip + FromStr>(config: IpamConfig, [subnet, address]: Examples) -> Result<IpamWish<A>, ApiError> {
+    let reserved = config.auxiliary_addresses.unwrap_or_default().into_iter();
+    let reserved = reserved.map(|(name, text)| Ok((name, parse("IPAM.Config.AuxiliaryAddresses", &text, address)?)));
+    Ok(IpamWish {
+        subnet: optional("IPAM.Config.Subnet", config.subnet, subnet)?,
+        gateway: optional("IPAM.Config.Gateway", config.gateway, address)?,
+        range: optional("IPAM.Config.IPRange", config.ip_range, subnet)?,
+        reserved: reserved.collect::<Result<BTreeMap<String, A>, ApiError>>()?,
     })
 }
 
@@ -48,7 +80,6 @@ fn refuse(body: &NetworkCreateRequest) -> Result<(), ApiError> {
     let ipam = body.ipam.as_ref();
     let driver = ipam.and_then(|ipam| ipam.driver.as_deref()).unwrap_or("");
     let refused = [
-        (body.enable_ipv6 == Some(true), "EnableIPv6: networks here have IPv4 addresses only, so this"),
         (body.enable_ipv4 == Some(false), "EnableIPv4=false: networks here have IPv4 addresses, so this"),
         (body.config_only == Some(true), "ConfigOnly: configurations without a network, so this"),
         (
@@ -69,19 +100,12 @@ fn refuse(body: &NetworkCreateRequest) -> Result<(), ApiError> {
     }
 }
 
-fn parse<T: FromStr>(field: &'static str, text: &str) -> Result<T, ApiError> {
-    text.parse().map_err(|_| ApiError::invalid(field, format!("\"{text}\" is not what it must be: {}", example(field))))
+fn parse<T: FromStr>(field: &'static str, text: &str, example: &str) -> Result<T, ApiError> {
+    text.parse().map_err(|_| ApiError::invalid(field, format!("\"{text}\" is not what it must be: {example}")))
 }
 
-fn example(field: &str) -> &'static str {
-    match field {
-        "IPAM.Config.Subnet" | "IPAM.Config.IPRange" => "an IPv4 subnet, as in 172.28.0.0/16",
-        _ => "an IPv4 address, as in 172.28.0.10",
-    }
-}
-
-fn optional<T: FromStr>(field: &'static str, text: Option<String>) -> Result<Option<T>, ApiError> {
-    text.map(|text| parse(field, &text)).transpose()
+fn optional<T: FromStr>(field: &'static str, text: Option<String>, example: &str) -> Result<Option<T>, ApiError> {
+    text.filter(|text| !text.is_empty()).map(|text| parse(field, &text, example)).transpose()
 }
 
 /// A network as it is listed.
@@ -93,8 +117,8 @@ pub(crate) fn summary(network: &Network) -> DockerNetwork {
         scope: Some(LOCAL.into()),
         driver: Some(network.driver.as_str().into()),
         enable_ipv4: Some(true),
-        enable_ipv6: Some(false),
-        ipam: Some(ipam(network.ipam.as_ref())),
+        enable_ipv6: Some(network.ipv6.is_some()),
+        ipam: Some(ipam(network)),
         internal: Some(network.internal),
         attachable: Some(network.attachable),
         ingress: Some(false),
@@ -106,38 +130,57 @@ pub(crate) fn summary(network: &Network) -> DockerNetwork {
     }
 }
 
-fn ipam(ipam: Option<&Ipam>) -> DockerIpam {
-    let config = ipam.map(|ipam| IpamConfig {
+fn ipam(network: &Network) -> DockerIpam {
+    let ipv4 = network.ipam.as_ref().map(ipam_config);
+    let ipv6 = network.ipv6.as_ref().map(ipam_config);
+    DockerIpam {
+        driver: Some("default".into()),
+        config: Some(ipv4.into_iter().chain(ipv6).collect()),
+        options: Some(HashMap::new()),
+    }
+}
+
+fn ipam_config<A: Ip>(ipam: &Ipam<A>) -> IpamConfig {
+    IpamConfig {
         subnet: Some(ipam.subnet.to_string()),
         ip_range: ipam.range.map(|range| range.to_string()),
         gateway: Some(ipam.gateway.to_string()),
         auxiliary_addresses: Some(ipam.reserved.iter().map(|(name, ip)| (name.clone(), ip.to_string())).collect())
             .filter(|map: &HashMap<String, String>| !map.is_empty()),
-    });
-    DockerIpam {
-        driver: Some("default".into()),
-        config: Some(config.into_iter().collect()),
-        options: Some(HashMap::new()),
     }
 }
 
-/// How many addresses of a network's subnet are in use, and how many more containers can get one.
+/// How many addresses of a network's subnets are in use, and how many more containers can get one.
 pub(crate) fn status(network: &Network, members: &[Member]) -> NetworkStatus {
-    let subnets = network.ipam.iter().map(|ipam| {
-        let subnet = ipam.subnet;
-        let kept = [subnet.network(), subnet.broadcast(), ipam.gateway].into_iter();
-        let taken: BTreeSet<Ipv4Addr> =
-            kept.chain(ipam.reserved.values().copied()).chain(members.iter().map(|member| member.address)).collect();
-        let range = ipam.range.unwrap_or(subnet);
-        let within = |range: &Subnet| taken.iter().filter(|address| range.contains(**address)).count() as u64;
-        let size = u64::from(u32::from(range.broadcast()) - u32::from(range.network())) + 1;
-        let status = SubnetStatus {
-            ips_in_use: Some(within(&subnet)),
-            dynamic_ips_available: Some(size.saturating_sub(within(&range))),
-        };
-        (subnet.to_string(), status)
+    let ipv4 = network
+        .ipam
+        .as_ref()
+        .map(|ipam| subnet_status(ipam, [ipam.subnet.last()], members.iter().map(|member| member.endpoint.address)));
+    let ipv6 = network.ipv6.as_ref().map(|ipam| {
+        let own = members.iter().filter_map(|member| Some(member.endpoint.ipv6?.address));
+        subnet_status::<Ipv6Addr>(ipam, [], own)
     });
-    NetworkStatus { ipam: Some(IpamStatus { subnets: Some(subnets.collect()) }) }
+    NetworkStatus { ipam: Some(IpamStatus { subnets: Some(ipv4.into_iter().chain(ipv6).collect()) }) }
+}
+
+fn subnet_status<A: Ip>(
+    ipam: &Ipam<A>,
+    everybodys: impl IntoIterator<Item = A>,
+    members: impl Iterator<Item = A>,
+) -> (String, SubnetStatus) {
+    let subnet = ipam.subnet;
+    let kept = [subnet.network(), ipam.gateway].into_iter().chain(everybodys);
+    let taken: BTreeSet<A> = kept.chain(ipam.reserved.values().copied()).chain(members).collect();
+    let range = ipam.range.unwrap_or(subnet);
+    let within = |range: &Subnet<A>| taken.iter().filter(|address| range.contains(**address)).count() as u64;
+    // All but one, which is as many as can be counted where there are more.
+    let others = range.last().to_number() - range.network().to_number();
+    let size = u64::try_from(others).unwrap_or(u64::MAX).saturating_add(1);
+    let status = SubnetStatus {
+        ips_in_use: Some(within(&subnet)),
+        dynamic_ips_available: Some(size.saturating_sub(within(&range))),
+    };
+    (subnet.to_string(), status)
 }
 
 /// All about a network.
@@ -147,9 +190,11 @@ pub(crate) fn inspect(network: &Network, members: &[Member]) -> NetworkInspect {
         let place = EndpointResource {
             name: Some(member.name.clone()),
             endpoint_id: Some(member.endpoint_id.clone()),
-            mac_address: Some(MacAddress(member.mac).to_string()),
-            ipv4_address: Some(format!("{}/{}", member.address, member.prefix)),
-            ipv6_address: Some(String::new()),
+            mac_address: Some(MacAddress(member.endpoint.mac).to_string()),
+            ipv4_address: Some(format!("{}/{}", member.endpoint.address, member.endpoint.prefix)),
+            ipv6_address: Some(
+                member.endpoint.ipv6.map(|ipv6| format!("{}/{}", ipv6.address, ipv6.prefix)).unwrap_or_default(),
+            ),
         };
         (member.container.to_string(), place)
     };
@@ -191,17 +236,41 @@ mod tests {
         )
         .unwrap();
         assert_eq!((spec.name.as_str(), spec.internal), ("mine", true));
-        assert_eq!(spec.subnet.unwrap().to_string(), "10.1.0.0/16");
-        assert_eq!(spec.range.unwrap().to_string(), "10.1.2.0/24");
-        assert_eq!((spec.gateway.unwrap(), spec.reserved["a"]), ([10, 1, 0, 9].into(), [10, 1, 0, 5].into()));
+        assert_eq!(spec.ipv4.subnet.unwrap().to_string(), "10.1.0.0/16");
+        assert_eq!(spec.ipv4.range.unwrap().to_string(), "10.1.2.0/24");
+        let reserved = spec.ipv4.reserved["a"];
+        assert_eq!((spec.ipv4.gateway.unwrap(), reserved), ([10, 1, 0, 9].into(), [10, 1, 0, 5].into()));
         assert_eq!((spec.options["k"].as_str(), spec.labels["l"].as_str()), ("v", "1"));
-        assert_eq!(read(r#"{"Name":"mine","IPAM":{"Config":[{}]}}"#).unwrap().subnet, None);
+        assert_eq!(read(r#"{"Name":"mine","IPAM":{"Config":[{}]}}"#).unwrap().ipv4.subnet, None);
+        assert_eq!(spec.ipv6, None);
+    }
+
+    #[test]
+    fn each_family_has_its_own_addresses() {
+        let both = r#"{"Name":"mine","EnableIPv6":true,"IPAM":{"Config":[{"Subnet":"fd00:1::/64","Gateway":"fd00:1::9",
+            "IPRange":"fd00:1::/80","AuxiliaryAddresses":{"a":"fd00:1::5"}},{"Subnet":"10.1.0.0/16"}]}}"#;
+        let spec = read(both).unwrap();
+        assert_eq!(spec.ipv4.subnet.unwrap().to_string(), "10.1.0.0/16");
+        let ipv6 = spec.ipv6.unwrap();
+        assert_eq!((ipv6.subnet.unwrap().to_string(), ipv6.range.unwrap().prefix()), ("fd00:1::/64".into(), 80));
+        assert_eq!((ipv6.gateway, ipv6.reserved["a"]), ("fd00:1::9".parse().ok(), "fd00:1::5".parse().unwrap()));
+        let chosen = read(r#"{"Name":"x","EnableIPv6":true}"#).unwrap();
+        assert_eq!((chosen.ipv4, chosen.ipv6), (IpamWish::default(), Some(IpamWish::default())));
     }
 
     #[test]
     fn what_a_network_cannot_have_is_named() {
         for (json, field) in [
-            (r#"{"Name":"x","EnableIPv6":true}"#, "EnableIPv6"),
+            (r#"{"Name":"x","IPAM":{"Config":[{"Subnet":"fd00:1::/64"}]}}"#, "EnableIPv6"),
+            (
+                r#"{"Name":"x","EnableIPv6":true,"IPAM":{"Config":[{"Subnet":"fd00:1::/64"},{"Subnet":"fd00:2::/64"}]}}"#,
+                "IPAM.Config",
+            ),
+            (r#"{"Name":"x","EnableIPv6":true,"IPAM":{"Config":[{"Subnet":"fd00:1::1/64"}]}}"#, "IPAM.Config.Subnet"),
+            (
+                r#"{"Name":"x","EnableIPv6":true,"IPAM":{"Config":[{"Subnet":"fd00:1::/64","Gateway":"10.0.0.1"}]}}"#,
+                "IPAM.Config.Gateway",
+            ),
             (r#"{"Name":"x","EnableIPv4":false}"#, "EnableIPv4"),
             (r#"{"Name":"x","ConfigOnly":true}"#, "ConfigOnly"),
             (r#"{"Name":"x","ConfigFrom":{"Network":"y"}}"#, "ConfigFrom"),
@@ -211,7 +280,7 @@ mod tests {
             (r#"{"Name":"x","IPAM":{"Options":{"a":"b"}}}"#, "IPAM.Options"),
             (r#"{"Name":"x","IPAM":{"Config":[{"Subnet":"10.1.0.0/16"},{"Subnet":"10.2.0.0/16"}]}}"#, "IPAM.Config"),
             (r#"{"Name":"x","IPAM":{"Config":[{"Subnet":"ten"}]}}"#, "IPAM.Config.Subnet"),
-            (r#"{"Name":"x","IPAM":{"Config":[{"Gateway":"::1"}]}}"#, "IPAM.Config.Gateway"),
+            (r#"{"Name":"x","IPAM":{"Config":[{"Gateway":"here"}]}}"#, "IPAM.Config.Gateway"),
         ] {
             let error = read(json).unwrap_err().to_string();
             assert!(error.contains(field), "{json}: {error}");

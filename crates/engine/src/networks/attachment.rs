@@ -2,13 +2,13 @@
 //! In which networks a container shall be, and with which wishes: from what the user said to what its record keeps.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use network::{Endpoint, MacAddress, NetworkId};
+use network::{Endpoint, Ip, MacAddress, NetworkId};
 use oci::{ContainerId, Digest};
 use serde::{Deserialize, Serialize};
 
-use super::{BRIDGE, DEFAULT, HOST, NONE, Network, NetworkDriver};
+use super::{BRIDGE, DEFAULT, HOST, Ipam, NONE, Network, NetworkDriver};
 use crate::Engine;
 use crate::container::Record;
 use crate::error::EngineError;
@@ -25,6 +25,8 @@ pub struct EndpointWish {
     pub aliases: Vec<String>,
     /// Its address; the next free one when absent.
     pub address: Option<Ipv4Addr>,
+    /// Its IPv6 address, in a network that has IPv6; a free one when absent.
+    pub ipv6: Option<Ipv6Addr>,
     /// Its hardware address; one that goes with the address when absent.
     pub mac: Option<MacAddress>,
     /// The default route leads through the network where this is highest; of equals through the first by name.
@@ -206,20 +208,37 @@ pub(super) fn check(network: &Network, wish: &EndpointWish) -> Result<(), Engine
         check_alias(alias)?;
         check_alias(target)?;
     }
-    let Some(address) = wish.address else { return Ok(()) };
-    match &network.ipam {
-        Some(ipam) if network.is_user_defined() && !ipam.chosen => {
-            if !ipam.subnet.has_host(address) {
-                let subnet = ipam.subnet;
-                return invalid("--ip", format!("{address} is not an address for a host in the subnet {subnet}"));
-            }
-            Ok(())
+    if let Some(address) = wish.address {
+        check_address("--ip", network, network.ipam.as_ref(), address)?;
+    }
+    match (wish.ipv6, &network.ipv6) {
+        (Some(_), None) => {
+            let reason = format!("the network {} has no IPv6 addresses: make one with --ipv6", network.name);
+            invalid("--ip6", reason)
         }
-        _ => {
-            let name = &network.name;
+        (Some(address), ipam) => check_address("--ip6", network, ipam.as_ref(), address),
+        (None, _) => Ok(()),
+    }
+}
+
+/// Refuses an address that is none of the network's, or may not be one tomorrow.
+fn check_address<A: Ip>(
+    flag: &'static str,
+    network: &Network,
+    ipam: Option<&Ipam<A>>,
+    address: A,
+) -> Result<(), EngineError> {
+    let name = &network.name;
+    match ipam.filter(|ipam| network.is_user_defined() && !ipam.chosen) {
+        Some(ipam) if ipam.subnet.has_host(address) => Ok(()),
+        Some(ipam) => {
+            let reason = format!("{address} is not an address for a host in the subnet {}", ipam.subnet);
+            Err(EngineError::invalid(flag, reason))
+        }
+        None => {
             let reason =
                 format!("the network {name} has a subnet that nobody asked for: it may be another one tomorrow");
-            invalid("--ip", reason)
+            Err(EngineError::invalid(flag, reason))
         }
     }
 }

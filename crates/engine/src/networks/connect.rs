@@ -6,7 +6,7 @@ use std::sync::Arc;
 use network::{Endpoint, NetworkId, Sandbox};
 
 use super::attachment::{self, Attachment, EndpointWish};
-use super::sandbox::namespace_of;
+use super::sandbox::{again, namespace_of};
 use super::{HOST, Network};
 use crate::Engine;
 use crate::container::{Container, Record, Running, State};
@@ -177,7 +177,10 @@ impl Engine {
         // It is out of it, whatever fails from here on. Ports that the kernel chose stay what they were.
         let ports = match left.ports.is_empty() {
             true => record.spec.ports.clone(),
-            false => left.ports.iter().map(super::sandbox::again).collect(),
+            false => {
+                let wishes = &record.spec.ports;
+                left.ports.iter().enumerate().map(|(at, port)| again(port, wishes.get(at))).collect()
+            }
         };
         let settled = self.settle_gateway(&mut sandbox, record, &attachments, &mut endpoints, &ports);
         self.record_places(container, attachments, &endpoints)?;
@@ -250,6 +253,7 @@ fn gone(record: &Record, term: &str) -> Option<Network> {
         internal: false,
         attachable: false,
         ipam: None,
+        ipv6: None,
         options: Default::default(),
         labels: Default::default(),
     })

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use metadata::Durability;
-use network::{BridgeSpec, BridgeWish, NetworkId};
+use network::{BridgeSpec, BridgeWish, Ip, Layout, LayoutWish, NetworkId};
 
-use super::{BRIDGE, DEFAULT, HOST, Ipam, NETWORKS, NONE, Network, NetworkDriver, NetworkSpec, options};
+use super::{BRIDGE, DEFAULT, HOST, Ipam, IpamWish, NETWORKS, NONE, Network, NetworkDriver, NetworkSpec, options};
 use crate::Engine;
 use crate::error::EngineError;
 
@@ -37,10 +37,9 @@ impl Engine {
         let decided = self.network.reserve(BridgeWish {
             id: id.clone(),
             bridge,
-            subnet: spec.subnet,
-            gateway: spec.gateway,
-            range: spec.range,
-            reserved: spec.reserved.values().copied().collect(),
+            ipv4: wish(&spec.ipv4),
+            ipv6: spec.ipv6.as_ref().map(wish),
+            site: self.networks.site(),
             traits,
         })?;
         let network = network(spec, decided);
@@ -87,16 +86,21 @@ fn network(spec: NetworkSpec, decided: BridgeSpec) -> Network {
         driver: NetworkDriver::Bridge,
         internal: spec.internal,
         attachable: spec.attachable,
-        ipam: Some(Ipam {
-            subnet: decided.subnet,
-            gateway: decided.gateway,
-            range: decided.range,
-            reserved: spec.reserved,
-            chosen: spec.subnet.is_none(),
-        }),
+        ipam: Some(ipam(spec.ipv4, decided.ipv4)),
+        ipv6: spec.ipv6.zip(decided.ipv6).map(|(wish, layout)| ipam(wish, layout)),
         options: spec.options,
         labels: spec.labels,
     }
+}
+
+fn wish<A: Ip>(wish: &IpamWish<A>) -> LayoutWish<A> {
+    let reserved = wish.reserved.values().copied().collect();
+    LayoutWish { subnet: wish.subnet, gateway: wish.gateway, range: wish.range, reserved }
+}
+
+fn ipam<A: Ip>(wish: IpamWish<A>, decided: Layout<A>) -> Ipam<A> {
+    let Layout { subnet, gateway, range, .. } = decided;
+    Ipam { subnet, gateway, range, reserved: wish.reserved, chosen: wish.subnet.is_none() }
 }
 
 /// Such names cannot be taken for a path, a flag, or Docker's `container:NAME`.

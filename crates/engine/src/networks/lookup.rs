@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which networks there are, and who is in them.
 
-use std::net::Ipv4Addr;
-
-use network::NetworkId;
+use network::{Endpoint, NetworkId};
 use oci::ContainerId;
 
 use super::attachment::endpoint_id;
@@ -20,12 +18,8 @@ pub struct Member {
     pub name: String,
     /// The id of its place there.
     pub endpoint_id: String,
-    /// The hardware address of its interface there.
-    pub mac: [u8; 6],
-    /// Its address there.
-    pub address: Ipv4Addr,
-    /// How many bits of it name the subnet.
-    pub prefix: u8,
+    /// What it has there.
+    pub endpoint: Endpoint,
 }
 
 impl Engine {
@@ -84,9 +78,7 @@ impl Engine {
                         container: record.id.clone(),
                         name: record.name.clone(),
                         endpoint_id: endpoint_id(&record.id, network),
-                        mac: endpoint.mac,
-                        address: endpoint.address,
-                        prefix: endpoint.prefix,
+                        endpoint: endpoint.clone(),
                     })
                 })
             })
@@ -145,6 +137,7 @@ impl Engine {
             internal: false,
             attachable: false,
             ipam: None,
+            ipv6: None,
             options: Default::default(),
             labels: Default::default(),
         }

@@ -19,12 +19,12 @@ mod sandbox;
 mod select;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use metadata::Table;
-use network::{BridgeSpec, NetworkId, Subnet};
+use network::{BridgeSpec, Ip, Layout, NetworkId, Subnet};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use attachment::predefined_mode;
@@ -65,6 +65,9 @@ pub struct Network {
     pub attachable: bool,
     /// Its addresses, where it has some; the default bridge has none before it is first used.
     pub ipam: Option<Ipam>,
+    /// Its IPv6 addresses, if it has any.
+    #[serde(default)]
+    pub ipv6: Option<Ipam<Ipv6Addr>>,
     /// The driver's options, as they were given.
     pub options: BTreeMap<String, String>,
     /// The user's labels.
@@ -94,19 +97,45 @@ impl NetworkDriver {
     }
 }
 
-/// A network's addresses.
+/// A network's addresses in one family.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ipam {
+pub struct Ipam<A = Ipv4Addr> {
     /// All of them.
-    pub subnet: Subnet,
+    pub subnet: Subnet<A>,
     /// The bridge's own.
-    pub gateway: Ipv4Addr,
+    pub gateway: A,
     /// From which part containers' are chosen; from all when absent.
-    pub range: Option<Subnet>,
+    pub range: Option<Subnet<A>>,
     /// Addresses that no container gets, by what they are for.
-    pub reserved: BTreeMap<String, Ipv4Addr>,
+    pub reserved: BTreeMap<String, A>,
     /// Nobody asked for this subnet: Corten chose it.
     pub chosen: bool,
+}
+
+impl<A: Ip> Ipam<A> {
+    fn layout(&self) -> Layout<A> {
+        let reserved = self.reserved.values().copied().collect();
+        Layout { subnet: self.subnet, gateway: self.gateway, range: self.range, reserved }
+    }
+}
+
+/// The wish for a network's addresses in one family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IpamWish<A = Ipv4Addr> {
+    /// All of them.
+    pub subnet: Option<Subnet<A>>,
+    /// The bridge's own.
+    pub gateway: Option<A>,
+    /// From which part containers' are chosen.
+    pub range: Option<Subnet<A>>,
+    /// Addresses that no container gets, by what they are for.
+    pub reserved: BTreeMap<String, A>,
+}
+
+impl<A> Default for IpamWish<A> {
+    fn default() -> IpamWish<A> {
+        IpamWish { subnet: None, gateway: None, range: None, reserved: BTreeMap::new() }
+    }
 }
 
 /// The wish for a network. What is absent is chosen.
@@ -120,14 +149,10 @@ pub struct NetworkSpec {
     pub internal: bool,
     /// See [`Network::attachable`].
     pub attachable: bool,
-    /// Its addresses.
-    pub subnet: Option<Subnet>,
-    /// The bridge's own.
-    pub gateway: Option<Ipv4Addr>,
-    /// From which part containers' are chosen.
-    pub range: Option<Subnet>,
-    /// Addresses that no container gets, by what they are for.
-    pub reserved: BTreeMap<String, Ipv4Addr>,
+    /// Its IPv4 addresses.
+    pub ipv4: IpamWish,
+    /// Its IPv6 addresses, if it is to have any.
+    pub ipv6: Option<IpamWish<Ipv6Addr>>,
     /// The driver's options.
     pub options: BTreeMap<String, String>,
     /// The user's labels.
@@ -155,10 +180,8 @@ impl Network {
         Ok(Some(BridgeSpec {
             id: self.id.clone(),
             bridge,
-            subnet: ipam.subnet,
-            gateway: ipam.gateway,
-            range: ipam.range,
-            reserved: ipam.reserved.values().copied().collect(),
+            ipv4: ipam.layout(),
+            ipv6: self.ipv6.as_ref().map(Ipam::layout),
             traits,
         }))
     }
@@ -201,6 +224,12 @@ impl Known {
             }
         };
         networks.values().filter_map(spec).collect()
+    }
+
+    /// The unique local addresses that are this host's: those of which an IPv6 subnet was chosen before.
+    fn site(&self) -> Option<Subnet<Ipv6Addr>> {
+        let networks = self.lock();
+        networks.values().find_map(|network| network.ipv6.as_ref().filter(|ipam| ipam.chosen).map(|ipam| ipam.subnet))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NetworkId, Network>> {

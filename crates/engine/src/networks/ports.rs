@@ -58,7 +58,7 @@ impl Engine {
         self.network.exchange(&mut endpoint, &ended, &changes.publish)?;
         self.keep_ports(container, &wanted.ports, Some(&endpoint)).inspect_err(|_| {
             let new = endpoint.ports.split_off(endpoint.ports.len().saturating_sub(changes.publish.len()));
-            let old: Vec<PortMapping> = ended.iter().map(again).collect();
+            let old: Vec<PortMapping> = ended.iter().map(|port| again(port, None)).collect();
             if let Err(error) = self.network.exchange(&mut endpoint, &new, &old) {
                 tracing::error!(container = %container.id, error = errors::chain(&error), "cannot take a change of ports back");
             }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     fn port(host_port: u16, container_port: u16) -> PublishedPort {
-        PublishedPort { host_ip: None, host_port, container_port, protocol: Protocol::Tcp }
+        PublishedPort { host_ip: None, ipv6: false, host_port, container_port, protocol: Protocol::Tcp }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Names of containers, as those in the same network see them.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use network::NetworkId;
 use oci::ContainerId;
@@ -12,7 +12,7 @@ use crate::container::Record;
 impl Engine {
     /// The addresses that a name has for a container: those of whoever bears it in the first of its networks where anybody
     /// does. `None` when nobody does. Case does not matter, nor a final dot.
-    pub(crate) fn resolve_name(&self, asker: &ContainerId, name: &str) -> Option<Vec<Ipv4Addr>> {
+    pub(crate) fn resolve_name(&self, asker: &ContainerId, name: &str) -> Option<Vec<IpAddr>> {
         let name = name.strip_suffix('.').unwrap_or(name);
         let asker = self.container(asker.as_str()).ok()?.record();
         let places = asker.places();
@@ -37,29 +37,32 @@ impl Engine {
     }
 
     /// The name of whoever has an address in one of a container's networks, with the network's behind it.
-    pub(crate) fn resolve_address(&self, asker: &ContainerId, address: Ipv4Addr) -> Option<String> {
+    pub(crate) fn resolve_address(&self, asker: &ContainerId, address: IpAddr) -> Option<String> {
         let asker = self.container(asker.as_str()).ok()?.record();
         let mut networks = asker.places().into_iter().filter(|place| !super::is_predefined(&place.network));
         networks.find_map(|place| {
-            let member = self.members(&place.network).into_iter().find(|member| member.address == address)?;
+            let member = self
+                .members(&place.network)
+                .into_iter()
+                .find(|member| member.endpoint.addresses().any(|own| own == address))?;
             Some(format!("{}.{}", member.name, place.name))
         })
     }
 
     /// The addresses of those in a network whose names fit; of several those that are ready, where that decides about who is
     /// reached, and all where none is.
-    fn bearers(&self, network: &NetworkId, fits: impl Fn(&[String]) -> bool) -> Vec<Ipv4Addr> {
+    fn bearers(&self, network: &NetworkId, fits: impl Fn(&[String]) -> bool) -> Vec<IpAddr> {
         let registry = self.registry();
-        let address = |record: &Record| {
+        let addresses = |record: &Record| {
             let endpoint = record.state.running()?.in_network(network)?;
             let place = record.places().into_iter().find(|place| place.network == *network)?;
-            fits(&place.dns_names).then_some((endpoint.address, !record.holds_ports_back()))
+            fits(&place.dns_names).then(|| (endpoint.addresses(), !record.holds_ports_back()))
         };
-        let bearers: Vec<(Ipv4Addr, bool)> =
-            registry.by_id.values().filter_map(|container| container.with_record(address)).collect();
+        let bearers: Vec<_> =
+            registry.by_id.values().filter_map(|container| container.with_record(addresses)).collect();
         let some_are_ready = bearers.iter().any(|(_, is_ready)| *is_ready);
         let reached = bearers.into_iter().filter(|(_, is_ready)| *is_ready || !some_are_ready);
-        let mut addresses: Vec<Ipv4Addr> = reached.map(|(address, _)| address).collect();
+        let mut addresses: Vec<IpAddr> = reached.flat_map(|(addresses, _)| addresses).collect();
         addresses.sort_unstable();
         addresses
     }

@@ -43,12 +43,10 @@ impl Meaning {
 
 impl Names for Meaning {
     fn addresses(&self, asker: &ContainerId, name: &str) -> Option<Vec<IpAddr>> {
-        let addresses = self.engine()?.resolve_name(asker, name)?;
-        Some(addresses.into_iter().map(IpAddr::V4).collect())
+        self.engine()?.resolve_name(asker, name)
     }
 
     fn name_of(&self, asker: &ContainerId, address: IpAddr) -> Option<String> {
-        let IpAddr::V4(address) = address else { return None };
         self.engine()?.resolve_address(asker, address)
     }
 

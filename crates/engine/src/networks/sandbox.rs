@@ -2,6 +2,7 @@
 //! A container's network namespace: made for a start, entered while it runs, and what it is left with at the end.
 
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -86,17 +87,17 @@ impl Engine {
         attachment: &Attachment,
     ) -> Result<Endpoint, EngineError> {
         let Attachment { network, name, wish } = attachment;
-        let EndpointWish { address, mac, .. } = wish;
+        let EndpointWish { address, ipv6, mac, .. } = wish;
         if self.network_by_id(network).is_none() {
             return Err(EngineError::NoSuchNetwork(format!("{name} ({})", network.short())));
         }
-        let join = Join { container, network, address: *address, mac: mac.map(|mac| mac.0) };
+        let join = Join { container, network, address: *address, ipv6: *ipv6, mac: mac.map(|mac| mac.0) };
         Ok(self.network.join(sandbox, &join)?)
     }
 
     /// Sees to it that the default route and the published ports are where they belong, and nowhere else: in the network
     /// that leads outside and has the highest priority, of equals the first by name. Where they are held back they stay so.
-    /// Called again, it changes nothing.
+    /// By IPv6, the default route leads through the first of these that has an IPv6 address. Called again, it changes nothing.
     pub(super) fn settle_gateway(
         &self,
         sandbox: &mut Sandbox,
@@ -105,6 +106,11 @@ impl Engine {
         endpoints: &mut [Endpoint],
         ports: &[PortMapping],
     ) -> Result<(), EngineError> {
+        if let Some(at) = ipv6_gateway(attachments, endpoints)
+            && let Some(endpoint) = endpoints.get(at)
+        {
+            sandbox.set_ipv6_default_route(endpoint)?;
+        }
         let gateway = gateway(attachments, endpoints);
         sandbox.set_default_route(gateway.and_then(|at| endpoints.get(at)))?;
         let Some(at) = gateway else {
@@ -117,7 +123,7 @@ impl Engine {
         for (other, endpoint) in endpoints.iter_mut().enumerate() {
             if other != at && !endpoint.ports.is_empty() {
                 // Those that the kernel chose stay what they were.
-                wanted = endpoint.ports.iter().map(again).collect();
+                wanted = endpoint.ports.iter().enumerate().map(|(at, port)| again(port, ports.get(at))).collect();
                 self.network.withdraw(endpoint)?;
             }
         }
@@ -215,8 +221,17 @@ impl Engine {
 
 /// Through which of the endpoints the default route leads.
 pub(super) fn gateway(attachments: &[Attachment], endpoints: &[Endpoint]) -> Option<usize> {
+    best(attachments, endpoints, |endpoint| endpoint.gateway.is_some())
+}
+
+/// The same in IPv6.
+fn ipv6_gateway(attachments: &[Attachment], endpoints: &[Endpoint]) -> Option<usize> {
+    best(attachments, endpoints, |endpoint| endpoint.ipv6.is_some_and(|ipv6| ipv6.gateway.is_some()))
+}
+
+fn best(attachments: &[Attachment], endpoints: &[Endpoint], fits: impl Fn(&Endpoint) -> bool) -> Option<usize> {
     let attachment = |endpoint: &Endpoint| attachments.iter().find(|one| one.network == endpoint.network);
-    let candidates = endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.gateway.is_some());
+    let candidates = endpoints.iter().enumerate().filter(|(_, endpoint)| fits(endpoint));
     let best = candidates.min_by_key(|(_, endpoint)| {
         let attachment = attachment(endpoint);
         let priority = attachment.map_or(0, |one| one.wish.gw_priority);
@@ -225,10 +240,12 @@ pub(super) fn gateway(attachments: &[Attachment], endpoints: &[Endpoint]) -> Opt
     best.map(|(at, _)| at)
 }
 
-/// The wish for a port that is published already.
-pub(super) fn again(port: &PublishedPort) -> PortMapping {
+/// The wish for a port that is published already: for the number that it has, on the addresses that were wished for.
+pub(super) fn again(port: &PublishedPort, wish: Option<&PortMapping>) -> PortMapping {
+    let fits = |wish: &&PortMapping| (wish.container_port, wish.protocol) == (port.container_port, port.protocol);
+    let everywhere = port.ipv6 || wish.filter(fits).is_some_and(|wish| wish.host_ip.is_none());
     PortMapping {
-        host_ip: port.host_ip,
+        host_ip: port.host_ip.or((!everywhere).then_some(Ipv4Addr::UNSPECIFIED.into())),
         host_port: Some(port.host_port),
         host_port_last: None,
         container_port: port.container_port,
@@ -249,6 +266,10 @@ pub(crate) fn namespace_of(running: &Running) -> Result<Option<OwnedFd>, EngineE
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv6Addr};
+
+    use network::{Ipv6Endpoint, Protocol};
+
     use super::*;
 
     fn place(number: u8, name: &str, gw_priority: i64, leads_out: bool) -> (Attachment, Endpoint) {
@@ -260,6 +281,7 @@ mod tests {
             address: [10, 0, number, 2].into(),
             prefix: 24,
             gateway: leads_out.then(|| [10, 0, number, 1].into()),
+            ipv6: None,
             mac: [2; 6],
             host_interface: format!("vethc{number}"),
             ports: Vec::new(),
@@ -278,5 +300,47 @@ mod tests {
         assert_eq!(chosen(vec![place(0, "b", 0, true), place(1, "a", 0, true)]), Some(1));
         assert_eq!(chosen(vec![place(0, "b", 1, true), place(1, "a", 0, true)]), Some(0));
         assert_eq!(chosen(vec![place(0, "b", -1, true), place(1, "a", -2, true), place(2, "c", 5, false)]), Some(0));
+    }
+
+    #[test]
+    fn the_ipv6_route_leads_through_the_first_that_has_ipv6() {
+        let with_ipv6 = |place: (Attachment, Endpoint), leads_out: bool| {
+            let gateway = leads_out.then_some(Ipv6Addr::LOCALHOST);
+            let ipv6 = Ipv6Endpoint { address: Ipv6Addr::UNSPECIFIED, prefix: 64, gateway };
+            (place.0, Endpoint { ipv6: Some(ipv6), ..place.1 })
+        };
+        let places = [
+            place(0, "a", 0, true),
+            with_ipv6(place(1, "b", 0, false), false),
+            with_ipv6(place(2, "d", 0, true), true),
+            with_ipv6(place(3, "c", 0, true), true),
+        ];
+        let (attachments, endpoints): (Vec<_>, Vec<_>) = places.into_iter().unzip();
+        assert_eq!((gateway(&attachments, &endpoints), ipv6_gateway(&attachments, &endpoints)), (Some(0), Some(3)));
+        assert_eq!(ipv6_gateway(&attachments[..2], &endpoints[..2]), None);
+    }
+
+    #[test]
+    fn a_port_that_moves_stays_on_the_addresses_that_were_wished_for() {
+        let port = |host_ip: Option<IpAddr>, ipv6| PublishedPort {
+            host_ip,
+            ipv6,
+            host_port: 80,
+            container_port: 8080,
+            protocol: Protocol::Tcp,
+        };
+        let wish = |host_ip| again(&PublishedPort { host_port: 0, ..port(host_ip, false) }, None);
+        let everywhere = PortMapping { host_ip: None, ..wish(None) };
+        let (four, six) = (IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED));
+        for (published, wish, expected) in [
+            (port(None, true), Some(&everywhere), None),
+            (port(None, false), Some(&everywhere), None),
+            (port(None, false), Some(&wish(Some(four))), Some(four)),
+            (port(None, true), None, None),
+            (port(None, false), None, Some(four)),
+            (port(Some(six), false), Some(&wish(Some(six))), Some(six)),
+        ] {
+            assert_eq!(again(&published, wish).host_ip, expected, "{published:?} {wish:?}");
+        }
     }
 }

@@ -87,6 +87,7 @@ mod tests {
             internal: false,
             attachable: false,
             ipam: None,
+            ipv6: None,
             options: Default::default(),
             labels: [("a".to_owned(), "1".to_owned())].into(),
         };

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::Command;
 use std::sync::mpsc;
@@ -17,6 +17,9 @@ use oci::ContainerId;
 pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// The world's address.
 pub(crate) const WORLD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+/// The same in IPv6.
+pub(crate) const HOST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+pub(crate) const WORLD6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 /// What cannot be reached is given up after this: before TCP would ask a second time, so that a first packet lost is
 /// a failure.
 pub(crate) const GIVE_UP: Duration = Duration::from_millis(900);
@@ -33,7 +36,8 @@ pub(crate) fn on_a_host(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// A namespace on the other end of a wire: 192.0.2.2, and the host is 192.0.2.1. It has no route to any container.
+/// A namespace on the other end of a wire: 192.0.2.2 and 2001:db8::2, and the host is 192.0.2.1 and 2001:db8::1. It has no
+/// route to any container.
 pub(crate) fn world() -> OwnedFd {
     let namespace = thread::spawn(|| {
         sys::namespace::unshare(sys::process::CloneFlags::NEWNET).unwrap();
@@ -43,9 +47,11 @@ pub(crate) fn world() -> OwnedFd {
     let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
     ip(&["link", "add", "wire", "type", "veth", "peer", "name", "wire", "netns", &path]);
     ip(&["address", "add", "192.0.2.1/24", "dev", "wire"]);
+    ip(&["address", "add", "2001:db8::1/64", "dev", "wire", "nodad"]);
     ip(&["link", "set", "wire", "up"]);
     inside(&namespace, || {
         ip(&["address", "add", "192.0.2.2/24", "dev", "wire"]);
+        ip(&["address", "add", "2001:db8::2/64", "dev", "wire", "nodad"]);
         ip(&["link", "set", "wire", "up"]);
     });
     let carries = || ip(&["-json", "link", "show", "wire"]).contains(r#""operstate":"UP""#);
@@ -86,7 +92,8 @@ pub(crate) struct Server {
 
 impl Server {
     /// Listens when this returns.
-    pub(crate) fn start(namespace: impl AsFd, address: Ipv4Addr, port: u16) -> Server {
+    pub(crate) fn start(namespace: impl AsFd, address: impl Into<IpAddr>, port: u16) -> Server {
+        let address = address.into();
         let (ready, is_ready) = mpsc::channel();
         let (called, was_called) = mpsc::channel();
         let thread = begin_inside(namespace.as_fd(), move || {
@@ -119,7 +126,8 @@ impl Server {
 }
 
 /// Whether a caller in `namespace` is greeted.
-pub(crate) fn call(namespace: impl AsFd, address: Ipv4Addr, port: u16) -> bool {
+pub(crate) fn call(namespace: impl AsFd, address: impl Into<IpAddr>, port: u16) -> bool {
+    let address = address.into();
     inside(namespace, move || {
         let Ok(mut stream) = TcpStream::connect_timeout(&(address, port).into(), GIVE_UP) else { return false };
         stream.set_read_timeout(Some(GIVE_UP)).unwrap();
@@ -130,10 +138,17 @@ pub(crate) fn call(namespace: impl AsFd, address: Ipv4Addr, port: u16) -> bool {
 
 /// Sends a datagram from one namespace to a socket in another by way of `to`; gives back who it came from, if it came
 /// and the answer came back from where the question went.
-pub(crate) fn exchange(from: impl AsFd, to: (Ipv4Addr, u16), server: impl AsFd, port: u16) -> Option<SocketAddr> {
+pub(crate) fn exchange(
+    from: impl AsFd,
+    to: (impl Into<IpAddr>, u16),
+    server: impl AsFd,
+    port: u16,
+) -> Option<SocketAddr> {
+    let to: (IpAddr, u16) = (to.0.into(), to.1);
+    let any: IpAddr = if to.0.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let (ready, is_ready) = mpsc::channel();
     let server = begin_inside(server.as_fd(), move || {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+        let socket = UdpSocket::bind((any, port)).unwrap();
         socket.set_read_timeout(Some(GIVE_UP)).unwrap();
         ready.send(()).unwrap();
         let (_, peer) = socket.recv_from(&mut [0; 16]).ok()?;
@@ -142,7 +157,7 @@ pub(crate) fn exchange(from: impl AsFd, to: (Ipv4Addr, u16), server: impl AsFd, 
     });
     is_ready.recv().unwrap();
     let answered = inside(from, move || {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let socket = UdpSocket::bind((any, 0)).unwrap();
         socket.set_read_timeout(Some(GIVE_UP)).unwrap();
         // Connected, it takes an answer only from whom it asked.
         socket.connect(to).unwrap();
@@ -211,7 +226,7 @@ pub(crate) fn interfaces() -> Vec<String> {
 
 /// How many ports are published, as the packet filter has it.
 pub(crate) fn elements() -> usize {
-    ["published", "published-on-address"]
+    ["published", "published-on-address", "published6", "published6-on-address"]
         .iter()
         .map(|map| {
             let listing = nft(&["-j", "list", "map", "inet", "corten", map]);
@@ -261,7 +276,7 @@ pub(crate) fn tcp(host_port: u16, container_port: u16) -> PortMapping {
 }
 
 /// `-p address:host:container`.
-pub(crate) fn tcp_on(address: Ipv4Addr, host_port: u16, container_port: u16) -> PortMapping {
+pub(crate) fn tcp_on(address: impl Into<IpAddr>, host_port: u16, container_port: u16) -> PortMapping {
     PortMapping { host_ip: Some(address.into()), ..tcp(host_port, container_port) }
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails, also in its helper functions")]
 
 mod connectivity;
+mod ipv6;
 mod lab;
 mod lifetime;
 mod ports;

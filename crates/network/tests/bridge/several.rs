@@ -5,42 +5,43 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::fd::OwnedFd;
 
 use errors::{Classify, Kind};
-use network::{BridgeSpec, BridgeWish, Config, Endpoint, Join, NetworkError, NetworkId, Networks, Sandbox, Traits};
+use network::{
+    BridgeSpec, BridgeWish, Config, Endpoint, Join, LayoutWish, NetworkError, NetworkId, Networks, Sandbox, Traits,
+};
 
 use crate::lab::*;
 
 /// A network that is told by a number; its bridge is br-NUMBER.
-fn wish(number: u8, subnet: &str) -> BridgeWish {
+pub(crate) fn wish(number: u8, subnet: &str) -> BridgeWish {
     BridgeWish {
         id: NetworkId::from_random([number; 32]),
         bridge: format!("br-{number}"),
-        subnet: Some(subnet.parse().unwrap()),
-        gateway: None,
-        range: None,
-        reserved: Vec::new(),
+        ipv4: LayoutWish { subnet: Some(subnet.parse().unwrap()), ..LayoutWish::default() },
+        ipv6: None,
+        site: None,
         traits: Traits::default(),
     }
 }
 
-fn made(networks: &Networks, wish: BridgeWish) -> BridgeSpec {
+pub(crate) fn made(networks: &Networks, wish: BridgeWish) -> BridgeSpec {
     let spec = networks.reserve(wish).unwrap();
     networks.establish(&spec.id).unwrap();
     spec
 }
 
 /// A container in networks, with its default route through the first.
-fn container(networks: &Networks, number: u32, places: &[&BridgeSpec]) -> (Sandbox, Vec<Endpoint>) {
+pub(crate) fn container(networks: &Networks, number: u32, places: &[&BridgeSpec]) -> (Sandbox, Vec<Endpoint>) {
     let mut sandbox = Sandbox::open(networks.isolated().unwrap()).unwrap();
     let container = id(number);
     let join = |sandbox: &mut Sandbox, network| {
-        networks.join(sandbox, &Join { container: &container, network, address: None, mac: None }).unwrap()
+        networks.join(sandbox, &Join { container: &container, network, address: None, ipv6: None, mac: None }).unwrap()
     };
     let endpoints: Vec<Endpoint> = places.iter().map(|spec| join(&mut sandbox, &spec.id)).collect();
     sandbox.set_default_route(endpoints.first()).unwrap();
     (sandbox, endpoints)
 }
 
-fn reaches(from: &Sandbox, to: &Sandbox, by: Ipv4Addr, port: u16) -> bool {
+pub(crate) fn reaches(from: &Sandbox, to: &Sandbox, by: Ipv4Addr, port: u16) -> bool {
     let server = Server::start(to, Ipv4Addr::UNSPECIFIED, 80);
     call(from, by, port) & server.caller().is_some()
 }
@@ -61,12 +62,12 @@ fn containers_of_one_network_reach_each_other_and_nobody_else_but_by_published_p
         assert!(!reaches(&other, &default, default_end.address, 80), "to the default bridge");
         networks.publish(&mut other_ends[0], &[tcp(8080, 80)], false).unwrap();
         for (who, from) in [("another network", &one), ("the default bridge", &default), ("itself", &other)] {
-            assert!(reaches(from, &other, red.gateway, 8080), "{who}, by another bridge's address");
-            assert!(reaches(from, &other, blue.gateway, 8080), "{who}, by its own bridge's address");
+            assert!(reaches(from, &other, red.ipv4.gateway, 8080), "{who}, by another bridge's address");
+            assert!(reaches(from, &other, blue.ipv4.gateway, 8080), "{who}, by its own bridge's address");
         }
         networks.withdraw(&mut other_ends[0]).unwrap();
         assert!(other_ends[0].ports.is_empty() && elements() == 0);
-        assert!(!reaches(&one, &other, red.gateway, 8080));
+        assert!(!reaches(&one, &other, red.ipv4.gateway, 8080));
         assert_eq!(networks.describe().others, 2);
     });
 }
@@ -129,11 +130,11 @@ fn without_inter_container_traffic_only_published_ports_are_reached() {
         let (two, mut ends) = container(&networks, 2, &[&quiet]);
         assert!(!reaches(&one, &two, ends[0].address, 80));
         networks.publish(&mut ends[0], &[tcp(8080, 80)], false).unwrap();
-        assert!(reaches(&one, &two, quiet.gateway, 8080));
+        assert!(reaches(&one, &two, quiet.ipv4.gateway, 8080));
         // A bridge that is made again has the same manners.
         ip(&["link", "delete", "br-1"]);
         networks.establish(&quiet.id).unwrap();
-        eventually("the port is reached", || reaches(&one, &two, quiet.gateway, 8080));
+        eventually("the port is reached", || reaches(&one, &two, quiet.ipv4.gateway, 8080));
         assert!(!reaches(&one, &two, ends[0].address, 80));
     });
 }
@@ -143,17 +144,17 @@ fn what_is_wished_is_what_the_container_has() {
     on_a_host(|| {
         let networks = network();
         let traits = Traits { mtu: Some(1400), publish_on: Some(Ipv4Addr::LOCALHOST), ..Traits::default() };
-        let wide = BridgeWish {
+        let ipv4 = LayoutWish {
+            subnet: Some("10.1.0.0/16".parse().unwrap()),
             gateway: Some(Ipv4Addr::new(10, 1, 255, 254)),
             range: Some("10.1.4.0/24".parse().unwrap()),
             reserved: vec![Ipv4Addr::new(10, 1, 4, 0)],
-            traits,
-            ..wish(1, "10.1.0.0/16")
         };
+        let wide = BridgeWish { ipv4, traits, ..wish(1, "10.1.0.0/16") };
         let spec = made(&networks, wide);
         let mut sandbox = Sandbox::open(networks.isolated().unwrap()).unwrap();
         let (address, mac) = (Some(Ipv4Addr::new(10, 1, 9, 9)), Some([2, 0, 0, 0, 0, 9]));
-        let join = Join { container: &id(1), network: &spec.id, address, mac };
+        let join = Join { container: &id(1), network: &spec.id, address, ipv6: None, mac };
         let mut endpoint = networks.join(&mut sandbox, &join).unwrap();
         sandbox.set_default_route(Some(&endpoint)).unwrap();
         let seen = inside(&sandbox, || ip(&["address", "show", "dev", "eth0"]) + &ip(&["route"]));
@@ -165,7 +166,8 @@ fn what_is_wished_is_what_the_container_has() {
 
         let refused = |address: [u8; 4]| {
             let mut sandbox = Sandbox::open(networks.isolated().unwrap()).unwrap();
-            let join = Join { container: &id(2), network: &spec.id, address: Some(address.into()), mac: None };
+            let join =
+                Join { container: &id(2), network: &spec.id, address: Some(address.into()), ipv6: None, mac: None };
             networks.join(&mut sandbox, &join).unwrap_err()
         };
         assert_eq!(
@@ -191,7 +193,7 @@ fn a_container_enters_and_leaves_networks_while_it_lives() {
         let (two, two_ends) = container(&networks, 2, &[&red, &blue]);
         assert_eq!(two_ends.iter().map(|end| end.interface.as_str()).collect::<Vec<_>>(), ["eth0", "eth1"]);
         assert!(!reaches(&one, &two, two_ends[1].address, 80));
-        let join = Join { container: &id(1), network: &blue.id, address: None, mac: None };
+        let join = Join { container: &id(1), network: &blue.id, address: None, ipv6: None, mac: None };
         let second = networks.join(&mut one, &join).unwrap();
         assert!(reaches(&one, &two, two_ends[1].address, 80), "entered");
         assert!(call_world(&one, &world), "its default route is what it was");
@@ -239,8 +241,10 @@ fn what_collides_is_refused_and_what_is_chosen_does_not() {
         ip(&["route", "add", "172.19.0.0/16", "via", "192.0.2.2"]);
         let one = made(&networks, wish(1, "10.1.0.0/16"));
         assert!(matches!(refused(wish(2, "10.0.0.0/8")), NetworkError::SubnetOfAnother { .. }));
-        let chosen =
-            |number| made(&networks, BridgeWish { subnet: None, ..wish(number, "0.0.0.0/0") }).subnet.to_string();
+        let chosen = |number| {
+            let free = BridgeWish { ipv4: LayoutWish::default(), ..wish(number, "0.0.0.0/0") };
+            made(&networks, free).ipv4.subnet.to_string()
+        };
         assert_eq!((chosen(3), chosen(4)), ("172.18.0.0/16".into(), "172.20.0.0/16".into()), "not what has a route");
         let (namespace, first) = networks.attach(&id(1), &[]).unwrap();
         assert_eq!(first.address, Ipv4Addr::new(172, 17, 0, 2), "the default bridge's was kept for it");
@@ -302,7 +306,7 @@ fn an_address_is_said_in_the_new_place_at_once() {
         let red = made(&networks, wish(1, "10.1.0.0/16"));
         for number in 0..4 {
             let (sandbox, ends) = container(&networks, number, &[&red]);
-            let (address, gateway) = (ends[0].address, red.gateway);
+            let (address, gateway) = (ends[0].address, red.ipv4.gateway);
             let socket = UdpSocket::bind((gateway, 0)).unwrap();
             socket.set_read_timeout(Some(GIVE_UP)).unwrap();
             let port = socket.local_addr().unwrap().port();

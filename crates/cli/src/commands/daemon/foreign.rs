@@ -25,7 +25,7 @@ const ONE_RUNTIME: &str = "there is one runtime, which answers to corten and run
 const PROXY: &str = "proxies are those of the daemon's environment: HTTP_PROXY, HTTPS_PROXY, NO_PROXY";
 const REAL_TIME: &str = "containers' own --cpu-rt-period and --cpu-rt-runtime are there";
 const SWARM: &str = "there is no swarm";
-const IPV6: &str = "networks have IPv4 addresses";
+const IPV6: &str = "the default bridge has IPv4 addresses; networks that are made with --ipv6 have both";
 const CONTAINERD: &str = "there is no containerd: the daemon is its own";
 const NF_TABLES: &str = "rules are nf_tables', in a table of Corten's own that touches nobody else's";
 
@@ -72,7 +72,7 @@ pub(super) const FLAGS: &[Flag] = &[
         "without it no container would reach the world; it is switched on with the first network",
     ),
     flag("ip-forward-no-drop", ANY, "the host's own rules for what is forwarded are never changed"),
-    flag("ip6tables", ANY, "networks have IPv4 addresses, and no rule is made for IPv6"),
+    flag("ip6tables", &["true"], NF_TABLES),
     flag("iptables", &["true"], NF_TABLES),
     flag("ipv6", &["false"], IPV6),
     flag("live-restore", &["true"], "containers always outlive the daemon"),

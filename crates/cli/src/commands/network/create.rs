@@ -102,25 +102,40 @@ fn request(args: Args) -> Result<NetworkCreateRequest, FlagError> {
     })
 }
 
-/// One for each subnet; what belongs into which of several is found by its address, and that is the daemon's to know: it
-/// has one subnet for a network.
+/// One for each family that has any: what belongs to which is told by the form of addresses. Whether it lies in the subnet
+/// is the daemon's to know.
 fn configs(args: &Args) -> Result<Vec<IpamConfig>, FlagError> {
-    let only = |list: &[String], problem| match list {
-        [] => Ok(None),
-        [one] => Ok(Some(one.clone())),
-        [_, second, ..] => Err(FlagError::invalid(second, problem)),
-    };
-    let config = IpamConfig {
-        subnet: only(&args.subnet, "is a second subnet: a network has one")?,
-        ip_range: only(&args.ip_range, "is a second range: a network has one")?,
-        gateway: only(&args.gateway, "is a second gateway: a network has one")?,
-        auxiliary_addresses: Some(environment::labels(&args.aux_address)?).filter(|map| !map.is_empty()),
-    };
-    let is_needed = config != IpamConfig::default();
-    if is_needed && config.subnet.is_none() {
-        return Err(FlagError::invalid(&args.name, "needs a --subnet for its --gateway, --ip-range or --aux-address"));
+    let reserved = environment::labels(&args.aux_address)?;
+    let mut configs = Vec::new();
+    for is_ipv6 in [false, true] {
+        let only = |list: &[String], problem| {
+            let mut own = list.iter().filter(|text| text.contains(':') == is_ipv6);
+            match (own.next(), own.next()) {
+                (one, None) => Ok(one.cloned()),
+                (_, Some(second)) => Err(FlagError::invalid(second, problem)),
+            }
+        };
+        let own = reserved.iter().filter(|(_, address)| address.contains(':') == is_ipv6);
+        let own: HashMap<String, String> = own.map(|(name, address)| (name.clone(), address.clone())).collect();
+        let config = IpamConfig {
+            subnet: only(&args.subnet, "is a second subnet: a network has one of each family")?,
+            ip_range: only(&args.ip_range, "is a second range: a network has one of each family")?,
+            gateway: only(&args.gateway, "is a second gateway: a network has one of each family")?,
+            auxiliary_addresses: Some(own).filter(|map| !map.is_empty()),
+        };
+        if config == IpamConfig::default() {
+            continue;
+        }
+        if config.subnet.is_none() {
+            let problem = match is_ipv6 {
+                false => "needs a --subnet for its --gateway, --ip-range or --aux-address",
+                true => "needs an IPv6 --subnet for its IPv6 --gateway, --ip-range or --aux-address",
+            };
+            return Err(FlagError::invalid(&args.name, problem));
+        }
+        configs.push(config);
     }
-    Ok(is_needed.then_some(config).into_iter().collect())
+    Ok(configs)
 }
 
 #[cfg(test)]
@@ -166,5 +181,21 @@ mod tests {
         assert_eq!(body("mine").unwrap()["IPAM"], json!({"Driver": "default"}));
         assert!(body("--gateway 10.1.0.1 mine").is_err());
         assert!(body("--subnet 10.1.0.0/16 --subnet 10.2.0.0/16 mine").is_err());
+        assert!(body("--ipv6 --subnet 10.1.0.0/16 --gateway fd00:1::1 mine").is_err());
+        assert!(body("--ipv6 --subnet fd00:1::/64 --subnet fd00:2::/64 mine").is_err());
+    }
+
+    #[test]
+    fn each_family_has_its_own_subnet() {
+        let body = body(
+            "--ipv6 --subnet fd00:1::/64 --subnet 10.1.0.0/16 --gateway fd00:1::9 --gateway 10.1.0.9 --ip-range fd00:1::/80 \
+             --aux-address a=10.1.0.5 --aux-address b=fd00:1::5 mine",
+        )
+        .unwrap();
+        assert_eq!(body["EnableIPv6"], true);
+        let four = json!({"Subnet": "10.1.0.0/16", "Gateway": "10.1.0.9", "AuxiliaryAddresses": {"a": "10.1.0.5"}});
+        let six = json!({"Subnet": "fd00:1::/64", "Gateway": "fd00:1::9", "IPRange": "fd00:1::/80",
+            "AuxiliaryAddresses": {"b": "fd00:1::5"}});
+        assert_eq!(body["IPAM"]["Config"], json!([four, six]));
     }
 }

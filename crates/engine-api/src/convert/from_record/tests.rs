@@ -2,7 +2,7 @@
 //! The engine's records in, Docker's JSON out.
 
 use engine::{BindOptions, ContainerSpec, Exited, Mount, NetworkMode, Process};
-use network::{Endpoint, NetworkId, PublishedPort};
+use network::{Endpoint, Ipv6Endpoint, NetworkId, PublishedPort};
 
 use super::*;
 use crate::convert::by_version;
@@ -63,9 +63,20 @@ fn running() -> State {
             address: [10, 0, 0, 2].into(),
             prefix: 16,
             gateway: Some([10, 0, 0, 1].into()),
+            ipv6: Some(Ipv6Endpoint {
+                address: "fd00:1::2".parse().unwrap(),
+                prefix: 64,
+                gateway: "fd00:1::1".parse().ok(),
+            }),
             mac: [2, 0, 0, 0, 0, 0x1f],
             host_interface: "veth".into(),
-            ports: vec![PublishedPort { host_ip: None, host_port: 8080, container_port: 80, protocol: Protocol::Tcp }],
+            ports: vec![PublishedPort {
+                host_ip: None,
+                ipv6: true,
+                host_port: 8080,
+                container_port: 80,
+                protocol: Protocol::Tcp,
+            }],
         }],
         paused: false,
         live: Vec::new(),
@@ -95,7 +106,11 @@ fn a_running_container_has_its_address_where_clients_look() {
     assert_eq!(json["NetworkSettings"]["IPAddress"], "10.0.0.2");
     assert_eq!(json["NetworkSettings"]["Networks"]["bridge"]["IPAddress"], "10.0.0.2");
     assert_eq!(json["NetworkSettings"]["Networks"]["bridge"]["MacAddress"], "02:00:00:00:00:1f");
-    assert_eq!(json["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"], "8080");
+    assert_eq!(json["NetworkSettings"]["GlobalIPv6Address"], "fd00:1::2");
+    let bridge = &json["NetworkSettings"]["Networks"]["bridge"];
+    assert_eq!((&bridge["IPv6Gateway"], &bridge["GlobalIPv6PrefixLen"]), (&"fd00:1::1".into(), &64.into()));
+    let bindings = serde_json::json!([{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "::", "HostPort": "8080"}]);
+    assert_eq!(json["NetworkSettings"]["Ports"]["80/tcp"], bindings);
     assert_eq!(json["HostConfig"]["Binds"][0], "/a:/b:ro");
     assert_eq!(json["Mounts"][0]["RW"], false);
     assert_eq!(json["Config"]["Hostname"], "abababababab");
@@ -112,12 +127,13 @@ fn an_oom_kill_is_told() {
 }
 
 #[test]
-fn a_summary_has_dockers_status_and_every_port_once() {
+fn a_summary_has_dockers_status_and_every_port_once_for_each_address() {
     let now = Timestamp::from_second(1_400).unwrap();
     let up = summary(&record(running()), now);
     assert_eq!(up.status.as_deref(), Some("Up 5 minutes"));
-    let ports: Vec<_> = up.ports.unwrap().iter().map(|port| (port.private_port, port.public_port)).collect();
-    assert_eq!(ports, [(80, Some(8080)), (90, None)]);
+    let ports = up.ports.unwrap();
+    let ports: Vec<_> = ports.iter().map(|port| (port.ip.as_deref(), port.private_port, port.public_port)).collect();
+    assert_eq!(ports, [(Some("0.0.0.0"), 80, Some(8080)), (Some("::"), 80, Some(8080)), (None, 90, None)]);
     let down = summary(&record(exited(false)), now);
     assert_eq!(down.status.as_deref(), Some("Exited (137) 3 minutes ago"));
     assert_eq!(summary(&record(State::Created), now).status.as_deref(), Some("Created"));
