@@ -59,6 +59,13 @@ fn an_output_that_cannot_be_written_is_an_error_and_a_reader_that_left_is_none()
     let left = shell("\"$CORTEN\" completion bash | true; echo ${PIPESTATUS[0]}");
     // The reader may have left later than all was written.
     assert!(["141", "0"].contains(&left.text()) && left.stderr.is_empty(), "{left}");
+
+    // An archive that is longer than any pipe.
+    let daemon = Daemon::with_busybox();
+    let host = daemon.host();
+    let save = format!("\"$CORTEN\" -H {host} save busybox | head -c 1 > /dev/null; echo ${{PIPESTATUS[0]}}");
+    let left = shell(&save);
+    assert!(left.text() == "141" && left.stderr.is_empty(), "{left}");
 }
 
 #[test]

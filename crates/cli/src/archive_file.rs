@@ -13,6 +13,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
 use rustix::io::Errno;
 
 use crate::failure::Failure;
+use crate::printer;
 
 /// Opens the archive `path`, or stdin.
 ///
@@ -138,14 +139,14 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Output::Stream(stream) => stream.write(bytes),
+            Output::Stream(stream) => stream.write(bytes).inspect_err(printer::end_if_nobody_reads),
             Output::File { file, .. } => file.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Output::Stream(stream) => stream.flush(),
+            Output::Stream(stream) => stream.flush().inspect_err(printer::end_if_nobody_reads),
             Output::File { file, .. } => file.flush(),
         }
     }

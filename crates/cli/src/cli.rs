@@ -233,7 +233,7 @@ pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> 
     let arguments = with_help_as_a_flag(arguments.collect());
     let outcome = match parse(&arguments) {
         Ok(line) => configured(line, &arguments).and_then(|line| execute(line, start_ns)),
-        Err(error) => refuse(&with_headings(error, &arguments)),
+        Err(error) => refuse(&with_headings(error, &arguments), &arguments),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
@@ -313,7 +313,7 @@ fn configured(line: Line, arguments: &[OsString]) -> Result<Line, Failure> {
         return Err(failure);
     }
     let line = definition.try_get_matches_from(arguments).and_then(|matches| Line::from_arg_matches(&matches));
-    line.map_err(|error| match refuse(&error) {
+    line.map_err(|error| match refuse(&error, arguments) {
         Err(failure) => failure.with_hint(format!("the value stands in {}", path.display())),
         Ok(_) => Failure::told(),
     })

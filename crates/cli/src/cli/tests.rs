@@ -8,7 +8,25 @@ use super::*;
 fn refused(line: &str) -> Failure {
     let words = std::iter::once("corten").chain(line.split_whitespace());
     let words: Vec<OsString> = words.map(OsString::from).collect();
-    refuse(&parse(&words).unwrap_err()).unwrap_err()
+    refuse(&parse(&words).unwrap_err(), &words).unwrap_err()
+}
+
+#[test]
+fn a_slip_of_the_pen_is_told_what_was_meant() {
+    for (line, hint) in [
+        ("rnu x", "there is run;"),
+        ("-H unix:///x pss", "there is ps;"),
+        ("container lss", "there is ls;"),
+        ("imgaes", "there is images;"),
+        ("system pruen", "there is prune;"),
+        ("run --detatch x", "there is --detach;"),
+        ("context craete x", "there is create;"),
+        ("nonsense", "`--help` says"),
+        ("xyz", "`--help` says"),
+    ] {
+        let report = refused(line).report.unwrap();
+        assert!(report.hint.as_deref().unwrap_or_default().starts_with(hint), "{line}: {:?}", report.hint);
+    }
 }
 
 #[test]
@@ -84,6 +102,7 @@ fn wrong_flags_are_125_and_missing_arguments_1() {
         ("ps --nonsense", 125, "--nonsense"),
         ("rm", 1, "CONTAINER"),
         ("nonsense", 1, "nonsense"),
+        ("exec web", 1, "COMMAND"),
         ("run --health-interval -1s debian", 125, "'-1s' for '--health-interval"),
         ("run --memory -x debian", 125, "'-x' for '--memory"),
         ("run --stop-timeout -1 --nonsense debian", 125, "--nonsense"),

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use errors::{Classify, Kind, kind_of_io};
 use layer::{Extraction, Limits, Owners, PackError, Writer};
 
+use crate::archive_file::Output;
 use crate::cli::Context;
 use crate::copying::{Placing, Side, Source, Target, absolute, followed, split};
 use crate::failure::Failure;
@@ -82,7 +83,7 @@ async fn from_container(args: &Args, container: &str, path: &str, to: &str, cont
     }
     let archive = context.client.copy_from(container, &path).await?;
     if to == "-" {
-        archive.write(&mut io::stdout().lock()).await?;
+        archive.write(&mut Output::Stream(Box::new(io::stdout()))).await?;
         return Ok(0);
     }
     let source = Source { path, is_directory: archive.stat.is_directory(), called };

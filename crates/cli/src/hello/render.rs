@@ -5,11 +5,14 @@ use std::fmt::Write;
 
 use super::identity::Identity;
 use crate::printer::human;
+use crate::terminal;
 
 /// Where values begin.
 const INDENT: usize = 16;
-/// Where lines end.
+/// Where lines end, unless the terminal ends sooner.
 const WIDTH: usize = 96;
+/// Nor do they end before this: words are not cut.
+const NARROWEST: usize = 40;
 
 /// The greeting.
 pub(crate) fn text(identity: &Identity) -> String {
@@ -75,9 +78,10 @@ fn line(text: &mut String, label: &str, value: &str) {
 fn list(text: &mut String, label: &str, items: impl Iterator<Item = String>) {
     let mut label = label;
     let mut current = String::new();
+    let width = terminal::size().map_or(WIDTH, |size| usize::from(size.cols).clamp(NARROWEST, WIDTH));
     for item in items {
         let gap = if current.is_empty() { 0 } else { 2 };
-        if !current.is_empty() && INDENT + current.chars().count() + gap + item.chars().count() > WIDTH {
+        if !current.is_empty() && INDENT + current.chars().count() + gap + item.chars().count() > width {
             line(text, label, &current);
             (label, current) = ("", String::new());
         }

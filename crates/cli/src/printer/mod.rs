@@ -65,14 +65,19 @@ pub(crate) fn has_colours(stream: &impl IsTerminal) -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && stream.is_terminal()
 }
 
-fn finish(result: io::Result<()>) {
-    let Err(error) = result else { return };
-    // The terminal must not stay raw, whatever happens.
-    crate::terminal::restore();
+/// Ends the program when `error` is that whoever read its output has gone: there is no one to tell.
+pub(crate) fn end_if_nobody_reads(error: &io::Error) {
     if error.kind() == io::ErrorKind::BrokenPipe {
-        // Nobody reads: there is no one to tell.
+        // The terminal must not stay raw, whatever happens.
+        crate::terminal::restore();
         std::process::exit(CLOSED_PIPE);
     }
+}
+
+fn finish(result: io::Result<()>) {
+    let Err(error) = result else { return };
+    end_if_nobody_reads(&error);
+    crate::terminal::restore();
     // It may be stderr itself that cannot be written: then the exit code has to do.
     let _ = writeln!(io::stderr(), "{}: cannot write the output: {error}", program::name());
     std::process::exit(1);
