@@ -191,8 +191,19 @@ fn a_life_with_its_network_and_its_volume_is_told_in_dockers_order() {
         names.into_iter().filter(|line| !line.starts_with("image ")).collect::<Vec<_>>()
     };
     assert_eq!(without_images(&daemon), expected);
+    daemon.ok(&["create", "--name", "box", "-v", "data:/data", "-v", "/own", "busybox", "true"]);
+    daemon.ok(&["cp", "box:/etc/passwd", &daemon.path().join("copy").display().to_string()]);
+    daemon.ok(&["rm", "-v", "box"]);
+    let copied = without_images(&daemon)[expected.len()..].to_vec();
+    let (order, gone): (Vec<_>, Vec<_>) =
+        copied.iter().map(String::as_str).partition(|line| !line.ends_with("destroy"));
+    let at = order.iter().position(|line| *line == "container archive-path").expect("it was copied");
+    assert_eq!((order[at - 1], order[at + 1]), ("volume mount", "volume unmount"), "{copied:#?}");
+    let count = |what| order.iter().filter(|line| **line == what).count();
+    assert_eq!(count("volume mount"), count("volume unmount"), "{copied:#?}");
+    assert_eq!(gone, ["volume destroy", "container destroy"], "{copied:#?}");
     // A start that fails tells what it has taken, and that it has given it back.
-    let before = expected.len();
+    let before = expected.len() + copied.len();
     daemon.fails(&["run", "-d", "--name", "bad", "-v", "data:/data", "busybox", "no-such-command"], 127);
     until("all is given back", || without_images(&daemon).len() >= before + 5);
     let failed =

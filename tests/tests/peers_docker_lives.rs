@@ -96,16 +96,13 @@ fn line(event: &Value) -> String {
 
 /// What is told of a life, without what the Docker daemon at hand (20.10) tells otherwise than newer ones: twice that a network
 /// was left, a volume's creation with each container that names it, and in another order what is taken and left around a start
-/// and an end. What it tells of a volume while files are copied is left out as well.
+/// and an end.
 fn settled(told: Vec<String>) -> Vec<String> {
-    let is_mount = |line: &String| line.starts_with("volume mount ") || line.starts_with("volume unmount ");
     let mut lines: Vec<String> = Vec::new();
-    for (at, line) in told.iter().enumerate() {
-        let is_copied = |other: Option<&String>| other.is_some_and(|other| other.contains(" archive-path "));
-        let around_copy = is_mount(line) && (is_copied(told.get(at + 1)) || is_copied(told[..at].last()));
-        let created_again = line.starts_with("volume create ") && lines.contains(line);
-        if !around_copy && !created_again && lines.last() != Some(line) {
-            lines.push(line.clone());
+    for line in told {
+        let created_again = line.starts_with("volume create ") && lines.contains(&line);
+        if !created_again && lines.last() != Some(&line) {
+            lines.push(line);
         }
     }
     let ends = ["network connect ", "network disconnect ", "volume mount ", "volume unmount ", "container die "];

@@ -223,16 +223,19 @@ impl Engine {
         let still_there = self.registry().by_id.contains_key(&container.id);
         if still_there {
             self.delete_record(&container).await?;
-            self.forget(&container, None, false);
         }
         if volumes {
-            // Who asks for it looks for it at once.
+            // Who asks for it looks for it at once; nobody has them any more, and in Docker's order they go first.
+            self.registry().by_id.remove(&container.id);
             let (engine, container) = (Arc::clone(self), Arc::clone(&container));
             self.blocking("remove a container's volumes", move || {
                 engine.remove_anonymous_volumes(&container);
                 Ok(())
             })
             .await?;
+        }
+        if still_there {
+            self.forget(&container, None, false);
         }
         Ok(())
     }

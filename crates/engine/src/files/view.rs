@@ -71,7 +71,7 @@ impl Engine {
                 root
             }
         };
-        let volumes = self.volumes.take_into_use(record.volumes().map(|volume| volume.name.clone()))?;
+        let volumes = self.use_volumes(container, &record)?;
         let placed = self.placed(&record, namespace.as_ref())?;
         let (root, namespace) = match placed.is_empty() {
             true => (root, None),

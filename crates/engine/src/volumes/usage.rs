@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::Problem;
+use oci::ContainerId;
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
 use rustix::mount::{UnmountFlags, unmount};
 
@@ -34,6 +35,8 @@ pub struct VolumeUsage {
 pub(crate) struct InUse {
     volumes: Arc<Volumes>,
     names: Vec<String>,
+    /// For which container they were told of as mounted: they are told of as unmounted then.
+    told: Option<ContainerId>,
 }
 
 impl InUse {
@@ -45,19 +48,28 @@ impl InUse {
 
 impl Drop for InUse {
     fn drop(&mut self) {
-        self.names.iter().for_each(|name| self.volumes.release(name));
+        for name in &self.names {
+            self.volumes.release(name);
+            if let Some(container) = &self.told {
+                self.volumes.tell_unmounted(name, container);
+            }
+        }
     }
 }
 
 impl Volumes {
     /// Uses them for a while, as a run of a container does.
     pub(crate) fn take_into_use(self: &Arc<Self>, names: impl Iterator<Item = String>) -> Result<InUse, EngineError> {
-        let mut used = InUse { volumes: Arc::clone(self), names: Vec::new() };
+        let mut used = InUse { volumes: Arc::clone(self), names: Vec::new(), told: None };
         for name in names {
             self.acquire(&name)?;
             used.names.push(name);
         }
         Ok(used)
+    }
+
+    fn tell_unmounted(&self, name: &str, container: &ContainerId) {
+        self.tell("unmount", name, [("container", container.to_string())]);
     }
 
     /// One more run of a container uses it.
@@ -158,6 +170,14 @@ impl Engine {
         Ok(())
     }
 
+    /// Uses the volumes of a container for a while, and tells of it, as Docker does where files are copied.
+    pub(crate) fn use_volumes(&self, container: &Container, record: &Record) -> Result<InUse, EngineError> {
+        let mut used = self.volumes.take_into_use(record.volumes().map(|volume| volume.name.clone()))?;
+        record.volumes().for_each(|volume| self.tell_volume_mounted(container, volume));
+        used.told = Some(container.id.clone());
+        Ok(used)
+    }
+
     pub(crate) fn tell_volume_mounted(&self, container: &Container, volume: &VolumeMount) {
         let own = [
             ("container", container.id.to_string()),
@@ -188,7 +208,7 @@ impl Engine {
     /// A container uses a volume no longer.
     pub(crate) fn leave_volume(&self, container: &Container, name: &str) {
         self.volumes.release(name);
-        self.volumes.tell("unmount", name, [("container", container.id.to_string())]);
+        self.volumes.tell_unmounted(name, &container.id);
     }
 
     /// Removes those volumes of a container that is gone which nobody has named, and no other container has.
