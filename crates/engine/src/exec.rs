@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use errors::Classify as _;
+use errors::{Classify as _, Kind};
 use oci::ContainerId;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use shim::{Exit, ProcessRef, Request};
@@ -27,6 +27,10 @@ use crate::session::{AttachedExec, Session};
 use crate::{spec, user};
 use state::lock;
 pub(crate) use state::{ExecState, Execs};
+
+/// The exit codes of an exec whose command is not there, and of one that could not be started for any other reason; Docker's.
+const COMMAND_NOT_FOUND: i32 = 127;
+const NOT_STARTED: i32 = 126;
 
 /// How soon the exit of an exec's process is looked for after its end, and how seldom in the end.
 const EXEC_FIRST_LOOK: Duration = Duration::from_millis(1);
@@ -124,7 +128,11 @@ impl Engine {
                 Ok(Executed { container, state, stream, process, spec })
             }
             Err(error) => {
-                lock(&state).end(error.kind().run_exit_code().into());
+                let code = match error.kind() {
+                    Kind::CommandNotFound => COMMAND_NOT_FOUND,
+                    _ => NOT_STARTED,
+                };
+                lock(&state).end(code);
                 Err(error)
             }
         }

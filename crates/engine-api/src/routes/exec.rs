@@ -9,7 +9,10 @@ use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::{Engine, Output};
+use errors::{Classify as _, Kind};
 use serde_json::{Value, json};
+use shim::frame;
+use tokio::io::AsyncWriteExt as _;
 
 use super::attach::{content_type, detach_keys};
 use super::containers::size;
@@ -54,7 +57,23 @@ pub(crate) async fn start(
     let spec = engine.exec_inspect(&id)?.spec;
     carrier.check(spec.stdin)?;
     let keys = detach_keys(spec.detach_keys.as_deref())?;
-    let session = engine.exec_start(&id).await?;
+    let session = match engine.exec_start(&id).await {
+        Ok(session) => session,
+        // It was tried: Docker's clients read why it failed from the stream, and the exit code from the exec.
+        Err(error) if error.kind() != Kind::Conflict && engine.exec_inspect(&id)?.exit_code.is_some() => {
+            let text = format!("{}\r\n", errors::chain(&error));
+            let said = match spec.tty {
+                true => text.into_bytes(),
+                false => frame::encode(frame::Kind::Stdout, text.as_bytes())
+                    .map_err(|error| ApiError::invalid("Cmd", error.to_string()))?,
+            };
+            return Ok(carrier.carry(content_type(spec.tty, version), |mut client| async move {
+                client.write_all(&said).await?;
+                client.shutdown().await
+            }));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let session = session.ok_or_else(|| ApiError::invalid("Detach", "this exec was created without any stream"))?;
     let session = session.left_by(keys);
     let output = if session.tty() { Output::Raw } else { Output::Multiplexed };
