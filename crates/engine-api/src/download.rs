@@ -10,6 +10,8 @@ use errors::Classify;
 use futures_util::stream;
 use tokio::sync::mpsc;
 
+use crate::worker;
+
 /// Pieces (some hundred kilobytes at most) between the thread and the connection.
 const QUEUE: usize = 4;
 
@@ -21,12 +23,12 @@ pub(crate) fn send<E: Classify + Send + 'static>(
 ) -> Response {
     let (pieces, received) = mpsc::channel(QUEUE);
     let ended = pieces.clone();
-    let worker = tokio::task::spawn_blocking(move || work(Download { pieces }));
+    let worked = worker::run(what, move || work(Download { pieces }));
     tokio::spawn(async move {
-        let problem = match worker.await {
+        let problem = match worked.await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => errors::chain(&error),
-            Err(_) => "the worker panicked".to_owned(),
+            Err(error) => errors::chain(&error),
         };
         // A client that has left is no failure of ours.
         if ended.send(Err(io::Error::other("the archive is cut off"))).await.is_ok() {

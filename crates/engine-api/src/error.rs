@@ -110,6 +110,15 @@ pub enum ApiError {
     /// The answer cannot be written.
     #[error("the answer cannot be written as JSON")]
     Answer(#[source] serde_json::Error),
+    /// There is no thread for the work.
+    #[error("the daemon cannot start a thread for {what}")]
+    Thread {
+        /// The work.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A thread of the daemon's ended without an answer.
     #[error("the daemon's worker for {0} panicked")]
     Worker(&'static str),
@@ -140,7 +149,7 @@ impl Classify for ApiError {
             ApiError::ForeignOrigin(_) => Kind::PermissionDenied,
             ApiError::Unsupported(_) => Kind::Unsupported,
             ApiError::Stopped { .. } => Kind::Conflict,
-            ApiError::Worker(_) | ApiError::Answer(_) => Kind::Internal,
+            ApiError::Worker(_) | ApiError::Thread { .. } | ApiError::Answer(_) => Kind::Internal,
             _ => Kind::InvalidArgument,
         }
     }

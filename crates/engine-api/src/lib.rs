@@ -19,6 +19,7 @@ mod server;
 mod upload;
 mod version;
 mod websocket;
+mod worker;
 
 pub use error::ApiError;
 pub use metrics::serve_metrics;

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
 use crate::error::ApiError;
+use crate::worker;
 
 /// Pieces of the network's size between the connection and the thread.
 pub(crate) const QUEUE: usize = 4;
@@ -25,10 +26,10 @@ where
     ApiError: From<E>,
 {
     let (pieces, received) = mpsc::channel(QUEUE);
-    let work = tokio::task::spawn_blocking(move || work(Upload::new(received)));
+    let work = worker::run(what, move || work(Upload::new(received)));
     let mut body = body.into_data_stream();
     let (worked, ()) = tokio::join!(work, forward(&mut body, pieces));
-    let result = worked.map_err(|_| ApiError::Worker(what)).and_then(|worked| Ok(worked?));
+    let result = worked.and_then(|worked| Ok(worked?));
     if result.is_err() {
         let drain = async { while body.next().await.is_some_and(|piece| piece.is_ok()) {} };
         // Only for politeness: whoever sends more than fits into this does not get to read why.
