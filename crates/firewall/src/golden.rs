@@ -16,6 +16,7 @@ fn the_messages_are_the_ones_that_were_proved_to_mean_the_table() {
         ipv6: internal.then_some((Ipv6Addr::new(0xfd00, 0, 0, 1, 0, 0, 0, 0), 64)),
         masquerade: true,
         internal,
+        inter_container: true,
     };
     let port = Published {
         transport: Transport::Tcp,

@@ -21,6 +21,9 @@ pub struct Bridge {
     pub masquerade: bool,
     /// Nothing is routed to it or from it.
     pub internal: bool,
+    /// Its containers reach each other. Where they do not, the bridge keeps their frames apart; and the host does not carry
+    /// back to the bridge what one of them sends to it for another.
+    pub inter_container: bool,
 }
 
 /// What carries a published port.
@@ -91,7 +94,7 @@ const ONE_ADDRESS: Set = Set {
 };
 /// The bridges.
 const BRIDGES: Set = Set { name: "bridges", id: 3, key: INTERFACE, value: None, interval: false };
-/// Each bridge with itself: what goes from one of its containers to another.
+/// Each bridge with itself: what goes from one of its containers to another, where that may be.
 const WITHIN: Set = Set {
     name: "within",
     id: 4,
@@ -352,11 +355,11 @@ fn octets(address: IpAddr) -> Vec<u8> {
 impl Bridge {
     fn elements(&self) -> Vec<(Set, Vec<Element>)> {
         let name = interface_name(&self.name);
-        let mut elements = vec![
-            (BRIDGES, vec![Element::of(name.to_vec())]),
-            (WITHIN, vec![Element::of([name, name].concat())]),
-            (NETWORKS, self.range()),
-        ];
+        let mut elements = vec![(BRIDGES, vec![Element::of(name.to_vec())])];
+        if self.inter_container {
+            elements.push((WITHIN, vec![Element::of([name, name].concat())]));
+        }
+        elements.push((NETWORKS, self.range()));
         let range6 = self.ipv6.map(|(network, prefix)| range6(network, prefix));
         elements.extend(range6.clone().map(|range| (NETWORKS6, range)));
         if self.internal {

@@ -35,6 +35,7 @@ fn bridge() -> Bridge {
         ipv6: None,
         masquerade: true,
         internal: false,
+        inter_container: true,
     }
 }
 

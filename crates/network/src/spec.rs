@@ -101,6 +101,7 @@ impl BridgeSpec {
             ipv6: self.ipv6.as_ref().map(|layout| (layout.subnet.network(), layout.subnet.prefix())),
             masquerade: self.traits.masquerade,
             internal: self.traits.internal,
+            inter_container: self.traits.inter_container,
         }
     }
 }

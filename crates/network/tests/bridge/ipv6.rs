@@ -88,6 +88,27 @@ fn containers_of_one_network_reach_each_other_and_nobody_of_another() {
 }
 
 #[test]
+fn without_inter_container_traffic_only_published_ports_are_reached() {
+    on_a_host(|| {
+        set("/proc/sys/net/bridge/bridge-nf-call-ip6tables", "0");
+        let networks = network();
+        let traits = Traits { inter_container: false, ..Traits::default() };
+        let quiet = made(&networks, BridgeWish { traits, ..both(1) });
+        let (one, one_end) = container(&networks, 1, &quiet);
+        let (two, mut two_end) = container(&networks, 2, &quiet);
+        networks.publish(&mut two_end, &[tcp(8080, 80)], false).unwrap();
+        for by_the_host in [false, true] {
+            assert_eq!(seen_by(&two, &one, address(&two_end), 80), None, "by the host: {by_the_host}");
+            assert!(seen_by(&two, &one, gateway6(&quiet), 8080).is_some(), "by the host: {by_the_host}");
+            for (from, to) in [(&one, address(&two_end)), (&two, address(&one_end))] {
+                let route = move || ip(&["-6", "route", "replace", &format!("{to}/128"), "via", "fd00:1::1"]);
+                inside(from, route);
+            }
+        }
+    });
+}
+
+#[test]
 fn containers_reach_the_world_as_the_host_and_it_does_not_reach_them() {
     on_a_host(|| {
         let world = world();

@@ -131,6 +131,11 @@ fn without_inter_container_traffic_only_published_ports_are_reached() {
         assert!(!reaches(&one, &two, ends[0].address, 80));
         networks.publish(&mut ends[0], &[tcp(8080, 80)], false).unwrap();
         assert!(reaches(&one, &two, quiet.ipv4.gateway, 8080));
+        // Not even if both send by way of the host what is for the other.
+        inside(&one, || ip(&["route", "add", "10.1.0.3/32", "via", "10.1.0.1"]));
+        inside(&two, || ip(&["route", "add", "10.1.0.2/32", "via", "10.1.0.1"]));
+        assert!(!reaches(&one, &two, ends[0].address, 80));
+        assert!(reaches(&one, &two, quiet.ipv4.gateway, 8080));
         // A bridge that is made again has the same manners.
         ip(&["link", "delete", "br-1"]);
         networks.establish(&quiet.id).unwrap();
