@@ -165,9 +165,9 @@ fn what_is_not_alive_is_started_again_so_often_as_its_policy_says() {
     let told = daemon.ok(&told);
     let mut course: Vec<&str> = told.lines().collect();
     course.dedup();
-    let once = ["check_status: unhealthy liveness", "health_status: unhealthy", "kill", "die"];
+    let once = ["check_status: unhealthy liveness", "health_status: unhealthy", "kill", "disconnect", "die"];
     assert!(
-        course.windows(4).any(|window| window.iter().zip(once).all(|(line, says)| line.starts_with(says))),
+        course.windows(5).any(|window| window.iter().zip(once).all(|(line, says)| line.starts_with(says))),
         "{told}"
     );
     // Another policy goes on with what it finds, and a user's start begins anew.
