@@ -224,7 +224,7 @@ fn without_root_it_says_so() {
 
 #[test]
 fn a_user_without_the_right_to_the_socket_is_told() {
-    let daemon = Daemon::with_busybox();
+    let daemon = Daemon::builder().argument("--group=54321").start();
     std::fs::set_permissions(daemon.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let binary = daemon.path().join("corten");
     std::fs::copy(corten::binary(), &binary).unwrap();
@@ -237,6 +237,7 @@ fn a_user_without_the_right_to_the_socket_is_told() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
     assert!(text.to_lowercase().contains("permission denied"), "{text}");
+    assert!(text.contains("members of the group 54321 may use it"), "it does not say who may: {text}");
     let mode = std::fs::metadata(daemon.socket()).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o660);
 }

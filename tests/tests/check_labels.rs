@@ -27,7 +27,7 @@ fn a_client_of_dockers_says_checks_by_labels() {
         "corten.startup": "file=/up,interval=20ms,retries=100000",
         "corten.liveness": "file=/alive,interval=20ms,retries=2",
         "corten.readiness": "file=/ready,interval=20ms",
-        "corten.health": "interval=20ms,start-period=1m,cmd=test -e /ready",
+        "corten.health": "interval=20ms,start-period=1m,start-interval=20ms,cmd=test -e /ready",
         "corten.publish-when": "ready",
         "corten.example/mine": "anything",
     });

@@ -69,6 +69,31 @@ fn an_output_that_cannot_be_written_is_an_error_and_a_reader_that_left_is_none()
 }
 
 #[test]
+fn a_pipe_that_somebody_does_not_want_to_wait_for_is_waited_for() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    // The smallest there is: a page.
+    rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
+    rustix::fs::fcntl_setfl(&writer, rustix::fs::OFlags::NONBLOCK).unwrap();
+    let mut corten = command(binary());
+    corten.args(["run", "--help"]).stdout(writer);
+    let mut running = corten.spawn().unwrap();
+    // Ours is open as long as the command has it.
+    drop(corten);
+    let mut bytes = Vec::new();
+    let mut piece = [0; 512];
+    loop {
+        let length = reader.read(&mut piece).unwrap();
+        if length == 0 {
+            break;
+        }
+        bytes.extend_from_slice(&piece[..length]);
+    }
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(running.wait().unwrap().success(), "{text}");
+    assert!(text.len() > 8192 && text.ends_with('\n') && text.contains("Examples:"), "{} bytes: {text}", text.len());
+}
+
+#[test]
 fn somebody_else_on_the_socket_is_told_from_a_daemon() {
     let directory = tempfile::tempdir().unwrap();
     let (socket, _told) = impostor(directory.path(), b"220 mail.example ESMTP\r\n");
@@ -143,4 +168,18 @@ fn who_stops_several_waits_for_the_slowest_alone() {
         assert_eq!(daemon.inspect(name)["State"]["ExitCode"], 0, "{name} was killed");
     }
     assert_eq!(daemon.ok(&["rm", "one", "two"]), "one\ntwo");
+}
+
+#[test]
+fn a_live_view_shows_at_once_what_is_known() {
+    let daemon = Daemon::with_busybox();
+    daemon.ok(&["run", "-d", "--name", "one", "busybox", "sleep", "60"]);
+    let mut terminal = daemon.terminal(&["stats"], 24, 120);
+    // The share of the processors takes a second look.
+    terminal.expect("--");
+    let first = terminal.shown();
+    assert!(first.contains("CPU %") && first.contains("one") && first.contains("iB / "), "{first}");
+    terminal.expect("0.00%");
+    terminal.send("\x03");
+    assert_eq!(terminal.wait(), 130);
 }

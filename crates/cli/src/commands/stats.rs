@@ -21,6 +21,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const HOME: &str = "\x1b[H";
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_BELOW: &str = "\x1b[J";
+/// What stands where nothing is known yet, as Docker has it.
+const UNKNOWN: &str = "--";
 /// The columns of the table, and the fields of a row that they show.
 const COLUMNS: [(&str, &str); 8] = [
     ("CONTAINER ID", "ID"),
@@ -57,19 +59,28 @@ pub(crate) struct Args {
 pub(crate) async fn run(mut args: Args, context: &Context) -> Result<u8, Failure> {
     let format = user_config::format(args.format.take(), "statsFormat")?;
     let in_place = !args.no_stream && std::io::stdout().is_terminal();
+    let show = |rows: &[Value]| -> Result<(), Failure> {
+        let text = listing::render(&format, &COLUMNS, rows)?;
+        match terminal::size().filter(|_| in_place) {
+            Some(size) => printer::data(frame(&text, size).as_bytes()),
+            None => printer::data(text.as_bytes()),
+        }
+        Ok(())
+    };
     let mut begun = Instant::now();
     let mut before = read(&args, context, true).await?;
+    if in_place {
+        // Somebody looks: what is known is shown at once.
+        let mut first = rows(&before, &before, args.no_trunc);
+        first.iter_mut().for_each(|row| row["CPUPerc"] = UNKNOWN.into());
+        show(&first)?;
+    }
     loop {
         // A share of the processors takes two readings, of all in the same order: a second lies between those of each.
         sleep_until(begun + INTERVAL).await;
         begun = Instant::now();
         let now = read(&args, context, false).await?;
-        let rows = rows(&now, &before, args.no_trunc);
-        let text = listing::render(&format, &COLUMNS, &rows)?;
-        match terminal::size().filter(|_| in_place) {
-            Some(size) => printer::data(frame(&text, size).as_bytes()),
-            None => printer::data(text.as_bytes()),
-        }
+        show(&rows(&now, &before, args.no_trunc))?;
         if args.no_stream || (now.is_empty() && !args.containers.is_empty()) {
             return Ok(0);
         }

@@ -11,8 +11,11 @@ pub(crate) mod progress;
 pub(crate) mod table;
 
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use errors::Report;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 
 use crate::program;
 
@@ -21,13 +24,35 @@ const CLOSED_PIPE: i32 = 141;
 
 /// Write `data` to stdout.
 pub(crate) fn data(data: &[u8]) {
-    let mut stdout = io::stdout().lock();
-    finish(stdout.write_all(data).and_then(|()| stdout.flush()));
+    finish(write_whole(&mut io::stdout().lock(), data));
 }
 
 /// Write `data` to stderr.
 pub(crate) fn error_data(data: &[u8]) {
-    finish(io::stderr().lock().write_all(data));
+    finish(write_whole(&mut io::stderr().lock(), data));
+}
+
+/// Writes all of `data`, however long that takes: who shares a terminal or a pipe with a program that does not want to wait for it
+/// (`O_NONBLOCK`) finds it full at times.
+fn write_whole(stream: &mut (impl Write + AsFd), mut data: &[u8]) -> io::Result<()> {
+    loop {
+        let written = if data.is_empty() { stream.flush().map(|()| 0) } else { stream.write(data) };
+        match written {
+            Ok(_) if data.is_empty() => return Ok(()),
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(length) => data = &data[length..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait_for_room(stream)?,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn wait_for_room(stream: &impl AsFd) -> io::Result<()> {
+    match poll(&mut [PollFd::new(stream, PollFlags::OUT)], None) {
+        Err(Errno::INTR) | Ok(_) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Write a line to stdout.
