@@ -87,6 +87,32 @@ fn malformed_requests_are_refused_one_by_one() {
     assert!(!daemon.log().contains("panicked"), "{}", daemon.log());
 }
 
+/// Who was refused in the middle of its body had the connection closed, and was told of a broken pipe instead of why.
+#[test]
+fn who_is_refused_while_it_sends_hears_why_and_may_go_on() {
+    let daemon = Daemon::builder().start();
+    let mut stream = connect(&daemon);
+    let (length, piece) = (4 << 20, vec![b'x'; 1 << 20]);
+    write!(stream, "PUT /containers/nobody/archive?path=/ HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n")
+        .unwrap();
+    stream.write_all(&piece).unwrap();
+    let mut heard = Vec::new();
+    let mut told = |stream: &mut UnixStream, words: &str| {
+        let mut part = [0; 4096];
+        while !String::from_utf8_lossy(&heard).contains(words) {
+            let count = stream.read(&mut part).unwrap();
+            assert!(count > 0, "{words}: {}", String::from_utf8_lossy(&heard));
+            heard.extend_from_slice(&part[..count]);
+        }
+    };
+    told(&mut stream, "no such container: nobody");
+    for _ in 0..3 {
+        stream.write_all(&piece).unwrap();
+    }
+    stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    told(&mut stream, "\r\n\r\nOK");
+}
+
 #[test]
 fn bodies_that_never_end_are_not_kept_in_memory() {
     let daemon = Daemon::builder().start();

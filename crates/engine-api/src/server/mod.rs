@@ -5,6 +5,7 @@ mod authorization;
 mod explained;
 mod listener;
 mod peer;
+mod rest;
 mod tls;
 
 use std::convert::Infallible;
@@ -33,6 +34,7 @@ pub(crate) use self::explained::Explained;
 use self::listener::Accepted;
 pub use self::listener::{ListenError, Listener, Protection};
 use self::peer::Peer;
+use self::rest::Rest;
 pub use self::tls::{ServerTls, TlsError, TlsFiles};
 use crate::error::ApiError;
 use crate::{routes, version};
@@ -168,10 +170,15 @@ where
 
 /// The answer to a request, its path freed of the API's version.
 async fn answer(server: Server, peer: Arc<Peer>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-    let mut response = match authorized(&server, &peer, request.map(Body::new)).await {
+    let rest = Rest::default();
+    let request = request.map(|body| rest.lend(Body::new(body)));
+    let mut response = match authorized(&server, &peer, request).await {
         Ok(response) => response,
         Err(error) => error.into_response(),
     };
+    if response.status().is_client_error() || response.status().is_server_error() {
+        rest.hear();
+    }
     version::sign(response.headers_mut());
     Ok(response)
 }
