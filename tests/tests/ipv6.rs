@@ -141,3 +141,19 @@ fn what_ipv6_cannot_be_is_refused_and_changes_nothing() {
         daemon.ok(&["run", "--rm", "--network", "mine", "busybox", "ip", "-6", "address", "show", "dev", "eth0"]);
     assert!(left.contains("fd00:71::2/64"), "nor keeps an address: {left}");
 }
+
+#[test]
+fn a_container_with_ids_of_its_own_has_ipv6_and_one_that_shares_it_too() {
+    let ids = "corten:1000000:262144\n";
+    let daemon = Daemon::builder().etc("subuid", ids).etc("subgid", ids).start();
+    daemon.import_busybox();
+    daemon.ok(&["network", "create", "--ipv6", "--subnet", "fd00:71::/64", "mine"]);
+    serve(&daemon, "web", &["--network", "mine", "--userns", "auto", "-p", "[::]:8080:80"], "web");
+    assert_eq!(daemon.ok(&["port", "web"]), "80/tcp -> [::]:8080");
+    assert_eq!(get_soon(daemon.sandbox(), (BRIDGE, 8080), "/").body, "web\n");
+    assert_eq!(get(daemon.sandbox(), (std::net::Ipv4Addr::LOCALHOST, 8080), "/"), None, "on IPv6 alone");
+    let settings = "cd /proc/sys/net/ipv6/conf/eth0 && cat accept_ra autoconf disable_ipv6";
+    assert_eq!(daemon.ok(&["exec", "web", "sh", "-c", settings]), "0\n0\n0");
+    let guest = ["run", "--rm", "--network", "container:web", "busybox", "wget", "-qO-", "http://[::1]/"];
+    assert_eq!(daemon.ok(&guest), "web");
+}
