@@ -35,6 +35,7 @@ pub struct Builder {
     internet: bool,
     etc: Vec<(String, String)>,
     disk: bool,
+    run_in_memory: bool,
 }
 
 impl Builder {
@@ -66,6 +67,13 @@ impl Builder {
         self
     }
 
+    /// Keeps in memory what does not outlive a boot, as hosts do, whose `/run` is a tmpfs; seen in its sandbox only.
+    #[must_use]
+    pub fn run_in_memory(mut self) -> Builder {
+        self.run_in_memory = true;
+        self
+    }
+
     /// Gives its host this file in `/etc`, beside those of this machine.
     #[must_use]
     pub fn etc(mut self, name: &str, text: &str) -> Builder {
@@ -91,6 +99,9 @@ impl Builder {
                 mount("tmpfs", &data, "tmpfs", MountFlags::empty(), Some(options.as_c_str())).expect("a tmpfs");
             });
         }
+        if self.run_in_memory {
+            mount_in_memory(&sandbox, directory.path().join("exec"));
+        }
         if self.disk {
             mount_disk(&sandbox, directory.path());
         }
@@ -111,6 +122,12 @@ impl Builder {
         daemon.start();
         daemon
     }
+}
+
+/// Mounts a tmpfs in a new directory of the sandbox.
+pub(crate) fn mount_in_memory(sandbox: &Sandbox, directory: PathBuf) {
+    std::fs::create_dir(&directory).expect("a directory");
+    sandbox.run(move || mount("tmpfs", &directory, "tmpfs", MountFlags::empty(), None).expect("a tmpfs"));
 }
 
 /// Mounts a new file system for the daemon's data.

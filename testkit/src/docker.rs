@@ -38,6 +38,8 @@ impl Docker {
     pub fn start_with(arguments: impl FnOnce(&Path) -> Vec<String>) -> Result<Docker, Box<dyn Error>> {
         let directory = tempfile::Builder::new().prefix("corten-docker-").tempdir()?;
         let sandbox = Sandbox::new();
+        // As on hosts, whose `/run` is a tmpfs.
+        crate::daemon::mount_in_memory(&sandbox, directory.path().join("exec"));
         let cgroup = format!("/{}", directory.path().file_name().unwrap_or_default().to_string_lossy());
         let at = |name: &str| directory.path().join(name);
         let log = std::fs::File::create(at("log"))?;
@@ -77,6 +79,12 @@ impl Docker {
     /// The directory that everything of it is in.
     pub fn path(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// What it keeps of running containers, as seen from here.
+    pub fn exec_root(&self) -> std::path::PathBuf {
+        let inside = self.path().join("exec");
+        Path::new(&format!("/proc/{}/root", self.pid())).join(inside.strip_prefix("/").unwrap_or(&inside))
     }
 
     /// Its cgroup parent, an absolute path in each hierarchy.

@@ -22,7 +22,9 @@ pub(super) struct Pair {
 impl Pair {
     /// Starts both. Corten has the `busybox` image.
     pub(super) fn start() -> Result<Pair, Box<dyn Error>> {
-        Ok(Pair { docker: Docker::start()?, corten: Daemon::with_busybox() })
+        let corten = Daemon::builder().run_in_memory().start();
+        corten.import_busybox();
+        Ok(Pair { docker: Docker::start()?, corten })
     }
 
     /// The same arguments to both, in turns, this often.

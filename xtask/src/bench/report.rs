@@ -33,6 +33,7 @@ impl Machine {
                 ("Memory", format!("{:.0} GiB", kib as f64 / 1024.0 / 1024.0)),
                 ("Kernel", kernel.trim().to_owned()),
                 ("cgroups", if roots.len() == 1 { "v2" } else { "v1, hybrid" }.to_owned()),
+                ("Run directories", "in memory, as `/run` is on hosts".to_owned()),
                 ("Corten", version(&testkit::corten::binary().to_string_lossy(), "--version")?),
                 ("Docker", version("dockerd", "--version")?),
                 ("runc", version("runc", "--version")?),

@@ -104,7 +104,7 @@ impl Pair {
     fn bare_runtime(&self) -> Result<Row, Box<dyn Error>> {
         let id = self.docker.run(&["inspect", "--format", "{{.Id}}", "c0"])?;
         let directory = tempfile::Builder::new().prefix("corten-bench-").tempdir()?;
-        bundle::write(directory.path(), bundle::seccomp_of_docker(&self.docker.path().join("exec"), &id)?)?;
+        bundle::write(directory.path(), bundle::seccomp_of_docker(&self.docker.exec_root(), &id)?)?;
         let (mut ours, mut theirs) = (Samples::default(), Samples::default());
         for round in 0..=ROUNDS * 2 {
             let mut corten = command(binary());
