@@ -182,12 +182,24 @@ fn make_parents(hierarchy: &Arc<Hierarchy>, path: &CgroupPath, made: &mut Made) 
         }
         prefix.push_str(component);
         match control::make_dir(&hierarchy.root, &prefix) {
-            Ok(()) => made.0.push((Arc::clone(hierarchy), prefix.clone())),
+            Ok(()) => {
+                made.0.push((Arc::clone(hierarchy), prefix.clone()));
+                pass_on_cpuset(hierarchy, &prefix);
+            }
             Err(error) if control::is(&error, Errno::EXIST) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+/// Has the kernel itself give a new cgroup's children its cpuset (v1's `cgroup.clone_children`). Written by us, each would be
+/// compared with all its siblings, twice. Where this cannot be had, [`inherit_cpuset`] does it.
+fn pass_on_cpuset(hierarchy: &Hierarchy, path: &str) {
+    if hierarchy.mount.version == Version::V1 && hierarchy.mount.controllers.contains(&Controller::Cpuset) {
+        let _ =
+            control::open_dir(&hierarchy.root, path).and_then(|dir| control::write(&dir, "cgroup.clone_children", "1"));
+    }
 }
 
 /// Readies a new cgroup for processes and limits; answers with the controllers that can be used in it.
@@ -216,21 +228,27 @@ fn prepare(hierarchy: &Hierarchy, path: &CgroupPath, dir: &OwnedFd) -> Result<Ve
 
 /// A new v1 cpuset is empty, and an empty one takes no process: it gets its parent's, and so does the parent if it has none.
 fn inherit_cpuset(hierarchy: &Hierarchy, path: &CgroupPath, dir: &OwnedFd) -> io::Result<()> {
-    const FILES: [&str; 2] = ["cpuset.cpus", "cpuset.mems"];
+    let mut missing = Vec::new();
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if control::read(dir, file)?.is_empty() {
+            missing.push(file);
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
     let opened = match path.parent() {
         Some(parent) => Some((control::open_dir(&hierarchy.root, &parent.to_string()[1..])?, parent)),
         None => None,
     };
     let above = opened.as_ref().map_or(&hierarchy.root, |(dir, _)| dir);
-    for file in FILES {
+    for file in missing {
         let mut inherited = control::read(above, file)?;
         if let (true, Some((dir, parent))) = (inherited.is_empty(), &opened) {
             inherit_cpuset(hierarchy, parent, dir)?;
             inherited = control::read(above, file)?;
         }
-        if control::read(dir, file)?.is_empty() {
-            control::write(dir, file, &inherited)?;
-        }
+        control::write(dir, file, &inherited)?;
     }
     Ok(())
 }

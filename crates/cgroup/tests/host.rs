@@ -118,6 +118,30 @@ fn limits_are_read_back_from_the_kernel() {
     }
 }
 
+#[test]
+fn a_cpuset_is_passed_on_to_every_container_below_a_parent() {
+    // The parent is made for the first, and has no cpuset of its own until that has one.
+    let first = Group::new("cpusets/first", "{}");
+    let second = Group::new("cpusets/second", r#"{"cpu": {"cpus": "0"}}"#);
+    let third = Group::new("cpusets/third", "{}");
+    if first.host.mode() == Mode::V2 {
+        return;
+    }
+    let cpuset = |file: String| std::fs::read_to_string(format!("/sys/fs/cgroup/cpuset/{file}")).unwrap();
+    let above = |name: &str| cpuset(name.to_owned()).trim().to_owned();
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        assert_eq!((first.file(name), third.file(name)), (above(name), above(name)), "{name}");
+    }
+    assert_eq!(second.file("cpuset.cpus"), "0");
+    assert_eq!(cpuset(format!("{}/cgroup.clone_children", third.path)), "1\n", "by the kernel");
+    let mut member = third.run("sleep 100");
+    member.kill().unwrap();
+    member.wait().unwrap();
+    let host = first.host.clone();
+    drop((first, second, third));
+    host.prune(&test_path("cpusets")).unwrap();
+}
+
 /// Each limit that has a file of its own: set where this kernel has the file, and where it has not, refused by name.
 #[test]
 fn every_limit_is_set_or_refused_by_its_name() {
