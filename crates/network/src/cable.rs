@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use netlink::route::{self, Veth};
 use netlink::{Batch, Protocol, Socket};
 
+use crate::endpoint::Endpoint;
 use crate::error::NetworkError;
 use crate::namespace::Namespace;
 use crate::setting;
@@ -34,9 +35,18 @@ pub(crate) struct Cable<'a> {
     pub(crate) isolated: bool,
 }
 
+/// A pair's ends, by number.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    /// The container's interface, inside.
+    pub(crate) interface: u32,
+    /// The host's, a port of the bridge.
+    pub(crate) port: u32,
+}
+
 impl Cable<'_> {
-    /// Makes the pair, and gives back the number of the container's interface when packets get through.
-    pub(crate) fn lay(&self, namespace: &mut Namespace) -> Result<u32, NetworkError> {
+    /// Makes the pair, and gives back its ends when packets get through.
+    pub(crate) fn lay(&self, namespace: &mut Namespace) -> Result<Ends, NetworkError> {
         let mut host = Socket::open(Protocol::Route)?;
         let mut batch = Batch::new();
         let veth = Veth {
@@ -59,13 +69,14 @@ impl Cable<'_> {
         let mut batch = Batch::new();
         route::set_up(&mut batch, interface.index);
         namespace.socket.execute(&mut batch)?;
-        self.settle(namespace, &mut host)?;
-        Ok(interface.index)
+        let port = self.settle(namespace, &mut host)?;
+        Ok(Ends { interface: interface.index, port })
     }
 
     /// Waits until packets get through. The kernel notices in its own time that a cable has two ends: until then the
     /// bridge does not forward, and a connection that is opened too early takes a second.
-    fn settle(&self, namespace: &mut Namespace, host: &mut Socket) -> Result<(), NetworkError> {
+    /// The number of the bridge's port.
+    fn settle(&self, namespace: &mut Namespace, host: &mut Socket) -> Result<u32, NetworkError> {
         let deadline = Instant::now() + SETTLED;
         loop {
             let links = [
@@ -73,16 +84,32 @@ impl Cable<'_> {
                 route::link(host, self.host_interface)?,
                 route::link_by_index(host, self.bridge)?,
             ];
+            let Some(port) = links[1].as_ref().map(|link| link.index) else {
+                return Err(NetworkError::InterfaceVanished { interface: self.host_interface.to_owned() });
+            };
             if links.iter().flatten().filter(|link| link.operational).count() == links.len() {
-                return Ok(());
+                return Ok(port);
             }
             if Instant::now() > deadline {
                 tracing::warn!(interface = self.host_interface, "the bridge does not forward to a new container yet");
-                return Ok(());
+                return Ok(port);
             }
             thread::sleep(Duration::from_micros(200));
         }
     }
+}
+
+/// Tells the bridge behind which port an endpoint is: who had its hardware address before may still be behind another, until
+/// the kernel has taken his namespace down. And tells the host which hardware address goes with the endpoint's.
+pub(crate) fn introduce(
+    host: &mut Socket,
+    (bridge, port): (u32, u32),
+    endpoint: &Endpoint,
+) -> Result<(), NetworkError> {
+    let mut batch = Batch::new();
+    route::learn(&mut batch, port, endpoint.mac);
+    route::meet(&mut batch, bridge, endpoint.address, endpoint.mac);
+    Ok(host.execute(&mut batch)?)
 }
 
 /// A name for a host's end that was never used before, as far as chance goes.

@@ -14,11 +14,9 @@ use crate::setting;
 const LOOPBACK_INDEX: u32 = 1;
 
 /// What a container expects of its namespace, as Docker's containers find it: no IPv6 but on loopback, ports below 1024
-/// and ICMP echo for everybody. And: an interface that gets an address says so, because that address was another
-/// container's a moment ago, and its neighbours still send to that one.
-const SETTINGS: [(&str, &str); 4] = [
+/// and ICMP echo for everybody.
+const SETTINGS: [(&str, &str); 3] = [
     ("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"),
-    ("/proc/sys/net/ipv4/conf/default/arp_notify", "1"),
     ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"),
     ("/proc/sys/net/ipv4/ping_group_range", "0 2147483647"),
 ];

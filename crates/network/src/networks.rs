@@ -58,6 +58,16 @@ pub struct Join<'a> {
 const SITE: u8 = 48;
 const SITE_NETWORK: u8 = 64;
 
+/// Who got an address in a network.
+struct Admitted {
+    endpoint: Endpoint,
+    /// The number of the network's bridge.
+    bridge: u32,
+    spec: BridgeSpec,
+    /// It is to tell its neighbours which hardware address goes with its address now.
+    announces: bool,
+}
+
 impl Networks {
     /// Takes note of the configuration; nothing is made, read or changed yet.
     ///
@@ -171,19 +181,30 @@ impl Networks {
             host_interface: slot.host_interface(),
             ports,
         };
-        let endpoint = match self.admit(&NetworkId::bridge(), &guest) {
-            Ok((endpoint, _)) => endpoint,
+        let Admitted { endpoint, bridge, announces, .. } = match self.admit(&NetworkId::bridge(), &guest) {
+            Ok(admitted) => admitted,
             Err(error) => {
                 self.pool.give_back(slot);
                 return Err(error);
             }
         };
-        match slot.configure(&endpoint) {
+        let port = slot.port();
+        let configured = slot.configure(&endpoint, announces);
+        match configured.and_then(|namespace| self.introduce(bridge, port, &endpoint).map(|()| namespace)) {
             Ok(namespace) => Ok((namespace, endpoint)),
             Err(error) => {
                 self.release_after_failure(&endpoint);
                 Err(error)
             }
+        }
+    }
+
+    /// Tells the bridge behind which port an endpoint is, and the host who it is: its ports are published already, and who
+    /// was sent there before it had its address is asked for again only after a second.
+    fn introduce(&self, bridge: u32, port: u32, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        match self.lock().running.as_mut() {
+            Some(running) => cable::introduce(&mut running.socket, (bridge, port), endpoint),
+            None => Err(NetworkError::Unknown(endpoint.network.clone())),
         }
     }
 
@@ -216,16 +237,16 @@ impl Networks {
             host_interface: &host_interface,
             ports: &[],
         };
-        let (endpoint, (index, spec)) = self.admit(join.network, &guest)?;
+        let Admitted { endpoint, bridge, spec, announces } = self.admit(join.network, &guest)?;
         let cable = Cable {
             host_interface: &host_interface,
             interface: &interface,
-            bridge: index,
+            bridge,
             mac: Some(endpoint.mac),
             mtu: spec.traits.mtu,
             isolated: !spec.traits.inter_container,
         };
-        match sandbox.plug(&cable, &endpoint) {
+        match sandbox.plug(&cable, &endpoint, announces) {
             Ok(()) => Ok(endpoint),
             Err(error) => {
                 if let Err(error) = self.leave(&endpoint) {
@@ -389,14 +410,15 @@ impl Networks {
         }
     }
 
-    /// An address in a network; and the network's bridge, as number and specification.
-    fn admit(&self, id: &NetworkId, guest: &Guest<'_>) -> Result<(Endpoint, (u32, BridgeSpec)), NetworkError> {
+    /// An address in a network.
+    fn admit(&self, id: &NetworkId, guest: &Guest<'_>) -> Result<Admitted, NetworkError> {
         let mut state = self.lock();
-        let index = self.bring_up(&mut state, id)?;
+        let bridge = self.bring_up(&mut state, id)?;
         let running = state.running.as_mut().ok_or_else(|| NetworkError::Unknown(id.clone()))?;
         let endpoint = running.admit(id, guest)?;
         let segment = running.segments.get(id).ok_or_else(|| NetworkError::Unknown(id.clone()))?;
-        Ok((endpoint, (index, segment.spec.clone())))
+        let announces = segment.must_announce(&endpoint);
+        Ok(Admitted { endpoint, bridge, spec: segment.spec.clone(), announces })
     }
 
     /// Sees to it that a network's bridge is there; its number.

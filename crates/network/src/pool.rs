@@ -6,7 +6,7 @@
 //! network lock more.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use netlink::Batch;
 use netlink::route::{self, Address};
 
-use crate::cable::{self, Cable};
+use crate::cable::{self, Cable, Ends};
 use crate::endpoint::{Endpoint, FIRST_INTERFACE};
 use crate::error::NetworkError;
 use crate::namespace::{self, Namespace};
+use crate::setting;
 use crate::spec::Traits;
 
 /// How long nothing must have been taken before the pool is refilled, unless it is nearly empty.
@@ -29,8 +30,7 @@ const ISOLATED: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Slot {
     namespace: Namespace,
-    /// The number of the container's interface, inside.
-    interface: u32,
+    ends: Ends,
     host_interface: String,
     /// The number of the bridge.
     bridge: u32,
@@ -48,8 +48,13 @@ impl Slot {
             mtu: traits.mtu,
             isolated: !traits.inter_container,
         };
-        let interface = cable.lay(&mut namespace)?;
-        Ok(Slot { namespace, interface, host_interface, bridge })
+        let ends = cable.lay(&mut namespace)?;
+        Ok(Slot { namespace, ends, host_interface, bridge })
+    }
+
+    /// The number of the bridge's port.
+    pub(crate) fn port(&self) -> u32 {
+        self.ends.port
     }
 
     /// The name of the host's end.
@@ -58,14 +63,18 @@ impl Slot {
     }
 
     /// Gives the container its addresses and its route, in one send. The hardware address comes last but one, because
-    /// its change makes the interface announce itself to its neighbours.
-    pub(crate) fn configure(mut self, endpoint: &Endpoint) -> Result<OwnedFd, NetworkError> {
+    /// its change makes an interface that is told to announce itself to its neighbours.
+    pub(crate) fn configure(mut self, endpoint: &Endpoint, announce: bool) -> Result<OwnedFd, NetworkError> {
+        if announce {
+            let descriptor = self.namespace.descriptor.as_fd();
+            namespace::inside(descriptor, || setting::announces_itself(&endpoint.interface))?;
+        }
         let mut batch = Batch::new();
-        let address = Address { link: self.interface, address: endpoint.address, prefix: endpoint.prefix };
+        let address = Address { link: self.ends.interface, address: endpoint.address, prefix: endpoint.prefix };
         route::add_address(&mut batch, address);
-        route::set_hardware_address(&mut batch, self.interface, endpoint.mac);
+        route::set_hardware_address(&mut batch, self.ends.interface, endpoint.mac);
         if let Some(gateway) = endpoint.gateway {
-            route::add_default_route(&mut batch, self.interface, gateway);
+            route::add_default_route(&mut batch, self.ends.interface, gateway);
         }
         self.namespace.socket.execute(&mut batch)?;
         Ok(self.namespace.descriptor)

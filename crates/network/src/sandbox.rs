@@ -3,11 +3,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use netlink::Batch;
 use netlink::route::{self, Address};
+use netlink::{Batch, Protocol, Socket};
 use rustix::io::Errno;
 
-use crate::cable::Cable;
+use crate::cable::{self, Cable, Ends};
 use crate::endpoint::Endpoint;
 use crate::error::NetworkError;
 use crate::namespace::{self, Namespace};
@@ -46,12 +46,21 @@ impl Sandbox {
     }
 
     /// Makes the endpoint's interface, with its addresses.
-    pub(crate) fn plug(&mut self, cable: &Cable<'_>, endpoint: &Endpoint) -> Result<(), NetworkError> {
-        let link = cable.lay(&mut self.namespace)?;
+    pub(crate) fn plug(&mut self, cable: &Cable<'_>, endpoint: &Endpoint, announce: bool) -> Result<(), NetworkError> {
+        let Ends { interface: link, port } = cable.lay(&mut self.namespace)?;
+        cable::introduce(&mut Socket::open(Protocol::Route)?, (cable.bridge, port), endpoint)?;
+        let descriptor = self.namespace.descriptor.as_fd();
         let mut batch = Batch::new();
         route::add_address(&mut batch, Address { link, address: endpoint.address, prefix: endpoint.prefix });
-        let Some(ipv6) = endpoint.ipv6 else { return Ok(self.namespace.socket.execute(&mut batch)?) };
-        let descriptor = self.namespace.descriptor.as_fd();
+        if announce {
+            namespace::inside(descriptor, || setting::announces_itself(cable.interface))?;
+        }
+        let Some(ipv6) = endpoint.ipv6 else {
+            if announce {
+                route::set_hardware_address(&mut batch, link, endpoint.mac);
+            }
+            return Ok(self.namespace.socket.execute(&mut batch)?);
+        };
         namespace::inside(descriptor, || setting::container_with_ipv6(cable.interface))?;
         route::add_address(&mut batch, Address { link, address: ipv6.address, prefix: ipv6.prefix });
         // It has this one already; but told again, it tells its neighbours where the address is now.

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A bridge and who is attached to it.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use oci::ContainerId;
 
 use crate::attachment::Attachment;
-use crate::endpoint::{Endpoint, Ipv6Endpoint};
+use crate::endpoint::{Endpoint, Ipv6Endpoint, hardware_address};
 use crate::error::NetworkError;
 use crate::ip::Ip;
 use crate::layout::Layout;
@@ -21,13 +22,22 @@ pub(crate) struct Segment {
     pub(crate) leases: Leases<Attachment>,
     /// Who has which IPv6 address, on a bridge that has IPv6. Each holder has an IPv4 lease as well.
     leases6: Option<Leases<ContainerId, Ipv6Addr>>,
+    /// Addresses that somebody had with a hardware address of its own choice.
+    known_otherwise: BTreeSet<Ipv4Addr>,
 }
 
 impl Segment {
     /// Nobody is attached yet.
     pub(crate) fn new(spec: &BridgeSpec, index: u32) -> Segment {
         let leases = Leases::new(&spec.ipv4);
-        Segment { spec: spec.clone(), index, leases, leases6: spec.ipv6.as_ref().map(Leases::new) }
+        let leases6 = spec.ipv6.as_ref().map(Leases::new);
+        Segment { spec: spec.clone(), index, leases, leases6, known_otherwise: BTreeSet::new() }
+    }
+
+    /// Whether a new holder must tell its neighbours which hardware address goes with its address. Mostly it is the one that
+    /// went with it before, because it is made of the address; and what is told to all of a thousand containers takes its time.
+    pub(crate) fn must_announce(&self, endpoint: &Endpoint) -> bool {
+        self.known_otherwise.contains(&endpoint.address)
     }
 
     /// The address that is wished for, or the next one.
@@ -79,6 +89,9 @@ impl Segment {
             let error = taken(&refused, ipv6.address, layout);
             self.leases.end(endpoint.address);
             return Err(error);
+        }
+        if endpoint.mac != hardware_address(endpoint.address) {
+            self.known_otherwise.insert(endpoint.address);
         }
         Ok(())
     }

@@ -53,6 +53,11 @@ pub(crate) fn container_with_ipv6(interface: &str) -> Result<(), NetworkError> {
     with_ipv6(interface)
 }
 
+/// Has a container's interface, in its namespace, tell its neighbours when it gets a hardware address.
+pub(crate) fn announces_itself(interface: &str) -> Result<(), NetworkError> {
+    write(&format!("/proc/sys/net/ipv4/conf/{interface}/arp_notify"), "1")
+}
+
 /// Sets a switch to 1; says whether it was 0 before.
 pub(crate) fn switch_on(path: &str) -> Result<bool, NetworkError> {
     let before = fs::read_to_string(path).map_err(|source| failed(path, "1", source))?;

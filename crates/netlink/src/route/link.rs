@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
+use super::Family;
 use crate::decode::{Attribute, Malformed, Message, array, attributes};
 use crate::{Batch, Body, NetlinkError, Socket, flags};
 
@@ -12,6 +13,15 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
 const RTM_SETLINK: u16 = 19;
+const RTM_NEWNEIGH: u16 = 28;
+
+const AF_BRIDGE: u8 = 7;
+/// That an entry is the bridge's, and not the port's own.
+const NTF_MASTER: u8 = 4;
+/// An entry that ages as one that was learnt.
+const NUD_REACHABLE: u16 = 2;
+const NDA_DST: u16 = 1;
+const NDA_LLADDR: u16 = 2;
 
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
@@ -159,6 +169,32 @@ pub fn set_hardware_address(batch: &mut Batch, index: u32, address: [u8; 6]) {
         header(body, index, 0, 0);
         body.bytes(IFLA_ADDRESS, &address);
     });
+}
+
+/// Tells a bridge that who has this hardware address is behind `port`, as if it had heard it from there: whatever it heard
+/// before, and until it hears otherwise.
+pub fn learn(batch: &mut Batch, port: u32, address: [u8; 6]) {
+    let flags = flags::CREATE | flags::REPLACE;
+    batch.push(RTM_NEWNEIGH, flags, format!("tell the bridge who is behind its port {port}"), |body| {
+        neighbour(body, AF_BRIDGE, port, NTF_MASTER);
+        body.bytes(NDA_LLADDR, &address);
+    });
+}
+
+/// Tells the host that this address on a link of its goes with this hardware address, as if it had asked and been answered.
+pub fn meet<A: Family>(batch: &mut Batch, link: u32, address: A, hardware: [u8; 6]) {
+    let flags = flags::CREATE | flags::REPLACE;
+    batch.push(RTM_NEWNEIGH, flags, format!("tell the host who has the address {address}"), |body| {
+        neighbour(body, A::NUMBER, link, 0);
+        body.bytes(NDA_DST, &address.to_bytes());
+        body.bytes(NDA_LLADDR, &hardware);
+    });
+}
+
+/// `struct ndmsg`.
+fn neighbour(body: &mut Body<'_>, family: u8, link: u32, flags: u8) {
+    let ([a, b, c, d], [e, f]) = (link.to_ne_bytes(), NUD_REACHABLE.to_ne_bytes());
+    body.fixed(&[family, 0, 0, 0, a, b, c, d, e, f, flags, 0]);
 }
 
 /// Sets the link up.

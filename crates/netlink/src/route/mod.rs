@@ -12,7 +12,7 @@ mod path;
 pub use address::{Address, add_address, addresses};
 pub use family::Family;
 pub use link::{
-    Link, Veth, create_bridge, create_veth, delete_link, enslave, hairpin, isolate, link, link_by_index, links,
-    set_hardware_address, set_up,
+    Link, Veth, create_bridge, create_veth, delete_link, enslave, hairpin, isolate, learn, link, link_by_index, links,
+    meet, set_hardware_address, set_up,
 };
 pub use path::{Route, add_default_route, delete_default_route, replace_default_route, routes};

@@ -187,6 +187,54 @@ fn what_is_wished_is_what_the_container_has() {
     });
 }
 
+/// An address goes with a hardware address that is made of it: who gets it need not tell a thousand neighbours. But its
+/// neighbours must be told when somebody had it otherwise.
+#[test]
+fn an_address_is_announced_only_when_its_neighbours_know_it_otherwise() {
+    on_a_host(|| {
+        let networks = network();
+        let spec = made(&networks, wish(1, "10.1.0.0/16"));
+        let (neighbour, neighbours) = container(&networks, 1, &[&spec]);
+        let place = |number: u32, mac: Option<[u8; 6]>| {
+            let address = Ipv4Addr::new(10, 1, 0, 9);
+            let mut sandbox = Sandbox::open(networks.isolated().unwrap()).unwrap();
+            let join = Join { container: &id(number), network: &spec.id, address: Some(address), ipv6: None, mac };
+            let endpoint = networks.join(&mut sandbox, &join).unwrap();
+            (sandbox, endpoint)
+        };
+        let received = || {
+            let text = inside(&neighbour, || std::fs::read_to_string("/proc/thread-self/net/dev").unwrap());
+            let line = text.lines().find_map(|line| line.trim().strip_prefix("eth0:")).unwrap().to_owned();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+        };
+        let known = || inside(&neighbour, || ip(&["neigh", "show", "10.1.0.9"]));
+        let heard_before = received();
+        let (usual, end) = place(2, None);
+        assert!(reaches(&usual, &neighbour, neighbours[0].address, 80));
+        let told = end.mac.map(|byte| format!("{byte:02x}")).join(":");
+        eventually("its own words made it known", || known().contains(&told));
+        drop(usual);
+        networks.leave(&end).unwrap();
+
+        let heard = received();
+        assert!(heard > heard_before, "packets are counted");
+        let (usual, end) = place(3, None);
+        assert_eq!(received(), heard, "nothing was told to the neighbour");
+        assert!(reaches(&neighbour, &usual, end.address, 80), "who finds it by what it knows");
+        drop(usual);
+        networks.leave(&end).unwrap();
+
+        let (strange, end) = place(4, Some([2, 0, 0, 0, 0, 9]));
+        eventually("the neighbour is told", || known().contains("02:00:00:00:00:09"));
+        assert!(reaches(&neighbour, &strange, end.address, 80));
+        drop(strange);
+        networks.leave(&end).unwrap();
+        let (usual, end) = place(5, None);
+        eventually("and told again", || known().contains(&told));
+        assert!(reaches(&neighbour, &usual, end.address, 80));
+    });
+}
+
 #[test]
 fn a_container_enters_and_leaves_networks_while_it_lives() {
     on_a_host(|| {
