@@ -84,6 +84,10 @@ fn what_others_ask_docker_before_they_use_it_is_answered() {
     let text = said(&["info"]);
     assert!(text.contains(&format!("\n Server Version: {RELEASE}\n Engine: Corten 0.1.0\n")), "{text}");
 
+    for template in ["{{json .Warnings}}", "{{json .DefaultAddressPools}}", "{{json .ServerErrors}}"] {
+        assert_eq!(format("info", template), "null", "{template}");
+    }
+
     // By its own name, and to who asks the daemon itself, it is what it is.
     assert_eq!(daemon.ok(&["--version"]), "corten 0.1.0");
     assert_eq!(daemon.ok(&["version", "--format", "{{.Server.Version}} {{.Client.Version}}"]), "0.1.0 0.1.0");

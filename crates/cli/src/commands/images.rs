@@ -84,8 +84,12 @@ fn rows(image: &ImageSummary, no_trunc: bool, now: i64) -> Vec<Value> {
             "Digest": digest(repository).unwrap_or("<none>"),
             "ID": id(image, no_trunc),
             "Repository": repository,
+            // Not found out for a list, by Docker's neither.
+            "SharedSize": "N/A",
             "Size": human::size(u64::try_from(image.size).unwrap_or(0)),
             "Tag": tag,
+            "UniqueSize": "N/A",
+            "VirtualSize": human::size(u64::try_from(image.size).unwrap_or(0)),
         })
     };
     let names: Vec<Value> = image

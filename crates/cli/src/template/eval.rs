@@ -29,6 +29,23 @@ const MAPS: &[&str] = &[
     "Volumes",
 ];
 
+/// Docker's fields that its JSON leaves out where there is nothing to say of them; in its templates they are there all the same. Of
+/// these, what is not there is nothing,
+const NOTHING: &[&str] = &[
+    "DefaultAddressPools",
+    "Health",
+    "Healthcheck",
+    "OnBuild",
+    "ServerErrors",
+    "Shell",
+    "SizeRootFs",
+    "SizeRw",
+    "StopTimeout",
+    "Warnings",
+];
+/// and of these an empty text.
+const EMPTY: &[&str] = &["DockerVersion", "MacAddress", "Platform", "StopSignal", "Variant"];
+
 /// A value on its way through a template.
 #[derive(Debug, Clone)]
 pub(super) struct Item<'v> {
@@ -318,7 +335,10 @@ fn find<'v>(mut item: Item<'v>, path: &[String], from: String) -> Result<Item<'v
                 let is_map = MAPS.contains(&name.as_str()) && (value.is_object() || value.is_null());
                 Item { value, is_map }
             }
-            None if item.is_map => Item::made(Value::Null),
+            None if item.is_map || (item.value.is_object() && NOTHING.contains(&name.as_str())) => {
+                Item::made(Value::Null)
+            }
+            None if item.value.is_object() && EMPTY.contains(&name.as_str()) => Item::made(""),
             None => {
                 let path = format!("{from}.{}", path.join("."));
                 return Err(TemplateError::Missing { path, missing: name.clone() });

@@ -39,6 +39,8 @@ fn paths_lead_to_values() {
         ("{{.Config.Labels}}", "map[a.b:1 b:2]"),
         ("{{(index .Mounts 1).Source}}{{$.Name}}", "/t/x"),
         ("{{.Config.Labels.b}}{{.Config.Labels.nope}}", "2<no value>"),
+        // What the JSON leaves out where there is nothing to say is there to a template.
+        ("{{json .State.Health}}|{{json .Config.Healthcheck}}|{{.Config.StopSignal}}", "null|null|"),
         // Go's name and that of the JSON are one; in a map there is no other case.
         ("{{.State.PID}}{{.NAME}}{{.Config.Labels.B}}", "7/x<no value>"),
     ] {
@@ -108,6 +110,7 @@ fn what_is_not_understood_is_said() {
         ("{{.Name ! 1}}", "there is a !"),
         ("{{.State.Nope}}", "the format names .State.Nope, and there is no Nope in it"),
         ("{{range .Nope}}{{end}}", "Nope"),
+        ("{{.State.Health.Status}}", "no Status"),
         ("{{range .Name}}{{end}}", "range"),
         ("{{index .Args 5}}", "no element 5"),
         ("{{index .Name 0}}", "index"),
