@@ -2,7 +2,7 @@
 //! Answers as older versions of the API had them. The models are the newest version's; what earlier clients look for and
 //! later ones no longer get is added here, and what came later taken away.
 
-use api_types::docker::ContainerSummary;
+use api_types::docker::{ContainerSummary, NetworkInspect};
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -91,7 +91,7 @@ pub(crate) fn image(version: Version, image: &mut Value) {
     }
     if version.is_before(45) {
         image.insert("Container".to_owned(), json!(""));
-        image.insert("ContainerConfig".to_owned(), json!({}));
+        image.insert("ContainerConfig".to_owned(), Value::Object(empty_config()));
     }
     if version.is_before(48) {
         image.remove("Descriptor");
@@ -116,10 +116,47 @@ pub(crate) fn image(version: Version, image: &mut Value) {
     }
 }
 
+/// A configuration that says nothing, as images had it of the container that they were made of.
+fn empty_config() -> Map<String, Value> {
+    let all = OF_CONTAINERS_ONLY.into_iter().chain(OF_IMAGES);
+    // A text that is none is an empty one; what else is none stays so.
+    let value = |field: &str, value: Value| match field {
+        "Hostname" | "Domainname" | "Image" => json!(""),
+        _ => value,
+    };
+    all.map(|(field, none)| (field.to_owned(), value(field, none))).collect()
+}
+
+/// A container's place in a network.
+fn place(version: Version, place: &mut Value) {
+    let Some(place) = place.as_object_mut() else { return };
+    if version.is_before(44) {
+        place.remove("DNSNames");
+    }
+    if version.is_before(48) {
+        place.remove("GwPriority");
+    }
+}
+
+fn places(version: Version, container: &mut Value) {
+    let places = container.pointer_mut("/NetworkSettings/Networks").and_then(Value::as_object_mut);
+    places.into_iter().flat_map(Map::values_mut).for_each(|one| place(version, one));
+}
+
 /// `GET /containers/NAME/json`, of a container for whose first network the hardware address `mac` was wished.
 pub(crate) fn container(version: Version, container: &mut Value, mac: Option<String>) {
     if version.is_before(45) {
         name_by_id(container);
+    }
+    places(version, container);
+    if let Some(Value::Object(host)) = container.get_mut("HostConfig") {
+        // Nobody has these limits any more.
+        if version.is_before(42) {
+            host.insert("KernelMemory".to_owned(), json!(0));
+        }
+        if version.is_before(52) {
+            host.insert("KernelMemoryTCP".to_owned(), json!(0));
+        }
     }
     if version.is_before(48)
         && let Some(container) = container.as_object_mut()
@@ -189,6 +226,18 @@ pub(crate) fn containers(version: Version, list: &mut [ContainerSummary]) {
         if version.is_before(52) {
             container.health = None;
         }
+        let networks = container.network_settings.as_mut().and_then(|settings| settings.networks.as_mut());
+        for place in networks.into_iter().flat_map(|networks| networks.values_mut()) {
+            place.dns_names = place.dns_names.take().filter(|_| !version.is_before(44));
+            place.gw_priority = place.gw_priority.filter(|_| !version.is_before(48));
+        }
+    }
+}
+
+/// `GET /networks` and `GET /networks/NAME`.
+pub(crate) fn networks(version: Version, list: &mut [NetworkInspect]) {
+    for network in list.iter_mut().filter(|_| version.is_before(48)) {
+        network.enable_ipv4 = None;
     }
 }
 
@@ -201,6 +250,12 @@ pub(crate) fn disk_usage(version: Version, usage: &mut Value) {
                 image.remove("Descriptor");
             }
         });
+    }
+    for container in usage.get_mut("Containers").and_then(Value::as_array_mut).into_iter().flatten() {
+        places(version, container);
+        if let Some(container) = container.as_object_mut().filter(|_| version.is_before(52)) {
+            container.remove("Health");
+        }
     }
     let Some(usage) = usage.as_object_mut() else { return };
     if version.is_before(42) {
@@ -216,8 +271,17 @@ pub(crate) fn disk_usage(version: Version, usage: &mut Value) {
 /// `GET /info`.
 pub(crate) fn info(version: Version, info: &mut Value) {
     let Some(info) = info.as_object_mut() else { return };
+    if version.is_before(42) {
+        info.insert("KernelMemory".to_owned(), json!(false));
+    }
+    if version.is_before(44) {
+        info.remove("CDISpecDirs");
+    }
     if version.is_before(49) {
         info.remove("FirewallBackend");
+    }
+    if version.is_before(52) {
+        info.insert("KernelMemoryTCP".to_owned(), json!(false));
     }
     if version.is_before(50) {
         info.remove("DiscoveredDevices");
@@ -328,6 +392,11 @@ mod tests {
     fn the_host_and_its_disk_are_told_of_as_before() {
         let host =
             || json!({"RuncCommit": {"ID": "a"}, "RegistryConfig": {}, "FirewallBackend": {}, "DiscoveredDevices": []});
+        let host = || {
+            let mut host = host();
+            host["KernelMemoryTCP"] = json!(false);
+            host
+        };
         let old = shaped(info, 46, host());
         assert_eq!(old["RegistryConfig"].as_object().unwrap().len(), 2, "{old}");
         assert_eq!(shaped(info, 47, host())["RegistryConfig"], json!({}));
@@ -337,6 +406,8 @@ mod tests {
         assert_eq!((&before["BridgeNfIptables"], before.get("DiscoveredDevices")), (&json!(false), None));
         assert_eq!(before["FirewallBackend"], json!({}));
         assert_eq!(shaped(info, 50, host()), host());
+        assert_eq!(shaped(info, 52, json!({})), json!({}));
+        assert_eq!(shaped(info, 41, json!({"CDISpecDirs": []}))["KernelMemory"], false);
         let usage = || json!({"Images": [{"Size": 3}]});
         let described = || json!({"Images": [{"Size": 3, "Descriptor": {}}]});
         assert_eq!(shaped(disk_usage, 47, described()), usage());

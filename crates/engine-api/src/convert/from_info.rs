@@ -177,7 +177,10 @@ fn limits(info: &Info, answer: SystemInfo) -> SystemInfo {
         pids_limit: Some(limits.pids),
         security_options: Some(security(info.remaps)),
         runtimes: Some(
-            RUNTIMES.map(|name| (name.to_owned(), Runtime::default())).into_iter().collect::<HashMap<_, _>>(),
+            RUNTIMES
+                .map(|name| (name.to_owned(), Runtime { path: Some("corten".to_owned()), ..Runtime::default() }))
+                .into_iter()
+                .collect::<HashMap<_, _>>(),
         ),
         labels: Some(info.labels.clone()),
         cdi_spec_dirs: Some(info.device_dirs.clone()),

@@ -31,7 +31,9 @@ pub(crate) fn usage(usage: &engine::DiskUsage) -> DiskUsage {
     let now = Timestamp::now();
     let containers = usage.containers.iter().map(|(record, size)| {
         let mut summary = from_record::summary(record, now);
+        let image = usage.images.images.iter().find(|image| image.image.id == record.image_id);
         summary.size_rw = Some(bytes(*size));
+        summary.size_root_fs = Some(bytes(image.map_or(0, |image| image.image.size).saturating_add(*size)));
         summary
     });
     let store = &usage.images;

@@ -14,15 +14,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
 use engine::Engine;
 
-use crate::convert::{endpoints, networks};
+use crate::convert::{by_version, endpoints, networks};
 use crate::error::ApiError;
 use crate::extract::{Body, Parameters};
 use crate::filters::Filters;
 use crate::version::Version;
 
-/// The version whose lists have no members any more.
+/// The version whose lists do not tell of members any more.
 const SUMMARIES: u32 = 28;
-/// The version that tells how many addresses are in use.
+/// The version whose lists have no place for members any more, and that tells how many addresses are in use.
 const STATUS: u32 = 52;
 
 pub(crate) async fn list(
@@ -31,11 +31,17 @@ pub(crate) async fn list(
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let networks = engine.select_networks(&Filters::of(&parameters)?.into_networks()?)?;
-    if version.is_before(SUMMARIES) {
-        let whole = networks.iter().map(|network| networks::inspect(network, &engine.members(&network.id)));
-        return Ok(Json(whole.collect::<Vec<_>>()).into_response());
+    if !version.has_what_went_with(STATUS) {
+        return Ok(Json(networks.iter().map(networks::summary).collect::<Vec<_>>()).into_response());
     }
-    Ok(Json(networks.iter().map(networks::summary).collect::<Vec<_>>()).into_response())
+    // Older clients look for the containers of each, which are told only to the oldest.
+    let members = |network: &engine::Network| match version.is_before(SUMMARIES) {
+        true => engine.members(&network.id),
+        false => Vec::new(),
+    };
+    let mut whole: Vec<_> = networks.iter().map(|network| networks::inspect(network, &members(network))).collect();
+    by_version::networks(version, &mut whole);
+    Ok(Json(whole).into_response())
 }
 
 /// `verbose` tells of services of a swarm, of which there are none.
@@ -51,7 +57,10 @@ pub(crate) async fn inspect(
     }
     let members = engine.members(&network.id);
     let status = (!version.is_before(STATUS)).then(|| networks::status(&network, &members));
-    Ok(Json(NetworkInspect { status, ..networks::inspect(&network, &members) }))
+    let mut answer = [NetworkInspect { status, ..networks::inspect(&network, &members) }];
+    by_version::networks(version, &mut answer);
+    let [answer] = answer;
+    Ok(Json(answer))
 }
 
 pub(crate) async fn create(
