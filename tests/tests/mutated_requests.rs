@@ -32,9 +32,10 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
         "HostConfig": host, "NetworkingConfig": {"EndpointsConfig": {"mine": {"Aliases": ["a"],
             "IPAMConfig": {"IPv4Address": "10.77.0.9"}}}}
     });
-    let network = json!({"Name": "new", "Driver": "bridge", "Internal": false, "Labels": {"a": "b"},
+    let network = json!({"Name": "new", "Driver": "bridge", "Internal": false, "EnableIPv6": true, "Labels": {"a": "b"},
         "Options": {"com.docker.network.driver.mtu": "1400"}, "IPAM": {"Config": [{"Subnet": "10.78.0.0/24",
-        "IPRange": "10.78.0.0/25", "Gateway": "10.78.0.1", "AuxiliaryAddresses": {"a": "10.78.0.2"}}]}});
+        "IPRange": "10.78.0.0/25", "Gateway": "10.78.0.1", "AuxiliaryAddresses": {"a": "10.78.0.2"}},
+        {"Subnet": "fd00:78::/64", "Gateway": "fd00:78::1"}]}});
     vec![
         ("POST", "/v1.43/containers/create", container.clone()),
         ("POST", "/containers/create?name=again", container),

@@ -100,7 +100,8 @@ impl Cable<'_> {
 }
 
 /// Tells the bridge behind which port an endpoint is: who had its hardware address before may still be behind another, until
-/// the kernel has taken his namespace down. And tells the host which hardware address goes with the endpoint's.
+/// the kernel has taken his namespace down. And tells the host which hardware address goes with the endpoint's
+/// addresses.
 pub(crate) fn introduce(
     host: &mut Socket,
     (bridge, port): (u32, u32),
@@ -109,6 +110,9 @@ pub(crate) fn introduce(
     let mut batch = Batch::new();
     route::learn(&mut batch, port, endpoint.mac);
     route::meet(&mut batch, bridge, endpoint.address, endpoint.mac);
+    if let Some(ipv6) = endpoint.ipv6 {
+        route::meet(&mut batch, bridge, ipv6.address, endpoint.mac);
+    }
     Ok(host.execute(&mut batch)?)
 }
 
