@@ -52,7 +52,12 @@ pub fn half_a_processor_is_half_a_processor() {
     assert!(share < 0.6, "it used {share:.2} processors");
     // On a machine with every processor taken by others it may get less; it must get something.
     assert!(share > 0.1, "it used {share:.2} processors");
-    assert!(cgroup::times_throttled(pid) > 0, "it was never held back");
+    let begun = Instant::now();
+    while cgroup::times_throttled(pid) == 0 {
+        // Others may leave it less than that for a while.
+        assert!(begun.elapsed() < Duration::from_secs(60), "it was never held back");
+        std::thread::sleep(Duration::from_millis(20));
+    }
     daemon.ok(&["rm", "-f", "busy"]);
     daemon.assert_no_container_left();
 }
