@@ -109,6 +109,11 @@ impl Builder {
             cover_etc(&sandbox, directory.path(), self.etc);
         }
         let internet = self.internet.then(|| Internet::connect(&sandbox, directory.path()));
+        let mut arguments = self.arguments;
+        // How full this machine's own disk is decides nothing in a test.
+        if self.data_size.is_none() && !arguments.iter().any(|argument| argument.starts_with("--gc-threshold")) {
+            arguments.push("--gc-threshold=0".to_owned());
+        }
         let daemon = Daemon {
             mounts: sandbox.mounts(),
             interfaces: sandbox.interfaces(),
@@ -116,7 +121,7 @@ impl Builder {
             internet,
             directory: Some(directory),
             cgroup: format!("/{name}"),
-            arguments: self.arguments,
+            arguments,
             process: Mutex::new(None),
         };
         daemon.start();
