@@ -184,7 +184,7 @@ fn make_parents(hierarchy: &Arc<Hierarchy>, path: &CgroupPath, made: &mut Made) 
         match control::make_dir(&hierarchy.root, &prefix) {
             Ok(()) => {
                 made.0.push((Arc::clone(hierarchy), prefix.clone()));
-                pass_on_cpuset(hierarchy, &prefix);
+                pass_on_cpuset(hierarchy, &prefix)?;
             }
             Err(error) if control::is(&error, Errno::EXIST) => {}
             Err(error) => return Err(error),
@@ -194,11 +194,16 @@ fn make_parents(hierarchy: &Arc<Hierarchy>, path: &CgroupPath, made: &mut Made) 
 }
 
 /// Has the kernel itself give a new cgroup's children its cpuset (v1's `cgroup.clone_children`). Written by us, each would be
-/// compared with all its siblings, twice. Where this cannot be had, [`inherit_cpuset`] does it.
-fn pass_on_cpuset(hierarchy: &Hierarchy, path: &str) {
-    if hierarchy.mount.version == Version::V1 && hierarchy.mount.controllers.contains(&Controller::Cpuset) {
-        let _ =
-            control::open_dir(&hierarchy.root, path).and_then(|dir| control::write(&dir, "cgroup.clone_children", "1"));
+/// compared with all its siblings, twice. Below a parent that somebody else made, [`inherit_cpuset`] does it.
+fn pass_on_cpuset(hierarchy: &Hierarchy, path: &str) -> io::Result<()> {
+    if hierarchy.mount.version != Version::V1 || !hierarchy.mount.controllers.contains(&Controller::Cpuset) {
+        return Ok(());
+    }
+    let opened = control::open_dir(&hierarchy.root, path);
+    match opened.and_then(|dir| control::write(&dir, "cgroup.clone_children", "1")) {
+        // Somebody has removed it again, as empty: it is made once more.
+        Err(error) if control::is_gone(&error) => Ok(()),
+        result => result,
     }
 }
 

@@ -293,7 +293,9 @@ impl Engine {
     ) -> Result<(Started, Option<UnixStream>), EngineError> {
         let Launching { shim, endpoints, attach, mut steps, _around } = launching;
         let mut control = frames::adopt(shim.control)?;
-        let word = match frames::read(&mut control).await {
+        let word = frames::read(&mut control).await;
+        self.have_next_shim();
+        let word = match word {
             Ok(Frame::Started(started)) => Ok(started),
             Ok(Frame::Failed(report)) => Err(EngineError::Launch(report)),
             Ok(_) | Err(_) => Err(EngineError::ShimGone { id: container.id.short().to_owned() }),

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -28,6 +28,8 @@ pub(crate) const HAS_NETNS: u8 = 2;
 pub(crate) const HAS_ATTACH: u8 = 4;
 /// No shim is wanted, but namespaces.
 pub(crate) const NAMESPACES: u8 = 8;
+/// A shim is wanted that is told later whose it is, on its control socket.
+pub(crate) const AHEAD: u8 = 16;
 
 /// What a shim is given besides its description.
 #[derive(Debug, Default)]
@@ -38,6 +40,20 @@ pub struct ShimFds {
     pub netns: Option<OwnedFd>,
     /// A connected stream that is an attach session (input if open, output and errors) from its first byte on.
     pub attach: Option<OwnedFd>,
+}
+
+impl ShimFds {
+    /// Which there are, and they.
+    fn to_send(&self) -> (u8, Vec<BorrowedFd<'_>>) {
+        let (mut which, mut sent) = (0, Vec::with_capacity(4));
+        for (flag, fd) in [(HAS_ROOTFS, &self.rootfs), (HAS_NETNS, &self.netns), (HAS_ATTACH, &self.attach)] {
+            if let Some(fd) = fd {
+                which |= flag;
+                sent.push(fd.as_fd());
+            }
+        }
+        (which, sent)
+    }
 }
 
 /// A shim that has been started.
@@ -57,6 +73,8 @@ pub struct ShimHandle {
 pub struct Zygote {
     program: PathBuf,
     live: Mutex<Option<Live>>,
+    /// A shim that waits to be told whose it is. It ends when this does.
+    next: Mutex<Option<ShimHandle>>,
 }
 
 /// A running zygote.
@@ -91,7 +109,8 @@ impl Zygote {
     /// # Errors
     /// The program cannot be started.
     pub fn start_program(program: &Path) -> Result<Zygote, ShimError> {
-        Ok(Zygote { program: program.to_owned(), live: Mutex::new(Some(Live::start(program)?)) })
+        let live = Mutex::new(Some(Live::start(program)?));
+        Ok(Zygote { program: program.to_owned(), live, next: Mutex::default() })
     }
 
     /// Starts a shim and tells it what to run. Returns as soon as the shim has its description: whether the container
@@ -103,10 +122,41 @@ impl Zygote {
         let what = "the container's description";
         let payload = serde_json::to_vec(request).map_err(|source| ShimError::Encode { what, source })?;
         Header::new(Kind::Request, payload.len()).map_err(ShimError::Send)?;
-        let handle = self.clone_for(0, &fds)?;
+        let handle = match self.tell_next(&fds) {
+            Some(next) => next,
+            None => self.clone_for(0, &fds)?,
+        };
         // Only now: a zygote that died without an answer may have left a shim behind. Without a description it ends.
         write_frame(&handle.control, Kind::Request, &payload).map_err(ShimError::Send)?;
         Ok(handle)
+    }
+
+    /// Has the next shim cloned ahead, unless it was already; its process id. What it takes to clone it is not waited for by
+    /// the next [`Zygote::spawn`], then.
+    ///
+    /// # Errors
+    /// No zygote or no shim could be made.
+    pub fn prepare_next(&self) -> Result<i32, ShimError> {
+        if let Some(next) = self.lock_next().as_ref() {
+            return Ok(next.pid);
+        }
+        let handle = self.clone_for(AHEAD, &ShimFds::default())?;
+        let pid = handle.pid;
+        // If somebody else was faster, there is one too many, which ends.
+        *self.lock_next() = Some(handle);
+        Ok(pid)
+    }
+
+    /// Tells the shim that waits that it is this one. `None` when there is none, or it has ended.
+    fn tell_next(&self, fds: &ShimFds) -> Option<ShimHandle> {
+        let next = self.lock_next().take()?;
+        let (which, sent) = fds.to_send();
+        sys::fds::send_with(&next.control, &[which], &sent).is_ok().then_some(next)
+    }
+
+    fn lock_next(&self) -> MutexGuard<'_, Option<ShimHandle>> {
+        // It is there or not, whatever panicked.
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A clone that makes namespaces.
@@ -156,15 +206,9 @@ impl Live {
     fn ask(&self, purpose: u8, fds: &ShimFds) -> Result<ShimHandle, ShimError> {
         let silent = |e: sys::Error| ShimError::Zygote(e.to_io());
         let (control, theirs) = UnixStream::pair().map_err(ShimError::Clone)?;
-        let mut which = purpose;
-        let mut sent: Vec<BorrowedFd<'_>> = vec![theirs.as_fd()];
-        for (flag, fd) in [(HAS_ROOTFS, &fds.rootfs), (HAS_NETNS, &fds.netns), (HAS_ATTACH, &fds.attach)] {
-            if let Some(fd) = fd {
-                which |= flag;
-                sent.push(fd.as_fd());
-            }
-        }
-        sys::fds::send_with(&self.socket, &[which], &sent).map_err(silent)?;
+        let (which, mut sent) = fds.to_send();
+        sent.insert(0, theirs.as_fd());
+        sys::fds::send_with(&self.socket, &[purpose | which], &sent).map_err(silent)?;
         let mut answer = [0; 4];
         let (length, mut received) = sys::fds::recv_with(&self.socket, &mut answer).map_err(silent)?;
         if length != answer.len() {

@@ -104,6 +104,29 @@ fn killing_the_shim_ends_the_container() {
 }
 
 #[test]
+fn the_next_shim_may_be_cloned_ahead_and_may_die_before_it_is_wanted() {
+    let world = World::new();
+    let next = world.zygote.prepare_next().unwrap();
+    assert_eq!(world.zygote.prepare_next().unwrap(), next, "one waits");
+    let container = world.start(world.request("exit 3"));
+    let shim = read_state(&container.request.dir).unwrap().unwrap().shim.pid;
+    assert_eq!(shim, next);
+    assert_eq!(container.finish().code, 3);
+
+    let other = world.zygote.prepare_next().unwrap();
+    assert_ne!(other, next);
+    let process = ProcessRef::of(other).unwrap();
+    kill_process(Pid::from_raw(other).unwrap(), Signal::KILL).unwrap();
+    eventually("it has ended", || process.open().unwrap().is_none_or(|fd| is_ended(&fd)));
+    let container = world.start(world.request("exit 4"));
+    assert_eq!(container.finish().code, 4, "another is cloned in its place");
+
+    let last = ProcessRef::of(world.zygote.prepare_next().unwrap()).unwrap();
+    drop(world);
+    eventually("who waits ends with the daemon", || last.open().unwrap().is_none_or(|fd| is_ended(&fd)));
+}
+
+#[test]
 fn signals_that_happen_by_accident_do_not_end_a_shim() {
     let world = World::new();
     let container = world.start(world.request("sleep 1000"));
