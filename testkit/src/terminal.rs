@@ -36,8 +36,10 @@ impl Terminal {
         set_size(&keyboard, rows, columns);
         let stdio = || Stdio::from(screen_side.try_clone().expect("a descriptor"));
         // setsid gives the command this terminal as its controlling one, so that it hears of Ctrl-C and of new sizes.
-        let mut command = crate::process::command("setsid");
-        command.arg("--ctty").arg("--wait").arg(inside.get_program()).args(inside.get_args());
+        // Whoever runs the tests in the background may have had them ignore Ctrl-C, which would be inherited.
+        let mut command = crate::process::command("env");
+        command.args(["--default-signal=INT,QUIT", "setsid", "--ctty", "--wait"]);
+        command.arg(inside.get_program()).args(inside.get_args());
         command.envs(inside.get_envs().filter_map(|(name, value)| Some((name, value?))));
         command.stdin(stdio()).stdout(stdio()).stderr(stdio());
         let child = sandbox.run(move || command.spawn().expect("setsid starts"));

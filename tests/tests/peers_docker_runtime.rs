@@ -364,9 +364,15 @@ fn limits_are_in_the_cgroup_and_hold() {
         let eat = "dd if=/dev/zero of=/dev/null bs=200M count=1; code=$?; sleep 2; exit $code";
         // runc itself needs some twenty megabytes of it for a moment.
         let limits = with(&["--memory", "50m", "--memory-swap", "50m"]);
-        let name = peer.start("hungry", &limits, &["sh", "-c", eat]);
-        let code = peer.ok(&["wait", &name]);
-        format!("{code} {}", peer.inspect(&name, "{{.State.OOMKilled}}"))
+        let tried = |name: &str| {
+            let name = peer.start(name, &limits, &["sh", "-c", eat]);
+            let code = peer.ok(&["wait", &name]);
+            format!("{code} {}", peer.inspect(&name, "{{.State.OOMKilled}}"))
+        };
+        // By runc, Docker misses it now and then all the same, on a machine with much to do.
+        let again = if peer.runtime == "runc" { 1..5 } else { 1..1 };
+        again
+            .fold(tried("hungry"), |seen, nth| if seen == "137 false" { tried(&format!("hungry-{nth}")) } else { seen })
     });
     both_show(&docker, "too many processes", "refused", |peer| {
         // The threads with which runc enters the container are counted, too.

@@ -51,6 +51,11 @@ fn serve() -> Result<(), Errno> {
     let _ = setsid();
     chdir("/")?;
     umask(Mode::WGRP | Mode::WOTH);
+    // A daemon's real-time policy is its own. Containers do not go before the host's processes unless they ask for it,
+    // and v1's new cgroups take nobody who does.
+    if sys::scheduling::has_realtime_policy() {
+        sys::scheduling::share_time().map_err(|e| e.errno())?;
+    }
     // All signals are blocked here and in every shim: a stray one, to a process group or by name, must not end
     // containers. Only SIGKILL does (and SIGTERM a shim that nobody can reach any more). The runtime gives the container an empty mask and default dispositions.
     sys::signal::reset_ignored();
