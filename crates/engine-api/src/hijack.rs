@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io::{self, Cursor};
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,10 +19,11 @@ use bytes::Bytes;
 use futures_util::stream;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Chain, DuplexStream, Join, ReadBuf, join};
-use tokio::net::UnixStream;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf, join};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, sleep};
+use tokio_rustls::server::TlsStream;
 
 use crate::error::ApiError;
 use crate::server::Explained;
@@ -102,7 +104,7 @@ where
     let (listens, left) = tokio::sync::oneshot::channel::<()>();
     tokio::spawn(async move {
         tokio::select! {
-            result = session(Stream::Answer(inside)) => ended(&result),
+            result = session(Stream { bytes: Box::new(inside), socket: None }) => ended(&result),
             _ = left => {}
         }
     });
@@ -149,7 +151,7 @@ impl Hijack {
     where
         F: Future<Output = io::Result<()>> + Send,
     {
-        self.respond(content_type, |connection| async { session(Stream::read_up_to_here(connection).await).await })
+        self.respond(content_type, |connection| async { session(Stream::read_up_to_here(connection).await?).await })
     }
 
     fn respond<F>(
@@ -187,69 +189,103 @@ fn ended(session: &io::Result<()>) {
 }
 
 /// A connection that was taken over.
-pub(crate) enum Stream {
-    /// One over a unix socket, with what the client had sent behind its request.
-    Local(Join<Chain<Cursor<Bytes>, OwnedReadHalf>, OwnedWriteHalf>),
-    /// Any other.
-    Other(TokioIo<Upgraded>),
-    /// None: what is written is the answer's body.
-    Answer(DuplexStream),
+pub(crate) struct Stream {
+    /// What the client had sent behind its request, and the rest; or what becomes the body of an answer.
+    bytes: Box<dyn Duplex>,
+    /// A second descriptor of the connection; `None` for an answer, whose session ends with its body.
+    socket: Option<OwnedFd>,
 }
+
+/// Bytes in and bytes out.
+trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
 
 impl Stream {
     /// The stream, when the client has read all that it was sent, or has had [`HEAD_READ`] to do so.
     ///
     /// There are clients, docker-py for one, that read the head through a buffer and the stream without it: what comes
     /// together with the head is lost to them. Output comes so soon behind it that it often would.
-    async fn read_up_to_here(connection: Upgraded) -> Stream {
-        let parts = match connection.downcast::<TokioIo<Explained<UnixStream>>>() {
-            Ok(parts) => parts,
-            Err(connection) => return Stream::Other(TokioIo::new(connection)),
+    async fn read_up_to_here(connection: Upgraded) -> io::Result<Stream> {
+        let connection = match connection.downcast::<TokioIo<Explained<UnixStream>>>() {
+            Ok(parts) => {
+                let socket = parts.io.into_inner().into_inner();
+                let deadline = Instant::now() + HEAD_READ;
+                // The kernel tells how much is unread, but nobody when it is read.
+                while sys::socket::unread(&socket).is_ok_and(|unread| unread > 0) && Instant::now() < deadline {
+                    sleep(LOOK).await;
+                }
+                let second = socket.as_fd().try_clone_to_owned()?;
+                let (reader, writer) = socket.into_split();
+                let bytes = join(Cursor::new(parts.read_buf).chain(reader), writer);
+                return Ok(Stream { bytes: Box::new(bytes), socket: Some(second) });
+            }
+            Err(connection) => connection,
         };
-        let socket = parts.io.into_inner().into_inner();
-        let deadline = Instant::now() + HEAD_READ;
-        // The kernel tells how much is unread, but nobody when it is read.
-        while sys::socket::unread(&socket).is_ok_and(|unread| unread > 0) && Instant::now() < deadline {
-            sleep(LOOK).await;
+        let connection = match connection.downcast::<TokioIo<Explained<TcpStream>>>() {
+            Ok(parts) => {
+                let stream = parts.io.into_inner().into_inner();
+                let second = stream.as_fd().try_clone_to_owned()?;
+                return Ok(Stream::of(stream, parts.read_buf, second));
+            }
+            Err(connection) => connection,
+        };
+        match connection.downcast::<TokioIo<Explained<TlsStream<TcpStream>>>>() {
+            Ok(parts) => {
+                let stream = parts.io.into_inner().into_inner();
+                let second = stream.get_ref().0.as_fd().try_clone_to_owned()?;
+                Ok(Stream::of(stream, parts.read_buf, second))
+            }
+            Err(_) => Err(io::Error::other("a connection of a kind that nobody listens for")),
         }
-        let (reader, writer) = socket.into_split();
-        Stream::Local(join(Cursor::new(parts.read_buf).chain(reader), writer))
+    }
+
+    fn of(stream: impl Duplex + 'static, early: Bytes, socket: OwnedFd) -> Stream {
+        let (reader, writer) = tokio::io::split(stream);
+        Stream { bytes: Box::new(join(Cursor::new(early).chain(reader), writer)), socket: Some(socket) }
+    }
+
+    /// Ready when the client has hung up. One that has only ended its input may still listen, and cannot be told by reading
+    /// from one that is gone; the kernel knows. Over TCP it learns that from the next thing it sends: output, or a probe.
+    pub(crate) fn hung_up(&mut self) -> impl Future<Output = io::Result<()>> + Send + use<> {
+        let socket = self.socket.take();
+        async move {
+            let Some(socket) = socket else { return std::future::pending().await };
+            // Nothing is asked for but what is always told. The descriptor is not the stream's, so what is noted here of
+            // its state holds up no reading or writing.
+            #[expect(
+                deprecated,
+                reason = "unsound only for what may give another descriptor each time; an OwnedFd keeps its own"
+            )]
+            let socket = AsyncFd::with_interest(socket, Interest::ERROR)?;
+            loop {
+                let mut guard = socket.ready(Interest::WRITABLE).await?;
+                if guard.ready().is_write_closed() {
+                    return Ok(());
+                }
+                guard.clear_ready();
+            }
+        }
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Local(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Other(stream) => Pin::new(stream).poll_read(context, buffer),
-            Stream::Answer(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
+        Pin::new(&mut self.get_mut().bytes).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Stream::Local(stream) => Pin::new(stream).poll_write(context, bytes),
-            Stream::Other(stream) => Pin::new(stream).poll_write(context, bytes),
-            Stream::Answer(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
+        Pin::new(&mut self.get_mut().bytes).poll_write(context, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Local(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Other(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Answer(stream) => Pin::new(stream).poll_flush(context),
-        }
+        Pin::new(&mut self.get_mut().bytes).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Stream::Local(stream) => Pin::new(stream).poll_shutdown(context),
-            Stream::Other(stream) => Pin::new(stream).poll_shutdown(context),
-            Stream::Answer(stream) => Pin::new(stream).poll_shutdown(context),
-        }
+        Pin::new(&mut self.get_mut().bytes).poll_shutdown(context)
     }
 }
 

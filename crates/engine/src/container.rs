@@ -26,6 +26,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use network::{Endpoint, NetworkId, PublishedPort};
 use oci::{ContainerId, Digest};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::sync::watch;
 
@@ -311,6 +312,14 @@ pub struct Container {
     pub(crate) telling: Mutex<()>,
 }
 
+/// Whether nobody is at the other end any more.
+fn has_hung_up(stream: &UnixStream) -> bool {
+    let mut polled = [PollFd::new(stream, PollFlags::empty())];
+    // It is only looked, not waited; where the kernel cannot tell, somebody is there.
+    poll(&mut polled, Some(&Timespec::default())).is_ok_and(|count| count > 0)
+        && polled[0].revents().contains(PollFlags::HUP)
+}
+
 /// The waits of a container for being started again.
 #[derive(Debug, Default)]
 struct Waiting {
@@ -381,10 +390,10 @@ impl Container {
         change(&mut self.locked())
     }
 
-    /// Leaves a stream for the next start. `false` when another client waits for it already.
+    /// Leaves a stream for the next start. `false` when another client waits for it already, and has not hung up.
     pub(crate) fn offer(&self, stream: UnixStream) -> bool {
         let mut pending = self.pending.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let free = pending.is_none();
+        let free = pending.as_ref().is_none_or(has_hung_up);
         if free {
             *pending = Some(stream);
         }

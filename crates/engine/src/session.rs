@@ -109,29 +109,40 @@ impl Session {
     }
 
     /// Carries Docker's hijacked stream: bytes in, multiplexed or raw bytes out. The end of the client's bytes closes
-    /// the command's standard input and nothing else. What is typed into a terminal is searched for the keys that leave.
+    /// the command's standard input and nothing else; `hung_up` tells when the client does not hear any more either. What is
+    /// typed into a terminal is searched for the keys that leave.
     ///
     /// # Errors
     /// The client's connection broke.
-    pub async fn copy_docker(self, client: impl AsyncRead + AsyncWrite + Unpin, output: Output) -> io::Result<()> {
+    pub async fn copy_docker(
+        self,
+        client: impl AsyncRead + AsyncWrite + Unpin,
+        hung_up: impl Future<Output = io::Result<()>>,
+        output: Output,
+    ) -> io::Result<()> {
         let (from_client, to_client) = tokio::io::split(client);
         let (from_shim, to_shim) = tokio::io::split(self.stream);
         let keys = self.tty.then(|| Filter::new(&self.detach_keys));
         let outwards = forward_output(from_shim, to_client, output, &self.of);
         tokio::pin!(outwards);
-        tokio::select! {
+        let _to_shim = tokio::select! {
             biased;
             result = &mut outwards => return result,
             result = send_input(from_client, to_shim, keys) => match result? {
-                Input::Ended(_to_shim) => {}
-                Input::ShimGone => {}
+                Input::Ended(to_shim) => Some(to_shim),
+                Input::ShimGone => None,
                 Input::Left => {
                     self.of.left();
                     return Ok(());
                 }
             },
+        };
+        // What the client had sent is the command's before it is let go.
+        tokio::select! {
+            biased;
+            result = outwards => result,
+            result = hung_up => result,
         }
-        outwards.await
     }
 }
 

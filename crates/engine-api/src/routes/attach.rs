@@ -46,7 +46,10 @@ pub(crate) async fn attach(
     carrier.check(options.stdin)?;
     let streams = Streams::open(&engine, &name, options, &parameters).await?;
     let output = if streams.tty { Output::Raw } else { Output::Multiplexed };
-    Ok(carrier.carry(content_type(streams.tty, version), move |client| streams.copy(client, output)))
+    Ok(carrier.carry(content_type(streams.tty, version), move |mut client| {
+        let hung_up = client.hung_up();
+        streams.copy(client, hung_up, output)
+    }))
 }
 
 /// `GET /containers/NAME/attach/ws`.
@@ -75,7 +78,7 @@ pub(crate) async fn websocket(
         tokio::select! {
             // The client has left: so does its session.
             result = &mut carried => result,
-            result = streams.copy(inside, Output::Raw) => result.and(carried.await),
+            result = streams.copy(inside, std::future::pending(), Output::Raw) => result.and(carried.await),
         }
     });
     response.headers_mut().remove(CONTENT_TYPE);
@@ -123,7 +126,12 @@ impl Streams {
         Ok(Streams { before, from_now_on, tty })
     }
 
-    async fn copy(self, mut client: impl AsyncRead + AsyncWrite + Unpin, output: Output) -> io::Result<()> {
+    async fn copy(
+        self,
+        mut client: impl AsyncRead + AsyncWrite + Unpin,
+        hung_up: impl Future<Output = io::Result<()>>,
+        output: Output,
+    ) -> io::Result<()> {
         if let Some(mut lines) = self.before {
             while let Some(batch) = lines.next().await {
                 let batch = batch.map_err(io::Error::other)?;
@@ -131,7 +139,7 @@ impl Streams {
             }
         }
         match self.from_now_on {
-            Some(session) => session.copy_docker(client, output).await,
+            Some(session) => session.copy_docker(client, hung_up, output).await,
             None => client.shutdown().await,
         }
     }

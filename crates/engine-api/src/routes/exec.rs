@@ -50,7 +50,7 @@ pub(crate) async fn start(
         if let Some(session) = engine.exec_start(&id).await? {
             // It was made to be attached to: its output has to go somewhere.
             let nobody = tokio::io::join(tokio::io::empty(), tokio::io::sink());
-            tokio::spawn(session.copy_docker(nobody, Output::Raw));
+            tokio::spawn(session.copy_docker(nobody, std::future::pending(), Output::Raw));
         }
         return Ok(StatusCode::OK.into_response());
     }
@@ -77,7 +77,10 @@ pub(crate) async fn start(
     let session = session.ok_or_else(|| ApiError::invalid("Detach", "this exec was created without any stream"))?;
     let session = session.left_by(keys);
     let output = if session.tty() { Output::Raw } else { Output::Multiplexed };
-    Ok(carrier.carry(content_type(session.tty(), version), move |client| session.copy_docker(client, output)))
+    Ok(carrier.carry(content_type(session.tty(), version), move |mut client| {
+        let hung_up = client.hung_up();
+        session.copy_docker(client, hung_up, output)
+    }))
 }
 
 pub(crate) async fn inspect(
