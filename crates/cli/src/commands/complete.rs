@@ -213,7 +213,7 @@ enum Things {
 }
 
 fn contexts() -> Names {
-    let all = client::contexts::ContextStore::of_user(environment::variable).list().unwrap_or_default();
+    let (all, _) = client::contexts::ContextStore::of_user(environment::variable).list().unwrap_or_default();
     let named = all.iter().map(|context| (context.name.clone(), context.description().to_owned()));
     std::iter::once((client::contexts::DEFAULT_CONTEXT.to_owned(), "this host's own daemon".to_owned()))
         .chain(named)

@@ -117,25 +117,29 @@ impl ContextStore {
         Ok(self.root()?.join("contexts/tls").join(directory_of(name)))
     }
 
-    /// All contexts but `default`, by name.
+    /// All contexts but `default`, by name; and what is wrong with those that cannot be read.
     ///
     /// # Errors
-    /// One of them cannot be read.
-    pub fn list(&self) -> Result<Vec<StoredContext>, ContextError> {
-        let Some(root) = &self.root else { return Ok(Vec::new()) };
+    /// None of them can be found.
+    pub fn list(&self) -> Result<(Vec<StoredContext>, Vec<ContextError>), ContextError> {
+        let nothing = (Vec::new(), Vec::new());
+        let Some(root) = &self.root else { return Ok(nothing) };
         let directory = root.join("contexts/meta");
         let entries = match fs::read_dir(&directory) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(nothing),
             Err(error) => return Err(ContextError::io("read", &directory, error)),
         };
-        let mut all = Vec::new();
+        let (mut all, mut unreadable) = nothing;
         for entry in entries {
             let path = entry.map_err(|error| ContextError::io("read", &directory, error))?.path().join("meta.json");
-            all.extend(read_meta(&path)?);
+            match read_meta(&path) {
+                Ok(context) => all.extend(context),
+                Err(error) => unreadable.push(error),
+            }
         }
         all.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(all)
+        Ok((all, unreadable))
     }
 
     /// The context `name`.

@@ -44,7 +44,7 @@ fn certificates_are_copied_and_go_with_their_context() {
     let tls = TlsFiles { authority: Some(file("a")), identity: Some((file("c"), file("k"))) };
     let context = StoredContext::new("far", "tcp://far", "");
     let missing = TlsFiles { authority: Some(file("nowhere")), identity: None };
-    assert!(store.create("far", &context, &missing).is_err() && store.list().unwrap().is_empty());
+    assert!(store.create("far", &context, &missing).is_err() && store.list().unwrap().0.is_empty());
     store.create("far", &context, &tls).unwrap();
     let kept = store.tls_of(&context).unwrap().unwrap();
     assert_eq!(fs::read(kept.identity.unwrap().1).unwrap(), b"k");
@@ -64,7 +64,7 @@ fn certificates_are_copied_and_go_with_their_context() {
     store.remove("short").unwrap();
 
     store.remove("far").unwrap();
-    assert_eq!(store.list().unwrap().len(), 1);
+    assert_eq!(store.list().unwrap().0.len(), 1);
     assert!(!store.tls("far").unwrap().exists());
 }
 
@@ -85,7 +85,7 @@ fn foreign_archives_and_names_are_refused_and_leave_nothing() {
     {
         assert!(store.import("far", bad.as_slice()).is_err());
     }
-    assert!(store.list().unwrap().is_empty() && !store.tls("far").unwrap().exists());
+    assert!(store.list().unwrap().0.is_empty() && !store.tls("far").unwrap().exists());
     for name in ["", "x", ".x", "a/b", "default", "a b", "-ab"] {
         assert!(check_name(name).is_err(), "{name}");
     }

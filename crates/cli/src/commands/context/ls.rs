@@ -2,7 +2,7 @@
 //! `corten context ls`: the contexts there are.
 
 use client::Wish;
-use client::contexts::DEFAULT_CONTEXT;
+use client::contexts::{DEFAULT_CONTEXT, StoredContext};
 use errors::Report;
 use serde_json::{Value, json};
 
@@ -26,12 +26,20 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, wish: &Wish) -> Result<u8, Failure> {
-    let contexts = store().list()?;
+    let (contexts, unreadable) = store().list()?;
+    show(args, wish, &contexts)?;
+    for error in &unreadable {
+        printer::failure(&Report::from(error));
+    }
+    if unreadable.is_empty() { Ok(0) } else { Err(Failure::told()) }
+}
+
+fn show(args: &Args, wish: &Wish, contexts: &[StoredContext]) -> Result<(), Failure> {
     if args.quiet {
         std::iter::once(DEFAULT_CONTEXT)
             .chain(contexts.iter().map(|context| context.name.as_str()))
             .for_each(printer::line);
-        return Ok(0);
+        return Ok(());
     }
     let current = in_use(wish)?;
     let default = default_endpoint(wish).map(|(host, _)| host).map_err(|failure| failure.report);
@@ -41,7 +49,7 @@ pub(super) fn run(args: &Args, wish: &Wish) -> Result<u8, Failure> {
         "This host's own daemon, or the one that the environment names",
         default.as_deref().map_err(|report| report.as_ref().map(|report| report.message.clone()).unwrap_or_default()),
     )];
-    for context in &contexts {
+    for context in contexts {
         let host = context.host().map_err(|error| Report::from(&error).message);
         rows.push(row(&context.name, &current, context.description(), host));
     }
@@ -52,7 +60,7 @@ pub(super) fn run(args: &Args, wish: &Wish) -> Result<u8, Failure> {
         }
     }
     printer::data(listing::render(&args.format, COLUMNS, &rows)?.as_bytes());
-    Ok(0)
+    Ok(())
 }
 
 fn row(name: &str, current: &str, description: &str, host: Result<&str, String>) -> Value {
