@@ -169,9 +169,12 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let report = Report::from(&self);
         let status = StatusCode::from_u16(report.kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        // Clients ask of every daemon whether it has a swarm, or can do what this one cannot.
-        if status.is_server_error() && !matches!(self, ApiError::NoSwarm(_) | ApiError::Unsupported(_)) {
+        // Clients ask of every daemon whether it has a swarm, or can do what this one cannot: that is no failure of its own.
+        let asked_too_much = report.kind == Kind::Unsupported || matches!(self, ApiError::NoSwarm(_));
+        if status.is_server_error() && !asked_too_much {
             tracing::error!(error = report.message, "a request failed");
+        } else {
+            tracing::debug!(error = report.message, status = status.as_u16(), "a request was refused");
         }
         (status, Json(ErrorBody::from(report))).into_response()
     }

@@ -4,6 +4,7 @@
 //! The order matters: the zygote is started while this process is small and has one thread; the engine takes the data
 //! root for itself before the socket appears; whoever can connect is served.
 
+mod background;
 pub(crate) mod config_file;
 mod defaults;
 #[cfg(test)]
@@ -158,8 +159,10 @@ pub(crate) fn run(mut args: Args, hosts: Vec<String>) -> Result<u8, Failure> {
     args.listeners.host.splice(0..0, hosts);
     let places = Places::of(&args)?;
     let plan = Plan::of(&args.listeners, &places.exec_root.join("corten.sock"))?;
-    if args.background {
-        leave_the_callers_session()?;
+    if args.background
+        && let Some(code) = background::leave_the_callers_session(&places.pidfile)?
+    {
+        return Ok(code);
     }
     // What the daemon makes is meant for root unless it says otherwise.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
@@ -223,12 +226,6 @@ impl Places {
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path)
         .map_err(|error| Failure::new(Kind::InvalidArgument, format!("{} cannot be used: {error}", path.display())))
-}
-
-fn leave_the_callers_session() -> Result<(), Failure> {
-    let failed = |what: &str, error: std::io::Error| Failure::new(Kind::Internal, format!("cannot {what}: {error}"));
-    rustix::process::setsid().map_err(|errno| failed("leave the session", errno.into()))?;
-    std::env::set_current_dir("/").map_err(|error| failed("change to /", error))
 }
 
 async fn serve(args: Args, places: Places, plan: Plan, zygote: Zygote) -> Result<(), Failure> {

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//! How a daemon is started, what it says beforehand, and what it writes into its log.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, getsid, kill_process};
+use testkit::Daemon;
+use testkit::corten::{Running, binary};
+use testkit::http::ask;
+use testkit::process::command;
+
+/// Starts a daemon of `daemon`'s roots in the background, as a shell with job control does, whose commands lead process groups:
+/// the exit code, and what was said.
+fn start_as_a_leader(daemon: &Daemon) -> (Option<i32>, String) {
+    let mut command = command(binary());
+    command.args(["daemon", "--background", "-H", &daemon.host(), "--cgroup-parent", daemon.cgroup()]);
+    for (flag, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
+        command.arg(flag).arg(daemon.path().join(name));
+    }
+    // A file, because the daemon keeps it open.
+    let path = daemon.path().join("background.log");
+    let log = std::fs::File::create(&path).expect("a log");
+    command.args(["--gc-threshold", "0"]).process_group(0);
+    command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
+    let status = daemon.sandbox().run(move || command.status().expect("it starts"));
+    (status.code(), std::fs::read_to_string(path).expect("a log"))
+}
+
+/// It could not leave the session of the shell.
+#[test]
+fn a_shell_with_job_control_starts_one_in_the_background() {
+    let daemon = Daemon::builder().start();
+    let (code, said) = start_as_a_leader(&daemon);
+    assert_eq!(code, Some(1), "one runs there: {said}");
+    assert!(said.contains("corten: "), "{said}");
+    daemon.stop();
+    let (code, said) = start_as_a_leader(&daemon);
+    assert_eq!(code, Some(0), "{said}");
+    // Who is told that it has started can use it.
+    daemon.ok(&["ps"]);
+    let pid = std::fs::read_to_string(daemon.path().join("pid")).expect("a number");
+    let pid = Pid::from_raw(pid.trim().parse().expect("a number")).expect("it is positive");
+    assert_eq!(getsid(Some(pid)).expect("it runs"), pid, "it has a session of its own");
+    let directory = std::fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero())).expect("it runs");
+    assert_eq!(directory, std::path::Path::new("/"));
+    kill_process(pid, Signal::TERM).expect("it runs");
+    let begun = Instant::now();
+    while daemon.socket().exists() || daemon.path().join("pid").exists() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Only the flags that can be refused by themselves were looked at.
+#[test]
+fn what_would_be_refused_at_the_start_is_found_by_validate() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let absent = directory.path().join("absent").display().to_string();
+    let validate = |flags: &[&str]| {
+        let mut command = command(binary());
+        command.args(["daemon", "--validate", "--data-root", &absent, "--exec-root", &absent]).args(flags);
+        command.env_remove("CORTEN_HOST");
+        Running::start(command, Vec::new()).wait()
+    };
+    assert_eq!(validate(&["-H", "unix:///run/x.sock", "-H", "fd://"]).ok().text(), "configuration OK");
+    for (flags, word) in [
+        (&["-H", "ssh://far"][..], "ssh"),
+        (&["-H", "tcp://0.0.0.0:2375"], "be root"),
+        (
+            &["-H", "tcp://0.0.0.0:2376", "--tlsverify", "--tlscacert", &absent, "--tlscert", "x", "--tlskey", "y"],
+            &absent,
+        ),
+        (&["--group", "no-such-group"], "groupadd"),
+        (&["--authorization-hook", "tcp://far"], "tcp://far"),
+        (&["--seccomp-profile", &absent], &absent),
+        (&["--userns-remap", "a:b:c"], "a:b:c"),
+    ] {
+        validate(flags).fails(1).saying(word);
+    }
+    assert!(!std::path::Path::new(&absent).exists(), "nothing is made");
+}
+
+/// What a client may ask of any daemon, and this one does not do, is none of the daemon's failures.
+#[test]
+fn what_is_not_supported_is_no_error_in_the_log() {
+    let daemon = Daemon::with_busybox();
+    daemon.ok(&["create", "--name", "box", "--log-driver", "none", "busybox", "true"]);
+    let body = br#"{"Image": "busybox", "HostConfig": {"StorageOpt": {"size": "1g"}}}"#;
+    for (method, path, body) in [
+        ("GET", "/containers/box/logs?stdout=1", &b""[..]),
+        ("POST", "/build", b""),
+        ("GET", "/images/search?term=x", b""),
+        ("POST", "/containers/create", body),
+    ] {
+        assert_eq!(ask(&daemon, method, path, &[], body).status, 501, "{path}");
+    }
+    assert_eq!(ask(&daemon, "POST", "/nowhere", &[], b"").status, 404);
+    assert_eq!(ask(&daemon, "GET", "/swarm", &[], b"").status, 503);
+    assert!(!daemon.log().contains("ERROR"), "{}", daemon.log());
+}
+
+/// The last lines that were asked for were gathered before the first was sent.
+#[test]
+fn many_last_lines_take_no_memory_of_the_daemon() {
+    let daemon = Daemon::with_busybox();
+    daemon.ok(&["run", "--name", "box", "busybox", "true"]);
+    let path = daemon.inspect("box")["LogPath"].as_str().expect("a path").to_owned();
+    let text = "x".repeat(500);
+    let line = |number: u32| {
+        format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"2026-01-01T00:00:00.{number:09}Z\"}}\n")
+    };
+    let log: String = (0..40_000).map(line).collect();
+    assert!(log.len() > 20 << 20);
+    std::fs::write(path, log).expect("a log");
+    let proc = format!("/proc/{}", daemon.pid());
+    let peak = || {
+        let status = std::fs::read_to_string(format!("{proc}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it has memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+    };
+    daemon.ok(&["logs", "--tail", "1", "box"]);
+    // As much as it has now (proc_pid_clear_refs(5)).
+    std::fs::write(format!("{proc}/clear_refs"), "5").expect("it runs");
+    let before = peak();
+    assert_eq!(daemon.ok(&["logs", "--tail", "39999", "box"]).lines().count(), 39_999);
+    let more = peak().saturating_sub(before);
+    assert!(more < 8 << 20, "{more} bytes");
+}
