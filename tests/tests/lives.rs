@@ -85,6 +85,17 @@ fn an_exec_that_ends_without_a_daemon_is_told_of_by_the_next_one() {
     daemon.ok(&["rm", "-f", "box"]);
 }
 
+/// The destruction of a container that goes at its end was told before that of its volumes.
+#[test]
+fn who_removes_itself_goes_after_its_volumes_as_in_docker() {
+    let daemon = Daemon::with_busybox();
+    daemon.ok(&["run", "--rm", "-v", "/own", "-v", "/another", "-v", "kept:/kept", "busybox", "true"]);
+    let gone = || told(&daemon, &[]).into_iter().filter(|line| line.ends_with("destroy")).collect::<Vec<_>>();
+    until("it is gone", || gone().len() == 3);
+    assert_eq!(gone(), ["volume destroy", "volume destroy", "container destroy"]);
+    daemon.ok(&["volume", "rm", "kept"]);
+}
+
 #[test]
 fn an_exec_is_started_once_and_one_that_could_not_be_says_so() {
     let daemon = Daemon::with_busybox();

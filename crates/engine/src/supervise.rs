@@ -152,7 +152,11 @@ impl Engine {
         });
         self.registry().by_id.remove(&container.id);
         self.release_name(&name, &container.id);
-        container.tell("destroy", []);
+        // In Docker's order, its volumes go first; here their files do so in the background.
+        let told_later = volumes && container.with_record(|record| record.volumes().any(|volume| volume.anonymous));
+        if !told_later {
+            container.tell("destroy", []);
+        }
         container.announce(Phase::Removed(code));
         let (engine, container) = (Arc::clone(self), Arc::clone(container));
         self.in_background("remove a container's files", move || {
@@ -164,6 +168,9 @@ impl Engine {
             engine.remove_files(&container);
             if volumes {
                 engine.remove_anonymous_volumes(&container);
+            }
+            if told_later {
+                container.tell("destroy", []);
             }
         });
     }
