@@ -2,7 +2,7 @@
 //! Ids for `--userns-remap default` where neither of the usual users has any. Nobody's files are changed for that: ids that
 //! nobody on this host has are chosen once and kept in the data root, in the notation of `/etc/subuid`.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -40,7 +40,7 @@ pub(crate) fn settle(remap: &Remap, data_root: &Path) -> Result<Option<Run>, Eng
         Some(run) if !taken.iter().any(|other| overlap(run, *other)) => run,
         _ => {
             let run = choose(&taken).ok_or(UsernsError::NobodysIds)?;
-            write(&path, run).map_err(EngineError::io("write", &path))?;
+            write(data_root, run).map_err(EngineError::io("write", &path))?;
             run
         }
     };
@@ -78,13 +78,16 @@ fn read(path: &Path) -> Result<Option<Run>, EngineError> {
     }
 }
 
-/// Whoever reads it finds all of it, or what was there before.
-fn write(path: &Path, (first, count): Run) -> std::io::Result<()> {
+/// Whoever reads it finds all of it, or what was there before; after a power cut, too: containers that have these ids must
+/// not meet others when they are started again.
+fn write(data_root: &Path, (first, count): Run) -> std::io::Result<()> {
+    let path = data_root.join(FILE);
     let new = path.with_extension("new");
     let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
     file.write_all(format!("{OWNER}:{first}:{count}\n").as_bytes())?;
     file.sync_all()?;
-    fs::rename(&new, path)
+    fs::rename(&new, path)?;
+    File::open(data_root)?.sync_all()
 }
 
 #[cfg(test)]
@@ -107,7 +110,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE);
         assert_eq!(read(&path).unwrap(), None);
-        write(&path, (7_000_000, CHOSEN)).unwrap();
+        write(directory.path(), (7_000_000, CHOSEN)).unwrap();
         assert_eq!(read(&path).unwrap(), Some((7_000_000, CHOSEN)));
         for bad in [
             "",
