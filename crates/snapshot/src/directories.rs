@@ -13,12 +13,14 @@ use std::sync::OnceLock;
 use layer::Limits;
 use oci::Digest;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::error::At as _;
 use crate::index;
 use crate::inherited::{Inherited, Lower};
 use crate::mounts::Mounts;
 use crate::overlay::{self, Method, Overlay};
+use crate::ready::{Ready, Taken, Turn};
 use crate::store::{ARCHIVE, DIFF, DIRECTORY, EMPTY, Form, INDEX, Store};
 use crate::{Description, Ids, LayerInfo, MountOptions, SnapshotError, Snapshotter, mapped, points, writable};
 
@@ -29,6 +31,7 @@ pub struct Directories {
     pub(crate) limits: Limits,
     pub(crate) mounts: Mounts,
     inherited: Inherited,
+    pub(crate) ready: Ready,
     method: OnceLock<Method>,
     /// Why layers are not kept as archives, where that was not a choice.
     reason: Option<String>,
@@ -67,6 +70,7 @@ impl Directories {
             limits,
             mounts: Mounts::default(),
             inherited: Inherited::default(),
+            ready: Ready::default(),
             method: OnceLock::new(),
             reason,
         }
@@ -174,6 +178,41 @@ impl Directories {
         let overlay = Overlay { lower: &lower, writable: both, volatile: options.volatile, scratch: &scratch };
         mapped::stack(&overlay, method, ids, writable.mount())
     }
+
+    /// Mounts anew, where nothing waits that could be taken. What waited there for something else goes first.
+    fn mount_anew(
+        &self,
+        mut turn: Turn<'_>,
+        container_dir: &Path,
+        layers: &[Digest],
+        options: MountOptions,
+        ids: Option<Ids<'_>>,
+    ) -> Result<OwnedFd, SnapshotError> {
+        turn.clear(&self.mounts)?;
+        let mount = self.mount_by(self.method()?, container_dir, layers, options, ids);
+        mount.inspect_err(|_| self.mounts.release(container_dir))
+    }
+
+    /// [`Directories::mount_anew`], for nobody yet. What a container has written there already could not be told from
+    /// what is to go with the mount: such a directory is refused.
+    fn mount_ahead(
+        &self,
+        turn: &mut Turn<'_>,
+        container_dir: &Path,
+        layers: &[Digest],
+        options: MountOptions,
+    ) -> Result<OwnedFd, SnapshotError> {
+        turn.clear(&self.mounts)?;
+        if !options.read_only {
+            if writable::open_upper(container_dir)?.is_some() {
+                return Err(Errno::EXIST)
+                    .at("make, ahead of a container, the writable directory in", || container_dir.into());
+            }
+            turn.makes_writable();
+        }
+        let mount = self.mount_by(self.method()?, container_dir, layers, options, None);
+        mount.inspect_err(|_| self.mounts.release(container_dir))
+    }
 }
 
 impl Snapshotter for Directories {
@@ -190,6 +229,11 @@ impl Snapshotter for Directories {
     }
 
     fn remove_layer(&self, diff_id: &Digest) -> Result<bool, SnapshotError> {
+        let mut removal = self.ready.reclaim(diff_id);
+        if let Some(mut outdated) = removal.outdated.take() {
+            // What could not be removed has nothing of the layer, and is told to who wants that directory next.
+            let _: Result<(), SnapshotError> = outdated.clear(&self.mounts);
+        }
         self.mounts.forget(diff_id);
         self.inherited.forget(&self.store, diff_id)?;
         self.store.remove(diff_id)
@@ -200,8 +244,10 @@ impl Snapshotter for Directories {
     }
 
     fn mount(&self, container_dir: &Path, layers: &[Digest], options: MountOptions) -> Result<OwnedFd, SnapshotError> {
-        let mount = self.mount_by(self.method()?, container_dir, layers, options, None);
-        mount.inspect_err(|_| self.unmounted(container_dir))
+        match self.ready.take(container_dir, layers, options) {
+            Taken::Mount(mount) => Ok(mount),
+            Taken::Turn(turn) => self.mount_anew(turn, container_dir, layers, options, None),
+        }
     }
 
     fn mount_mapped(
@@ -211,16 +257,39 @@ impl Snapshotter for Directories {
         options: MountOptions,
         ids: Ids<'_>,
     ) -> Result<OwnedFd, SnapshotError> {
-        let mount = self.mount_by(self.method()?, container_dir, layers, options, Some(ids));
-        mount.inspect_err(|_| self.unmounted(container_dir))
+        self.mount_anew(self.ready.turn(container_dir), container_dir, layers, options, Some(ids))
+    }
+
+    fn prepare(&self, container_dir: &Path, layers: &[Digest], options: MountOptions) -> Result<(), SnapshotError> {
+        let Some(mut begun) = self.ready.begin(container_dir, layers, options)? else { return Ok(()) };
+        if let Some(mut outdated) = begun.outdated.take() {
+            // What could not be removed is told to who wants that directory next.
+            let _: Result<(), SnapshotError> = outdated.clear(&self.mounts);
+        }
+        match self.mount_ahead(&mut begun.turn, container_dir, layers, options) {
+            Ok(mount) => match self.ready.offer(begun, layers, options, mount) {
+                None => Ok(()),
+                Some(mut outdated) => outdated.clear(&self.mounts),
+            },
+            Err(error) => {
+                // Why it failed matters more than what could not be removed, which is told to who wants that directory next.
+                let _: Result<(), SnapshotError> = begun.turn.clear(&self.mounts);
+                Err(error)
+            }
+        }
     }
 
     fn unmounted(&self, container_dir: &Path) {
+        let mut turn = self.ready.turn(container_dir);
+        // What could not be removed is told to who wants that directory next.
+        let _: Result<(), SnapshotError> = turn.clear(&self.mounts);
         self.mounts.release(container_dir);
     }
 
     fn remove_container(&self, container_dir: &Path) -> Result<(), SnapshotError> {
-        self.unmounted(container_dir);
+        let mut turn = self.ready.turn(container_dir);
+        turn.clear(&self.mounts)?;
+        self.mounts.release(container_dir);
         writable::remove(container_dir)
     }
 

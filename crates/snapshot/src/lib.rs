@@ -19,6 +19,7 @@ mod mapped;
 mod mounts;
 mod overlay;
 mod points;
+mod ready;
 mod store;
 mod tar_index;
 mod writable;
@@ -130,6 +131,16 @@ pub trait Snapshotter: Send + Sync {
         options: MountOptions,
         ids: Ids<'_>,
     ) -> Result<OwnedFd, SnapshotError>;
+
+    /// Mounts ahead what `mount(container_dir, layers, options)` would: the next call of it with the same arguments is
+    /// handed this mount at once. At most one waits; preparing another lets go of it, and so does a `mount` of that
+    /// directory with other arguments, `unmounted`/`remove_container` of the directory, and `remove_layer` of one of its
+    /// layers. What is let go of leaves nothing in its directory; so one that a container has written to is refused.
+    ///
+    /// # Errors
+    /// As those of [`Snapshotter::mount`]; [`SnapshotError::System`] (a conflict) when the directory has a writable
+    /// directory already. Nothing is mounted ahead then.
+    fn prepare(&self, container_dir: &Path, layers: &[Digest], options: MountOptions) -> Result<(), SnapshotError>;
 
     /// Tells that a container's mount is gone, or soon will be: what was shared with it may go as well.
     fn unmounted(&self, container_dir: &Path);

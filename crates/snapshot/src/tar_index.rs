@@ -149,6 +149,10 @@ impl Snapshotter for TarIndex {
         self.directories.mount_mapped(container_dir, layers, options, ids)
     }
 
+    fn prepare(&self, container_dir: &Path, layers: &[Digest], options: MountOptions) -> Result<(), SnapshotError> {
+        self.directories.prepare(container_dir, layers, options)
+    }
+
     fn unmounted(&self, container_dir: &Path) {
         self.directories.unmounted(container_dir);
     }
