@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line: from arguments to one command, and from its outcome to an exit code.
 
+pub(crate) mod plain;
 mod refusal;
 
 use std::ffi::OsString;
@@ -30,7 +31,7 @@ struct Line {
 }
 
 /// What stands before the command: which daemon is meant.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[group(skip)]
 struct Global {
     /// The context whose daemon is meant; `corten context ls` lists all
@@ -258,6 +259,9 @@ fn with_help_as_a_flag(mut arguments: Vec<OsString>) -> Vec<OsString> {
 /// What the arguments say. Whatever follows a flag with a value is that value to Docker, be it `-1s` or `-x`, and each flag
 /// without one may be told `=false`; only an error has to be looked at twice for that.
 fn parse(arguments: &[OsString]) -> Result<Line, clap::Error> {
+    if let Some(line) = plain::line(arguments) {
+        return Ok(line);
+    }
     let quick = quick_definition().try_get_matches_from(arguments).and_then(|matches| Line::from_arg_matches(&matches));
     if quick.is_ok() {
         return quick;

@@ -2,6 +2,7 @@
 //! `corten create`: make a container without starting it.
 
 use crate::cli::Context;
+use crate::cli::plain::{Operands, Place, Plain};
 use crate::commands::run::{Pulling, body, fetch, is_missing};
 use crate::failure::Failure;
 use crate::flags::cidfile::IdFile;
@@ -9,7 +10,7 @@ use crate::flags::container::{ContainerFlags, Pull};
 use crate::printer;
 
 /// Create a container without starting it, and print its id
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -17,6 +18,16 @@ pub(crate) struct Args {
     /// The image, then the command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
     image_and_command: Vec<String>,
+}
+
+impl Plain for Args {
+    fn flag(&mut self, name: &str) -> Option<Place<'_>> {
+        self.flags.flag(name)
+    }
+
+    fn operands(&mut self) -> Option<Operands<'_>> {
+        Some(Operands { list: &mut self.image_and_command, least: 1, trailing: true })
+    }
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {

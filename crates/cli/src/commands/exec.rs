@@ -7,6 +7,7 @@ use api_types::ExecRequest;
 use api_types::docker::ExecConfig;
 
 use crate::cli::Context;
+use crate::cli::plain::{Operands, Place, Plain};
 use crate::commands::run::{exit_code, no_terminal};
 use crate::failure::Failure;
 use crate::flags::environment;
@@ -17,7 +18,7 @@ use crate::{terminal, user_config};
 use api_types::detach_keys::DetachKeys;
 
 /// Run a command in a running container
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
     /// Leave the command alone once it runs
     #[arg(short, long)]
@@ -49,6 +50,24 @@ pub(crate) struct Args {
     /// The container, then the command and its arguments
     #[arg(required = true, trailing_var_arg = true, num_args = 2.., value_names = ["CONTAINER", "COMMAND"])]
     container_and_command: Vec<String>,
+}
+
+impl Plain for Args {
+    fn flag(&mut self, name: &str) -> Option<Place<'_>> {
+        Some(match name {
+            "d" | "detach" => Place::Switch(&mut self.detach),
+            "e" | "env" => Place::Value(&mut self.env),
+            "i" | "interactive" => Place::Switch(&mut self.interactive),
+            "t" | "tty" => Place::Switch(&mut self.tty),
+            "u" | "user" => Place::Value(&mut self.user),
+            "w" | "workdir" => Place::Value(&mut self.workdir),
+            _ => return None,
+        })
+    }
+
+    fn operands(&mut self) -> Option<Operands<'_>> {
+        Some(Operands { list: &mut self.container_and_command, least: 2, trailing: true })
+    }
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {

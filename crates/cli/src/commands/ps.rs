@@ -6,6 +6,7 @@ use client::ListOptions;
 use serde_json::{Value, json};
 
 use crate::cli::Context;
+use crate::cli::plain::{Place, Plain};
 use crate::failure::Failure;
 use crate::printer::{self, human, listing};
 use crate::template::Template;
@@ -24,7 +25,7 @@ const COLUMNS: &[(&str, &str)] = &[
 const SIZE: (&str, &str) = ("SIZE", "Size");
 
 /// List containers
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(after_help = FIELDS)]
 pub(crate) struct Args {
     /// Those that do not run, too
@@ -55,6 +56,20 @@ pub(crate) struct Args {
 
 const FIELDS: &str = "Fields of a template: .ID .Image .Command .CreatedAt .RunningFor .Ports .State .Status .Size .Names .Labels \
 .Label \"NAME\" .Mounts .LocalVolumes .Networks";
+
+impl Plain for Args {
+    fn flag(&mut self, name: &str) -> Option<Place<'_>> {
+        Some(match name {
+            "a" | "all" => Place::Switch(&mut self.all),
+            "format" => Place::Value(&mut self.format),
+            "l" | "latest" => Place::Switch(&mut self.latest),
+            "no-trunc" => Place::Switch(&mut self.no_trunc),
+            "q" | "quiet" => Place::Switch(&mut self.quiet),
+            "s" | "size" => Place::Switch(&mut self.size),
+            _ => return None,
+        })
+    }
+}
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let format = if args.quiet { "{{.ID}}".to_owned() } else { user_config::format(args.format, "psFormat")? };

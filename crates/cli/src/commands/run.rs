@@ -7,6 +7,7 @@ use client::{Client, ClientError, RunAnswer, Session, Untagged};
 use errors::{Classify, Kind};
 
 use crate::cli::Context;
+use crate::cli::plain::{Operands, Place, Plain};
 use crate::failure::Failure;
 use crate::flags::cidfile::IdFile;
 use crate::flags::container::{ContainerFlags, Pull, Surroundings};
@@ -17,6 +18,9 @@ use crate::trace::{Format, Trace};
 use crate::{credentials, printer, terminal, user_config};
 use api_types::detach_keys::DetachKeys;
 
+/// Signals are passed on unless `--sig-proxy` says otherwise.
+const SIG_PROXY: bool = true;
+
 /// Create and run a container from an image
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
@@ -25,7 +29,7 @@ pub(crate) struct Args {
     #[arg(short, long, conflicts_with = "attach")]
     detach: bool,
     /// Pass signals on to the command
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = SIG_PROXY,
           default_missing_value = "true", action = clap::ArgAction::Set)]
     sig_proxy: bool,
     /// Print each step and its time, from the start of this program to the command's, and to its exit: text or json
@@ -36,6 +40,26 @@ pub(crate) struct Args {
     /// The image, then the command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_names = ["IMAGE", "COMMAND"])]
     image_and_command: Vec<String>,
+}
+
+impl Default for Args {
+    fn default() -> Args {
+        let flags = ContainerFlags::default();
+        Args { detach: false, sig_proxy: SIG_PROXY, trace: None, flags, image_and_command: Vec::new() }
+    }
+}
+
+impl Plain for Args {
+    fn flag(&mut self, name: &str) -> Option<Place<'_>> {
+        match name {
+            "d" | "detach" => Some(Place::Switch(&mut self.detach)),
+            _ => self.flags.flag(name),
+        }
+    }
+
+    fn operands(&mut self) -> Option<Operands<'_>> {
+        Some(Operands { list: &mut self.image_and_command, least: 1, trailing: true })
+    }
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {

@@ -5,6 +5,7 @@ use api_types::{AttachRequest, Streams};
 use errors::Kind;
 
 use crate::cli::Context;
+use crate::cli::plain::{Operands, Place, Plain};
 use crate::commands::for_each;
 use crate::commands::run::{Foreground, stay};
 use crate::failure::Failure;
@@ -15,7 +16,7 @@ use crate::user_config;
 use api_types::detach_keys::DetachKeys;
 
 /// Start one or more containers
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Args {
     /// Attach the output, and pass signals on
     #[arg(short, long)]
@@ -33,6 +34,20 @@ pub(crate) struct Args {
     /// Names or ids
     #[arg(required = true, value_name = "CONTAINER")]
     containers: Vec<String>,
+}
+
+impl Plain for Args {
+    fn flag(&mut self, name: &str) -> Option<Place<'_>> {
+        Some(match name {
+            "a" | "attach" => Place::Switch(&mut self.attach),
+            "i" | "interactive" => Place::Switch(&mut self.interactive),
+            _ => return None,
+        })
+    }
+
+    fn operands(&mut self) -> Option<Operands<'_>> {
+        Some(Operands { list: &mut self.containers, least: 1, trailing: false })
+    }
 }
 
 pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {

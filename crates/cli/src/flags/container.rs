@@ -11,22 +11,25 @@ use super::isolation::IsolationFlags;
 use super::limits::LimitFlags;
 use super::network::NetworkFlags;
 use super::{FlagError, environment, health, logging, mount, mounts, restart};
+use crate::cli::plain::{Place, Plain};
 
 /// When to fetch the image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Pull {
     /// Before every start.
     Always,
     /// When it is not there.
+    #[default]
     Missing,
     /// Not at all.
     Never,
 }
 
 /// When published ports lead to a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PublishWhen {
     /// As long as it runs.
+    #[default]
     Always,
     /// While it is ready, as its checks say.
     Ready,
@@ -43,7 +46,7 @@ pub(crate) enum Stream {
     Stderr,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct ContainerFlags {
     /// Note something for the runtime and its hooks
     #[arg(long, value_name = "KEY=VALUE")]
@@ -101,10 +104,10 @@ pub(crate) struct ContainerFlags {
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
     /// When published ports lead to the container: always, or only while its checks say that it is ready
-    #[arg(long, value_name = "WHEN", default_value = "always")]
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     publish_when: PublishWhen,
     /// When to pull the image
-    #[arg(long, value_name = "WHEN", default_value = "missing")]
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub(crate) pull: Pull,
     /// Say nothing of a pull
     #[arg(short, long)]
@@ -149,6 +152,26 @@ pub(crate) struct ContainerFlags {
     limits: LimitFlags,
     #[command(flatten)]
     isolation: IsolationFlags,
+}
+
+impl Plain for ContainerFlags {
+    fn flag(&mut self, name: &str) -> Option<Place<'_>> {
+        Some(match name {
+            "e" | "env" => Place::Value(&mut self.env),
+            "entrypoint" => Place::Value(&mut self.entrypoint),
+            "h" | "hostname" => Place::Value(&mut self.hostname),
+            "i" | "interactive" => Place::Switch(&mut self.interactive),
+            "l" | "label" => Place::Value(&mut self.label),
+            "name" => Place::Value(&mut self.name),
+            "q" | "quiet" => Place::Switch(&mut self.quiet),
+            "rm" => Place::Switch(&mut self.rm),
+            "t" | "tty" => Place::Switch(&mut self.tty),
+            "u" | "user" => Place::Value(&mut self.user),
+            "v" | "volume" => Place::Value(&mut self.volume),
+            "w" | "workdir" => Place::Value(&mut self.workdir),
+            _ => return self.network.flag(name),
+        })
+    }
 }
 
 /// What of the caller's surroundings flags refer to.

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::FlagError;
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct HealthFlags {
     /// Check the container's health by this line for its shell
     #[arg(long, value_name = "COMMAND", group = "health_test")]

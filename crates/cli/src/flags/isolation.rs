@@ -22,7 +22,7 @@ enum CgroupNamespace {
     Private,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Isolation and devices")]
 pub(crate) struct IsolationFlags {
     /// Weight at one block device: /dev/DEVICE:WEIGHT
@@ -115,7 +115,7 @@ pub(crate) struct IsolationFlags {
 }
 
 /// Docker's flags that have no meaning here. They are known, so that the answer says why.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 struct Refused {
     #[arg(long, hide = true, value_name = "NUMBER")]
     cpu_count: Option<String>,

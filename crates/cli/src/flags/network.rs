@@ -9,12 +9,13 @@ use clap::Args;
 
 use super::fields::fields;
 use super::{FlagError, environment, ports};
+use crate::cli::plain::{Keep, Place, Plain};
 
 /// What clients call the network of whoever names none.
 const DEFAULT: &str = "default";
 
 /// What is hidden is refused by the daemon, with the reason.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct NetworkFlags {
     /// Add a line to /etc/hosts: NAME:ADDRESS; host-gateway is the address of the host
     #[arg(long, value_name = "HOST")]
@@ -66,6 +67,23 @@ pub(crate) struct NetworkFlags {
 pub(crate) struct Endpoint {
     network: String,
     wish: EndpointSettings,
+}
+
+impl Plain for NetworkFlags {
+    fn flag(&mut self, name: &str) -> Option<Place<'_>> {
+        Some(match name {
+            "network" | "net" => Place::Value(&mut self.network),
+            "p" | "publish" => Place::Value(&mut self.publish),
+            _ => return None,
+        })
+    }
+}
+
+impl Keep for Vec<Endpoint> {
+    fn keep(&mut self, text: &str) -> Option<()> {
+        self.push(endpoint(text).ok()?);
+        Some(())
+    }
 }
 
 /// What the flags amount to.
