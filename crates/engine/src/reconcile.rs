@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use jiff::Timestamp;
 use network::Endpoint;
 use oci::ContainerId;
 use serde::{Deserialize, Serialize};
-use shim::{Request, ShimError};
+use shim::{ProcessRef, Request, ShimError, Started};
 
 use crate::container::{Container, Exited, Record, Running, State, one_or_many};
 use crate::error::EngineError;
@@ -43,7 +44,7 @@ pub(crate) struct ShimRecord {
 /// How a container that was started is found.
 enum Found {
     /// Its shim lives: the connection to it, its descriptor, and the running state.
-    Alive(std::os::unix::net::UnixStream, OwnedFd, Running),
+    Alive(UnixStream, OwnedFd, Running),
     /// It has ended, by its shim's account or because the shim is gone.
     Ended(Exited),
 }
@@ -148,41 +149,54 @@ impl Engine {
         if let Some(exit) = shim::read_exit(&dir)? {
             return Ok(Found::Ended(exited_from(&exit)));
         }
-        let state = self.settled_state(&dir)?;
-        if let Some(state) = state
-            && let Some(init) = state.init
-            && let Some(pidfd) = state.shim.open().map_err(EngineError::io("open the shim of", &dir))?
-        {
-            match shim::connect(&dir, &Request::Watch) {
-                Ok(stream) => {
-                    let started = fs::metadata(dir.join("state.json"))
-                        .and_then(|meta| meta.modified())
-                        .ok()
-                        .and_then(|time| Timestamp::try_from(time).ok())
-                        .unwrap_or_else(Timestamp::now);
-                    let paused = self.stands_still(id, cgroup);
-                    let running = Running {
-                        pid: init.pid,
-                        start_time: init.start_time,
-                        started,
-                        endpoints,
-                        paused,
-                        live: Vec::new(),
-                        changing: None,
-                    };
-                    return Ok(Found::Alive(stream, pidfd, running));
-                }
-                // It ended between the two looks, or was killed and nobody has reaped it yet.
-                Err(ShimError::NotRunning { .. }) => {
-                    if let Some(exit) = shim::read_exit(&dir)? {
-                        return Ok(Found::Ended(exited_from(&exit)));
-                    }
-                }
-                Err(error) => return Err(error.into()),
-            }
+        if let Some((stream, shim, init, started)) = self.reach(id, &dir)? {
+            let paused = self.stands_still(id, cgroup);
+            let running = Running {
+                pid: init.pid,
+                start_time: init.start_time,
+                started,
+                endpoints,
+                paused,
+                live: Vec::new(),
+                changing: None,
+            };
+            return Ok(Found::Alive(stream, shim, running));
+        }
+        // It ended between the two looks, or was killed and nobody has reaped it yet.
+        if let Some(exit) = shim::read_exit(&dir)? {
+            return Ok(Found::Ended(exited_from(&exit)));
         }
         self.end_orphan(id, cgroup);
         Ok(Found::Ended(lost_exit()))
+    }
+
+    /// The connection to a shim that lives, its descriptor, and its container's first process; `None` when it is gone. One that
+    /// has not started its container yet is given time: its daemon died while it did.
+    fn reach(
+        &self,
+        id: &ContainerId,
+        dir: &Path,
+    ) -> Result<Option<(UnixStream, OwnedFd, ProcessRef, Timestamp)>, EngineError> {
+        let Some(state) = first_state(dir)? else { return Ok(None) };
+        let Some(shim) = state.shim.open().map_err(EngineError::io("open the shim of", dir))? else { return Ok(None) };
+        let stream = match shim::connect(dir, &Request::Watch) {
+            Ok(stream) => stream,
+            Err(ShimError::NotRunning { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let (init, at) = match state.init {
+            Some(init) => (init, state.started),
+            None => match shim::await_start(&stream, LAUNCH_GRACE) {
+                Ok(Started { pid, start_time, at, .. }) => (ProcessRef { pid, start_time }, Some(at)),
+                Err(error) => {
+                    tracing::warn!(container = %id, error = errors::chain(&error), "its shim does not say that it runs");
+                    return Ok(None);
+                }
+            },
+        };
+        // An older shim has not written it down: its state was written when the container was started, or changed since.
+        let started = at.and_then(|at| at.parse().ok()).or_else(|| modified(&dir.join("state.json")));
+        Ok(Some((stream, shim, init, started.unwrap_or_else(Timestamp::now))))
     }
 
     /// The end of a container that has run, until its shim is heard; `found`: it has a shim's directory.
@@ -221,27 +235,6 @@ impl Engine {
             tracing::warn!(container = %id, error = errors::chain(&error), "cannot tell whether it is paused");
             false
         })
-    }
-
-    /// A shim's state. One that lives but has not started its container yet is given time: its daemon died while it did.
-    fn settled_state(&self, dir: &Path) -> Result<Option<shim::State>, EngineError> {
-        let began = Instant::now();
-        loop {
-            let state = shim::read_state(dir)?;
-            let patience = match &state {
-                // The record is there and no shim has spoken: one may just have been cloned.
-                None => CLONE_GRACE,
-                Some(state) if state.init.is_some() => return Ok(Some(state.clone())),
-                Some(state) => match state.shim.open().map_err(EngineError::io("open the shim of", dir))? {
-                    Some(_) => LAUNCH_GRACE,
-                    None => return Ok(Some(state.clone())),
-                },
-            };
-            if began.elapsed() > patience {
-                return Ok(state);
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
     }
 
     /// Makes the record say what was found, and goes on from there as if this daemon had started the container.
@@ -284,6 +277,22 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// What a shim says of itself first. The engine's record is there; if no shim has spoken, one may just have been cloned.
+fn first_state(dir: &Path) -> Result<Option<shim::State>, EngineError> {
+    let began = Instant::now();
+    loop {
+        let state = shim::read_state(dir)?;
+        if state.is_some() || began.elapsed() > CLONE_GRACE {
+            return Ok(state);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn modified(file: &Path) -> Option<Timestamp> {
+    Timestamp::try_from(fs::metadata(file).ok()?.modified().ok()?).ok()
 }
 
 /// The container that a directory is named after.

@@ -5,12 +5,13 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::error::ShimError;
-use crate::frame::{Kind, write_frame};
-use crate::protocol::Request;
+use crate::frame::{FrameError, Kind, read_frame, write_frame};
+use crate::protocol::{Request, Started};
 
 /// The shim's socket in its directory.
 pub(crate) const SOCKET: &str = "sock";
@@ -38,4 +39,19 @@ pub fn connect(dir: &Path, request: &Request) -> Result<UnixStream, ShimError> {
     let payload = serde_json::to_vec(request).map_err(|source| ShimError::Encode { what: "a request", source })?;
     write_frame(&stream, Kind::Request, &payload).map_err(ShimError::Send)?;
     Ok(stream)
+}
+
+/// Waits on a connection for [`Request::Watch`] until the shim says that its container was started, which one that was started
+/// before says at once.
+///
+/// # Errors
+/// The shim has not said so in `patience`, or has ended before.
+pub fn await_start(stream: &UnixStream, patience: Duration) -> Result<Started, FrameError> {
+    stream.set_read_timeout(Some(patience)).map_err(FrameError::Io)?;
+    let said = read_frame(stream)?;
+    stream.set_read_timeout(None).map_err(FrameError::Io)?;
+    match said {
+        Some((Kind::Started, payload)) => serde_json::from_slice(&payload).map_err(|e| FrameError::Io(e.into())),
+        _ => Err(FrameError::Truncated),
+    }
 }

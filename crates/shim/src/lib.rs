@@ -5,7 +5,8 @@
 //! the zygote clones itself into a *shim*, which launches the container through [`runtime::launch`], keeps its stdio
 //! flowing, writes its log, reaps it and records its exit. A shim needs nobody: the daemon and the zygote may die and
 //! the container runs and logs on. What a shim has to say it says in its own directory, by atomic rename
-//! ([`read_state`], [`read_exit`]), and to whoever [`connect`]s to its socket, in the frames of [`frame`].
+//! ([`read_state`], [`read_exit`]), and to whoever [`connect`]s to its socket, in the frames of [`frame`]. The directory names
+//! the shim itself before there is a container; which process the container's is, it names once that has run for a moment.
 //!
 //! If the shim itself is killed, the kernel kills the container with it (`PR_SET_PDEATHSIG`).
 
@@ -22,7 +23,7 @@ mod spawn;
 mod state;
 mod zygote;
 
-pub use connect::connect;
+pub use connect::{await_start, connect};
 pub use error::ShimError;
 pub use log::{LogStream, LogWriter};
 pub use namespaces::{Namespaces, NamespacesRequest};

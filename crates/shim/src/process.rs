@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A process that is known for sure: its id and its start time, so that a reused id is never mistaken for it.
 
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, read};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
@@ -23,10 +24,12 @@ impl ProcessRef {
     /// # Errors
     /// There is none, or `/proc` cannot be read.
     pub fn of(pid: i32) -> io::Result<ProcessRef> {
-        // Some 250 bytes, whose length no metadata tells: with room for them one read has them all.
-        let mut stat = String::with_capacity(1024);
-        std::fs::File::open(format!("/proc/{pid}/stat"))?.read_to_string(&mut stat)?;
-        let start_time = start_time_of(&stat).ok_or(io::ErrorKind::InvalidData)?;
+        // Some 300 bytes of at most some 500 numbers and letters: one read has them all (seq_file fills the buffer).
+        let mut stat = [0; 1024];
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let length = read(open(format!("/proc/{pid}/stat"), flags, Mode::empty())?, &mut stat)?;
+        // A program's name may be no text; what follows it is.
+        let start_time = start_time_of(&String::from_utf8_lossy(&stat[..length])).ok_or(io::ErrorKind::InvalidData)?;
         Ok(ProcessRef { pid, start_time })
     }
 

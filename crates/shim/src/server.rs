@@ -22,12 +22,14 @@ mod queue;
 mod session;
 mod task;
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
 
 use cgroup::Cgroup;
 use errors::Report;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, WaitStatus, wait};
 
@@ -46,6 +48,10 @@ const CHUNK: usize = 32 << 10;
 const SIGKILL: i32 = 9;
 /// How much input may wait for a process before its clients are heard no further, in bytes.
 const IN_LIMIT: usize = 64 << 10;
+/// How long a container runs before it is taken for one that goes on.
+const MOMENT: Duration = Duration::from_millis(50);
+/// When a state is written again that could not be.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How many clients are served at once; more wait in the socket's queue.
 const MAX_SESSIONS: usize = 128;
 
@@ -77,6 +83,8 @@ struct Shim<'a> {
     tasks: Vec<Task>,
     next_task: u32,
     buffer: Vec<u8>,
+    /// When to do what a container needs only if it goes on: [`Shim::settle`].
+    settles: Option<Instant>,
 }
 
 /// What a descriptor that is ready belongs to.
@@ -94,7 +102,7 @@ pub(crate) fn run(descriptors: Descriptors, signals: BorrowedFd<'_>) -> i32 {
     let Descriptors { control, rootfs, netns, attach } = descriptors;
     let mut control = Session::new(control, Role::Watch);
     let mut attach = attach.map(|socket| Session::new(socket, Role::New));
-    let launched = match launch(&control.socket, rootfs, netns) {
+    let (dir, launched) = match launch(&control.socket, rootfs, netns) {
         Ok(launched) => launched,
         Err(error) => {
             let report = Report::from(&error);
@@ -107,7 +115,7 @@ pub(crate) fn run(descriptors: Descriptors, signals: BorrowedFd<'_>) -> i32 {
     };
     let mut shim = Shim {
         signals,
-        dir: launched.dir,
+        dir,
         listener: launched.listener,
         state: launched.state,
         log: launched.log,
@@ -118,6 +126,7 @@ pub(crate) fn run(descriptors: Descriptors, signals: BorrowedFd<'_>) -> i32 {
         tasks: vec![launched.task],
         next_task: 1,
         buffer: vec![0; CHUNK],
+        settles: Some(Instant::now() + MOMENT),
     };
     if let Some(attach) = attach {
         shim.sessions.push(attach);
@@ -125,8 +134,6 @@ pub(crate) fn run(descriptors: Descriptors, signals: BorrowedFd<'_>) -> i32 {
     }
     control.send_json(Kind::Started, &shim.started);
     shim.sessions.push(control);
-    // Only now: whoever waits for the start does not wait for this.
-    shim.container.remember(launched.spec);
     let status = loop {
         // First, because a child may have ended while launching waited for others.
         if let Some(status) = shim.reap() {
@@ -186,6 +193,18 @@ impl Shim<'_> {
                 Token::Session(index) => self.serve(index, ready),
             }
         }
+        if self.settles.is_some_and(|at| at <= Instant::now()) {
+            self.settle();
+        }
+    }
+
+    /// Writes down which process the container's is, and gives the memory of its description back. A command that has ended
+    /// by now needs neither, and whoever waits for its start and its end does not wait for this.
+    ///
+    /// Until then a new daemon hears of the process from this shim; and without the shim it is killed.
+    fn settle(&mut self) {
+        self.container.forget_rest_of_spec();
+        self.settles = self.write_state().is_err().then(|| Instant::now() + AGAIN);
     }
 
     /// Whether the shim's directory was removed: a directory without a name has no links.
@@ -235,7 +254,9 @@ impl Shim<'_> {
                 waiting.push(PollFd::new(&session.socket, interest));
             }
         }
-        match poll(&mut waiting, None) {
+        let limit = self.settles.map(|at| at.saturating_duration_since(Instant::now()));
+        let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+        match poll(&mut waiting, limit.as_ref()) {
             Ok(_) => {}
             Err(_) => return Vec::new(),
         }
@@ -298,14 +319,18 @@ impl Shim<'_> {
         if log.failure() != self.state.log_failure.as_deref() {
             self.state.log_failure = log.failure().map(str::to_owned);
             self.state.log_lines_lost = log.lost();
-            self.write_state();
+            self.write_change();
         }
     }
 
-    fn write_state(&self) {
+    fn write_change(&self) {
         // It may share the disk that is full. Nothing rests on it: the daemon believes the kernel, and the next
         // change writes all of it again.
-        let _ = state::write(&self.dir, "state.json", &self.state);
+        let _ = self.write_state();
+    }
+
+    fn write_state(&self) -> io::Result<()> {
+        state::write(&self.dir, "state.json", &self.state)
     }
 
     /// Reaps whatever has ended: execs, which are finished here; orphans, which came here because their parents

@@ -24,8 +24,12 @@ const MAX_FILE: u64 = 1 << 20;
 pub struct State {
     /// The shim.
     pub shim: ProcessRef,
-    /// The container's first process, as the host sees it; `None` while it is being launched.
+    /// The container's first process, as the host sees it; `None` while it is being launched, and for a moment more: it is
+    /// written here only of one that lives longer. Until then the shim says it on its socket.
     pub init: Option<ProcessRef>,
+    /// When that was started, RFC 3339; together with it.
+    #[serde(default)]
+    pub started: Option<String>,
     /// The container's control group, relative to the mount of each hierarchy.
     pub cgroup: Option<PathBuf>,
     /// Whether it was paused by request.
@@ -37,6 +41,13 @@ pub struct State {
     /// Why the last of them could not be written, while that still holds.
     #[serde(default)]
     pub log_failure: Option<String>,
+}
+
+impl State {
+    /// That of a shim that has done nothing yet.
+    pub(crate) fn of(shim: ProcessRef) -> State {
+        State { shim, init: None, started: None, cgroup: None, paused: false, log_lines_lost: 0, log_failure: None }
+    }
 }
 
 /// A file in a shim's directory that cannot be read.
@@ -154,14 +165,7 @@ mod tests {
     fn what_is_written_is_read_and_nothing_else_is_left() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(read_state(dir.path()).unwrap(), None);
-        let state = State {
-            shim: ProcessRef { pid: 7, start_time: 9 },
-            init: None,
-            cgroup: Some("/corten/x".into()),
-            paused: false,
-            log_lines_lost: 0,
-            log_failure: None,
-        };
+        let state = State { cgroup: Some("/corten/x".into()), ..State::of(ProcessRef { pid: 7, start_time: 9 }) };
         write(File::open(dir.path()).unwrap(), "state.json", &state).unwrap();
         assert_eq!(read_state(dir.path()).unwrap(), Some(state));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);

@@ -205,7 +205,7 @@ impl Shim<'_> {
         let done = if pause { self.cgroup.freeze() } else { self.cgroup.thaw() };
         done.map_err(|error| Report::from(&error))?;
         self.state.paused = pause;
-        self.write_state();
+        self.write_change();
         Ok(())
     }
 

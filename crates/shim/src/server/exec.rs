@@ -40,7 +40,6 @@ impl Shim<'_> {
             filters: self.container.filters.as_deref(),
         };
         let launched = runtime::exec(request).map_err(|error| Report::from(&error))?;
-        drop(spec);
         let outer = outer.with_terminal(launched.terminal).map_err(stdio_failed)?;
         let key = TaskKey(self.next_task);
         self.next_task += 1;

@@ -122,10 +122,10 @@ impl Shim<'_> {
         }
     }
 
-    /// Lets go of the root, removes the control group and the socket. `unrecorded`: the exit that could not be
+    /// Lets go of mounts and root, removes the control group and the socket. `unrecorded`: the exit that could not be
     /// written, which is tried again for as long as the daemon may take to make room.
     fn tidy(&mut self, unrecorded: Result<(), Exit>) {
-        self.container.release_root();
+        self.container.release();
         // The socket first: who comes later finds nobody, and reads exit.json.
         let _ = unlinkat(&self.dir, SOCKET, AtFlags::empty());
         if self.cgroup.remove().is_err() {
@@ -137,7 +137,7 @@ impl Shim<'_> {
         if self.cgroup.remove().is_ok() {
             self.state.cgroup = None;
         }
-        self.write_state();
+        self.write_change();
         if let Err(exit) = unrecorded {
             for _ in 0..60 {
                 if self.is_forsaken() || state::write(&self.dir, "exit.json", &exit).is_ok() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! From a description to a running container; or, where that fails, to nothing left behind.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,7 +28,6 @@ use crate::state::{self, State};
 /// Everything that came of a launch.
 #[derive(Debug)]
 pub(super) struct Running {
-    pub(super) dir: OwnedFd,
     pub(super) listener: UnixListener,
     pub(super) state: State,
     pub(super) log: Option<LogWriter>,
@@ -35,22 +35,39 @@ pub(super) struct Running {
     pub(super) cgroup: Cgroup,
     pub(super) started: Started,
     pub(super) task: Task,
-    pub(super) spec: Spec,
 }
 
 /// What is kept of the container for execs and for the end.
 #[derive(Debug)]
 pub(super) struct Container {
     pub(super) process: ContainerProcess,
-    /// The part of the spec that execs need, as JSON: a tenth of its size in memory.
-    exec_spec: Vec<u8>,
-    /// Held until the exit has been reported: letting go of it unmounts the root, which takes the kernel a while.
-    rootfs: Option<OwnedFd>,
+    spec: KeptSpec,
+    /// Held until the exit has been reported.
+    held: Held,
     /// Where compiled system call filters are kept.
     pub(super) filters: Option<PathBuf>,
     pub(super) trace: bool,
     /// Whether its first process's end is every process's end.
     pub(super) own_pid_namespace: bool,
+}
+
+/// The spec, for execs.
+#[derive(Debug)]
+enum KeptSpec {
+    /// As it came.
+    Whole(Box<Spec>),
+    /// The part that execs need, as JSON: a tenth of its size in memory.
+    Text(Vec<u8>),
+}
+
+/// What the kernel takes a while to take down, as soon as nobody has it any more. With the last process of the container gone
+/// that would be within that process's end, and everybody who waits for the exit would wait for it.
+#[derive(Debug, Default)]
+struct Held {
+    /// Its mounts, and so all that is mounted there.
+    mounts: Option<OwnedFd>,
+    rootfs: Option<OwnedFd>,
+    netns: Option<OwnedFd>,
 }
 
 /// Why a container was not started.
@@ -121,12 +138,12 @@ impl Classify for StartError {
     }
 }
 
-/// Reads the description from `control` and starts the container.
+/// Reads the description from `control` and starts the container. The shim's directory, and what came of it.
 pub(super) fn launch(
     control: &OwnedFd,
     rootfs: Option<OwnedFd>,
     netns: Option<OwnedFd>,
-) -> Result<Running, StartError> {
+) -> Result<(OwnedFd, Running), StartError> {
     let request = read_description(control)?;
     let mut steps = Vec::new();
     record(request.trace, &mut steps, "shim told");
@@ -136,14 +153,16 @@ pub(super) fn launch(
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = openat(CWD, &request.dir, flags, Mode::empty())
         .map_err(|source| StartError::Directory { path: request.dir.clone(), source })?;
-    let launched = launch_in(&dir, request, rootfs, netns, steps);
-    if launched.is_err() {
-        for name in [SOCKET, "state.json", ".state.json.new"] {
-            // Not there, or the whole directory is about to be removed by the daemon.
-            let _ = unlinkat(&dir, name, AtFlags::empty());
+    match launch_in(&dir, request, Held { mounts: None, rootfs, netns }, steps) {
+        Ok(running) => Ok((dir, running)),
+        Err(error) => {
+            for name in [SOCKET, "state.json", ".state.json.new"] {
+                // Not there, or the whole directory is about to be removed by the daemon.
+                let _ = unlinkat(&dir, name, AtFlags::empty());
+            }
+            Err(error)
         }
     }
-    launched
 }
 
 fn read_description(control: &OwnedFd) -> Result<ShimRequest, StartError> {
@@ -154,23 +173,8 @@ fn read_description(control: &OwnedFd) -> Result<ShimRequest, StartError> {
     }
 }
 
-fn launch_in(
-    dir: &OwnedFd,
-    request: ShimRequest,
-    rootfs: Option<OwnedFd>,
-    netns: Option<OwnedFd>,
-    mut steps: Vec<Step>,
-) -> Result<Running, StartError> {
-    let path = || request.dir.clone();
-    let me = ProcessRef::of(rustix::process::getpid().as_raw_nonzero().get()).map_err(StartError::Process)?;
-    let cgroup = request.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
-    let mut state = State { shim: me, init: None, cgroup, paused: false, log_lines_lost: 0, log_failure: None };
-    let write_state = |state: &State| {
-        state::write(dir, "state.json", state).map_err(|source| StartError::State { path: path(), source })
-    };
-    // Before anything else: a daemon that starts again meanwhile finds out whom to wait for.
-    write_state(&state)?;
-    let listener = listen(dir).map_err(|source| StartError::Listen { path: path(), source })?;
+fn launch_in(dir: &OwnedFd, request: ShimRequest, mut held: Held, mut steps: Vec<Step>) -> Result<Running, StartError> {
+    let (listener, mut state) = appear(dir, &request)?;
     let open_log = |config: crate::LogConfig| {
         let path = config.path.clone();
         LogWriter::open(config).map_err(|source| StartError::Log { path, source })
@@ -184,63 +188,58 @@ fn launch_in(
         id: &request.id,
         spec: &request.spec,
         bundle: &request.bundle,
-        rootfs: rootfs.as_ref().map(AsFd::as_fd),
-        netns: netns.as_ref().map(AsFd::as_fd),
+        rootfs: held.rootfs.as_ref().map(AsFd::as_fd),
+        netns: held.netns.as_ref().map(AsFd::as_fd),
         stdio,
         start: Start::Now,
         init: request.init,
         filters: filters.as_deref(),
         trace: request.trace,
     })?;
-    drop(netns);
     // The daemon's containers are in no scope of systemd's.
     let Launched { pid, pidfd, terminal, cgroup, scope: _, steps: launch_steps, warnings } = launched;
     if request.trace {
         steps.extend(launch_steps);
     }
+    let task = adopt(pid, outer, terminal, &request).inspect_err(|_| abandon(&cgroup))?;
+    // It may have ended already; it is not reaped yet, so its id is still its own.
+    let init = ProcessRef::of(pid).map_err(StartError::Process).inspect_err(|_| abandon(&cgroup))?;
+    held.mounts = mounts_of(pid);
+    let at = clock::now();
     state.cgroup = Some(cgroup.path().to_string().into());
-    let adopted = adopt(pid, outer, terminal, &request, &mut state).and_then(|task| {
-        write_state(&state)?;
-        Ok(task)
-    });
-    let task = match adopted {
-        Ok(task) => task,
-        Err(error) => {
-            abandon(&cgroup);
-            return Err(error);
-        }
-    };
-    let start_time = state.init.map_or(0, |init| init.start_time);
+    (state.init, state.started) = (Some(init), Some(at.clone()));
     Ok(Running {
-        dir: dir.try_clone().map_err(StartError::Process)?,
         listener,
         state,
         log,
         container: Container {
             process: ContainerProcess { pid, pidfd },
-            exec_spec: Vec::new(),
-            rootfs,
+            own_pid_namespace: has_own_pid_namespace(&request.spec),
+            spec: KeptSpec::Whole(Box::new(request.spec)),
+            held,
             filters,
             trace: request.trace,
-            own_pid_namespace: has_own_pid_namespace(&request.spec),
         },
         cgroup,
-        started: Started { pid, start_time, at: clock::now(), steps, warnings },
+        started: Started { pid, start_time: init.start_time, at, steps, warnings },
         task,
-        spec: request.spec,
     })
 }
 
+/// Makes the shim one that can be found: its socket, then its state. A daemon that starts again meanwhile and finds the state
+/// knows whom to ask, and hears of the start on the socket when there is something to hear.
+fn appear(dir: &OwnedFd, request: &ShimRequest) -> Result<(UnixListener, State), StartError> {
+    let path = || request.dir.clone();
+    let listener = listen(dir).map_err(|source| StartError::Listen { path: path(), source })?;
+    let shim = ProcessRef::of(rustix::process::getpid().as_raw_nonzero().get()).map_err(StartError::Process)?;
+    let cgroup = request.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
+    let state = State { cgroup, ..State::of(shim) };
+    state::write(dir, "state.json", &state).map_err(|source| StartError::State { path: path(), source })?;
+    Ok((listener, state))
+}
+
 /// Takes the container's process under this shim's care.
-fn adopt(
-    pid: i32,
-    outer: Outer,
-    terminal: Option<OwnedFd>,
-    request: &ShimRequest,
-    state: &mut State,
-) -> Result<Task, StartError> {
-    // It may have ended already; it is not reaped yet, so its id is still its own.
-    state.init = Some(ProcessRef::of(pid).map_err(StartError::Process)?);
+fn adopt(pid: i32, outer: Outer, terminal: Option<OwnedFd>, request: &ShimRequest) -> Result<Task, StartError> {
     let outer = outer.with_terminal(terminal).map_err(StartError::Stdio)?;
     let mut task = Task::new(TaskKey::INIT, None, pid, outer);
     task.stdin_ends_with_client = request.stdin_once;
@@ -249,6 +248,11 @@ fn adopt(
         task.stdin = None;
     }
     Ok(task)
+}
+
+/// The mount namespace of a process that this one has not reaped. Without it, as of one that has ended, its end is seen later.
+fn mounts_of(pid: i32) -> Option<OwnedFd> {
+    openat(CWD, format!("/proc/{pid}/ns/mnt"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 /// Ends a container that runs and cannot be looked after.
@@ -292,14 +296,14 @@ fn filters(dir: &Path) -> Option<PathBuf> {
 
 impl Container {
     /// Keeps of the spec what execs need.
-    pub(super) fn remember(&mut self, mut spec: Spec) {
+    pub(super) fn forget_rest_of_spec(&mut self) {
+        let KeptSpec::Whole(spec) = &mut self.spec else { return };
         spec.set_mounts(None).set_hooks(None).set_annotations(None).set_process(None);
-        if let Some(mut linux) = spec.linux().clone() {
+        if let Some(linux) = spec.linux_mut() {
             linux.set_masked_paths(None).set_readonly_paths(None).set_devices(None).set_resources(None);
-            spec.set_linux(Some(linux));
         }
         // It was read from JSON. An empty text would be refused when an exec reads it.
-        self.exec_spec = serde_json::to_vec(&spec).unwrap_or_default();
+        self.spec = KeptSpec::Text(serde_json::to_vec(spec).unwrap_or_default());
     }
 
     /// Adds a step if a trace was asked for.
@@ -308,14 +312,18 @@ impl Container {
     }
 
     /// The spec, as far as execs need it.
-    pub(super) fn exec_spec(&self) -> Result<Spec, Report> {
-        // It is our own text.
-        serde_json::from_slice(&self.exec_spec)
-            .map_err(|e| Report::new(ErrorKind::Internal, format!("read the container's spec again: {e}")))
+    pub(super) fn exec_spec(&self) -> Result<Cow<'_, Spec>, Report> {
+        match &self.spec {
+            KeptSpec::Whole(spec) => Ok(Cow::Borrowed(spec)),
+            // It is our own text.
+            KeptSpec::Text(text) => serde_json::from_slice(text)
+                .map(Cow::Owned)
+                .map_err(|e| Report::new(ErrorKind::Internal, format!("read the container's spec again: {e}"))),
+        }
     }
 
-    /// Lets go of the container's root.
-    pub(super) fn release_root(&mut self) {
-        self.rootfs = None;
+    /// Lets go of the container's mounts, its root and its network.
+    pub(super) fn release(&mut self) {
+        self.held = Held::default();
     }
 }

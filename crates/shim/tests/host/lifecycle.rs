@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use errors::Kind as ErrorKind;
 use rustix::process::{Pid, Signal, kill_process};
-use shim::{ProcessRef, Request, ShimFds, connect, read_exit, read_state};
+use shim::{ProcessRef, Request, ShimFds, await_start, connect, read_exit, read_state};
 
 use crate::harness::{Client, PATIENCE, World, assert_nothing_left, eventually, program, remove_cgroup, wait_end};
 use crate::streams::own_kib;
@@ -87,8 +87,10 @@ fn killing_the_shim_ends_the_container() {
     let world = World::new();
     let other = world.start(world.request("sleep 1000"));
     let container = world.start(world.request("sleep 1000"));
+    // At once, before the shim has written down which process it is.
+    let (pid, start_time) = (container.started.pid, container.started.start_time);
+    let init = ProcessRef { pid, start_time }.open().unwrap().expect("the container runs");
     let state = read_state(&container.dir).unwrap().unwrap();
-    let init = state.init.unwrap().open().unwrap().expect("the container runs");
     assert_eq!(state.shim.pid, container.pid);
     kill9(container.pid);
     wait_end(&init);
@@ -124,6 +126,39 @@ fn the_next_shim_may_be_cloned_ahead_and_may_die_before_it_is_wanted() {
     let last = ProcessRef::of(world.zygote.prepare_next().unwrap()).unwrap();
     drop(world);
     eventually("who waits ends with the daemon", || last.open().unwrap().is_none_or(|fd| is_ended(&fd)));
+}
+
+#[test]
+fn a_new_daemon_hears_of_a_process_from_its_shim_and_later_from_the_directory() {
+    let world = World::new();
+    let request = world.request("sleep 1000");
+    let handle = world.zygote.spawn(&request, ShimFds::default()).unwrap();
+    // As soon as there is a state there is a socket: who comes while the container is being started waits.
+    eventually("the shim has spoken", || read_state(&request.dir).unwrap().is_some());
+    let watch = connect(&request.dir, &Request::Watch).unwrap();
+    let told = await_start(&watch, PATIENCE).unwrap();
+    let started = Client::of(handle.control).started();
+    assert_eq!((told.pid, told.start_time, &told.at), (started.pid, started.start_time, &started.at));
+    let process = ProcessRef { pid: told.pid, start_time: told.start_time };
+    eventually("it is written down", || read_state(&request.dir).unwrap().is_some_and(|state| state.init.is_some()));
+    let state = read_state(&request.dir).unwrap().unwrap();
+    assert_eq!((state.init, state.started), (Some(process), Some(told.at)));
+    kill9(told.pid);
+    wait_end(&handle.pidfd);
+    assert_nothing_left(&request);
+    assert!(matches!(connect(&request.dir, &Request::Watch), Err(shim::ShimError::NotRunning { .. })));
+}
+
+#[test]
+fn the_mounts_of_a_container_are_taken_down_after_its_end_is_told() {
+    let world = World::new();
+    let container = world.start(world.request("sleep 1000"));
+    let mounts = std::fs::read_link(format!("/proc/{}/ns/mnt", container.started.pid)).unwrap();
+    let open = std::fs::read_dir(format!("/proc/{}/fd", container.pid)).unwrap();
+    // Or the last process would take them down in its own end, which everybody waits for.
+    assert!(open.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok()).any(|held| held == mounts));
+    container.kill(9);
+    assert_eq!(container.finish().code, 137);
 }
 
 #[test]
