@@ -6,6 +6,7 @@
 
 pub(crate) mod files;
 pub(crate) mod follow;
+pub(crate) mod waiting;
 pub(crate) mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -182,13 +183,15 @@ impl Reader {
         let unfiltered = all && self.options.since.is_none() && self.options.until.is_none();
         let mut files = std::mem::take(self.follower.files_mut());
         let (mut found, mut last) = (0, VecDeque::new());
-        while let Some(mut file) = files.pop_back() {
+        while let Some(waiting) = files.pop_back() {
+            // Rotated away: then what is older is, too.
+            let Some(mut file) = waiting.open(&self.path)? else { break };
             let missing = tail.saturating_sub(found);
             if unfiltered || missing == 0 {
                 file.skip_to_last(missing)?;
             }
             found += file.count(|line| self.wanted(line).is_some())?;
-            last.push_front(file);
+            last.push_front(file.set_aside()?);
             if found >= tail {
                 break;
             }
@@ -309,6 +312,54 @@ mod tests {
         let until = "2026-01-01T00:00:00.000000024Z".parse().ok();
         let options = LogOptions { tail: Some(3), until, stdout: true, stderr: true, ..LogOptions::default() };
         assert_eq!(read(&path, options), [22, 23, 24]);
+    }
+
+    /// How many files of this directory this process has open.
+    fn open_files(dir: &std::path::Path) -> usize {
+        let all = std::fs::read_dir("/proc/self/fd").unwrap();
+        all.filter(|entry| std::fs::read_link(entry.as_ref().unwrap().path()).is_ok_and(|to| to.starts_with(dir)))
+            .count()
+    }
+
+    /// All files of a log were open from the beginning.
+    #[test]
+    fn a_log_of_many_files_takes_few_descriptors() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = log(dir.path());
+        let aged = |age: u32| dir.path().join(format!("log.{age}"));
+        for age in 3..50 {
+            std::fs::write(aged(age), lines(1000 - age * 10..1010 - age * 10)).unwrap();
+        }
+        let numbers: Vec<u32> = (510..980).chain(0..30).collect();
+        for tail in [None, Some(400)] {
+            let options = LogOptions { stdout: true, stderr: true, tail, ..LogOptions::default() };
+            let mut reader = Reader::new(path.clone(), options).unwrap();
+            assert_eq!(open_files(dir.path()), 1, "{tail:?}");
+            let (mut read, mut bytes, mut most) = (0, Vec::new(), 0);
+            while reader.follower.next(&mut bytes).unwrap() == Step::Line {
+                read += 1;
+                most = most.max(open_files(dir.path()));
+            }
+            let wanted = numbers.len() - tail.map_or(0, |tail| numbers.len() - tail);
+            assert!(most <= 2 && read == wanted + reader.skip, "{tail:?}: {most} open, {read} read");
+        }
+        // While they wait, they grow older; one is compressed, two are gone when their turn comes.
+        let options = LogOptions { stdout: true, stderr: true, ..LogOptions::default() };
+        let mut reader = Reader::new(path.clone(), options).unwrap();
+        for age in [49, 48] {
+            std::fs::remove_file(aged(age)).unwrap();
+        }
+        for age in (3..48).rev() {
+            std::fs::rename(aged(age), aged(age + 1)).unwrap();
+        }
+        let mut compressed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        compressed.write_all(&std::fs::read(aged(30)).unwrap()).unwrap();
+        std::fs::write(dir.path().join("log.30.gz"), compressed.finish().unwrap()).unwrap();
+        std::fs::remove_file(aged(30)).unwrap();
+        let Batch { lines, at_end } = reader.batch().unwrap();
+        assert!(at_end && lines[0] == LogLine { time: lines[0].time.clone(), ..gap() }, "{:?}", lines[0]);
+        let read: Vec<u32> = lines[1..].iter().map(|line| line.text.trim().parse().unwrap()).collect();
+        assert_eq!(read, numbers[20..]);
     }
 
     /// A reader looked through all of a log before it gave anything back, or heard that nobody was there any more.

@@ -4,12 +4,15 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
+
+use super::waiting::{Place, Waiting};
 
 /// How much is read at once, in bytes. Every container whose log is sent elsewhere has such a buffer.
 const BUFFER: usize = 16 << 10;
@@ -18,6 +21,8 @@ const BUFFER: usize = 16 << 10;
 pub(crate) struct LogFile {
     source: Source,
     inode: u64,
+    /// How many files were newer when it was opened; by now there may be more.
+    age: u32,
     /// The time of its first line, by which it is known again under another name or compressed: no two files begin with
     /// the same nanosecond.
     began: Option<String>,
@@ -48,7 +53,7 @@ struct Moment {
 
 impl LogFile {
     /// Opens a file; `None` where there is none.
-    fn open(path: &Path, compressed: bool) -> io::Result<Option<LogFile>> {
+    fn open(path: &Path, age: u32, compressed: bool) -> io::Result<Option<LogFile>> {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -59,7 +64,7 @@ impl LogFile {
             false => Source::Plain(BufReader::with_capacity(BUFFER, file)),
             true => Source::Compressed(Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file)))),
         };
-        let mut opened = LogFile { source, inode, began: None, offset: 0, limit: None };
+        let mut opened = LogFile { source, inode, age, began: None, offset: 0, limit: None };
         let mut first = Vec::new();
         if opened.next_line(&mut first)? {
             opened.rewind()?;
@@ -136,7 +141,7 @@ impl LogFile {
     }
 
     /// Ends where it ends now.
-    fn end_here(&mut self) -> io::Result<()> {
+    pub(crate) fn end_here(&mut self) -> io::Result<()> {
         self.limit = self.length()?;
         Ok(())
     }
@@ -205,6 +210,22 @@ impl LogFile {
         }
     }
 
+    /// Closes it, to be opened again when it is read. Not the newest, which may be the only one that grows; nor one without a first
+    /// line, by which it could be known again.
+    pub(crate) fn set_aside(self) -> io::Result<Waiting> {
+        let (age, offset, limit, length) = (self.age, self.offset, self.limit, self.length()?);
+        match self.began.clone() {
+            Some(began) if age > 0 => Ok(Waiting::Closed(Place { began, age, offset, limit, length })),
+            _ => Ok(Waiting::Open(self)),
+        }
+    }
+
+    /// Goes on where it was when it was set aside.
+    pub(crate) fn go_on(&mut self, place: &Place) -> io::Result<()> {
+        self.limit = place.limit;
+        self.skip_to(place.offset)
+    }
+
     /// Whether it is still the one at `path`.
     pub(crate) fn is_at(&self, path: &Path) -> bool {
         let compressed = matches!(self.source, Source::Compressed(_));
@@ -213,39 +234,38 @@ impl LogFile {
     }
 }
 
-/// The files of the log at `path`, the oldest first. `ending`: the newest one ends where it ends now.
-pub(crate) fn scan(path: &Path, ending: bool) -> io::Result<Vec<LogFile>> {
+/// Looks at the files of the log at `path`, from that of this age on to the oldest, until `see` has seen enough: what moves on
+/// meanwhile is then seen twice, and never missed.
+pub(crate) fn look(
+    path: &Path,
+    mut age: u32,
+    mut see: impl FnMut(LogFile) -> io::Result<ControlFlow<()>>,
+) -> io::Result<()> {
     let with = |suffix: String| -> PathBuf {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         name.into()
     };
-    // From the newest on: what moves on meanwhile is then seen twice, and never missed.
-    let mut files: Vec<LogFile> = Vec::new();
-    let (mut missing, mut age) = (0, 0);
+    let mut missing = 0;
     // A rotation leaves a gap of one number for a moment.
     while missing < 2 {
         let plain = if age == 0 { path.to_owned() } else { with(format!(".{age}")) };
-        let mut file = LogFile::open(&plain, false)?;
+        let mut file = LogFile::open(&plain, age, false)?;
         if file.is_none() && age > 0 {
-            file = LogFile::open(&with(format!(".{age}.gz")), true)?;
+            file = LogFile::open(&with(format!(".{age}.gz")), age, true)?;
         }
         match file {
             None => missing += 1,
-            Some(mut file) => {
+            Some(file) => {
                 missing = 0;
-                if ending {
-                    file.end_here()?;
-                }
-                if !files.iter().any(|known| known.is_same(&file)) {
-                    files.push(file);
+                if see(file)?.is_break() {
+                    break;
                 }
             }
         }
         age += 1;
     }
-    files.reverse();
-    Ok(files)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -276,6 +296,11 @@ mod tests {
         text
     }
 
+    fn opened(path: &Path, ending: bool) -> Vec<LogFile> {
+        let all = crate::read::waiting::scan(path, ending).unwrap();
+        all.into_iter().map(|file| file.open(path).unwrap().unwrap()).collect()
+    }
+
     #[test]
     fn plain_and_compressed_files_are_read_oldest_first() {
         let dir = tempfile::tempdir().unwrap();
@@ -284,10 +309,10 @@ mod tests {
         write_gz(&dir.path().join("log.2.gz"), &lines(0..10));
         // The number 1 is missing, as it is for a moment during a rotation; and one file is seen in both its forms.
         std::fs::write(dir.path().join("log.3"), lines(0..10)).unwrap();
-        let mut files = scan(&path, true).unwrap();
+        let mut files = opened(&path, true);
         assert_eq!(files.len(), 2);
         assert_eq!(files.iter_mut().map(rest).collect::<String>(), lines(0..10) + &lines(20..25));
-        assert!(scan(&dir.path().join("none"), true).unwrap().is_empty());
+        assert!(opened(&dir.path().join("none"), true).is_empty());
     }
 
     #[test]
@@ -296,7 +321,7 @@ mod tests {
         let path = dir.path().join("log");
         std::fs::write(&path, lines(0..5000)).unwrap();
         write_gz(&dir.path().join("log.1.gz"), &lines(9000..9010));
-        let mut files = scan(&path, true).unwrap();
+        let mut files = opened(&path, true);
         let offset = lines(9000..9007).len() as u64;
         files[0].skip_to(offset).unwrap();
         assert_eq!(rest(&mut files[0]), lines(9007..9010));
@@ -314,7 +339,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, line(1) + "{\"log\":\"half of a line that the disk had no room for").unwrap();
-        let mut file = scan(&path, false).unwrap().remove(0);
+        let mut file = opened(&path, false).remove(0);
         assert_eq!(rest(&mut file), line(1));
         std::fs::write(&path, line(1)).unwrap();
         File::options().append(true).open(&path).unwrap().write_all(line(2).as_bytes()).unwrap();

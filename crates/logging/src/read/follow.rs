@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{LogFile, scan};
+use super::files::LogFile;
+use super::waiting::{Waiting, scan};
 
 /// A place in a log that outlives whoever was there: the time of the first line of a file, and how far in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +33,9 @@ pub(crate) struct Follower {
     path: PathBuf,
     current: Option<LogFile>,
     /// Files that come after it.
-    queue: VecDeque<LogFile>,
+    queue: VecDeque<Waiting>,
+    /// Files of the queue were rotated away before their turn, which was not told yet.
+    lost: bool,
     /// Whether more is looked for at the end of what was there at the beginning.
     follow: bool,
     /// Files that were read to their end, where these are wanted.
@@ -43,7 +46,7 @@ impl Follower {
     /// From the first line that there is.
     pub(crate) fn new(path: PathBuf, follow: bool) -> io::Result<Follower> {
         let queue = scan(&path, !follow)?.into();
-        Ok(Follower { path, current: None, queue, follow, read: None })
+        Ok(Follower { path, current: None, queue, lost: false, follow, read: None })
     }
 
     /// From `cursor` on. `Step::Gap` comes first when that place is no more.
@@ -51,12 +54,14 @@ impl Follower {
         let mut follower = Follower::new(path, true)?;
         match follower.queue.iter().position(|file| file.began_at(&cursor.began)) {
             Some(at) => {
-                follower.queue.drain(..at);
-                if let Some(file) = follower.queue.front_mut() {
-                    // A power cut may have taken the end of the file, and left who remembers it: what comes is behind that.
-                    let end = file.length()?.unwrap_or(cursor.offset);
-                    file.skip_to(cursor.offset.min(end))?;
-                }
+                let place = follower.queue.drain(..=at).next_back();
+                let Some(mut file) = place.map(|file| file.open(&follower.path)).transpose()?.flatten() else {
+                    return Ok((follower, Step::Gap));
+                };
+                // A power cut may have taken the end of the file, and left who remembers it: what comes is behind that.
+                let end = file.length()?.unwrap_or(cursor.offset);
+                file.skip_to(cursor.offset.min(end))?;
+                follower.queue.push_front(Waiting::Open(file));
                 Ok((follower, Step::End))
             }
             None => Ok((follower, Step::Gap)),
@@ -69,7 +74,7 @@ impl Follower {
     }
 
     /// The files that are still to be read.
-    pub(crate) fn files_mut(&mut self) -> &mut VecDeque<LogFile> {
+    pub(crate) fn files_mut(&mut self) -> &mut VecDeque<Waiting> {
         &mut self.queue
     }
 
@@ -100,13 +105,15 @@ impl Follower {
         }
         let Some(current) = &self.current else { return Ok(false) };
         let mut files = scan(&self.path, false)?;
-        let behind = files.iter().position(|file| file.is_same(current)).map_or(0, |at| at + 1);
-        let lengths = files[behind..].iter().map(LogFile::length).collect::<io::Result<Vec<_>>>()?;
+        let behind = files.iter().position(|file| file.is(current)).map_or(0, |at| at + 1);
+        let lengths = files[behind..].iter().map(Waiting::length).collect::<io::Result<Vec<_>>>()?;
         let left = lengths.into_iter().try_fold(0_u64, |sum, length| Some(sum.saturating_add(length?)));
         if left.is_some_and(|left| left <= keep) {
             return Ok(false);
         }
-        let Some(mut newest) = files.pop() else { return Ok(false) };
+        let Some(mut newest) = files.pop().map(|file| file.open(&self.path)).transpose()?.flatten() else {
+            return Ok(false);
+        };
         newest.skip_to_near_end(keep)?;
         self.queue.clear();
         self.current = Some(newest);
@@ -122,11 +129,22 @@ impl Follower {
                 return Ok(Step::Line);
             }
             if let Some(next) = self.queue.pop_front() {
+                let Some(next) = next.open(&self.path)? else {
+                    self.lost = true;
+                    continue;
+                };
                 let last = self.current.replace(next);
                 if let Some(read) = &mut self.read {
                     read.extend(last);
                 }
+                if std::mem::take(&mut self.lost) {
+                    return Ok(Step::Gap);
+                }
                 continue;
+            }
+            // When more comes, it is told before that.
+            if !self.follow && std::mem::take(&mut self.lost) {
+                return Ok(Step::Gap);
             }
             if !self.follow || self.current.as_ref().is_some_and(|file| file.is_at(&self.path)) {
                 return Ok(Step::End);
@@ -149,11 +167,12 @@ impl Follower {
         if old.next_line(line)? {
             return Ok(Some(Step::Line));
         }
-        match files.iter().position(|file| file.is_same(old)) {
+        match files.iter().position(|file| file.is(old)) {
             Some(at) => self.queue = files.into_iter().skip(at + 1).collect(),
             None if files.is_empty() => return Ok(Some(Step::End)),
             None => {
                 self.queue = files.into();
+                self.lost = false;
                 return Ok(Some(Step::Gap));
             }
         }
