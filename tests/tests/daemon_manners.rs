@@ -3,9 +3,9 @@
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, getsid, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, getsid, pidfd_open, pidfd_send_signal};
 use testkit::Daemon;
 use testkit::corten::{Running, binary};
 use testkit::http::ask;
@@ -45,12 +45,11 @@ fn a_shell_with_job_control_starts_one_in_the_background() {
     assert_eq!(getsid(Some(pid)).expect("it runs"), pid, "it has a session of its own");
     let directory = std::fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero())).expect("it runs");
     assert_eq!(directory, std::path::Path::new("/"));
-    kill_process(pid, Signal::TERM).expect("it runs");
-    let begun = Instant::now();
-    while daemon.socket().exists() || daemon.path().join("pid").exists() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "it does not end");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let process = pidfd_open(pid, PidfdFlags::empty()).expect("it runs");
+    pidfd_send_signal(&process, Signal::TERM).expect("it runs");
+    let patience = Timespec { tv_sec: 60, tv_nsec: 0 };
+    let ended = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&patience)).expect("it can be waited for");
+    assert_eq!(ended, 1, "it does not end");
 }
 
 /// Only the flags that can be refused by themselves were looked at.
