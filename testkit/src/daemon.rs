@@ -406,9 +406,7 @@ impl Daemon {
         let mut left = Vec::new();
         let mounts = self.sandbox.mounts();
         left.extend(mounts.into_iter().filter(|m| !self.mounts.contains(m)).map(|m| format!("mount {m}")));
-        left.extend(
-            leftovers::cgroups_below(&self.cgroup).into_iter().map(|path| format!("cgroup {}", path.display())),
-        );
+        left.extend(self.cgroups_of_containers().into_iter().map(|path| format!("cgroup {}", path.display())));
         left.extend(leftovers::processes_of(self).into_iter().map(|process| format!("process {process}")));
         let cables: Vec<String> =
             self.sandbox.interfaces().into_iter().filter(|link| link.starts_with("veth")).collect();
@@ -416,6 +414,24 @@ impl Daemon {
             left.extend(cables.into_iter().map(|link| format!("link {link}")));
         }
         left
+    }
+
+    /// The cgroups of containers in every hierarchy, without those that were made ahead.
+    pub fn cgroups_of_containers(&self) -> Vec<PathBuf> {
+        let ahead = self.made_ahead();
+        let mut cgroups = leftovers::cgroups_below(&self.cgroup);
+        cgroups.retain(|path| !ahead.iter().any(|id| path.ends_with(id)));
+        cgroups
+    }
+
+    /// The ids for which a running daemon has made things ahead: their shims' directories are there, and empty. There is one
+    /// for the next container, and there may be one for the container that was created last; more of them are leftovers.
+    pub fn made_ahead(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.path().join("exec/shims")) else { return Vec::new() };
+        let is_empty = |path: PathBuf| std::fs::read_dir(path).is_ok_and(|mut inside| inside.next().is_none());
+        let empty = entries.filter_map(Result::ok).filter(|entry| is_empty(entry.path()));
+        let ids: Vec<String> = empty.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        if self.running_pid().is_none() || ids.len() > 2 { Vec::new() } else { ids }
     }
 
     /// Waits until no container has left anything: no mount, cgroup below the parent, process or veth. The daemon may run.

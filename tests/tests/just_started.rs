@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use testkit::Daemon;
-use testkit::leftovers::cgroups_below;
 
 fn state_file(daemon: &Daemon, name: &str) -> PathBuf {
     daemon.path().join("exec/shims").join(daemon.ok(&["inspect", "--format", "{{.Id}}", name])).join("state.json")
@@ -69,7 +68,7 @@ fn a_container_whose_shim_and_daemon_die_with_its_start_has_ended() {
     let state = &daemon.inspect("young")["State"];
     assert_eq!((&state["Status"], &state["ExitCode"], &state["Pid"]), (&"exited".into(), &137.into(), &0.into()));
     assert!(state["Error"].as_str().is_some_and(|why| why.contains("shim was killed")), "{state}");
-    assert_eq!(cgroups_below(daemon.cgroup()), Vec::<PathBuf>::new());
+    assert_eq!(daemon.cgroups_of_containers(), Vec::<PathBuf>::new());
     daemon.ok(&["rm", "young"]);
     daemon.assert_no_container_left();
 }

@@ -14,6 +14,9 @@ use crate::mounts::Version;
 use crate::remove::remove_unused;
 use crate::{Cgroup, CgroupError, CgroupPath, Controller, Host, control, limits};
 
+/// The list of the processes in a cgroup; every one has it.
+const PROCESSES: &str = "cgroup.procs";
+
 /// How often a parent may vanish between finding and using it (another process pruning it) before that is an error.
 const RACES: usize = 8;
 
@@ -35,11 +38,47 @@ impl Host {
             Ok(cgroup)
         });
         match result {
-            Ok(mut cgroup) => {
-                made.0.retain(|(_, made)| *made != path.to_string()[1..]);
-                cgroup.parents = made;
-                Ok(cgroup)
-            }
+            Ok(cgroup) => Ok(keeping(cgroup, made)),
+            Err(error) => Err(made.after(error)),
+        }
+    }
+
+    /// Makes the cgroup before it is wanted, for [`Host::complete`]: without limits, and not in v1's cpuset, where it would
+    /// keep its parent from being narrowed and have the processors that the parent had then.
+    ///
+    /// # Errors
+    /// As for [`Host::create`]. What was made is removed again.
+    pub fn create_ahead(&self, path: &CgroupPath) -> Result<Cgroup, CgroupError> {
+        let mut made = Made(Vec::new());
+        let mut members = Vec::with_capacity(self.hierarchies.len());
+        match self.add_members(path, |hierarchy| !is_cpuset_of_v1(hierarchy), &mut members, &mut made) {
+            Ok(()) => Ok(keeping(Cgroup::new(path.clone(), members), made)),
+            Err(error) => Err(made.after(error)),
+        }
+    }
+
+    /// Makes of a cgroup that was made ahead what [`Host::create`] would have made.
+    ///
+    /// # Errors
+    /// As for [`Host::create`]. Nothing is left then, of what was made ahead neither.
+    pub fn complete(&self, ahead: Cgroup, resources: Option<&LinuxResources>) -> Result<Cgroup, CgroupError> {
+        let (path, mut members, mut made) = ahead.into_parts();
+        for member in &members {
+            // Somebody may have removed it; then its descriptor leads to nothing.
+            control::open_read(&member.dir, PROCESSES).map_err(|source| CgroupError::Open {
+                path: path.to_string(),
+                hierarchy: member.hierarchy.mount.label.clone(),
+                source,
+            })?;
+            made.0.push((Arc::clone(&member.hierarchy), path.to_string()[1..].to_owned()));
+        }
+        let there: Vec<Arc<Hierarchy>> = members.iter().map(|member| Arc::clone(&member.hierarchy)).collect();
+        let missing = |hierarchy: &Hierarchy| there.iter().all(|known| !std::ptr::eq(&raw const **known, hierarchy));
+        let added = self.add_members(&path, missing, &mut members, &mut made);
+        let cgroup = Cgroup::new(path, members);
+        let limited = added.and_then(|()| resources.map_or(Ok(()), |resources| limits::apply(&cgroup, resources)));
+        match limited {
+            Ok(()) => Ok(keeping(cgroup, made)),
             Err(error) => Err(made.after(error)),
         }
     }
@@ -79,13 +118,38 @@ impl Host {
 
     fn create_members(&self, path: &CgroupPath, made: &mut Made) -> Result<Cgroup, CgroupError> {
         let mut members = Vec::with_capacity(self.hierarchies.len());
-        for hierarchy in &self.hierarchies {
-            let dir = make(hierarchy, path, made)?;
-            let controllers = prepare(hierarchy, path, &dir)?;
-            members.push(Member { hierarchy: Arc::clone(hierarchy), dir, controllers });
-        }
+        self.add_members(path, |_| true, &mut members, made)?;
         Ok(Cgroup::new(path.clone(), members))
     }
+
+    /// Makes it in those hierarchies that are wanted.
+    fn add_members(
+        &self,
+        path: &CgroupPath,
+        wanted: impl Fn(&Hierarchy) -> bool,
+        members: &mut Vec<Member>,
+        made: &mut Made,
+    ) -> Result<(), CgroupError> {
+        for hierarchy in &self.hierarchies {
+            if wanted(hierarchy) {
+                let dir = make(hierarchy, path, made)?;
+                let controllers = prepare(hierarchy, path, &dir)?;
+                members.push(Member { hierarchy: Arc::clone(hierarchy), dir, controllers });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The cgroup, with those of what was made for it that lie above it.
+fn keeping(mut cgroup: Cgroup, mut made: Made) -> Cgroup {
+    made.0.retain(|(_, made)| *made != cgroup.path().to_string()[1..]);
+    cgroup.parents = made;
+    cgroup
+}
+
+fn is_cpuset_of_v1(hierarchy: &Hierarchy) -> bool {
+    hierarchy.mount.version == Version::V1 && hierarchy.mount.controllers.contains(&Controller::Cpuset)
 }
 
 /// The directories made so far, in order.

@@ -45,6 +45,10 @@ impl Cgroup {
         Cgroup { path, members, parents: Made::default() }
     }
 
+    pub(crate) fn into_parts(self) -> (CgroupPath, Vec<Member>, Made) {
+        (self.path, self.members, self.parents)
+    }
+
     pub(crate) fn open(host: &Host, path: &CgroupPath) -> Result<Cgroup, CgroupError> {
         let relative = path.to_string()[1..].to_owned();
         let mut members = Vec::with_capacity(host.hierarchies.len());

@@ -28,6 +28,7 @@ use network::{Endpoint, NetworkId, PublishedPort};
 use oci::{ContainerId, Digest};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Deserializer, Serialize};
+use shim::WaitingShim;
 use tokio::sync::watch;
 
 use crate::error::EngineError;
@@ -308,6 +309,8 @@ pub struct Container {
     pub(crate) events: Arc<Bus>,
     /// Its directory under the data root: writable layer, log, generated files.
     pub dir: PathBuf,
+    /// Its shim, where that was cloned before it was started (`ahead.rs`).
+    waiting_shim: Mutex<Option<WaitingShim>>,
     /// Held while the record is put beside the shim: who comes later has what the earlier wrote.
     pub(crate) telling: Mutex<()>,
 }
@@ -372,6 +375,31 @@ impl Container {
             events,
             dir,
             telling: Mutex::default(),
+            waiting_shim: Mutex::default(),
+        }
+    }
+
+    /// It has a shim that waits for its start.
+    pub(crate) fn give_shim(&self, shim: WaitingShim) {
+        *self.waiting_shim.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(shim);
+    }
+
+    /// Whether a shim waits for its start.
+    pub(crate) fn awaits_start(&self) -> bool {
+        self.waiting_shim.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some()
+    }
+
+    /// Takes the shim that waits for its start.
+    pub(crate) fn take_shim(&self) -> Option<WaitingShim> {
+        self.waiting_shim.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+
+    /// Hands the shim that waits for its start, if one does, to `end`. A start waits for that: it makes the same directory and
+    /// control group.
+    pub(crate) fn end_waiting_shim(&self, end: impl FnOnce(WaitingShim)) {
+        let mut waiting = self.waiting_shim.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(shim) = waiting.take() {
+            end(shim);
         }
     }
 

@@ -4,13 +4,13 @@
 mod validate;
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 
 use image::Image;
 use jiff::Timestamp;
 use oci::ContainerId;
 
+use crate::ahead::Next;
 use crate::container::{Container, Process, Record, State};
 use crate::error::EngineError;
 use crate::mount::{Given, Mount, clean};
@@ -51,9 +51,11 @@ impl Engine {
             .blocking("create", move || {
                 let warnings = engine.fit(&mut spec)?;
                 let (container, _turn) = engine.create_blocking(spec, Keep::Durable, &mut |_| {})?;
+                engine.note_created(&container);
                 Ok((container, warnings))
             })
             .await?;
+        self.have_next();
         Ok(Created { id: container.id.clone(), warnings })
     }
 
@@ -82,13 +84,18 @@ impl Engine {
         if spec.publish_all {
             exposed::publish_all(&mut spec.ports, &process.exposed)?;
         }
-        let mut random = [0; 32];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-            .map_err(|errno| EngineError::io("read", "/dev/urandom")(errno.into()))?;
-        let id = ContainerId::from_random(random);
-        // Held until others can see that the container has them.
-        let ids = self.reserve_ids(&spec, &id)?;
-        let name = self.reserve_name(spec.name.as_deref(), &id)?;
+        let taken = self.take_next();
+        let id = taken.as_ref().map_or_else(|| self.new_id(), |next| Ok(next.id.clone()))?;
+        // The ids are held until others can see that the container has them.
+        let reserved =
+            self.reserve_ids(&spec, &id).and_then(|ids| Ok((ids, self.reserve_name(spec.name.as_deref(), &id)?)));
+        let (ids, name) = match reserved {
+            Ok(reserved) => reserved,
+            Err(error) => {
+                taken.into_iter().for_each(|next| self.give_next_back(next));
+                return Err(error);
+            }
+        };
         let record = Record {
             id: id.clone(),
             name: name.clone(),
@@ -107,14 +114,20 @@ impl Engine {
             attachments,
             ids: ids.range,
         };
-        self.establish(record, keep, &volumes).inspect_err(|_| self.release_name(&name, &id))
+        self.establish(record, keep, &volumes, taken).inspect_err(|_| self.release_name(&name, &id))
     }
 
     /// Makes the directory, fills the volumes, writes the record, and lets others see the container; in this order, so that a
-    /// failure leaves nothing that anyone could have seen.
-    fn establish(&self, record: Record, keep: Keep, volumes: &Held) -> Result<(Arc<Container>, Turn), EngineError> {
+    /// failure leaves nothing that anyone could have seen. `taken`: what was made ahead, if anything was.
+    fn establish(
+        &self,
+        record: Record,
+        keep: Keep,
+        volumes: &Held,
+        taken: Option<Next>,
+    ) -> Result<(Arc<Container>, Turn), EngineError> {
         let dir = self.container_dir(&record.id);
-        fs::DirBuilder::new().mode(0o710).create(&dir).map_err(EngineError::io("create", &dir))?;
+        self.make_container_dir(&record.id, taken.is_some())?;
         let goes_with = record.spec.auto_remove.then_some(&record.id);
         let written =
             self.fill_volumes(record.mounts(), &record.layers, &dir.join("volumes")).and_then(|()| match keep {
@@ -125,6 +138,10 @@ impl Engine {
                 Keep::Ephemeral => self.volumes.make_durable(volumes, goes_with, |_| Ok(())),
             });
         if let Err(error) = written {
+            if let Some(next) = taken {
+                self.let_go(next);
+                return Err(error);
+            }
             // The directory is empty; if even that fails the next start removes what no record names.
             if let Err(error) = fs::remove_dir(&dir) {
                 tracing::warn!(dir = %dir.display(), %error, "an empty container directory stays until the next start");
@@ -132,6 +149,9 @@ impl Engine {
             return Err(error);
         }
         let container = Arc::new(Container::new(record, dir, Arc::clone(&self.events)));
+        if let Some(next) = taken {
+            container.give_shim(next.shim);
+        }
         let turn = Arc::clone(&container.lifecycle).blocking_lock_owned();
         self.registry().by_id.insert(container.id.clone(), Arc::clone(&container));
         container.tell("create", []);

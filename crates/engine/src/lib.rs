@@ -10,6 +10,7 @@
 //! - The exit is announced first, everything else is taken down afterwards.
 //! - Only the engine writes the metadata store.
 
+mod ahead;
 mod answer;
 mod attach;
 mod commit;
@@ -134,8 +135,6 @@ pub(crate) const CONTAINERS: Table = Table::new("containers");
 const BACKGROUND: u32 = 1 << 16;
 /// How long a shutdown waits for them.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
-/// How long after a start the next shim is cloned: what that start does then has the processors first.
-const BEFORE_NEXT_SHIM: Duration = Duration::from_millis(3);
 
 /// Where an engine keeps its state, and what it calls its kernel objects. Engines side by side differ in all of it.
 #[derive(Debug, Clone)]
@@ -202,8 +201,7 @@ pub struct Engine {
     store: Arc<Store>,
     volumes: Arc<Volumes>,
     zygote: Zygote,
-    /// The next shim is about to be cloned ahead.
-    next_shim_wanted: AtomicBool,
+    ahead: ahead::Ahead,
 }
 
 /// The containers there are, by id and by name. A name is reserved before its container can be seen.
@@ -266,14 +264,14 @@ impl Engine {
             store,
             volumes,
             zygote,
-            next_shim_wanted: AtomicBool::new(false),
+            ahead: ahead::Ahead::default(),
             config,
         });
         engine.images.tell(Box::new(move |news| events.tell_of_image(news)));
         engine.name_servers.ask(&engine);
         engine.make_probes();
         engine.reconcile()?;
-        engine.have_next_shim();
+        engine.have_next();
         let collector = Arc::clone(&engine);
         engine.in_background("collect what no image needs", move || {
             if let Err(error) = collector.images.collect(&|id| collector.image_user(id)) {
@@ -381,6 +379,7 @@ impl Engine {
         }
         let engine = Arc::clone(self);
         let result = self.blocking("shut down", move || {
+            engine.end_ahead();
             engine.network.shutdown(true)?;
             engine.cgroups.prune(&engine.config.cgroup_parent)?;
             Ok(())
@@ -413,23 +412,6 @@ impl Engine {
         work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
     ) -> Result<T, EngineError> {
         self.handle.spawn(work).await.map_err(|_| EngineError::Worker(what))?
-    }
-
-    /// Has the next container's shim cloned ahead, when what this one's start does next is done.
-    pub(crate) fn have_next_shim(self: &Arc<Self>) {
-        if self.next_shim_wanted.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let engine = Arc::clone(self);
-        self.handle.spawn(async move {
-            tokio::time::sleep(BEFORE_NEXT_SHIM).await;
-            engine.next_shim_wanted.store(false, Ordering::Relaxed);
-            let zygotes = Arc::clone(&engine);
-            let cloned = engine.blocking("clone a shim ahead", move || Ok(zygotes.zygote.prepare_next()?)).await;
-            if let Err(error) = cloned {
-                tracing::warn!(error = errors::chain(&error), "the next container's shim is not cloned ahead");
-            }
-        });
     }
 
     /// Runs `work` later, off everybody's path. A shutdown waits for it.

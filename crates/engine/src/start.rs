@@ -9,7 +9,6 @@ mod steps;
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -251,7 +250,8 @@ impl Engine {
         let settings = record.spec.log.settings()?;
         let log = log.map(|path| settings.file(path, &crate::logs::subject(record)));
         let dir = self.shim_dir(&record.id);
-        self.write_shim_record(&dir, record, endpoints)?;
+        self.make_shim_dir(&record.id, container.awaits_start())?;
+        write_record(&dir.join(crate::reconcile::SHIM_RECORD), record, endpoints.to_vec())?;
         let request = ShimRequest {
             id: record.id.clone(),
             dir: dir.clone(),
@@ -275,7 +275,8 @@ impl Engine {
             };
             let theirs = theirs.map(OwnedFd::from);
             steps.note("daemon: configuration made");
-            let shim = self.zygote.spawn(&request, ShimFds { rootfs: Some(root), netns, attach: theirs })?;
+            let waiting = container.take_shim();
+            let shim = self.zygote.spawn(waiting, &request, ShimFds { rootfs: Some(root), netns, attach: theirs })?;
             steps.note("zygote: shim cloned");
             Ok((shim, ours))
         })();
@@ -294,7 +295,7 @@ impl Engine {
         let Launching { shim, endpoints, attach, mut steps, _around } = launching;
         let mut control = frames::adopt(shim.control)?;
         let word = frames::read(&mut control).await;
-        self.have_next_shim();
+        self.have_next();
         let word = match word {
             Ok(Frame::Started(started)) => Ok(started),
             Ok(Frame::Failed(report)) => Err(EngineError::Launch(report)),
@@ -353,6 +354,7 @@ impl Engine {
     fn give_up(self: &Arc<Self>, container: &Arc<Container>, error: &EngineError) {
         container.update(|record| record.state = State::Exited(failed_start(error)));
         self.layers.unmounted(&container.dir);
+        self.end_waiting_shim(container);
         if container.with_record(|record| record.spec.auto_remove) {
             self.forget(container, None, true);
             return;
@@ -360,13 +362,6 @@ impl Engine {
         // Who has attached for this start still waits where no shim was reached.
         container.call_off_start();
         self.remember_later(container);
-    }
-
-    fn write_shim_record(&self, dir: &PathBuf, record: &Record, endpoints: &[Endpoint]) -> Result<(), EngineError> {
-        // Left by a run whose daemon and shim both died; nothing of it is needed any more.
-        self.remove_shim_dir(&record.id);
-        fs::DirBuilder::new().mode(0o700).create(dir).map_err(EngineError::io("create", dir))?;
-        write_record(&dir.join(crate::reconcile::SHIM_RECORD), record, endpoints.to_vec())
     }
 
     /// Puts a running container's record beside its shim again, as it is now: a new daemon believes that one first.

@@ -161,6 +161,7 @@ impl Engine {
         let (engine, container) = (Arc::clone(self), Arc::clone(container));
         self.in_background("remove a container's files", move || {
             engine.await_shim_opt(shim.as_deref());
+            engine.end_waiting_shim(&container);
             engine.remove_cgroup(&container.id, &engine.cgroup_of(&container));
             // Who sends its last lines elsewhere says when it gives up.
             let patience = logging::PATIENCE;

@@ -41,6 +41,7 @@ fn run() -> Result<u8, Box<dyn std::error::Error>> {
         bundle: &bundle,
         rootfs: Some(rootfs.as_fd()),
         netns: None,
+        cgroup: None,
         stdio: runtime::Stdio::Inherit,
         start: runtime::Start::Now,
         init: false,

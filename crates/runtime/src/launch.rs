@@ -70,6 +70,8 @@ pub struct LaunchRequest<'a> {
     pub rootfs: Option<BorrowedFd<'a>>,
     /// A prepared network namespace, entered where the spec asks for a new one.
     pub netns: Option<BorrowedFd<'a>>,
+    /// Its cgroup, made ahead by [`make_cgroup_ahead`](crate::make_cgroup_ahead). Used if it is where the spec wants one.
+    pub cgroup: Option<Cgroup>,
     /// Its standard streams.
     pub stdio: Stdio,
     /// When its command is executed.
@@ -147,7 +149,17 @@ fn hook_context(request: &LaunchRequest<'_>, inputs: &Inputs) -> Option<Context>
     request.spec.hooks().as_ref().map(|_| Context::new(request.id, inputs.bundle.clone(), request.spec))
 }
 
-pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<Launched, LaunchError> {
+pub(crate) fn launch_with(mut request: LaunchRequest<'_>, extras: Extras) -> Result<Launched, LaunchError> {
+    let mut ahead = request.cgroup.take();
+    let launched = launch_in(request, extras, &mut ahead);
+    match (launched, ahead) {
+        (Err(error), Some(unused)) => Err(error.undone(unused.undo().map_err(LaunchError::Cgroup))),
+        (launched, _) => launched,
+    }
+}
+
+/// [`launch_with`] the cgroup that was made `ahead`, which is taken from there when it is used.
+fn launch_in(request: LaunchRequest<'_>, extras: Extras, ahead: &mut Option<Cgroup>) -> Result<Launched, LaunchError> {
     protect::verify()?;
     let mut steps = Vec::new();
     let mut step = |name: &str| {
@@ -176,7 +188,7 @@ pub(crate) fn launch_with(request: LaunchRequest<'_>, extras: Extras) -> Result<
     let trees = prepare::trees(&plan)?;
     let channel = Channel::open(streams.terminal, plan.asks())?;
     let rootless = extras.rootless.unwrap_or(inputs.caller != Caller::Root);
-    let place = Place::make(request.spec, request.id, extras.systemd_cgroup, rootless)?;
+    let place = Place::make(request.spec, request.id, extras.systemd_cgroup, rootless, ahead)?;
     step("make the cgroup");
     let prepared = Prepared {
         plan: &plan,

@@ -58,6 +58,15 @@ pub fn look_at_host() {
     let _ = prepare::cgroup_host();
 }
 
+/// Makes a container's cgroup, where the engine's configuration puts it, before its launch wants it
+/// ([`LaunchRequest::cgroup`]). Who does not launch it undoes it ([`cgroup::Cgroup::undo`]).
+///
+/// # Errors
+/// It cannot be made. Nothing is left then.
+pub fn make_cgroup_ahead(path: &cgroup::CgroupPath) -> Result<cgroup::Cgroup, LaunchError> {
+    Ok(prepare::cgroup_host()?.create_ahead(path)?)
+}
+
 /// Nanoseconds on `CLOCK_MONOTONIC`, the clock of every [`Step`].
 pub fn now_ns() -> u64 {
     sys::clock::now_ns()

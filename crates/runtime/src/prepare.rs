@@ -50,9 +50,16 @@ pub(crate) fn cgroup_path(spec: &Spec, id: &ContainerId) -> Result<CgroupPath, L
     text.parse().map_err(LaunchError::CgroupPath)
 }
 
-/// Makes the container's cgroup with its limits.
-pub(crate) fn make_cgroup(spec: &Spec, id: &ContainerId) -> Result<Cgroup, LaunchError> {
-    Ok(cgroup_host()?.create(&cgroup_path(spec, id)?, resources(spec).as_ref())?)
+/// Makes the container's cgroup with its limits, of the one that was made `ahead` if that is where it is to be.
+pub(crate) fn make_cgroup(spec: &Spec, id: &ContainerId, ahead: &mut Option<Cgroup>) -> Result<Cgroup, LaunchError> {
+    let (host, path, resources) = (cgroup_host()?, cgroup_path(spec, id)?, resources(spec));
+    if let Some(ahead) = ahead.take_if(|ahead| *ahead.path() == path) {
+        // Somebody may have removed it in the meantime. It is made anew then, and that says what cannot be.
+        if let Ok(cgroup) = host.complete(ahead, resources.as_ref()) {
+            return Ok(cgroup);
+        }
+    }
+    Ok(host.create(&path, resources.as_ref())?)
 }
 
 /// What [`make_cgroup`] would do.

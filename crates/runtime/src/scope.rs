@@ -37,13 +37,19 @@ pub(crate) struct Place {
 
 impl Place {
     /// Makes the cgroup with its limits; by way of systemd where `systemd` says so. With `rootless`, not being allowed to
-    /// is a warning, unless a limit is asked for.
-    pub(crate) fn make(spec: &Spec, id: &ContainerId, systemd: bool, rootless: bool) -> Result<Place, LaunchError> {
+    /// is a warning, unless a limit is asked for. One that was made `ahead` is taken where it would be made.
+    pub(crate) fn make(
+        spec: &Spec,
+        id: &ContainerId,
+        systemd: bool,
+        rootless: bool,
+        ahead: &mut Option<Cgroup>,
+    ) -> Result<Place, LaunchError> {
         let place = if systemd {
             Place::make_scope(spec, id)?
         } else {
             let (cgroup, warning) =
-                if rootless { rootless::make_cgroup(spec, id)? } else { (make_cgroup(spec, id)?, None) };
+                if rootless { rootless::make_cgroup(spec, id)? } else { (make_cgroup(spec, id, ahead)?, None) };
             Place { cgroup, scope: None, placeholder: None, warning }
         };
         let given = owner(spec).map_or(Ok(()), |uid| place.cgroup.give_to(uid));

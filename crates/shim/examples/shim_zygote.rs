@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 fn daemon() -> Result<(), Box<dyn std::error::Error>> {
     let request: ShimRequest = serde_json::from_reader(std::io::stdin().lock())?;
     let zygote = Zygote::start()?;
-    let _shim = zygote.spawn(&request, ShimFds::default())?;
+    let _shim = zygote.spawn(None, &request, ShimFds::default())?;
     loop {
         std::thread::park();
     }

@@ -118,6 +118,14 @@ impl LogConfig {
     }
 }
 
+/// What a shim is told that was asked for ahead.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Ahead {
+    /// The control group to make: where its container's will be, unless that is to be somewhere else. Nobody else may use
+    /// this path until the shim has ended.
+    pub cgroup: Option<String>,
+}
+
 /// What a shim is told when it starts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ShimRequest {

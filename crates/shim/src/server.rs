@@ -97,12 +97,12 @@ enum Token {
     Session(usize),
 }
 
-/// The whole life of a shim; its exit code.
-pub(crate) fn run(descriptors: Descriptors, signals: BorrowedFd<'_>) -> i32 {
+/// The whole life of a shim; its exit code. `ahead`: the control group that it made before it was told what to run.
+pub(crate) fn run(descriptors: Descriptors, ahead: Option<Cgroup>, signals: BorrowedFd<'_>) -> i32 {
     let Descriptors { control, rootfs, netns, attach } = descriptors;
     let mut control = Session::new(control, Role::Watch);
     let mut attach = attach.map(|socket| Session::new(socket, Role::New));
-    let (dir, launched) = match launch(&control.socket, rootfs, netns) {
+    let (dir, launched) = match launch(&control.socket, rootfs, netns, ahead) {
         Ok(launched) => launched,
         Err(error) => {
             let report = Report::from(&error);
@@ -134,6 +134,11 @@ pub(crate) fn run(descriptors: Descriptors, signals: BorrowedFd<'_>) -> i32 {
     }
     control.send_json(Kind::Started, &shim.started);
     shim.sessions.push(control);
+    if let Some(surplus) = launched.surplus {
+        // Only now: nobody waits for this. Should it fail, an empty group stays, which the daemon's next start finds by the
+        // shim's directory.
+        let _ = surplus.undo();
+    }
     let status = loop {
         // First, because a child may have ended while launching waited for others.
         if let Some(status) = shim.reap() {

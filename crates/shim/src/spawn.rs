@@ -7,15 +7,17 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use serde::Serialize;
 
 use crate::error::ShimError;
 use crate::frame::{Header, Kind, write_frame};
-use crate::protocol::ShimRequest;
+use crate::protocol::{Ahead, ShimRequest};
 
 /// How long a zygote may take to clone itself before it is taken for dead.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,6 +32,13 @@ pub(crate) const HAS_ATTACH: u8 = 4;
 pub(crate) const NAMESPACES: u8 = 8;
 /// A shim is wanted that is told later whose it is, on its control socket.
 pub(crate) const AHEAD: u8 = 16;
+
+/// A frame's payload, which must fit.
+fn encode(what: &'static str, value: &impl Serialize) -> Result<Vec<u8>, ShimError> {
+    let payload = serde_json::to_vec(value).map_err(|source| ShimError::Encode { what, source })?;
+    Header::new(Kind::Request, payload.len()).map_err(ShimError::Send)?;
+    Ok(payload)
+}
 
 /// What a shim is given besides its description.
 #[derive(Debug, Default)]
@@ -73,8 +82,32 @@ pub struct ShimHandle {
 pub struct Zygote {
     program: PathBuf,
     live: Mutex<Option<Live>>,
-    /// A shim that waits to be told whose it is. It ends when this does.
-    next: Mutex<Option<ShimHandle>>,
+}
+
+/// A shim that was cloned ahead, and waits to be told what to run. It ends when this is dropped.
+#[derive(Debug)]
+pub struct WaitingShim(ShimHandle);
+
+impl WaitingShim {
+    /// It, after it was given what its container gets. `None` when it has ended.
+    fn told(self, fds: &ShimFds) -> Option<ShimHandle> {
+        let (which, sent) = fds.to_send();
+        sys::fds::send_with(&self.0.control, &[which], &sent).is_ok().then_some(self.0)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.0.pid
+    }
+
+    /// Has it take back what it made, and end; waits until it has, or for `patience`. Whether it has.
+    pub fn end(self, patience: Duration) -> bool {
+        let ShimHandle { pidfd, control, .. } = self.0;
+        drop(control);
+        let patience = Timespec { tv_sec: patience.as_secs().cast_signed(), tv_nsec: patience.subsec_nanos().into() };
+        // Interrupted, it is as if the time were over.
+        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&patience)).is_ok_and(|ready| ready > 0)
+    }
 }
 
 /// A running zygote.
@@ -110,20 +143,24 @@ impl Zygote {
     /// The program cannot be started.
     pub fn start_program(program: &Path) -> Result<Zygote, ShimError> {
         let live = Mutex::new(Some(Live::start(program)?));
-        Ok(Zygote { program: program.to_owned(), live, next: Mutex::default() })
+        Ok(Zygote { program: program.to_owned(), live })
     }
 
-    /// Starts a shim and tells it what to run. Returns as soon as the shim has its description: whether the container
-    /// could be started is said on [`ShimHandle::control`]. A zygote that has died is started again.
+    /// Starts a shim, or takes the one that waits, and tells it what to run. Returns as soon as the shim has its description:
+    /// whether the container could be started is said on [`ShimHandle::control`]. A zygote that has died is started again, and
+    /// a shim that died while it waited replaced.
     ///
     /// # Errors
     /// No zygote or no shim could be made, or the description is too long for a frame.
-    pub fn spawn(&self, request: &ShimRequest, fds: ShimFds) -> Result<ShimHandle, ShimError> {
-        let what = "the container's description";
-        let payload = serde_json::to_vec(request).map_err(|source| ShimError::Encode { what, source })?;
-        Header::new(Kind::Request, payload.len()).map_err(ShimError::Send)?;
-        let handle = match self.tell_next(&fds) {
-            Some(next) => next,
+    pub fn spawn(
+        &self,
+        waiting: Option<WaitingShim>,
+        request: &ShimRequest,
+        fds: ShimFds,
+    ) -> Result<ShimHandle, ShimError> {
+        let payload = encode("the container's description", request)?;
+        let handle = match waiting.and_then(|waiting| waiting.told(&fds)) {
+            Some(handle) => handle,
             None => self.clone_for(0, &fds)?,
         };
         // Only now: a zygote that died without an answer may have left a shim behind. Without a description it ends.
@@ -131,32 +168,16 @@ impl Zygote {
         Ok(handle)
     }
 
-    /// Has the next shim cloned ahead, unless it was already; its process id. What it takes to clone it is not waited for by
-    /// the next [`Zygote::spawn`], then.
+    /// Has a shim cloned ahead, and has it make ahead what does not depend on what it will be told. What that takes is not
+    /// waited for by the [`Zygote::spawn`] that is given it.
     ///
     /// # Errors
     /// No zygote or no shim could be made.
-    pub fn prepare_next(&self) -> Result<i32, ShimError> {
-        if let Some(next) = self.lock_next().as_ref() {
-            return Ok(next.pid);
-        }
+    pub fn prepare(&self, ahead: &Ahead) -> Result<WaitingShim, ShimError> {
+        let payload = encode("what is made ahead", ahead)?;
         let handle = self.clone_for(AHEAD, &ShimFds::default())?;
-        let pid = handle.pid;
-        // If somebody else was faster, there is one too many, which ends.
-        *self.lock_next() = Some(handle);
-        Ok(pid)
-    }
-
-    /// Tells the shim that waits that it is this one. `None` when there is none, or it has ended.
-    fn tell_next(&self, fds: &ShimFds) -> Option<ShimHandle> {
-        let next = self.lock_next().take()?;
-        let (which, sent) = fds.to_send();
-        sys::fds::send_with(&next.control, &[which], &sent).is_ok().then_some(next)
-    }
-
-    fn lock_next(&self) -> MutexGuard<'_, Option<ShimHandle>> {
-        // It is there or not, whatever panicked.
-        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+        write_frame(&handle.control, Kind::Request, &payload).map_err(ShimError::Send)?;
+        Ok(WaitingShim(handle))
     }
 
     /// A clone that makes namespaces.

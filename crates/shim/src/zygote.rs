@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The zygote: waits on its standard input, a socket of the daemon's, and clones itself for every message.
 //!
-//! A clone may be asked for ahead: it looks at the host's cgroups, and waits on its own socket to be told whose shim it is.
+//! A clone may be asked for ahead: it looks at the host's cgroups, makes its container's, and waits on its own socket to be
+//! told whose shim it is.
 //!
 //! It executes itself once more through a read-only mount, so that no container can reach the program, and then only
 //! clones. It decides nothing and parses nothing: a message says only which descriptors came with it. So it stays as small as
 //! it started, and so do the shims, whose memory is a copy of its own.
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -16,7 +18,9 @@ use rustix::process::{WaitOptions, chdir, setsid, umask, wait};
 use rustix::stdio::{dup2_stdin, stdin};
 use sys::process::{CloneArgs, CloneError, clone3};
 
+use crate::frame::read_frame;
 use crate::namespaces;
+use crate::protocol::Ahead;
 use crate::server::{self, Descriptors};
 use crate::spawn::{AHEAD, HAS_ATTACH, HAS_NETNS, HAS_ROOTFS, NAMESPACES};
 
@@ -110,7 +114,7 @@ fn answer(socket: BorrowedFd<'_>, signals: &OwnedFd) -> Result<bool, Errno> {
             clone3(CloneArgs::default(), || become_other(|| wait_to_be_told(descriptors.control, signals.as_fd())))
         }
         Some(descriptors) => {
-            clone3(CloneArgs::default(), || become_other(|| server::run(descriptors, signals.as_fd())))
+            clone3(CloneArgs::default(), || become_other(|| server::run(descriptors, None, signals.as_fd())))
         }
         None => Err(CloneError::Call(sys::Error::new("a message without its descriptors", Errno::INVAL))),
     };
@@ -131,13 +135,28 @@ fn answer(socket: BorrowedFd<'_>, signals: &OwnedFd) -> Result<bool, Errno> {
 /// The life of a shim that was asked for ahead, until it is told whose it is.
 fn wait_to_be_told(control: OwnedFd, signals: BorrowedFd<'_>) -> i32 {
     runtime::look_at_host();
+    // What cannot be made ahead is made, or said to be impossible, by the launch.
+    let cgroup = read_ahead(&control).and_then(|path| runtime::make_cgroup_ahead(&path).ok());
     let mut which = [0];
-    match sys::fds::recv_with(control.as_fd(), &mut which) {
-        Ok((1.., received)) => with_control(control, which[0], received.into_iter())
-            .map_or(1, |descriptors| server::run(descriptors, signals)),
+    let told = match sys::fds::recv_with(control.as_fd(), &mut which) {
+        Ok((1.., received)) => with_control(control, which[0], received.into_iter()),
         // The daemon has ended, or needs it no longer.
-        Ok(_) | Err(_) => 0,
+        Ok(_) | Err(_) => None,
+    };
+    match told {
+        Some(descriptors) => server::run(descriptors, cgroup, signals),
+        None => {
+            // Nobody is there to hear of a failure. A new daemon looks for groups of containers that it does not know.
+            cgroup.map_or(Ok(()), |cgroup| cgroup.undo()).map_or(1, |()| 0)
+        }
     }
+}
+
+/// The control group that is wanted ahead.
+fn read_ahead(control: &OwnedFd) -> Option<cgroup::CgroupPath> {
+    let (_, payload) = read_frame(File::from(control.try_clone().ok()?)).ok()??;
+    let ahead: Ahead = serde_json::from_slice(&payload).ok()?;
+    ahead.cgroup?.parse().ok()
 }
 
 fn descriptors(which: u8, received: Vec<OwnedFd>) -> Option<Descriptors> {

@@ -22,7 +22,11 @@ impl Engine {
     ) -> Result<OwnedFd, EngineError> {
         let options = MountOptions { read_only: false, volatile: record.spec.auto_remove, mount_points: true };
         Ok(match user_namespace {
-            None => self.layers.mount(&container.dir, &record.layers, options)?,
+            None => {
+                let root = self.layers.mount(&container.dir, &record.layers, options)?;
+                self.note_root(&record.layers, options);
+                root
+            }
             Some(namespace) => {
                 self.layers.mount_mapped(&container.dir, &record.layers, options, namespace.for_mounts())?
             }

@@ -93,6 +93,7 @@ impl Request {
             bundle: &self.bundle,
             rootfs: None,
             netns: None,
+            cgroup: None,
             stdio: self.spec.process().as_ref().map_or(Stdio::Inherit, stdio),
             start,
             filters: None,

@@ -149,7 +149,7 @@ fn make(criu: &Criu, wish: &Wish, entry: &Entry) -> Result<Restored, CliError> {
         Inputs { bundle: wish.bundle.clone(), hierarchies: prepare::hierarchies(&wish.spec)?, ..Inputs::default() };
     let plan = plan(&wish.spec, &inputs).map_err(crate::LaunchError::from)?;
     let layout = Layout::of(&wish.spec, &plan)?;
-    let cgroup = prepare::make_cgroup(&wish.spec, &wish.id)?;
+    let cgroup = prepare::make_cgroup(&wish.spec, &wish.id, &mut None)?;
     let made = revive(criu, wish, entry, &layout, &cgroup).and_then(|reborn| {
         let (pid, pidfd) = reborn.process.ok_or(CriuError::NoProcess)?;
         remember(wish, entry, pid, &cgroup)?;

@@ -35,6 +35,8 @@ pub(super) struct Running {
     pub(super) cgroup: Cgroup,
     pub(super) started: Started,
     pub(super) task: Task,
+    /// A control group that was made ahead and is not where the container's had to be.
+    pub(super) surplus: Option<Cgroup>,
 }
 
 /// What is kept of the container for execs and for the end.
@@ -143,6 +145,25 @@ pub(super) fn launch(
     control: &OwnedFd,
     rootfs: Option<OwnedFd>,
     netns: Option<OwnedFd>,
+    mut ahead: Option<Cgroup>,
+) -> Result<(OwnedFd, Running), StartError> {
+    let launched = launch_told(control, rootfs, netns, &mut ahead);
+    match (launched, ahead) {
+        (Err(error), unused) => {
+            // The error is what is told. A group that stays is found by the daemon's next start.
+            let _ = unused.map_or(Ok(()), |unused| unused.undo());
+            Err(error)
+        }
+        (Ok((dir, running)), surplus) => Ok((dir, Running { surplus, ..running })),
+    }
+}
+
+/// The control group made `ahead` is taken from there if it is the container's.
+fn launch_told(
+    control: &OwnedFd,
+    rootfs: Option<OwnedFd>,
+    netns: Option<OwnedFd>,
+    ahead: &mut Option<Cgroup>,
 ) -> Result<(OwnedFd, Running), StartError> {
     let request = read_description(control)?;
     let mut steps = Vec::new();
@@ -153,7 +174,7 @@ pub(super) fn launch(
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = openat(CWD, &request.dir, flags, Mode::empty())
         .map_err(|source| StartError::Directory { path: request.dir.clone(), source })?;
-    match launch_in(&dir, request, Held { mounts: None, rootfs, netns }, steps) {
+    match launch_in(&dir, request, Held { mounts: None, rootfs, netns }, ahead, steps) {
         Ok(running) => Ok((dir, running)),
         Err(error) => {
             for name in [SOCKET, "state.json", ".state.json.new"] {
@@ -173,7 +194,13 @@ fn read_description(control: &OwnedFd) -> Result<ShimRequest, StartError> {
     }
 }
 
-fn launch_in(dir: &OwnedFd, request: ShimRequest, mut held: Held, mut steps: Vec<Step>) -> Result<Running, StartError> {
+fn launch_in(
+    dir: &OwnedFd,
+    request: ShimRequest,
+    mut held: Held,
+    ahead: &mut Option<Cgroup>,
+    mut steps: Vec<Step>,
+) -> Result<Running, StartError> {
     let (listener, mut state) = appear(dir, &request)?;
     let open_log = |config: crate::LogConfig| {
         let path = config.path.clone();
@@ -190,6 +217,7 @@ fn launch_in(dir: &OwnedFd, request: ShimRequest, mut held: Held, mut steps: Vec
         bundle: &request.bundle,
         rootfs: held.rootfs.as_ref().map(AsFd::as_fd),
         netns: held.netns.as_ref().map(AsFd::as_fd),
+        cgroup: ahead.take_if(|ahead| state.cgroup.as_deref() == Some(Path::new(&ahead.path().to_string()))),
         stdio,
         start: Start::Now,
         init: request.init,
@@ -204,7 +232,7 @@ fn launch_in(dir: &OwnedFd, request: ShimRequest, mut held: Held, mut steps: Vec
     let task = adopt(pid, outer, terminal, &request).inspect_err(|_| abandon(&cgroup))?;
     // It may have ended already; it is not reaped yet, so its id is still its own.
     let init = ProcessRef::of(pid).map_err(StartError::Process).inspect_err(|_| abandon(&cgroup))?;
-    held.mounts = mounts_of(pid);
+    held.mounts = if has_own_mounts(&request.spec, &request.bundle) { mounts_of(pid) } else { None };
     let at = clock::now();
     state.cgroup = Some(cgroup.path().to_string().into());
     (state.init, state.started) = (Some(init), Some(at.clone()));
@@ -223,6 +251,7 @@ fn launch_in(dir: &OwnedFd, request: ShimRequest, mut held: Held, mut steps: Vec
         cgroup,
         started: Started { pid, start_time: init.start_time, at, steps, warnings },
         task,
+        surplus: None,
     })
 }
 
@@ -248,6 +277,16 @@ fn adopt(pid: i32, outer: Outer, terminal: Option<OwnedFd>, request: &ShimReques
         task.stdin = None;
     }
     Ok(task)
+}
+
+/// Whether nothing is mounted in the container but what is made for it. Otherwise its mounts go with its last process: who takes
+/// a disk away as soon as a `run` has ended must not find it in use.
+fn has_own_mounts(spec: &Spec, bundle: &Path) -> bool {
+    let is_bound = |option: &String| matches!(option.as_str(), "bind" | "rbind");
+    spec.mounts().iter().flatten().all(|mount| {
+        let bound = mount.typ().as_deref() == Some("bind") || mount.options().iter().flatten().any(is_bound);
+        !bound || mount.source().as_ref().is_some_and(|source| source.starts_with(bundle))
+    })
 }
 
 /// The mount namespace of a process that this one has not reaped. Without it, as of one that has ended, its end is seen later.
@@ -325,5 +364,28 @@ impl Container {
     /// Lets go of the container's mounts, its root and its network.
     pub(super) fn release(&mut self) {
         self.held = Held::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_mounts_of_who_has_something_of_the_hosts_are_not_held() {
+        let own = |mounts: serde_json::Value| {
+            let spec = json!({ "ociVersion": "1.2.0", "mounts": mounts });
+            has_own_mounts(&serde_json::from_value(spec).unwrap(), Path::new("/data/containers/c"))
+        };
+        let bind = |source: &str| json!({ "destination": "/x", "source": source, "options": ["rbind", "ro"] });
+        let proc = json!({ "destination": "/proc", "type": "proc", "source": "proc" });
+        assert!(own(json!([])));
+        assert!(own(json!([proc, bind("/data/containers/c/hosts")])));
+        assert!(!own(json!([proc, bind("/mnt/disk")])));
+        assert!(!own(json!([bind("/data/containers/c-other/hosts")])));
+        assert!(!own(json!([{ "destination": "/x", "type": "bind", "source": "/mnt/disk" }])));
+        assert!(!own(json!([{ "destination": "/x", "source": "relative", "options": ["bind"] }])));
     }
 }

@@ -13,7 +13,9 @@ use oci::runtime_spec::Spec;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
 use shim::frame::{Kind, read_frame, write_frame};
-use shim::{Exit, LogConfig, Request, ShimFds, ShimHandle, ShimRequest, Started, Zygote, connect, read_exit};
+use shim::{
+    Exit, LogConfig, Request, ShimFds, ShimHandle, ShimRequest, Started, WaitingShim, Zygote, connect, read_exit,
+};
 
 /// How long anything may take before the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -79,8 +81,13 @@ impl World {
     }
 
     pub(crate) fn start_with(&self, request: ShimRequest, fds: ShimFds) -> Container {
+        self.start_by(None, request, fds)
+    }
+
+    /// Starts a container by the shim that waits.
+    pub(crate) fn start_by(&self, waiting: Option<WaitingShim>, request: ShimRequest, fds: ShimFds) -> Container {
         let guard = Guard(cgroup_path(&request));
-        let handle = self.zygote.spawn(&request, fds).unwrap();
+        let handle = self.zygote.spawn(waiting, &request, fds).unwrap();
         let mut control = Client::of(handle.control);
         let started = control.started();
         Container {
@@ -96,7 +103,7 @@ impl World {
 
     /// Starts a container, which must fail.
     pub(crate) fn fail(&self, request: ShimRequest) -> Report {
-        let ShimHandle { pidfd, control, .. } = self.zygote.spawn(&request, ShimFds::default()).unwrap();
+        let ShimHandle { pidfd, control, .. } = self.zygote.spawn(None, &request, ShimFds::default()).unwrap();
         let report = Client::of(control).failed();
         wait_end(&pidfd);
         assert_nothing_left(&request);
@@ -214,7 +221,7 @@ pub(crate) fn log_of(dir: &Path) -> Vec<(String, String)> {
     entries
 }
 
-fn cgroup_path(request: &ShimRequest) -> CgroupPath {
+pub(crate) fn cgroup_path(request: &ShimRequest) -> CgroupPath {
     format!("/corten-test-{}", request.id).parse().unwrap()
 }
 

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use errors::Kind as ErrorKind;
 use rustix::process::{Pid, Signal, kill_process};
-use shim::{ProcessRef, Request, ShimFds, await_start, connect, read_exit, read_state};
+use shim::{Ahead, ProcessRef, Request, ShimFds, ShimRequest, await_start, connect, read_exit, read_state};
 
-use crate::harness::{Client, PATIENCE, World, assert_nothing_left, eventually, program, remove_cgroup, wait_end};
+use crate::harness::{
+    Client, PATIENCE, World, assert_nothing_left, cgroup_path, eventually, program, remove_cgroup, wait_end,
+};
 use crate::streams::own_kib;
 
 fn kill9(pid: i32) {
@@ -75,7 +77,7 @@ fn a_failed_launch_is_told_to_the_attached_client_too() {
     request.spec.process_mut().as_mut().unwrap().set_args(Some(vec!["/no/such/program".into()]));
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let fds = ShimFds { attach: Some(theirs.into()), ..ShimFds::default() };
-    let handle = world.zygote.spawn(&request, fds).unwrap();
+    let handle = world.zygote.spawn(None, &request, fds).unwrap();
     assert_eq!(Client::of(ours).failed().kind, ErrorKind::CommandNotFound);
     assert_eq!(Client::of(handle.control).failed().kind, ErrorKind::CommandNotFound);
     wait_end(&handle.pidfd);
@@ -106,33 +108,91 @@ fn killing_the_shim_ends_the_container() {
 }
 
 #[test]
-fn the_next_shim_may_be_cloned_ahead_and_may_die_before_it_is_wanted() {
+fn a_shim_may_be_cloned_ahead_and_may_die_before_it_is_wanted() {
     let world = World::new();
-    let next = world.zygote.prepare_next().unwrap();
-    assert_eq!(world.zygote.prepare_next().unwrap(), next, "one waits");
-    let container = world.start(world.request("exit 3"));
-    let shim = read_state(&container.request.dir).unwrap().unwrap().shim.pid;
-    assert_eq!(shim, next);
+    let waiting = world.zygote.prepare(&Ahead::default()).unwrap();
+    let pid = waiting.pid();
+    let container = world.start_by(Some(waiting), world.request("exit 3"), ShimFds::default());
+    assert_eq!(container.pid, pid);
+    assert_eq!(read_state(&container.request.dir).unwrap().unwrap().shim.pid, pid);
     assert_eq!(container.finish().code, 3);
 
-    let other = world.zygote.prepare_next().unwrap();
-    assert_ne!(other, next);
-    let process = ProcessRef::of(other).unwrap();
-    kill_process(Pid::from_raw(other).unwrap(), Signal::KILL).unwrap();
+    let other = world.zygote.prepare(&Ahead::default()).unwrap();
+    let process = ProcessRef::of(other.pid()).unwrap();
+    kill9(other.pid());
     eventually("it has ended", || process.open().unwrap().is_none_or(|fd| is_ended(&fd)));
-    let container = world.start(world.request("exit 4"));
+    let container = world.start_by(Some(other), world.request("exit 4"), ShimFds::default());
     assert_eq!(container.finish().code, 4, "another is cloned in its place");
 
-    let last = ProcessRef::of(world.zygote.prepare_next().unwrap()).unwrap();
-    drop(world);
-    eventually("who waits ends with the daemon", || last.open().unwrap().is_none_or(|fd| is_ended(&fd)));
+    let last = world.zygote.prepare(&Ahead::default()).unwrap();
+    let process = ProcessRef::of(last.pid()).unwrap();
+    drop(last);
+    eventually("who waits ends with the daemon", || process.open().unwrap().is_none_or(|fd| is_ended(&fd)));
+}
+
+#[test]
+fn a_cgroup_made_ahead_is_the_containers_or_nobodys() {
+    let world = World::new();
+    let ahead = |request: &ShimRequest| Ahead { cgroup: Some(cgroup_path(request).to_string()) };
+    let exists = |request: &ShimRequest| cgroup::Host::probe().unwrap().open(&cgroup_path(request)).is_ok();
+
+    // The container's: with its limits, as if it had been made by the launch.
+    let mut request = world.request("cat /proc/self/cgroup; exec sleep 1000");
+    let pids = serde_json::from_value(serde_json::json!({ "pids": { "limit": 77 } })).unwrap();
+    request.spec.linux_mut().as_mut().unwrap().set_resources(Some(pids));
+    let waiting = world.zygote.prepare(&ahead(&request)).unwrap();
+    eventually("it is made before anybody asks", || exists(&request));
+    let container = world.start_by(Some(waiting), request, ShimFds::default());
+    let group = cgroup::Host::probe().unwrap().open(&cgroup_path(&container.request)).unwrap();
+    assert_eq!(group.stats().unwrap().pids_limit, Some(77));
+    let log = container.request.dir.join("log");
+    let (finished, path) = (container.request.clone(), cgroup_path(&container.request).to_string());
+    let hierarchies = std::fs::read_to_string("/proc/self/cgroup").unwrap().lines().count();
+    let told = || std::fs::read_to_string(&log).unwrap();
+    eventually("it has told", || told().lines().count() == hierarchies);
+    assert!(told().lines().all(|line| line.contains(&path)), "it is in it in every hierarchy: {}", told());
+    container.kill(9);
+    assert_eq!(container.finish().code, 137);
+    assert!(!exists(&finished));
+
+    // Not where this container's is to be: removed, and another made.
+    let (asked, other) = (world.request("exit 6"), world.request("true"));
+    let waiting = world.zygote.prepare(&ahead(&other)).unwrap();
+    eventually("it is made before anybody asks", || exists(&other));
+    let container = world.start_by(Some(waiting), asked, ShimFds::default());
+    assert_eq!(container.finish().code, 6);
+    assert!(!exists(&other));
+
+    // Not wanted at all.
+    let waiting = world.zygote.prepare(&ahead(&other)).unwrap();
+    eventually("it is made before anybody asks", || exists(&other));
+    assert!(waiting.end(Duration::from_secs(20)));
+    assert!(!exists(&other));
+
+    // Removed by somebody in the meantime.
+    let request = world.request("exit 7");
+    let waiting = world.zygote.prepare(&ahead(&request)).unwrap();
+    eventually("it is made before anybody asks", || exists(&request));
+    cgroup::Host::probe().unwrap().open(&cgroup_path(&request)).unwrap().remove().unwrap();
+    let container = world.start_by(Some(waiting), request, ShimFds::default());
+    assert_eq!(container.finish().code, 7);
+
+    // A launch that fails.
+    let mut request = world.request("true");
+    request.spec.root_mut().as_mut().unwrap().set_path("/no/such/root".into());
+    let waiting = world.zygote.prepare(&ahead(&request)).unwrap();
+    eventually("it is made before anybody asks", || exists(&request));
+    let handle = world.zygote.spawn(Some(waiting), &request, ShimFds::default()).unwrap();
+    Client::of(handle.control).failed();
+    wait_end(&handle.pidfd);
+    assert!(!exists(&request));
 }
 
 #[test]
 fn a_new_daemon_hears_of_a_process_from_its_shim_and_later_from_the_directory() {
     let world = World::new();
     let request = world.request("sleep 1000");
-    let handle = world.zygote.spawn(&request, ShimFds::default()).unwrap();
+    let handle = world.zygote.spawn(None, &request, ShimFds::default()).unwrap();
     // As soon as there is a state there is a socket: who comes while the container is being started waits.
     eventually("the shim has spoken", || read_state(&request.dir).unwrap().is_some());
     let watch = connect(&request.dir, &Request::Watch).unwrap();
@@ -337,7 +397,7 @@ fn a_full_disk_neither_stops_nor_ends_the_container() {
     let zygote = shim::Zygote::start_program(&program()).unwrap();
     let mut request = request;
     request.log = Some(shim::LogConfig { max_size: 0, max_files: 1, ..shim::LogConfig::new(small.join("log")) });
-    let handle = zygote.spawn(&request, ShimFds::default()).unwrap();
+    let handle = zygote.spawn(None, &request, ShimFds::default()).unwrap();
     let mut control = Client::of(handle.control);
     control.started();
     let state = || read_state(&request.dir).unwrap().unwrap();

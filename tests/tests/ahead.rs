@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is made before anybody asks for a container: it goes to the next one, and is nobody's trace.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use testkit::Daemon;
+use testkit::leftovers::cgroups_below;
+
+/// The id that the next container will have, when all is made for it.
+fn next(daemon: &Daemon) -> String {
+    let begun = Instant::now();
+    loop {
+        let containers = daemon.ok(&["ps", "-aq", "--no-trunc"]);
+        let mut ahead = daemon.made_ahead();
+        ahead.retain(|id| !containers.contains(id));
+        if let [id] = ahead.as_slice()
+            && cgroups_below(daemon.cgroup()).iter().any(|path| path.ends_with(id))
+        {
+            return id.clone();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "nothing is made ahead: {:?}", daemon.made_ahead());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn directories(daemon: &Daemon) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(daemon.path().join("data/containers")).expect("the containers' directory");
+    entries.map(|entry| entry.expect("an entry").path()).collect()
+}
+
+fn id_of(daemon: &Daemon, name: &str) -> String {
+    daemon.ok(&["inspect", "--format", "{{.Id}}", name])
+}
+
+#[test]
+fn the_next_container_gets_it_whoever_creates_it() {
+    let daemon = Daemon::with_busybox();
+    let first = next(&daemon);
+    daemon.ok(&["run", "-d", "--name", "ran", "busybox", "sleep", "600"]);
+    assert_eq!(id_of(&daemon, "ran"), first);
+    let second = next(&daemon);
+    assert_ne!(second, first);
+    daemon.ok(&["create", "--name", "made", "busybox", "sh", "-c", "echo from $(hostname)"]);
+    assert_eq!(id_of(&daemon, "made"), second);
+    assert_eq!(daemon.ok(&["start", "-a", "made"]), format!("from {}", &second[..12]));
+    // Again, without anything made ahead for it.
+    assert_eq!(daemon.ok(&["start", "-a", "made"]), format!("from {}", &second[..12]));
+    next(&daemon);
+    daemon.ok(&["rm", "-f", "ran", "made"]);
+    daemon.assert_no_container_left();
+}
+
+#[test]
+fn who_cannot_be_created_leaves_it_to_the_next() {
+    let daemon = Daemon::with_busybox();
+    daemon.ok(&["create", "--name", "taken", "busybox", "true"]);
+    daemon.ok(&["start", "taken"]);
+    let id = next(&daemon);
+    daemon.fails(&["run", "--rm", "--name", "taken", "busybox", "true"], 125).saying("taken");
+    daemon.fails(&["create", "--name", "taken", "busybox", "true"], 125).saying("taken");
+    assert_eq!(daemon.made_ahead(), [id.as_str()]);
+    assert_eq!(directories(&daemon).len(), 2, "the container's, and the next one's");
+    daemon.ok(&["create", "--name", "free", "busybox", "true"]);
+    assert_eq!(id_of(&daemon, "free"), id);
+}
+
+#[test]
+fn only_the_newest_that_was_created_has_a_shim_that_waits() {
+    let daemon = Daemon::with_busybox();
+    for name in ["one", "two", "three"] {
+        next(&daemon);
+        daemon.ok(&["create", "--name", name, "busybox", "sh", "-c", "exit 4"]);
+        let waiting = daemon.made_ahead();
+        assert!(waiting.contains(&id_of(&daemon, name)) && waiting.len() <= 2, "{waiting:?}");
+    }
+    for name in ["one", "three", "two", "one"] {
+        assert_eq!(daemon.corten(&["start", "-a", name]).code, 4, "{name}");
+    }
+    // One that goes without having been started takes its shim and control group along.
+    next(&daemon);
+    daemon.ok(&["create", "--name", "four", "busybox", "true"]);
+    daemon.ok(&["rm", "one", "two", "three", "four"]);
+    daemon.assert_no_container_left();
+}
+
+#[test]
+fn a_control_group_of_the_users_is_used_all_the_same() {
+    let daemon = Daemon::with_busybox();
+    next(&daemon);
+    let parent = format!("{}-own", daemon.cgroup());
+    let text = daemon.ok(&[
+        "run",
+        "--rm",
+        "--cgroup-parent",
+        &parent,
+        "--cgroupns=host",
+        "busybox",
+        "cat",
+        "/proc/self/cgroup",
+    ]);
+    assert!(text.lines().all(|line| line.contains(&format!("{parent}/"))), "{text}");
+    daemon.assert_no_container_left();
+    testkit::leftovers::remove_cgroups(&parent);
+}
+
+#[test]
+fn a_command_that_cannot_run_leaves_nothing() {
+    let daemon = Daemon::with_busybox();
+    for _ in 0..3 {
+        next(&daemon);
+        daemon.fails(&["run", "--rm", "busybox", "/no/such/program"], 127);
+        daemon.fails(&["run", "--rm", "--network", "container:nobody", "busybox", "true"], 125);
+    }
+    next(&daemon);
+    assert_eq!(directories(&daemon).len(), 1);
+    daemon.assert_no_container_left();
+}
+
+#[test]
+fn a_root_like_the_last_one_is_mounted_ahead_and_another_is_mounted_anew() {
+    let daemon = Daemon::with_busybox();
+    // An image whose root directory is another's, and nothing else.
+    daemon.ok(&["run", "--name", "shaped", "busybox", "sh", "-c", "chmod 1711 /; echo other > /which"]);
+    daemon.ok(&["commit", "shaped", "other"]);
+    daemon.ok(&["rm", "shaped"]);
+    let see = |image: &str| {
+        daemon.ok(&[
+            "run",
+            "--rm",
+            image,
+            "sh",
+            "-c",
+            "stat -c %a /; cat /which 2>&1; echo mine > /which; ls / | grep -c dirt; echo dirt > /dirt",
+        ])
+    };
+    let (busybox, other) = (see("busybox"), see("other"));
+    assert!(busybox.starts_with("755") && busybox.contains("No such file"), "{busybox}");
+    assert!(other.starts_with("1711") && other.contains("other"), "{other}");
+    for image in ["other", "busybox", "busybox", "other", "other", "busybox"] {
+        let id = next(&daemon);
+        let upper = daemon.path().join("data/containers").join(&id).join("upper");
+        let begun = Instant::now();
+        while !upper.exists() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "no root is mounted ahead");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(see(image), if image == "busybox" { busybox.clone() } else { other.clone() }, "{image}");
+    }
+    // The space of an image that is removed is free, though a root of it was mounted ahead.
+    see("other");
+    let id = next(&daemon);
+    let upper = daemon.path().join("data/containers").join(&id).join("upper");
+    let begun = Instant::now();
+    while !std::fs::metadata(&upper).is_ok_and(|meta| meta.permissions().mode() & 0o7777 == 0o1711) {
+        assert!(begun.elapsed() < Duration::from_secs(30), "no root is mounted ahead");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    daemon.ok(&["rmi", "other"]);
+    assert!(!upper.exists(), "nothing holds its layers");
+    assert_eq!(see("busybox"), busybox);
+}
+
+#[test]
+fn who_takes_it_away_meanwhile_only_costs_time() {
+    let daemon = Daemon::with_busybox();
+    let id = next(&daemon);
+    std::fs::remove_dir_all(daemon.path().join("data/containers").join(&id)).expect("it is there");
+    std::fs::remove_dir_all(daemon.path().join("exec/shims").join(&id)).expect("it is there");
+    testkit::leftovers::remove_cgroups(daemon.cgroup());
+    daemon.ok(&["run", "--name", "ran", "busybox", "true"]);
+    assert_eq!(id_of(&daemon, "ran"), id);
+    assert_eq!(daemon.ok(&["diff", "ran"]), "");
+}
+
+#[test]
+fn a_daemon_that_is_killed_leaves_it_to_the_next_daemon_to_remove() {
+    let daemon = Daemon::with_busybox();
+    daemon.ok(&["run", "--rm", "busybox", "true"]);
+    let id = next(&daemon);
+    daemon.kill();
+    daemon.start();
+    let other = next(&daemon);
+    assert_ne!(other, id);
+    assert_eq!(directories(&daemon).len(), 1);
+    assert!(!cgroups_below(daemon.cgroup()).iter().any(|path| path.ends_with(&id)), "its shim has removed its group");
+    daemon.stop();
+    assert_eq!(directories(&daemon), Vec::<PathBuf>::new(), "a daemon that ends removes what it made");
+    assert_eq!(cgroups_below(daemon.cgroup()), Vec::<PathBuf>::new());
+    daemon.start();
+}
