@@ -13,6 +13,22 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+/// The numbers of some system calls.
+pub mod number {
+    use nix::libc;
+
+    /// bind(2)
+    pub const BIND: u64 = libc::SYS_bind as u64;
+    /// chmod(2)
+    pub const CHMOD: u64 = libc::SYS_chmod as u64;
+    /// fsync(2)
+    pub const FSYNC: u64 = libc::SYS_fsync as u64;
+    /// listen(2)
+    pub const LISTEN: u64 = libc::SYS_listen as u64;
+    /// rename(2)
+    pub const RENAME: u64 = libc::SYS_rename as u64;
+}
+
 /// What was counted.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -22,6 +38,8 @@ pub struct Counts {
     pub instructions: u64,
     /// The most memory that the first process had after its last execve, in bytes (`VmHWM`, proc_pid_status(5)).
     pub peak: u64,
+    /// System calls of the first process's first thread, as they came.
+    order: Vec<u64>,
     /// Addresses of executed instructions, in the order in which they were reached first, where that was asked for.
     reached: Vec<u64>,
     seen: HashSet<u64>,
@@ -53,8 +71,8 @@ enum Pace {
 /// When the command fails, or cannot be traced.
 pub fn count(mut make: impl FnMut() -> Command) -> Result<Counts, Box<dyn Error>> {
     let mut counts = Counts::default();
-    trace(&make(), Pace::Calls, &mut counts)?;
-    trace(&make(), Pace::Instructions, &mut counts)?;
+    succeeded(trace(&make(), Pace::Calls, &mut counts)?)?;
+    succeeded(trace(&make(), Pace::Instructions, &mut counts)?)?;
     Ok(counts)
 }
 
@@ -64,7 +82,7 @@ pub fn count(mut make: impl FnMut() -> Command) -> Result<Counts, Box<dyn Error>
 /// When the command fails, or cannot be traced.
 pub fn peak(what: &Command) -> Result<u64, Box<dyn Error>> {
     let mut counts = Counts::default();
-    trace(what, Pace::End, &mut counts)?;
+    succeeded(trace(what, Pace::End, &mut counts)?)?;
     Ok(counts.peak)
 }
 
@@ -74,11 +92,26 @@ pub fn peak(what: &Command) -> Result<u64, Box<dyn Error>> {
 /// When the command fails, or cannot be traced.
 pub fn addresses(what: &Command) -> Result<Vec<u64>, Box<dyn Error>> {
     let mut counts = Counts::default();
-    trace(what, Pace::Addresses, &mut counts)?;
+    succeeded(trace(what, Pace::Addresses, &mut counts)?)?;
     Ok(counts.reached)
 }
 
-fn trace(what: &Command, pace: Pace, counts: &mut Counts) -> Result<(), Box<dyn Error>> {
+/// The system calls of the command's first thread in their order, and its exit code.
+///
+/// # Errors
+/// When the command cannot be traced.
+pub fn calls(what: &Command) -> Result<(Vec<u64>, i32), Box<dyn Error>> {
+    let mut counts = Counts::default();
+    let code = trace(what, Pace::Calls, &mut counts)?;
+    Ok((counts.order, code))
+}
+
+fn succeeded(code: i32) -> Result<(), Box<dyn Error>> {
+    if code == 0 { Ok(()) } else { Err(format!("the traced command ended with {code}").into()) }
+}
+
+/// The exit code of the traced command.
+fn trace(what: &Command, pace: Pace, counts: &mut Counts) -> Result<i32, Box<dyn Error>> {
     // A shell that stops itself before it becomes the command: tracing begins with that execve.
     let mut shell = command("/bin/sh");
     shell.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).arg(what.get_program()).args(what.get_args());
@@ -119,17 +152,11 @@ struct Tracer<'a> {
 }
 
 impl Tracer<'_> {
-    fn follow(mut self) -> Result<(), Box<dyn Error>> {
+    fn follow(mut self) -> Result<i32, Box<dyn Error>> {
         loop {
             // Of this thread's children only: other tests have their own.
             match waitpid(None, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD))? {
-                WaitStatus::Exited(pid, code) if pid == self.first => {
-                    return if code == 0 {
-                        Ok(())
-                    } else {
-                        Err(format!("the traced command ended with {code}").into())
-                    };
-                }
+                WaitStatus::Exited(pid, code) if pid == self.first => return Ok(code),
                 WaitStatus::Signaled(pid, signal, _) if pid == self.first => {
                     return Err(format!("the traced command was ended by {signal}").into());
                 }
@@ -140,6 +167,9 @@ impl Tracer<'_> {
                         self.inside.insert(pid);
                         let number = register(pid, std::mem::offset_of!(nix::libc::user_regs_struct, orig_rax))?;
                         *self.counts.calls.entry(number).or_default() += u64::from(self.begun);
+                        if self.begun && pid == self.first {
+                            self.counts.order.push(number);
+                        }
                         self.go_on(pid, None)?;
                     }
                 }

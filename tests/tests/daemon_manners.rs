@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! How a daemon is started, what it says beforehand, and what it writes into its log.
 
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, getsid, pidfd_open, pidfd_send_signal};
@@ -10,22 +11,54 @@ use testkit::Daemon;
 use testkit::corten::{Running, binary};
 use testkit::http::ask;
 use testkit::process::command;
+use testkit::trace::calls;
+use testkit::trace::number::{BIND, CHMOD, FSYNC, LISTEN, RENAME};
+
+/// The command that starts another daemon of the same roots.
+fn daemon_of(daemon: &Daemon) -> Command {
+    let mut command = command(binary());
+    command.args(["daemon", "-H", &daemon.host(), "--cgroup-parent", daemon.cgroup(), "--gc-threshold", "0"]);
+    for (flag, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
+        command.arg(flag).arg(daemon.path().join(name));
+    }
+    command
+}
 
 /// Starts a daemon of `daemon`'s roots in the background, as a shell with job control does, whose commands lead process groups:
 /// the exit code, and what was said.
 fn start_as_a_leader(daemon: &Daemon) -> (Option<i32>, String) {
-    let mut command = command(binary());
-    command.args(["daemon", "--background", "-H", &daemon.host(), "--cgroup-parent", daemon.cgroup()]);
-    for (flag, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
-        command.arg(flag).arg(daemon.path().join(name));
-    }
+    let mut command = daemon_of(daemon);
     // A file, because the daemon keeps it open.
     let path = daemon.path().join("background.log");
     let log = std::fs::File::create(&path).expect("a log");
-    command.args(["--gc-threshold", "0"]).process_group(0);
+    command.arg("--background").process_group(0);
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
     let status = daemon.sandbox().run(move || command.status().expect("it starts"));
     (status.code(), std::fs::read_to_string(path).expect("a log"))
+}
+
+/// A socket could be connected to before its group and mode were set, and ids that were chosen were lost in a power cut.
+#[test]
+fn what_others_rely_on_is_made_in_its_order() {
+    // No user has ids, so that some are chosen.
+    let builder = Daemon::builder().etc("subuid", "").etc("subgid", "");
+    let daemon = builder.start();
+    daemon.stop();
+    let taken = daemon.sandbox().run(|| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let metrics = taken.local_addr().expect("an address").to_string();
+    let mut command = daemon_of(&daemon);
+    // With that it ends by itself, when it listens.
+    command.args(["--userns-remap", "default", "--metrics-addr", &metrics]);
+    let (calls, code) =
+        daemon.sandbox().run(move || calls(&command).map_err(|error| error.to_string())).expect("a trace");
+    assert_eq!(code, 1);
+    let only = |wanted: &[u64]| calls.iter().copied().filter(|call| wanted.contains(call)).collect::<Vec<_>>();
+    // The last one is that of the metrics.
+    assert!(only(&[BIND, CHMOD, LISTEN]).ends_with(&[BIND, CHMOD, LISTEN, BIND]), "{calls:?}");
+    let ids = only(&[RENAME, FSYNC]);
+    let renamed = ids.iter().position(|call| *call == RENAME).expect("ids that are kept");
+    assert_eq!(ids[renamed - 1..=renamed + 1], [FSYNC, RENAME, FSYNC], "{calls:?}");
+    assert!(daemon.path().join("data/subordinate-ids").exists());
 }
 
 /// It could not leave the session of the shell.
