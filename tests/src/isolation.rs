@@ -101,6 +101,12 @@ pub fn the_seccomp_filter_is_on_and_forbids() {
     daemon.ok(&["run", "-d", "--name", "free", "--security-opt", "seccomp=unconfined", "busybox", "sleep", "60"]);
     assert_eq!(status(pid(&daemon, "filtered"), "Seccomp"), "2");
     assert_eq!(status(pid(&daemon, "free"), "Seccomp"), "0");
+    // So are the processes that come later; with capabilities of their own, under the same one.
+    let later = ["grep", "Seccomp", "/proc/self/status"];
+    let seen = |first: &[&str]| daemon.ok(&[first, &later[..]].concat());
+    assert!(seen(&["exec", "filtered"]).starts_with("Seccomp:\t2"));
+    assert!(seen(&["exec", "--privileged", "filtered"]).starts_with("Seccomp:\t2"));
+    assert!(seen(&["exec", "free"]).starts_with("Seccomp:\t0"));
     // swapoff needs CAP_SYS_ADMIN, and is not among the calls that the profile gives to those who have it.
     let try_swapoff = |option: &str| {
         daemon.corten(&[

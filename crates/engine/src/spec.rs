@@ -6,6 +6,7 @@ mod additions;
 mod capabilities;
 pub(crate) mod defaults;
 pub(crate) mod devices;
+mod filter;
 pub(crate) mod isolation;
 mod resources;
 
@@ -16,10 +17,11 @@ use oci::runtime_spec as rt;
 use crate::container::Record;
 use crate::error::EngineError;
 use crate::mount::Mount;
-use crate::request::{ContainerSpec, SeccompChoice, Security};
+use crate::request::ContainerSpec;
 use crate::surroundings::{Surroundings, images};
 use crate::user::Identity;
 
+pub(crate) use filter::{UsualFilter, for_shim, profile_of};
 pub(crate) use resources::changed_limits;
 
 /// What the specification depends on beside the record.
@@ -40,17 +42,23 @@ pub(crate) struct Inputs<'a> {
     pub(crate) around: &'a Surroundings,
 }
 
-/// The runtime specification of a container.
+/// The runtime specification of a container, whole.
 ///
 /// # Errors
 /// A capability, mount option or seccomp profile that cannot be.
-pub(crate) fn runtime_spec(inputs: &Inputs<'_>) -> Result<rt::Spec, EngineError> {
+#[cfg(test)]
+fn runtime_spec(inputs: &Inputs<'_>) -> Result<rt::Spec, EngineError> {
+    let wish = &inputs.record.spec;
+    let capabilities = granted_capabilities(wish)?;
+    filter::with_filter(without_filter(inputs, &capabilities)?, &wish.security, &capabilities, inputs.kernel)
+}
+
+/// The runtime specification of a container with these capabilities, but for its system call filter.
+fn without_filter(inputs: &Inputs<'_>, capabilities: &rt::Capabilities) -> Result<rt::Spec, EngineError> {
     let record = inputs.record;
     let wish = &record.spec;
-    let capabilities = granted_capabilities(wish)?;
-    let seccomp = seccomp_profile(&wish.security, &capabilities, inputs.kernel)?;
-    let process = process(inputs, &capabilities)?;
-    let linux = linux(inputs, seccomp)?;
+    let process = process(inputs, capabilities)?;
+    let linux = linux(inputs)?;
     let root = rt::RootBuilder::default().path("rootfs").readonly(wish.read_only).build().map_err(EngineError::Spec)?;
     let mut spec = rt::SpecBuilder::default()
         .version("1.2.0")
@@ -160,7 +168,7 @@ pub(crate) fn complete_env(env: &mut Vec<String>, hostname: &str, identity: &Ide
     add("HOME", &identity.home);
 }
 
-fn linux(inputs: &Inputs<'_>, seccomp: Option<rt::LinuxSeccomp>) -> Result<rt::Linux, EngineError> {
+fn linux(inputs: &Inputs<'_>) -> Result<rt::Linux, EngineError> {
     let (wish, around) = (&inputs.record.spec, inputs.around);
     let mut resources = resources::resources(&wish.resources, &around.block).map_err(EngineError::Spec)?;
     resources.set_devices(Some(devices::rules(wish, around)?));
@@ -177,31 +185,9 @@ fn linux(inputs: &Inputs<'_>, seccomp: Option<rt::LinuxSeccomp>) -> Result<rt::L
         let (users, groups) = isolation::mappings(namespace.ids).map_err(EngineError::Spec)?;
         linux.set_uid_mappings(Some(vec![users])).set_gid_mappings(Some(vec![groups]));
     }
-    linux.set_seccomp(seccomp);
     linux.set_devices(devices::files(around).map_err(EngineError::Spec)?);
     linux.set_sysctl(isolation::sysctls(wish));
     Ok(linux)
-}
-
-/// The profile of a container's system call filter, if it has one.
-pub(crate) fn profile_of(wish: &ContainerSpec, kernel: (u32, u32)) -> Result<Option<rt::LinuxSeccomp>, EngineError> {
-    seccomp_profile(&wish.security, &granted_capabilities(wish)?, kernel)
-}
-
-fn seccomp_profile(
-    security: &Security,
-    capabilities: &rt::Capabilities,
-    kernel: (u32, u32),
-) -> Result<Option<rt::LinuxSeccomp>, EngineError> {
-    let names = capabilities.iter().map(|capability| format!("CAP_{capability}")).collect();
-    match &security.seccomp {
-        SeccompChoice::Unconfined => Ok(None),
-        SeccompChoice::Default if security.privileged => Ok(None),
-        SeccompChoice::Default | SeccompChoice::Builtin => Ok(Some(seccomp::default_profile(&names, kernel))),
-        SeccompChoice::Profile(json) => seccomp::parse_docker_profile(json, &names, kernel)
-            .map(Some)
-            .map_err(|error| EngineError::Seccomp(errors::chain(&error))),
-    }
 }
 
 fn mounts(inputs: &Inputs<'_>) -> Result<Vec<rt::Mount>, EngineError> {

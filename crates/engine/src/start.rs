@@ -244,7 +244,7 @@ impl Engine {
         let cgroup = self.cgroup_path(&record.id, &record.spec).to_string();
         let (hostname, cgroup, kernel) = (&hostname, &cgroup, self.kernel);
         let inputs = Inputs { record, identity, dir: files, hostname, cgroup, kernel, around };
-        let spec = spec::runtime_spec(&inputs)?;
+        let (spec, filter) = spec::for_shim(&inputs, &self.usual_filter)?;
         write_bundle(&container.dir, &spec)?;
         let log = record.spec.log.path(&container.dir, &record.id);
         let settings = record.spec.log.settings()?;
@@ -256,6 +256,7 @@ impl Engine {
             id: record.id.clone(),
             dir: dir.clone(),
             spec,
+            filter,
             bundle: container.dir.clone(),
             log,
             open_stdin: record.spec.open_stdin,

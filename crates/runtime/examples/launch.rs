@@ -42,6 +42,7 @@ fn run() -> Result<u8, Box<dyn std::error::Error>> {
         rootfs: Some(rootfs.as_fd()),
         netns: None,
         cgroup: None,
+        filter: None,
         stdio: runtime::Stdio::Inherit,
         start: runtime::Start::Now,
         init: false,

@@ -28,6 +28,9 @@ pub enum LaunchError {
     /// The system call filter could not be made.
     #[error("linux.seccomp in the container's configuration")]
     Filter(#[source] seccomp::CompileError),
+    /// The profile that was given apart from the configuration is none.
+    #[error("the system call filter's profile, given apart from the container's configuration")]
+    FilterText(#[source] serde_json::Error),
     /// There is no table of system calls for this machine.
     #[error("system call filters are not supported on this machine's architecture")]
     Architecture,
@@ -161,7 +164,7 @@ impl Classify for LaunchError {
     fn kind(&self) -> Kind {
         match self {
             LaunchError::Plan(error) => error.kind(),
-            LaunchError::CgroupPath(_) | LaunchError::Filter(_) => Kind::InvalidArgument,
+            LaunchError::CgroupPath(_) | LaunchError::Filter(_) | LaunchError::FilterText(_) => Kind::InvalidArgument,
             LaunchError::Cgroup(error) => error.kind(),
             LaunchError::Systemd(error) => error.kind(),
             LaunchError::Architecture => Kind::Unsupported,

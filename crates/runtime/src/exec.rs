@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use cgroup::Cgroup;
 use oci::runtime_spec::{LinuxNamespaceType, Process, Spec};
+use serde_json::value::RawValue;
 use sys::process::{Child, CloneArgs, CloneFlags};
 
 use crate::apply::Prepared;
@@ -34,6 +35,8 @@ pub struct ExecRequest<'a> {
     pub container: &'a ContainerProcess,
     /// What the container was made from: which namespaces it has, and its filter.
     pub spec: &'a Spec,
+    /// That filter's profile, where it was given apart; see [`crate::LaunchRequest`].
+    pub filter: Option<&'a RawValue>,
     /// The process.
     pub process: &'a Process,
     /// The container's cgroup.
@@ -83,13 +86,14 @@ pub(crate) fn exec_with(
         apparmor,
         selinux,
         bundle: PathBuf::from("/"),
+        filter: request.filter.is_some(),
         terminal: matches!(request.stdio, Stdio::Terminal { .. }),
         preserve_fds: extras.preserve_fds,
         caller: prepare::caller()?,
         ..Inputs::default()
     };
     let plan = plan_exec(request.spec, request.process, &inputs)?;
-    let filter = prepare::filter(request.spec, request.filters)?;
+    let filter = prepare::filter(request.spec, request.filter, request.filters)?;
     let listener = match (prepare::notifying(request.spec, &plan), context) {
         (Some(profile), Some(context)) => {
             let bundle = context.bundle().to_owned();

@@ -14,6 +14,7 @@
 use std::hash::{DefaultHasher, Hasher};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use oci::runtime_spec::LinuxSeccomp;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, mkdirat, openat, renameat, unlinkat};
@@ -105,19 +106,44 @@ pub(crate) struct Key {
 impl Key {
     /// `None` for a profile that is not worth it, or where this program does not know itself.
     pub(crate) fn of(profile: &LinuxSeccomp) -> Option<Key> {
-        // Another build may compile in another way: its file is another, or was written at another time.
-        let program = rustix::fs::stat("/proc/self/exe").ok()?;
         let mut bytes = Vec::with_capacity(8 * 1024);
-        for word in [program.st_dev, program.st_ino, program.st_size.cast_unsigned(), program.st_mtime.cast_unsigned()]
-        {
-            bytes.extend(word.to_ne_bytes());
-        }
-        bytes.extend(program.st_mtime_nsec.to_ne_bytes());
+        bytes.extend(build()?);
         serde_json::to_writer(&mut bytes, profile).ok()?;
+        Key::of_bytes(bytes)
+    }
+
+    /// That of a profile which is given as text. Another than that of the same profile in a spec: what is found by this one
+    /// was found to ask nobody.
+    pub(crate) fn of_text(text: &str) -> Option<Key> {
+        Key::of_bytes([&build()?[..], b"apart", text.as_bytes()].concat())
+    }
+
+    fn of_bytes(bytes: Vec<u8>) -> Option<Key> {
         let mut hasher = DefaultHasher::new();
         hasher.write(&bytes);
         (bytes.len() <= LARGEST).then(|| Key { name: format!("{:016x}", hasher.finish()), bytes })
     }
+}
+
+/// Which build this program is: another may compile in another way. Its file is another, or was written at another time.
+pub(crate) fn build() -> Option<[u8; 40]> {
+    static BUILD: OnceLock<[u8; 40]> = OnceLock::new();
+    if let Some(build) = BUILD.get() {
+        return Some(*build);
+    }
+    let program = rustix::fs::stat("/proc/self/exe").ok()?;
+    let words = [
+        program.st_dev,
+        program.st_ino,
+        program.st_size.cast_unsigned(),
+        program.st_mtime.cast_unsigned(),
+        program.st_mtime_nsec,
+    ];
+    let mut bytes = [0; 40];
+    for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    Some(*BUILD.get_or_init(|| bytes))
 }
 
 /// Its size, if it is of this type, ours, and nobody else may change it.

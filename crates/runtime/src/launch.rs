@@ -12,6 +12,7 @@ use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
+use serde_json::value::RawValue;
 use sys::process::{Child, CloneArgs, CloneFlags};
 
 use crate::adopt::{Told, Ward};
@@ -72,6 +73,9 @@ pub struct LaunchRequest<'a> {
     pub netns: Option<BorrowedFd<'a>>,
     /// Its cgroup, made ahead by [`make_cgroup_ahead`](crate::make_cgroup_ahead). Used if it is where the spec wants one.
     pub cgroup: Option<Cgroup>,
+    /// The profile of its system call filter as JSON, for a spec that has none: it is read only where no compiled one is
+    /// kept. One that asks nobody (`SCMP_ACT_NOTIFY`).
+    pub filter: Option<&'a RawValue>,
     /// Its standard streams.
     pub stdio: Stdio,
     /// When its command is executed.
@@ -170,7 +174,7 @@ fn launch_in(request: LaunchRequest<'_>, extras: Extras, ahead: &mut Option<Cgro
     let inputs = inputs(&request, extras)?;
     let plan = plan(request.spec, &inputs)?;
     step("plan");
-    let filter = prepare::filter(request.spec, request.filters)?;
+    let filter = prepare::filter(request.spec, request.filter, request.filters)?;
     step("compile the system call filter");
     // The plan has a process, or there would be none.
     let process = request.spec.process().clone().unwrap_or_default();
@@ -242,6 +246,7 @@ pub(crate) fn inputs(request: &LaunchRequest<'_>, extras: Extras) -> Result<Inpu
         no_new_keyring: extras.no_new_keyring,
         rootfs: request.rootfs.is_some(),
         netns: request.netns.is_some(),
+        filter: request.filter.is_some(),
         terminal: matches!(request.stdio, Stdio::Terminal { .. }),
         waits_for_start: waits,
         init: request.init,

@@ -52,10 +52,11 @@ pub use hooks::HookError;
 pub use launch::{LaunchRequest, Launched, Start, Stdio, launch};
 pub use message::Step;
 
-/// Looks at the host's cgroup hierarchies before a launch wants them, and keeps what it saw for this process. What cannot
-/// be looked at is so again by the launch, which says why not.
+/// Looks at the host's cgroup hierarchies and at this program's file before a launch wants them, and keeps what it saw for this
+/// process. What cannot be looked at is so again by the launch, which says why not.
 pub fn look_at_host() {
     let _ = prepare::cgroup_host();
+    let _ = filters::build();
 }
 
 /// Makes a container's cgroup, where the engine's configuration puts it, before its launch wants it

@@ -12,6 +12,7 @@ use oci::ContainerId;
 use oci::runtime_spec::{LinuxDeviceCgroup, LinuxDeviceType, LinuxResources, LinuxSeccomp, Process, Spec};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+use serde_json::value::RawValue;
 use sys::exec::StringList;
 use sys::process::CloneFlags;
 
@@ -23,7 +24,7 @@ use crate::id_map;
 use crate::launch::Stdio;
 use crate::plan::{
     Caller, CgroupHierarchy, MountOperation, MountSource, NamespaceSource, Operation, Plan, PlanError, RootSource,
-    SYS_ADMIN, sysctl_path,
+    SYS_ADMIN, check_apart, sysctl_path,
 };
 
 /// The host's cgroup hierarchies, found once per process.
@@ -144,14 +145,31 @@ pub(crate) fn parse_hierarchies(text: &str) -> Vec<(CgroupHierarchy, String)> {
     found
 }
 
-/// The filter of `linux.seccomp`: from the directory where compiled ones are kept, if there is one, or compiled.
-pub(crate) fn filter(spec: &Spec, kept: Option<&Path>) -> Result<Option<Filter>, LaunchError> {
-    let Some(profile) = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()) else { return Ok(None) };
-    let place = kept.and_then(Filters::open).zip(kept.and_then(|_| Key::of(profile)));
+/// The filter of `linux.seccomp`, or of the profile that is given `apart`: from the directory where compiled ones are kept, if
+/// there is one, or compiled.
+pub(crate) fn filter(
+    spec: &Spec,
+    apart: Option<&RawValue>,
+    kept: Option<&Path>,
+) -> Result<Option<Filter>, LaunchError> {
+    let within = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    let key = || match (apart, within) {
+        (Some(text), _) => Key::of_text(text.get()),
+        (None, profile) => Key::of(profile?),
+    };
+    let place = kept.and_then(Filters::open).zip(kept.and_then(|_| key()));
     if let Some(found) = place.as_ref().and_then(|(filters, key)| filters.get(key)) {
         return Ok(Some(found));
     }
-    let compiled = compile(profile)?;
+    let compiled = match (apart, within) {
+        (Some(text), _) => {
+            let profile = serde_json::from_str(text.get()).map_err(LaunchError::FilterText)?;
+            check_apart(&profile)?;
+            compile(&profile)?
+        }
+        (None, Some(profile)) => compile(profile)?,
+        (None, None) => return Ok(None),
+    };
     if let Some((filters, key)) = &place {
         filters.put(key, &compiled);
     }
@@ -376,6 +394,27 @@ mod tests {
         assert_eq!(of(&["ONE=two", "A=b=c", "ONE=three", "ONEMORE=", "B"]), "A=b=c ONE=three ONEMORE= B");
         assert_eq!(of(&["HOME=/x", "A=b", "HOME="]), "A=b");
         assert_eq!(of(&["HOME=", "HOME=/x"]), "HOME=/x");
+    }
+
+    #[test]
+    fn a_profile_given_apart_is_the_filter_that_it_is_within_a_spec() {
+        let made = |apart: Option<&str>, within: Option<&str>| {
+            let linux = within.map(|text| format!(r#","linux":{{"seccomp":{text}}}"#)).unwrap_or_default();
+            let spec = serde_json::from_str(&format!(r#"{{"ociVersion":"1.2.0"{linux}}}"#)).unwrap();
+            let apart = apart.map(|text| serde_json::from_str::<Box<RawValue>>(text).unwrap());
+            filter(&spec, apart.as_deref(), None).map(|filter| filter.map(|f| (f.instructions, f.flags)))
+        };
+        let rule = |action: &str| {
+            let rule = format!(r#"{{"names":["mkdir"],"action":"{action}"}}"#);
+            format!(r#"{{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/l","syscalls":[{rule}]}}"#)
+        };
+        assert_eq!(made(None, None).unwrap(), None);
+        let found = made(Some(&rule("SCMP_ACT_ERRNO")), None).unwrap();
+        assert!(found.is_some());
+        assert_eq!(found, made(None, Some(&rule("SCMP_ACT_ERRNO"))).unwrap());
+        let error = made(Some(&rule("SCMP_ACT_NOTIFY")), None).unwrap_err();
+        assert!(errors::chain(&error).contains("SCMP_ACT_NOTIFY"), "{error}");
+        assert!(matches!(made(Some("[]"), None), Err(LaunchError::FilterText(_))));
     }
 
     #[test]

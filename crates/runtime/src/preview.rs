@@ -90,7 +90,7 @@ pub(crate) fn preview_with(request: &LaunchRequest<'_>, extras: Extras) -> Resul
     };
     let rootless = extras.rootless.unwrap_or(inputs.caller != Caller::Root);
     let mut steps = Vec::new();
-    if let Some(filter) = prepare::filter(request.spec, None)? {
+    if let Some(filter) = prepare::filter(request.spec, request.filter, None)? {
         steps.push(LauncherStep::CompileFilter { instructions: filter.instructions.len(), flags: filter.flags });
     }
     steps.extend(plan.stage.iter().chain(&plan.operations).filter_map(|operation| match operation {

@@ -7,6 +7,7 @@ use oci::ContainerId;
 use oci::runtime_spec::{Process, Spec};
 use runtime::Step;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// The first frame of every connection to a shim's socket: what the connection is for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -135,6 +136,9 @@ pub struct ShimRequest {
     pub dir: PathBuf,
     /// What to run.
     pub spec: Spec,
+    /// The profile of its system call filter, where the spec has none; see [`runtime::LaunchRequest`].
+    #[serde(default)]
+    pub filter: Option<Box<RawValue>>,
     /// What relative paths in the spec are relative to.
     pub bundle: PathBuf,
     /// Where to log; `None`: nowhere.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::container::{Process, State};
 use crate::mount::{BindOptions, Given};
-use crate::request::{NetworkMode, Resources, Security};
+use crate::request::{NetworkMode, Resources, SeccompChoice, Security};
 
 fn record(change: impl FnOnce(&mut ContainerSpec)) -> Record {
     let mut spec = ContainerSpec { image: "debian".into(), ..ContainerSpec::default() };

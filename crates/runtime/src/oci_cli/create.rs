@@ -94,6 +94,7 @@ impl Request {
             rootfs: None,
             netns: None,
             cgroup: None,
+            filter: None,
             stdio: self.spec.process().as_ref().map_or(Stdio::Inherit, stdio),
             start,
             filters: None,

@@ -69,6 +69,7 @@ pub(super) fn exec(context: &Context, args: Vec<OsString>, log: &mut Log) -> Res
     let request = ExecRequest {
         container: &container,
         spec: &spec,
+        filter: None,
         process: &process,
         cgroup: &cgroup,
         stdio: create::stdio(&process),

@@ -46,6 +46,7 @@ pub use operation::{
 pub use outside::{IdMapping, IdMaps, MapMethod, Outside};
 pub use scheduling::NumberSet;
 pub(crate) use scheduling::memory_policy_names;
+pub(crate) use seccomp::check_apart;
 pub use sysctl::namespace_of as sysctl_namespace;
 pub(crate) use sysctl::path as sysctl_path;
 
@@ -75,6 +76,8 @@ pub struct Inputs {
     pub rootfs: bool,
     /// A network namespace is given as a descriptor.
     pub netns: bool,
+    /// A profile for a system call filter is given apart from the spec.
+    pub filter: bool,
     /// The process gets a terminal.
     pub terminal: bool,
     /// The container waits for `start` before it executes its command.

@@ -94,10 +94,10 @@ fn inputs() -> impl Strategy<Value = Inputs> {
         Just(Caller::NamespaceRoot),
         Just(Caller::Unprivileged { uid: 1000, gid: 1000 })
     ];
-    (any::<[bool; 10]>(), prop_oneof![Just(0), Just(3), any::<u32>()], any::<bool>(), caller).prop_map(
+    (any::<[bool; 11]>(), prop_oneof![Just(0), Just(3), any::<u32>()], any::<bool>(), caller).prop_map(
         |(flags, preserve_fds, v1, caller)| {
             let [rootfs, netns, terminal, waits_for_start, dies_with_parent, no_pivot, rest @ ..] = flags;
-            let [no_new_keyring, apparmor, selinux, init] = rest;
+            let [no_new_keyring, apparmor, selinux, init, filter] = rest;
             let hierarchy = CgroupHierarchy { controllers: vec!["memory".into()], name: None };
             let hierarchies = if v1 { vec![hierarchy] } else { Vec::new() };
             let bundle = "/bundle".into();
@@ -105,6 +105,7 @@ fn inputs() -> impl Strategy<Value = Inputs> {
                 bundle,
                 rootfs,
                 netns,
+                filter,
                 terminal,
                 waits_for_start,
                 init,

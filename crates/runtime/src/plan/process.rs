@@ -56,7 +56,7 @@ pub(super) fn operations(
     }
     operations.push(Operation::WorkingDirectory(cwd.clone()));
     rlimits(process, operations)?;
-    privileges(process, Filter::of(linux)?, inputs, before_command, operations);
+    privileges(process, Filter::of(linux, inputs)?, inputs, before_command, operations);
     operations.push(Operation::Umask(process.user().umask().unwrap_or(0o022) & 0o7777));
     if inputs.init {
         operations.push(Operation::Init);

@@ -3,7 +3,7 @@
 
 use oci::runtime_spec::{Linux, LinuxSeccomp, LinuxSeccompAction};
 
-use super::PlanError;
+use super::{Inputs, PlanError};
 
 /// What filter the process gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,11 +17,29 @@ pub(super) enum Filter {
 }
 
 impl Filter {
-    pub(super) fn of(linux: &Linux) -> Result<Filter, PlanError> {
-        match linux.seccomp() {
-            None => Ok(Filter::Absent),
-            Some(profile) => check(profile),
+    pub(super) fn of(linux: &Linux, inputs: &Inputs) -> Result<Filter, PlanError> {
+        match (linux.seccomp(), inputs.filter) {
+            (None, false) => Ok(Filter::Absent),
+            (None, true) => Ok(Filter::Decides),
+            (Some(profile), false) => check(profile),
+            (Some(_), true) => Err(PlanError::Invalid {
+                field: "linux.seccomp".into(),
+                value: "a profile".into(),
+                expected: "none beside one that is given apart from the spec",
+            }),
         }
+    }
+}
+
+/// Whether a profile that was given apart from its spec may be: one that nobody has to listen to.
+pub(crate) fn check_apart(profile: &LinuxSeccomp) -> Result<(), PlanError> {
+    match check(profile)? {
+        Filter::Notifies => Err(PlanError::Invalid {
+            field: "linux.seccomp, given apart from the spec".into(),
+            value: "SCMP_ACT_NOTIFY".into(),
+            expected: "actions that ask nobody",
+        }),
+        Filter::Absent | Filter::Decides => Ok(()),
     }
 }
 

@@ -143,6 +143,21 @@ fn what_is_not_supported_is_refused_by_name() {
     }
 }
 
+#[test]
+fn a_filter_given_apart_is_planned_and_is_the_only_one() {
+    let mut config = crate::oci_cli::sample();
+    config["linux"]["seccomp"] = json!(null);
+    let planned = |config: &Value, filter| {
+        let inputs = Inputs { bundle: "/b".into(), filter, ..Inputs::default() };
+        plan(&serde_json::from_value(config.clone()).unwrap(), &inputs)
+    };
+    let has = |filter| planned(&config, filter).unwrap().operations.contains(&Operation::Seccomp);
+    assert_eq!((has(false), has(true)), (false, true));
+    config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_ALLOW" });
+    let error = planned(&config, true).unwrap_err();
+    assert!(error.to_string().contains("linux.seccomp"), "{error}");
+}
+
 fn notifying(names: &[&str], listener: Option<&str>) -> Value {
     json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": listener,
         "syscalls": [{ "names": names, "action": "SCMP_ACT_NOTIFY" }] })

@@ -34,6 +34,7 @@ impl Shim<'_> {
         let request = ExecRequest {
             container: &self.container.process,
             spec: &spec,
+            filter: self.container.filter.as_deref(),
             process: &process,
             cgroup: &self.cgroup,
             stdio,

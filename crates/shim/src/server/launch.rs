@@ -15,6 +15,7 @@ use runtime::{ContainerProcess, LaunchError, LaunchRequest, Launched, Start, Ste
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{setsid, umask};
+use serde_json::value::RawValue;
 
 use super::task::{Outer, Task, TaskKey, make_stdio};
 use crate::clock;
@@ -44,6 +45,8 @@ pub(super) struct Running {
 pub(super) struct Container {
     pub(super) process: ContainerProcess,
     spec: KeptSpec,
+    /// The profile of its filter, where the spec has none.
+    pub(super) filter: Option<Box<RawValue>>,
     /// Held until the exit has been reported.
     held: Held,
     /// Where compiled system call filters are kept.
@@ -218,6 +221,7 @@ fn launch_in(
         rootfs: held.rootfs.as_ref().map(AsFd::as_fd),
         netns: held.netns.as_ref().map(AsFd::as_fd),
         cgroup: ahead.take_if(|ahead| state.cgroup.as_deref() == Some(Path::new(&ahead.path().to_string()))),
+        filter: request.filter.as_deref(),
         stdio,
         start: Start::Now,
         init: request.init,
@@ -244,6 +248,7 @@ fn launch_in(
             process: ContainerProcess { pid, pidfd },
             own_pid_namespace: has_own_pid_namespace(&request.spec),
             spec: KeptSpec::Whole(Box::new(request.spec)),
+            filter: request.filter,
             held,
             filters,
             trace: request.trace,

@@ -68,6 +68,7 @@ impl World {
             bundle: dir.clone(),
             dir,
             spec,
+            filter: None,
             open_stdin: false,
             stdin_once: false,
             trace: false,
