@@ -31,6 +31,8 @@ pub(crate) struct Options<'a> {
     pub(crate) stdin: bool,
     /// The keys that leave the session.
     pub(crate) detach_keys: &'a DetachKeys,
+    /// The command was started before the session began, and nobody says so any more.
+    pub(crate) started: bool,
 }
 
 /// How a session ended.
@@ -74,17 +76,14 @@ pub(crate) async fn drive(
 
     let mut resized = tokio::signal::unix::signal(SignalKind::window_change()).map_err(no_signals)?;
     let mut listening = true;
-    let mut started = false;
+    let mut started = options.started;
     let mut early = Vec::new();
     let ending = loop {
         tokio::select! {
             event = events.recv() => match event {
                 Some(Ok(Event::Started(start))) => {
                     trace.extend(start.steps);
-                    // A traced start is told twice: by the daemon with all steps, and by the shim.
-                    if !started {
-                        trace.step("told of the start");
-                    }
+                    trace.step("told of the start");
                     started = true;
                     for name in early.drain(..) {
                         pass_on(name).await;

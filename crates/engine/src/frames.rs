@@ -52,10 +52,17 @@ pub(crate) async fn read_raw(stream: &mut (impl AsyncRead + Unpin)) -> io::Resul
     Ok((header.kind, payload))
 }
 
+/// What is copied rather than written by itself, in bytes.
+const SMALL: usize = 4096;
+
 /// Writes one frame.
 pub(crate) async fn write(stream: &mut (impl AsyncWrite + Unpin), kind: Kind, payload: &[u8]) -> io::Result<()> {
     let header =
         Header::new(kind, payload.len()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    // In one piece where that is cheaper than to write twice: who reads it wakes once.
+    if payload.len() <= SMALL {
+        return stream.write_all(&[&header.encode(), payload].concat()).await;
+    }
     stream.write_all(&header.encode()).await?;
     stream.write_all(payload).await
 }

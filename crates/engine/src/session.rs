@@ -27,6 +27,8 @@ pub struct Session {
     of: Of,
     tty: bool,
     detach_keys: DetachKeys,
+    /// The client knows that the command was started.
+    told: bool,
 }
 
 enum Of {
@@ -60,17 +62,23 @@ pub enum Output {
 impl Session {
     pub(crate) fn of_container(stream: UnixStream, container: Arc<Container>) -> Session {
         let tty = container.with_record(|record| record.spec.tty);
-        Session { stream, of: Of::Container(container), tty, detach_keys: DetachKeys::default() }
+        Session { stream, of: Of::Container(container), tty, detach_keys: DetachKeys::default(), told: false }
     }
 
     pub(crate) fn of_exec(stream: UnixStream, exec: AttachedExec, tty: bool) -> Session {
-        Session { stream, of: Of::Exec(exec), tty, detach_keys: DetachKeys::default() }
+        Session { stream, of: Of::Exec(exec), tty, detach_keys: DetachKeys::default(), told: false }
     }
 
     /// With other keys that leave it than the usual ones.
     #[must_use]
     pub fn left_by(self, detach_keys: DetachKeys) -> Session {
         Session { detach_keys, ..self }
+    }
+
+    /// For a client that is told otherwise that the command was started: it is not woken to hear it again.
+    #[must_use]
+    pub(crate) fn told(self) -> Session {
+        Session { told: true, ..self }
     }
 
     /// Whether the streams are a terminal's.
@@ -97,7 +105,7 @@ impl Session {
                 heard = heard && to_shim.write_all(&buffer[..length]).await.is_ok();
             }
         };
-        let outwards = forward_frames(from_shim, to_client, &self.of);
+        let outwards = forward_frames(from_shim, to_client, &self.of, self.told);
         tokio::select! {
             // The client left, or broke off; the container does not care.
             result = inwards => {
@@ -188,11 +196,17 @@ async fn send_some(shim: &mut WriteHalf<UnixStream>, typed: &[u8]) -> io::Result
     if typed.is_empty() { Ok(()) } else { frames::write(shim, Kind::Stdin, typed).await }
 }
 
-async fn forward_frames(shim: ReadHalf<UnixStream>, mut client: impl AsyncWrite + Unpin, of: &Of) -> io::Result<()> {
+async fn forward_frames(
+    shim: ReadHalf<UnixStream>,
+    mut client: impl AsyncWrite + Unpin,
+    of: &Of,
+    told: bool,
+) -> io::Result<()> {
     let mut shim = BufReader::with_capacity(BUFFER, shim);
     let exit = loop {
         match frames::read_raw(&mut shim).await {
             Ok((Kind::Exited, payload)) => break serde_json::from_slice(&payload).ok(),
+            Ok((Kind::Started, _)) if told => {}
             Ok((kind, payload)) => frames::write(&mut client, kind, &payload).await?,
             Err(_) => break None,
         }

@@ -165,7 +165,7 @@ impl Engine {
                 if !container.with_record(|record| record.spec.auto_remove) {
                     self.remember_later(&container);
                 }
-                let session = stream.map(|stream| Session::of_container(stream, Arc::clone(&container)));
+                let session = stream.map(|stream| Session::of_container(stream, Arc::clone(&container)).told());
                 Ok(Ran { id: container.id.clone(), name, warnings, started, session })
             }
             Err(error) => {

@@ -37,6 +37,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     // With a terminal Ctrl-C is a key like any other, and a signal is for this program.
     let mut signals = Signals::listen(args.sig_proxy && !tty)?;
     let session = signals.hold_until(context.client.attach(&args.container, &request)).await??;
-    let how = Foreground { tty, stdin, detach_keys: &keys, signals };
+    let how = Foreground { tty, stdin, detach_keys: &keys, signals, started: false };
     stay(&context.client, session, how, &mut Trace::new(context.start_ns)).await
 }

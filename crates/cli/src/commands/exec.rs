@@ -106,7 +106,7 @@ async fn execute(args: Args, context: &Context) -> Result<u8, Failure> {
         return Ok(0);
     }
     let session = context.client.exec(container, &request).await?;
-    let options = stream::Options { tty: args.tty, stdin, detach_keys: &keys };
+    let options = stream::Options { tty: args.tty, stdin, detach_keys: &keys, started: false };
     // Signals end the client, as they end docker's: there is no way to send one to an exec.
     let signals = Signals::listen(false)?;
     match stream::drive(session, options, &mut Trace::new(context.start_ns), signals, async |_| {}).await? {

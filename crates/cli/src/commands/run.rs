@@ -84,7 +84,9 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
         }
         RunAnswer::Attached(session) => {
             session.warnings.iter().for_each(|warning| printer::warning(warning));
-            let how = Foreground { tty: args.flags.tty, stdin: request.attach.stdin, detach_keys: &keys, signals };
+            let (tty, stdin) = (args.flags.tty, request.attach.stdin);
+            // A traced start is told of once more, with its steps.
+            let how = Foreground { tty, stdin, detach_keys: &keys, signals, started: !request.trace };
             stay(&context.client, session, how, &mut trace).await
         }
     };
@@ -222,6 +224,8 @@ pub(crate) struct Foreground<'a> {
     pub(crate) detach_keys: &'a DetachKeys,
     /// The signals to pass on, listened for since before the command could start.
     pub(crate) signals: Signals,
+    /// The command runs, and the session does not say so.
+    pub(crate) started: bool,
 }
 
 /// Stay with a container's first process until it ends or the user leaves; its exit code.
@@ -232,7 +236,8 @@ pub(crate) async fn stay(
     trace: &mut Trace,
 ) -> Result<u8, Failure> {
     let container = session.container.clone();
-    let options = stream::Options { tty: how.tty, stdin: how.stdin, detach_keys: how.detach_keys };
+    let Foreground { tty, stdin, detach_keys, started, .. } = how;
+    let options = stream::Options { tty, stdin, detach_keys, started };
     let pass_on = async |signal: &'static str| {
         if let Some(container) = &container {
             // A command that just ended cannot get a signal any more; its exit is on its way.

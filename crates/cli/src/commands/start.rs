@@ -76,6 +76,6 @@ pub(crate) async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     // Before the start: a signal to the command may come as soon as it runs.
     let mut signals = Signals::listen(true)?;
     let session = signals.hold_until(context.client.attach(name, &request)).await??;
-    let how = Foreground { tty, stdin, detach_keys: &keys, signals };
+    let how = Foreground { tty, stdin, detach_keys: &keys, signals, started: false };
     stay(&context.client, session, how, &mut Trace::new(context.start_ns)).await
 }
