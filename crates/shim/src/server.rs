@@ -33,6 +33,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, WaitStatus, wait};
 
+pub(crate) use self::launch::Itself;
 use self::launch::{Container, launch};
 use self::session::{Role, Session};
 use self::task::{Task, TaskKey};
@@ -97,12 +98,18 @@ enum Token {
     Session(usize),
 }
 
-/// The whole life of a shim; its exit code. `ahead`: the control group that it made before it was told what to run.
-pub(crate) fn run(descriptors: Descriptors, ahead: Option<Cgroup>, signals: BorrowedFd<'_>) -> i32 {
+/// The whole life of a shim; its exit code. `itself` and `ahead`: what it is, and the control group that it made, before it was
+/// told what to run.
+pub(crate) fn run(
+    descriptors: Descriptors,
+    itself: Option<Itself>,
+    ahead: Option<Cgroup>,
+    signals: BorrowedFd<'_>,
+) -> i32 {
     let Descriptors { control, rootfs, netns, attach } = descriptors;
     let mut control = Session::new(control, Role::Watch);
     let mut attach = attach.map(|socket| Session::new(socket, Role::New));
-    let (dir, launched) = match launch(&control.socket, rootfs, netns, ahead) {
+    let (dir, launched) = match launch(&control.socket, rootfs, netns, itself, ahead) {
         Ok(launched) => launched,
         Err(error) => {
             let report = Report::from(&error);

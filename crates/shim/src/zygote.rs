@@ -114,7 +114,7 @@ fn answer(socket: BorrowedFd<'_>, signals: &OwnedFd) -> Result<bool, Errno> {
             clone3(CloneArgs::default(), || become_other(|| wait_to_be_told(descriptors.control, signals.as_fd())))
         }
         Some(descriptors) => {
-            clone3(CloneArgs::default(), || become_other(|| server::run(descriptors, None, signals.as_fd())))
+            clone3(CloneArgs::default(), || become_other(|| server::run(descriptors, None, None, signals.as_fd())))
         }
         None => Err(CloneError::Call(sys::Error::new("a message without its descriptors", Errno::INVAL))),
     };
@@ -135,6 +135,8 @@ fn answer(socket: BorrowedFd<'_>, signals: &OwnedFd) -> Result<bool, Errno> {
 /// The life of a shim that was asked for ahead, until it is told whose it is.
 fn wait_to_be_told(control: OwnedFd, signals: BorrowedFd<'_>) -> i32 {
     runtime::look_at_host();
+    // What fails here is done again, and told of, by the launch.
+    let itself = server::Itself::detached().ok();
     // What cannot be made ahead is made, or said to be impossible, by the launch.
     let cgroup = read_ahead(&control).and_then(|path| runtime::make_cgroup_ahead(&path).ok());
     let mut which = [0];
@@ -144,7 +146,7 @@ fn wait_to_be_told(control: OwnedFd, signals: BorrowedFd<'_>) -> i32 {
         Ok(_) | Err(_) => None,
     };
     match told {
-        Some(descriptors) => server::run(descriptors, cgroup, signals),
+        Some(descriptors) => server::run(descriptors, itself, cgroup, signals),
         None => {
             // Nobody is there to hear of a failure. A new daemon looks for groups of containers that it does not know.
             cgroup.map_or(Ok(()), |cgroup| cgroup.undo()).map_or(1, |()| 0)

@@ -2,6 +2,7 @@
 //! Signal masks and dispositions.
 
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
 
@@ -86,12 +87,20 @@ pub fn signalfd(signals: &[i32]) -> Result<std::os::fd::OwnedFd> {
 /// mask and no flags in each of them.
 type DefaultAction = [u64; 8];
 
+/// Whether [`reset_ignored`] has done its work in this process, or in the one that it is a clone of. Nothing of this crate
+/// ignores a signal, and nothing outside of it can: then none is ignored.
+static NONE_IGNORED: AtomicBool = AtomicBool::new(false);
+
 /// Sets every ignored signal back to its default, as a fresh program expects it. Handlers need nothing: execve(2)
 /// removes them; but what is ignored stays ignored (Rust's runtime ignores SIGPIPE, nohup SIGHUP).
 ///
 /// Asks the kernel directly: the C library refuses to touch the two signals it keeps for itself, but a parent that
-/// uses another library may have left them ignored. For a child between clone and execve.
+/// uses another library may have left them ignored. For a child between clone and execve; done once, it is done for all
+/// clones of the caller.
 pub fn reset_ignored() {
+    if NONE_IGNORED.swap(true, Ordering::Relaxed) {
+        return;
+    }
     const SIGNAL_SET_SIZE: usize = 8;
     let default: DefaultAction = [0; 8];
     for signal in 1..=64 {

@@ -75,9 +75,23 @@ struct Held {
     netns: Option<OwnedFd>,
 }
 
+/// This process, once it belongs to no session but its own and is the parent of its descendants' orphans.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Itself(ProcessRef);
+
+impl Itself {
+    /// Makes it so.
+    pub(crate) fn detached() -> Result<Itself, StartError> {
+        setsid().map_err(StartError::Detach)?;
+        sys::prctl::set_child_subreaper(true).map_err(|e| StartError::Detach(e.errno()))?;
+        let shim = ProcessRef::of(rustix::process::getpid().as_raw_nonzero().get());
+        shim.map(Itself).map_err(StartError::Process)
+    }
+}
+
 /// Why a container was not started.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum StartError {
+pub(crate) enum StartError {
     #[error("read the container's description")]
     Description(#[source] FrameError),
     #[error("the daemon went away before it said what to run")]
@@ -148,9 +162,10 @@ pub(super) fn launch(
     control: &OwnedFd,
     rootfs: Option<OwnedFd>,
     netns: Option<OwnedFd>,
+    itself: Option<Itself>,
     mut ahead: Option<Cgroup>,
 ) -> Result<(OwnedFd, Running), StartError> {
-    let launched = launch_told(control, rootfs, netns, &mut ahead);
+    let launched = launch_told(control, rootfs, netns, itself, &mut ahead);
     match (launched, ahead) {
         (Err(error), unused) => {
             // The error is what is told. A group that stays is found by the daemon's next start.
@@ -166,18 +181,18 @@ fn launch_told(
     control: &OwnedFd,
     rootfs: Option<OwnedFd>,
     netns: Option<OwnedFd>,
+    itself: Option<Itself>,
     ahead: &mut Option<Cgroup>,
 ) -> Result<(OwnedFd, Running), StartError> {
     let request = read_description(control)?;
     let mut steps = Vec::new();
     record(request.trace, &mut steps, "shim told");
     sys::prctl::set_name(c"corten-shim").map_err(|e| StartError::Detach(e.errno()))?;
-    setsid().map_err(StartError::Detach)?;
-    sys::prctl::set_child_subreaper(true).map_err(|e| StartError::Detach(e.errno()))?;
+    let Itself(shim) = itself.map_or_else(Itself::detached, Ok)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = openat(CWD, &request.dir, flags, Mode::empty())
         .map_err(|source| StartError::Directory { path: request.dir.clone(), source })?;
-    match launch_in(&dir, request, Held { mounts: None, rootfs, netns }, ahead, steps) {
+    match launch_in(&dir, shim, request, Held { mounts: None, rootfs, netns }, ahead, steps) {
         Ok(running) => Ok((dir, running)),
         Err(error) => {
             for name in [SOCKET, "state.json", ".state.json.new"] {
@@ -199,12 +214,13 @@ fn read_description(control: &OwnedFd) -> Result<ShimRequest, StartError> {
 
 fn launch_in(
     dir: &OwnedFd,
+    shim: ProcessRef,
     request: ShimRequest,
     mut held: Held,
     ahead: &mut Option<Cgroup>,
     mut steps: Vec<Step>,
 ) -> Result<Running, StartError> {
-    let (listener, mut state) = appear(dir, &request)?;
+    let (listener, mut state) = appear(dir, shim, &request)?;
     let open_log = |config: crate::LogConfig| {
         let path = config.path.clone();
         LogWriter::open(config).map_err(|source| StartError::Log { path, source })
@@ -262,10 +278,9 @@ fn launch_in(
 
 /// Makes the shim one that can be found: its socket, then its state. A daemon that starts again meanwhile and finds the state
 /// knows whom to ask, and hears of the start on the socket when there is something to hear.
-fn appear(dir: &OwnedFd, request: &ShimRequest) -> Result<(UnixListener, State), StartError> {
+fn appear(dir: &OwnedFd, shim: ProcessRef, request: &ShimRequest) -> Result<(UnixListener, State), StartError> {
     let path = || request.dir.clone();
     let listener = listen(dir).map_err(|source| StartError::Listen { path: path(), source })?;
-    let shim = ProcessRef::of(rustix::process::getpid().as_raw_nonzero().get()).map_err(StartError::Process)?;
     let cgroup = request.spec.linux().as_ref().and_then(|linux| linux.cgroups_path().clone());
     let state = State { cgroup, ..State::of(shim) };
     state::write(dir, "state.json", &state).map_err(|source| StartError::State { path: path(), source })?;
