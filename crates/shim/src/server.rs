@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use cgroup::Cgroup;
 use errors::Report;
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{WaitOptions, WaitStatus, wait};
@@ -83,6 +84,7 @@ struct Shim<'a> {
     /// The container's own process is the first.
     tasks: Vec<Task>,
     next_task: u32,
+    /// Room for [`CHUNK`] bytes, of which only what was read into has memory behind it.
     buffer: Vec<u8>,
     /// When to do what a container needs only if it goes on: [`Shim::settle`].
     settles: Option<Instant>,
@@ -132,7 +134,7 @@ pub(crate) fn run(
         sessions: Vec::new(),
         tasks: vec![launched.task],
         next_task: 1,
-        buffer: vec![0; CHUNK],
+        buffer: Vec::with_capacity(CHUNK),
         settles: Some(Instant::now() + MOMENT),
     };
     if let Some(attach) = attach {
@@ -281,14 +283,15 @@ impl Shim<'_> {
         let Some(task) = self.tasks.iter_mut().find(|task| task.key == key) else { return ReadOutcome::End };
         let Some(at) = task.sources.iter().position(|source| source.kind == kind) else { return ReadOutcome::End };
         let mut buffer = std::mem::take(&mut self.buffer);
-        let outcome = match rustix::io::read(task.sources[at].fd.as_fd(), &mut buffer[..]) {
+        buffer.clear();
+        let outcome = match rustix::io::read(task.sources[at].fd.as_fd(), spare_capacity(&mut buffer)) {
             Ok(count @ 1..) => ReadOutcome::Bytes(count),
             Err(Errno::AGAIN | Errno::INTR) => ReadOutcome::Nothing,
             // A terminal says EIO at its end.
             Ok(0) | Err(_) => ReadOutcome::End,
         };
         match outcome {
-            ReadOutcome::Bytes(count) => self.pass_on(key, kind, &buffer[..count]),
+            ReadOutcome::Bytes(_) => self.pass_on(key, kind, &buffer),
             ReadOutcome::Nothing => {}
             ReadOutcome::End => {
                 task.sources.remove(at);

@@ -135,6 +135,7 @@ fn answer(socket: BorrowedFd<'_>, signals: &OwnedFd) -> Result<bool, Errno> {
 /// The life of a shim that was asked for ahead, until it is told whose it is.
 fn wait_to_be_told(control: OwnedFd, signals: BorrowedFd<'_>) -> i32 {
     runtime::look_at_host();
+    own_memory();
     // What fails here is done again, and told of, by the launch.
     let itself = server::Itself::detached().ok();
     // What cannot be made ahead is made, or said to be impossible, by the launch.
@@ -152,6 +153,20 @@ fn wait_to_be_told(control: OwnedFd, signals: BorrowedFd<'_>) -> i32 {
             cgroup.map_or(Ok(()), |cgroup| cgroup.undo()).map_or(1, |()| 0)
         }
     }
+}
+
+/// Has the memory that a launch needs behind this process's stack and heap, for which it need not wait at every page then. It
+/// is no more than the launch would have taken.
+#[inline(never)]
+fn own_memory() {
+    /// What reading a description takes, in bytes.
+    const STACK: usize = 72 << 10;
+    const HEAP: usize = 48 << 10;
+    let stack = [1u8; STACK];
+    std::hint::black_box(&stack);
+    // Given back to the allocator, which keeps it for the next who asks.
+    let heap = vec![1u8; HEAP];
+    std::hint::black_box(&heap);
 }
 
 /// The control group that is wanted ahead.

@@ -82,8 +82,8 @@ impl Shim<'_> {
                     self.sessions[index].close();
                 }
             }
-            Received::Bytes(count) => {
-                let mut rest = &buffer[..count];
+            Received::Bytes => {
+                let mut rest = &buffer[..];
                 while !rest.is_empty() && !self.sessions[index].read_closed {
                     let mut decoder = std::mem::take(&mut self.sessions[index].decoder);
                     let fed = decoder.feed(rest);

@@ -5,6 +5,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
 
 use errors::Report;
+use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, sendmsg};
 use serde::Serialize;
@@ -55,7 +56,8 @@ pub(crate) struct Session {
 /// What a read from a client gave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Received {
-    Bytes(usize),
+    /// Something, which is in the buffer.
+    Bytes,
     Nothing,
     End,
 }
@@ -151,11 +153,12 @@ impl Session {
         }
     }
 
-    /// Reads what the client sent.
-    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Received {
-        match recv(&self.socket, buffer, RecvFlags::DONTWAIT) {
+    /// Reads what the client sent, as much as there is room for in the buffer, whose content it becomes.
+    pub(crate) fn receive(&mut self, buffer: &mut Vec<u8>) -> Received {
+        buffer.clear();
+        match recv(&self.socket, spare_capacity(buffer), RecvFlags::DONTWAIT) {
             Ok((0, _)) => Received::End,
-            Ok((count, _)) => Received::Bytes(count),
+            Ok(_) => Received::Bytes,
             Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
             Err(_) => {
                 self.hang_up();
@@ -165,9 +168,9 @@ impl Session {
     }
 
     /// Reads away what came too late, so that closing is an orderly end for the client and no reset.
-    pub(crate) fn discard_input(&mut self, buffer: &mut [u8]) {
+    pub(crate) fn discard_input(&mut self, buffer: &mut Vec<u8>) {
         for _ in 0..32 {
-            if !matches!(self.receive(buffer), Received::Bytes(_)) {
+            if !matches!(self.receive(buffer), Received::Bytes) {
                 break;
             }
         }
