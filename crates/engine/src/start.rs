@@ -296,7 +296,6 @@ impl Engine {
         let Launching { shim, endpoints, attach, mut steps, _around } = launching;
         let mut control = frames::adopt(shim.control)?;
         let word = frames::read(&mut control).await;
-        self.have_next();
         let word = match word {
             Ok(Frame::Started(started)) => Ok(started),
             Ok(Frame::Failed(report)) => Err(EngineError::Launch(report)),
@@ -305,6 +304,7 @@ impl Engine {
         let mut started = match word {
             Ok(started) => started,
             Err(error) => {
+                self.have_next();
                 self.end_names(&container.id);
                 let (engine, container) = (Arc::clone(self), Arc::clone(container));
                 self.in_background("clean up a failed start", move || {

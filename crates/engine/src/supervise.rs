@@ -32,6 +32,8 @@ impl Engine {
     pub(crate) fn supervise(self: &Arc<Self>, container: Arc<Container>, mut control: UnixStream, shim: OwnedFd) {
         let engine = Arc::clone(self);
         tokio::spawn(async move {
+            // From here, so that whoever waits for the start to be told does not wait for another thread to wake for this.
+            engine.have_next();
             let exit = loop {
                 match frames::read(&mut control).await {
                     Ok(Frame::Exited(exit)) => break Some(exit),

@@ -56,6 +56,7 @@ pub use message::Step;
 /// process. What cannot be looked at is so again by the launch, which says why not.
 pub fn look_at_host() {
     let _ = prepare::cgroup_host();
+    let _ = prepare::mounted_hierarchies();
     let _ = filters::build();
 }
 

@@ -106,7 +106,17 @@ pub(crate) fn hierarchies(spec: &Spec) -> Result<Vec<CgroupHierarchy>, LaunchErr
     if !wanted || cgroup_host()?.mode() == Mode::V2 {
         return Ok(Vec::new());
     }
-    Ok(own_cgroups()?.into_iter().map(|(hierarchy, _)| hierarchy).collect())
+    mounted_hierarchies().map(<[CgroupHierarchy]>::to_vec)
+}
+
+/// All hierarchies of the host, found once per process.
+pub(crate) fn mounted_hierarchies() -> Result<&'static [CgroupHierarchy], LaunchError> {
+    static FOUND: OnceLock<Vec<CgroupHierarchy>> = OnceLock::new();
+    if let Some(found) = FOUND.get() {
+        return Ok(found);
+    }
+    let found = own_cgroups()?.into_iter().map(|(hierarchy, _)| hierarchy).collect();
+    Ok(FOUND.get_or_init(|| found))
 }
 
 /// Each hierarchy, and the path of this process's cgroup in it.
