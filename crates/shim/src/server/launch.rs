@@ -16,6 +16,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::{setsid, umask};
 use serde_json::value::RawValue;
+use sys::process::CloneFlags;
 
 use super::task::{Outer, Task, TaskKey, make_stdio};
 use crate::clock;
@@ -71,8 +72,20 @@ enum KeptSpec {
 struct Held {
     /// Its mounts, and so all that is mounted there.
     mounts: Option<OwnedFd>,
+    /// Its message queues are a mount, too.
+    ipc: Option<OwnedFd>,
     rootfs: Option<OwnedFd>,
     netns: Option<OwnedFd>,
+}
+
+impl Held {
+    /// Holds namespaces of the container too.
+    fn namespaces(&mut self, process: &ContainerProcess, request: &ShimRequest) {
+        if has_own_mounts(&request.spec, &request.bundle) {
+            self.mounts = namespace_of(process, CloneFlags::NEWNS, "mnt");
+        }
+        self.ipc = namespace_of(process, CloneFlags::NEWIPC, "ipc");
+    }
 }
 
 /// This process, once it belongs to no session but its own and is the parent of its descendants' orphans.
@@ -192,7 +205,7 @@ fn launch_told(
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir = openat(CWD, &request.dir, flags, Mode::empty())
         .map_err(|source| StartError::Directory { path: request.dir.clone(), source })?;
-    match launch_in(&dir, shim, request, Held { mounts: None, rootfs, netns }, ahead, steps) {
+    match launch_in(&dir, shim, request, Held { rootfs, netns, ..Held::default() }, ahead, steps) {
         Ok(running) => Ok((dir, running)),
         Err(error) => {
             for name in [SOCKET, "state.json", ".state.json.new"] {
@@ -226,8 +239,8 @@ fn launch_in(
         LogWriter::open(config).map_err(|source| StartError::Log { path, source })
     };
     let log = request.log.clone().map(open_log).transpose()?;
-    let process = request.spec.process().as_ref();
-    let (stdio, outer) = make_stdio(process, request.terminal_size, request.open_stdin).map_err(StartError::Stdio)?;
+    let (stdio, outer) = make_stdio(request.spec.process().as_ref(), request.terminal_size, request.open_stdin)
+        .map_err(StartError::Stdio)?;
     record(request.trace, &mut steps, "shim ready");
     let filters = filters(&request.dir);
     let launched = runtime::launch(LaunchRequest {
@@ -252,7 +265,8 @@ fn launch_in(
     let task = adopt(pid, outer, terminal, &request).inspect_err(|_| abandon(&cgroup))?;
     // It may have ended already; it is not reaped yet, so its id is still its own.
     let init = ProcessRef::of(pid).map_err(StartError::Process).inspect_err(|_| abandon(&cgroup))?;
-    held.mounts = if has_own_mounts(&request.spec, &request.bundle) { mounts_of(pid) } else { None };
+    let process = ContainerProcess { pid, pidfd };
+    held.namespaces(&process, &request);
     let at = clock::now();
     state.cgroup = Some(cgroup.path().to_string().into());
     (state.init, state.started) = (Some(init), Some(at.clone()));
@@ -261,7 +275,7 @@ fn launch_in(
         state,
         log,
         container: Container {
-            process: ContainerProcess { pid, pidfd },
+            process,
             own_pid_namespace: has_own_pid_namespace(&request.spec),
             spec: KeptSpec::Whole(Box::new(request.spec)),
             filter: request.filter,
@@ -309,9 +323,14 @@ fn has_own_mounts(spec: &Spec, bundle: &Path) -> bool {
     })
 }
 
-/// The mount namespace of a process that this one has not reaped. Without it, as of one that has ended, its end is seen later.
-fn mounts_of(pid: i32) -> Option<OwnedFd> {
-    openat(CWD, format!("/proc/{pid}/ns/mnt"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+/// A namespace of a process that this one has not reaped. Without it, as of one that has ended, its end is seen later.
+fn namespace_of(process: &ContainerProcess, kind: CloneFlags, name: &str) -> Option<OwnedFd> {
+    let by_pidfd = sys::namespace::of_process(process.pidfd.as_fd(), kind);
+    let by_name = || {
+        let path = format!("/proc/{}/ns/{name}", process.pid);
+        openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    };
+    by_pidfd.ok().or_else(|| by_name().ok())
 }
 
 /// Ends a container that runs and cannot be looked after.

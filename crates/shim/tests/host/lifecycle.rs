@@ -210,13 +210,16 @@ fn a_new_daemon_hears_of_a_process_from_its_shim_and_later_from_the_directory() 
 }
 
 #[test]
-fn the_mounts_of_a_container_are_taken_down_after_its_end_is_told() {
+fn what_a_container_had_is_taken_down_after_its_end_is_told() {
     let world = World::new();
     let container = world.start(world.request("sleep 1000"));
-    let mounts = std::fs::read_link(format!("/proc/{}/ns/mnt", container.started.pid)).unwrap();
-    let open = std::fs::read_dir(format!("/proc/{}/fd", container.pid)).unwrap();
-    // Or the last process would take them down in its own end, which everybody waits for.
-    assert!(open.filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok()).any(|held| held == mounts));
+    let open: Vec<_> = std::fs::read_dir(format!("/proc/{}/fd", container.pid)).unwrap().collect();
+    let held: Vec<_> = open.into_iter().filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok()).collect();
+    // Or the last process would take it down in its own end, which everybody waits for.
+    for name in ["mnt", "ipc"] {
+        let namespace = std::fs::read_link(format!("/proc/{}/ns/{name}", container.started.pid)).unwrap();
+        assert!(held.contains(&namespace), "{namespace:?} of {held:?}");
+    }
     container.kill(9);
     assert_eq!(container.finish().code, 137);
 }
