@@ -231,10 +231,10 @@ pub(crate) fn command_names() -> &'static [String] {
 
 /// Run the command line `arguments` (with the program's name first).
 pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> ExitCode {
-    let arguments = with_help_as_a_flag(arguments.collect());
-    let outcome = match parse(&arguments) {
-        Ok(line) => configured(line, &arguments).and_then(|line| execute(line, start_ns)),
-        Err(error) => refuse(&with_headings(error, &arguments), &arguments),
+    let arguments = arguments.collect::<Vec<_>>();
+    let outcome = match plain::line(&arguments) {
+        Some(line) => execute(line, start_ns),
+        None => by_clap(arguments, start_ns),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),
@@ -244,6 +244,17 @@ pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> 
             }
             ExitCode::from(failure.code)
         }
+    }
+}
+
+/// The long way. Apart from the rest, because clap's structures need ten pages of stack, each of which is a fault when it is
+/// first touched; the short way shall not pay for them.
+#[inline(never)]
+fn by_clap(arguments: Vec<OsString>, start_ns: u64) -> Result<u8, Failure> {
+    let arguments = with_help_as_a_flag(arguments);
+    match parse(&arguments) {
+        Ok(line) => configured(line, &arguments).and_then(|line| execute(line, start_ns)),
+        Err(error) => refuse(&with_headings(error, &arguments), &arguments),
     }
 }
 
@@ -259,9 +270,6 @@ fn with_help_as_a_flag(mut arguments: Vec<OsString>) -> Vec<OsString> {
 /// What the arguments say. Whatever follows a flag with a value is that value to Docker, be it `-1s` or `-x`, and each flag
 /// without one may be told `=false`; only an error has to be looked at twice for that.
 fn parse(arguments: &[OsString]) -> Result<Line, clap::Error> {
-    if let Some(line) = plain::line(arguments) {
-        return Ok(line);
-    }
     let quick = quick_definition().try_get_matches_from(arguments).and_then(|matches| Line::from_arg_matches(&matches));
     if quick.is_ok() {
         return quick;
@@ -329,17 +337,7 @@ fn execute(line: Line, start_ns: u64) -> Result<u8, Failure> {
     }
     let command = match line.command {
         AnyCommand::OfTheDaemon(command) => command,
-        AnyCommand::Alone(command) => {
-            return match *command {
-                Alone::Complete(args) => complete::run(&args, &definition(), line.global.wish()?),
-                Alone::Completion(args) => completion::run(&args),
-                Alone::Context(args) => context::run(args, &line.global.wish()?),
-                Alone::Copy(args) => copy::run(args),
-                Alone::Daemon(args) => daemon::run(*args, line.global.host),
-                Alone::Man(args) => man::run(&args, definition()),
-                Alone::Registry(args) => registry::run(args),
-            };
-        }
+        AnyCommand::Alone(command) => return alone(*command, line.global),
     };
     let runs_something = match &*command {
         Command::Run(_) | Command::Create(_) => true,
@@ -356,6 +354,20 @@ fn execute(line: Line, start_ns: u64) -> Result<u8, Failure> {
         outcome
     });
     outcome.map_err(|failure| if runs_something { failure.of_run() } else { failure })
+}
+
+/// Runs a command that asks no daemon. Apart from the others for its stack, as [`by_clap`].
+#[inline(never)]
+fn alone(command: Alone, global: Global) -> Result<u8, Failure> {
+    match command {
+        Alone::Complete(args) => complete::run(&args, &definition(), global.wish()?),
+        Alone::Completion(args) => completion::run(&args),
+        Alone::Context(args) => context::run(args, &global.wish()?),
+        Alone::Copy(args) => copy::run(args),
+        Alone::Daemon(args) => daemon::run(*args, global.host),
+        Alone::Man(args) => man::run(&args, definition()),
+        Alone::Registry(args) => registry::run(args),
+    }
 }
 
 /// The same error, its help below headings: only who asks for help waits for their making.
