@@ -22,10 +22,10 @@ pub(crate) struct Args {
     /// How to print: json, or a template like '{{.Type}} {{.Action}} {{.Actor.ID}}'
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
-    /// First the events since then: a time (RFC 3339), seconds since the epoch, or a span (10m)
+    /// First the events since then: a time (RFC 3339, or of the clock here), seconds since the epoch, or a span (10m)
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only events until then, and end: a time (RFC 3339), seconds since the epoch, or a span (10m)
+    /// Only events until then, and end: a time (RFC 3339, or of the clock here), seconds since the epoch, or a span (10m)
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
 }

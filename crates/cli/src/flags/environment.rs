@@ -53,6 +53,10 @@ fn parse_file(path: &Path, text: &str, caller: &dyn Fn(&str) -> Option<String>) 
         if name.contains(char::is_whitespace) {
             return Err(problem("a name has no blanks"));
         }
+        // What is no text file may be anything: nothing of it is shown.
+        if line.contains('\0') {
+            return Err(problem("a variable has no NUL byte: is this a text file?"));
+        }
         match value {
             Some(value) => variables.push(format!("{name}={value}")),
             None => variables.extend(caller(name).map(|value| format!("{name}={value}"))),
@@ -116,6 +120,8 @@ mod tests {
     fn a_wrong_line_is_named() {
         let error = parse_file(Path::new("f"), "A=1\nB C=2\n", &caller).unwrap_err();
         assert_eq!(error.to_string(), "f, line 2: a name has no blanks");
+        let error = parse_file(Path::new("f"), "A=secret\0B=2\0", &caller).unwrap_err().to_string();
+        assert!(error.starts_with("f, line 1: ") && !error.contains("secret"), "{error}");
         assert!(collect(&["/does/not/exist"], &[], &caller).is_err());
     }
 

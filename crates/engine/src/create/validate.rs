@@ -16,6 +16,8 @@ use crate::spec::isolation::{rlimit_type, unknown_limit};
 
 /// Less than this and not even a shell starts; Docker's figure.
 const MIN_MEMORY: i64 = 6 << 20;
+/// More processes and threads than this there cannot be on any host (PID_MAX_LIMIT).
+const MAX_PIDS: i64 = 4 << 20;
 
 /// Limits and the signal that stops.
 pub(super) fn limits(spec: &ContainerSpec) -> Result<(), EngineError> {
@@ -23,6 +25,9 @@ pub(super) fn limits(spec: &ContainerSpec) -> Result<(), EngineError> {
     memory(resources)?;
     processor(resources)?;
     block_io(resources)?;
+    if resources.pids_limit.is_some_and(|limit| limit > MAX_PIDS) {
+        return Err(EngineError::invalid("--pids-limit", format!("must be at most {MAX_PIDS}; -1 is no limit")));
+    }
     if let Some(name) = &spec.stop_signal {
         signal::parse(name)?;
     }
@@ -289,6 +294,8 @@ mod tests {
         ));
         assert!(refused(|spec| spec.resources.blkio_weight = Some(9)));
         assert!(refused(|spec| spec.resources.memory_swappiness = Some(101)));
+        assert!(!refused(|spec| spec.resources.pids_limit = Some(4 << 20)));
+        assert!(refused(|spec| spec.resources.pids_limit = Some((4 << 20) + 1)));
         assert!(refused(|spec| spec.resources.memory_reservation = Some(1)));
         assert!(!refused(|spec| spec.resources.cpuset_cpus = Some("0-1,3".into())));
         for bad in ["", "0-", "a", "0\n1", "0,,1", "-1", "0-1-2"] {
