@@ -18,6 +18,7 @@ pub mod exec;
 pub mod fds;
 pub mod file_ids;
 pub mod keyring;
+pub mod memory;
 pub mod mount;
 pub mod namespace;
 pub mod netlink;

@@ -39,6 +39,8 @@ const DEFAULT_BRIDGE: &str = "corten0";
 const DEFAULT_TABLE: &str = "corten";
 /// Network namespaces kept ready.
 const NETWORK_POOL: usize = 4;
+/// How long after a daemon's start all is done that belongs to it.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Run the daemon: it owns all state and serves the API
 #[derive(Debug, clap::Args)]
@@ -276,6 +278,7 @@ async fn serve(args: Args, places: Places, plan: Plan, zygote: Zygote) -> Result
         tracing::info!(%listener, version = env!("CARGO_PKG_VERSION"), "the daemon listens");
     }
     notify::tell(notify::READY);
+    tokio::spawn(forget_the_start());
 
     let ended = async {
         loop {
@@ -296,6 +299,14 @@ async fn serve(args: Args, places: Places, plan: Plan, zygote: Zygote) -> Result
     }
     engine.shutdown().await;
     Ok(())
+}
+
+/// A start uses code that a daemon then does not use any more: it need not stay in its memory.
+async fn forget_the_start() {
+    tokio::time::sleep(SETTLED).await;
+    if let Err(error) = sys::memory::forget_program() {
+        tracing::debug!(%error, "the code of the start stays in memory");
+    }
 }
 
 /// Reads the certificates anew, where there are some.
