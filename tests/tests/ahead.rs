@@ -163,6 +163,23 @@ fn a_root_like_the_last_one_is_mounted_ahead_and_another_is_mounted_anew() {
 }
 
 #[test]
+fn no_root_is_mounted_ahead_that_would_be_synced_when_it_is_not_wanted() {
+    let daemon = Daemon::with_busybox();
+    // Whether the next container had a root when it was created.
+    let had_root = |name: &str| {
+        let id = next(&daemon);
+        daemon.ok(&["create", "--name", name, "busybox", "true"]);
+        assert_eq!(id_of(&daemon, name), id);
+        daemon.path().join("data/containers").join(&id).join("upper").exists()
+    };
+    next(&daemon);
+    daemon.ok(&["run", "--rm", "busybox", "true"]);
+    assert!(had_root("after-rm"));
+    daemon.ok(&["start", "-a", "after-rm"]);
+    assert!(!had_root("after-another"));
+}
+
+#[test]
 fn who_takes_it_away_meanwhile_only_costs_time() {
     let daemon = Daemon::with_busybox();
     let id = next(&daemon);

@@ -10,7 +10,7 @@ use std::fs::DirBuilder;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use oci::{ContainerId, Digest};
@@ -110,21 +110,23 @@ impl Engine {
         }
     }
 
-    /// Remembers what root a container was started with.
+    /// Remembers what root a container was started with. Only one that is never synced: who wants another than was made
+    /// ahead would wait for a whole file system to be written when that is let go of (overlayfs does so without `volatile`).
     pub(crate) fn note_root(&self, layers: &[Digest], options: MountOptions) {
         let mut root = lock(&self.ahead.root);
+        if !options.volatile {
+            *root = None;
+            return;
+        }
         if root.as_ref().is_none_or(|(known, how)| known != layers || *how != options) {
             *root = Some((layers.to_vec(), options));
         }
     }
 
-    /// What was made ahead, for a container that is being created. Nothing while it is being made: that is waited for by nobody.
+    /// What was made ahead, for a container that is being created. While it is being made that is waited for: it would have to
+    /// be made anyway.
     pub(crate) fn take_next(&self) -> Option<Next> {
-        match self.ahead.next.try_lock() {
-            Ok(mut next) => next.take(),
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        lock(&self.ahead.next).take()
     }
 
     /// Gives back what was taken for a container that could not be created, as it was.
