@@ -60,7 +60,8 @@ impl Host {
     /// Makes of a cgroup that was made ahead what [`Host::create`] would have made.
     ///
     /// # Errors
-    /// As for [`Host::create`]. Nothing is left then, of what was made ahead neither.
+    /// As for [`Host::create`]. Nothing is left then, of what was made ahead neither; unless somebody had removed a part of
+    /// that: the rest stays, for [`Host::create`] to use.
     pub fn complete(&self, ahead: Cgroup, resources: Option<&LinuxResources>) -> Result<Cgroup, CgroupError> {
         let (path, mut members, mut made) = ahead.into_parts();
         for member in &members {
