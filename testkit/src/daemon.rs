@@ -3,10 +3,9 @@
 //! may be left of it.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -207,19 +206,10 @@ impl Daemon {
     /// # Panics
     /// When it does not, with its log.
     pub fn start(&self) {
-        let arguments = self.daemon_arguments();
+        let mut command = self.command();
         let log = std::fs::File::options().create(true).append(true).open(self.log_path()).expect("a log");
-        let child = self.sandbox.run(move || {
-            crate::process::command(binary())
-                .args(arguments)
-                // No program but its own may be needed at run time.
-                .env("PATH", "/nonexistent")
-                .stdin(Stdio::null())
-                .stdout(Stdio::from(log.try_clone().expect("a descriptor")))
-                .stderr(Stdio::from(log))
-                .spawn()
-                .expect("the binary starts")
-        });
+        command.stdout(Stdio::from(log.try_clone().expect("a descriptor"))).stderr(Stdio::from(log));
+        let child = self.sandbox.run(move || command.spawn().expect("the binary starts"));
         *self.process() = Some(child);
         let begun = Instant::now();
         while UnixStream::connect(self.socket()).is_err() {
@@ -233,14 +223,16 @@ impl Daemon {
         }
     }
 
-    fn daemon_arguments(&self) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> = vec!["daemon".into()];
+    /// What [`Daemon::start`] starts, in its sandbox.
+    pub fn command(&self) -> Command {
+        let mut command = crate::process::command(binary());
+        // No program but its own may be needed at run time.
+        command.arg("daemon").env("PATH", "/nonexistent").stdin(Stdio::null());
         for (flag, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
-            arguments.extend([flag.into(), self.path().join(name).into()]);
+            command.arg(flag).arg(self.path().join(name));
         }
-        arguments.extend(["-H".into(), self.host().into(), "--cgroup-parent".into(), self.cgroup.clone().into()]);
-        arguments.extend(self.arguments.iter().map(OsString::from));
-        arguments
+        command.args(["-H", &self.host(), "--cgroup-parent", &self.cgroup]).args(&self.arguments);
+        command
     }
 
     /// The directory that everything of this daemon is in.

@@ -6,6 +6,7 @@ pub mod containerd;
 pub mod corten;
 pub mod daemon;
 pub mod docker;
+pub mod entries;
 pub mod fixtures;
 pub mod http;
 pub mod internet;

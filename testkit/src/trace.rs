@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What a command does, in numbers that repeat: system calls, instructions of its own, the most memory it had, and which
-//! code it executed. It is traced (ptrace(2)) with all its children, each until it executes another program than its
+//! What a command does, in numbers that repeat: system calls, instructions of its own, and the most memory it had. It is
+//! traced (ptrace(2)) with all its children, each until it executes another program than its
 //! parent's: what the container's own command does is not counted.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::process::command;
+use crate::entries::stopped;
 use nix::sys::ptrace::{self, Event, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -40,9 +40,6 @@ pub struct Counts {
     pub peak: u64,
     /// System calls of the first process's first thread, as they came.
     order: Vec<u64>,
-    /// Addresses of executed instructions, in the order in which they were reached first, where that was asked for.
-    reached: Vec<u64>,
-    seen: HashSet<u64>,
 }
 
 impl Counts {
@@ -61,8 +58,6 @@ enum Pace {
     Calls,
     /// Instruction by instruction: some microseconds each.
     Instructions,
-    /// The same, and which they are.
-    Addresses,
 }
 
 /// Counts a command's system calls in one run, its instructions in another.
@@ -86,16 +81,6 @@ pub fn peak(what: &Command) -> Result<u64, Box<dyn Error>> {
     Ok(counts.peak)
 }
 
-/// The addresses of the instructions that the command executes, in the order in which each is reached first.
-///
-/// # Errors
-/// When the command fails, or cannot be traced.
-pub fn addresses(what: &Command) -> Result<Vec<u64>, Box<dyn Error>> {
-    let mut counts = Counts::default();
-    succeeded(trace(what, Pace::Addresses, &mut counts)?)?;
-    Ok(counts.reached)
-}
-
 /// The system calls of the command's first thread in their order, and its exit code.
 ///
 /// # Errors
@@ -112,13 +97,7 @@ fn succeeded(code: i32) -> Result<(), Box<dyn Error>> {
 
 /// The exit code of the traced command.
 fn trace(what: &Command, pace: Pace, counts: &mut Counts) -> Result<i32, Box<dyn Error>> {
-    // A shell that stops itself before it becomes the command: tracing begins with that execve.
-    let mut shell = command("/bin/sh");
-    shell.args(["-c", "kill -STOP $$; exec \"$@\"", "sh"]).arg(what.get_program()).args(what.get_args());
-    if let Some(directory) = what.get_current_dir() {
-        shell.current_dir(directory);
-    }
-    let mut child = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut child = stopped(what).spawn()?;
     let first = Pid::from_raw(i32::try_from(child.id())?);
     waitpid(first, Some(WaitPidFlag::WUNTRACED))?;
     let follow = match pace {
@@ -174,14 +153,8 @@ impl Tracer<'_> {
                     }
                 }
                 WaitStatus::PtraceEvent(pid, _, event) => self.event(pid, event)?,
-                WaitStatus::Stopped(pid, Signal::SIGTRAP) if self.steps() => {
+                WaitStatus::Stopped(pid, Signal::SIGTRAP) if self.pace == Pace::Instructions => {
                     self.counts.instructions += u64::from(self.begun);
-                    if self.pace == Pace::Addresses && self.begun {
-                        let address = register(pid, std::mem::offset_of!(nix::libc::user_regs_struct, rip))?;
-                        if self.counts.seen.insert(address) {
-                            self.counts.reached.push(address);
-                        }
-                    }
                     self.go_on(pid, None)?;
                 }
                 WaitStatus::Stopped(pid, Signal::SIGSTOP | Signal::SIGTRAP) => self.go_on(pid, None)?,
@@ -189,10 +162,6 @@ impl Tracer<'_> {
                 _ => {}
             }
         }
-    }
-
-    fn steps(&self) -> bool {
-        matches!(self.pace, Pace::Instructions | Pace::Addresses)
     }
 
     fn event(&mut self, pid: Pid, event: i32) -> Result<(), Box<dyn Error>> {
@@ -212,8 +181,8 @@ impl Tracer<'_> {
 
     fn go_on(&self, pid: Pid, signal: Option<Signal>) -> Result<(), Box<dyn Error>> {
         let gone_on = match self.pace {
-            Pace::Instructions | Pace::Addresses if self.begun => ptrace::step(pid, signal),
-            Pace::Instructions | Pace::Addresses | Pace::End => ptrace::cont(pid, signal),
+            Pace::Instructions if self.begun => ptrace::step(pid, signal),
+            Pace::Instructions | Pace::End => ptrace::cont(pid, signal),
             Pace::Calls => ptrace::syscall(pid, signal),
         };
         match gone_on {
@@ -227,6 +196,7 @@ impl Tracer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::command;
 
     #[test]
     fn calls_and_instructions_are_counted_and_repeat() {
