@@ -180,6 +180,46 @@ fn no_root_is_mounted_ahead_that_would_be_synced_when_it_is_not_wanted() {
 }
 
 #[test]
+fn its_files_are_there_and_nobodys_before_the_start() {
+    let daemon = Daemon::with_busybox();
+    let files = |id: &str| {
+        let entries = std::fs::read_dir(daemon.path().join("data/containers").join(id)).expect("it is there");
+        let mut files: Vec<(String, u64, u32)> = entries
+            .map(|entry| {
+                let entry = entry.expect("an entry");
+                let metadata = entry.metadata().expect("it is there");
+                (
+                    entry.file_name().to_string_lossy().into_owned(),
+                    metadata.len(),
+                    metadata.permissions().mode() & 0o777,
+                )
+            })
+            .collect();
+        files.sort();
+        files
+    };
+    let of_etc = || ["hostname", "hosts", "resolv.conf"].map(|name| (name.to_owned(), 0, 0o644));
+    let log = |id: &str| (format!("{id}-json.log"), 0, 0o600);
+    let id = next(&daemon);
+    assert_eq!(files(&id), [&[log(&id)], &of_etc()[..]].concat());
+    daemon.ok(&["create", "--name", "made", "busybox", "sh", "-c", "cat /etc/hostname"]);
+    assert_eq!(id_of(&daemon, "made"), id);
+    let inspected = daemon.inspect("made");
+    for path in ["HostnamePath", "HostsPath", "ResolvConfPath"] {
+        assert_eq!(inspected[path], "", "as long as nothing is in it");
+    }
+    assert_eq!(daemon.ok(&["logs", "made"]), "");
+    assert_eq!(daemon.ok(&["start", "-a", "made"]), &id[..12]);
+    assert_eq!(daemon.ok(&["logs", "made"]), &id[..12]);
+    // Another log is in another file, or nowhere.
+    for driver in ["local", "none"] {
+        let id = next(&daemon);
+        daemon.ok(&["create", "--name", driver, "--log-driver", driver, "busybox", "true"]);
+        assert_eq!(files(&id), of_etc());
+    }
+}
+
+#[test]
 fn who_takes_it_away_meanwhile_only_costs_time() {
     let daemon = Daemon::with_busybox();
     let id = next(&daemon);

@@ -538,9 +538,10 @@ impl Container {
         self.log_path().filter(|_| !self.with_record(|record| record.spec.log.is_sent()))
     }
 
-    /// The file of `/etc` that was generated for it, by its name there; `None` until there is one.
+    /// The file of `/etc` that was generated for it, by its name there; `None` before its first start, and if there is none.
     pub fn generated(&self, name: &str) -> Option<PathBuf> {
-        Some(self.dir.join(name)).filter(|path| path.is_file())
+        let was_started = self.with_record(|record| !matches!(record.state, State::Created));
+        was_started.then(|| self.dir.join(name)).filter(|path| path.is_file())
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Record> {

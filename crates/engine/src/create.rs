@@ -128,9 +128,11 @@ impl Engine {
     ) -> Result<(Arc<Container>, Turn), EngineError> {
         let dir = self.container_dir(&record.id);
         self.make_container_dir(&record.id, taken.is_some())?;
+        let fits = if taken.is_some() { self.drop_unfit(&record) } else { Ok(()) };
         let goes_with = record.spec.auto_remove.then_some(&record.id);
-        let written =
-            self.fill_volumes(record.mounts(), &record.layers, &dir.join("volumes")).and_then(|()| match keep {
+        let written = fits
+            .and_then(|()| self.fill_volumes(record.mounts(), &record.layers, &dir.join("volumes")))
+            .and_then(|()| match keep {
                 Keep::Durable => {
                     self.volumes.make_durable(volumes, goes_with, |tx| tx.put(CONTAINERS, record.id.as_str(), &record))
                 }

@@ -28,6 +28,9 @@ pub(crate) const RESOLVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 /// A larger file of the container's is not read: it must not make the daemon hold it.
 const MAX_FILE: u64 = 1 << 20;
 
+/// What is generated for a container's `/etc`, by its names there and in the container's directory.
+pub(crate) const NETWORK_FILES: [&str; 3] = ["resolv.conf", "hostname", "hosts"];
+
 /// Writes `hostname`, `hosts` and `resolv.conf` into the container's directory, from where they are bind-mounted.
 pub(crate) fn write_network_files(
     dir: &Path,

@@ -18,6 +18,7 @@ use crate::container::Record;
 use crate::error::EngineError;
 use crate::mount::Mount;
 use crate::request::ContainerSpec;
+use crate::rootfs::NETWORK_FILES;
 use crate::surroundings::{Surroundings, images};
 use crate::user::Identity;
 
@@ -198,7 +199,7 @@ fn mounts(inputs: &Inputs<'_>) -> Result<Vec<rt::Mount>, EngineError> {
             mounts.extend(isolation::default_mount(&inputs.record.spec, inputs.around, usual)?);
         }
     }
-    for name in ["resolv.conf", "hostname", "hosts"] {
+    for name in NETWORK_FILES {
         let destination = format!("/etc/{name}");
         if !own.iter().any(|own| own.target() == destination) {
             let mut options = vec!["bind".to_owned(), "rprivate".to_owned()];
