@@ -220,6 +220,40 @@ fn its_files_are_there_and_nobodys_before_the_start() {
 }
 
 #[test]
+fn a_containers_cgroups_look_the_same_whether_they_were_mounted_ahead_or_not() {
+    let daemon = Daemon::with_busybox();
+    // Place, flags and root of each mount; the file system's own number and the order differ from container to container.
+    let mounts = |arguments: &[&str]| {
+        next(&daemon);
+        let script = "grep /sys/fs/cgroup /proc/self/mountinfo; ls -l /sys/fs/cgroup; touch /sys/fs/cgroup/x";
+        let run = daemon.corten(&[&["run", "--rm"], arguments, &["busybox", "sh", "-c", script]].concat());
+        assert!(run.stderr.contains("Read-only file system"), "{}", run.stderr);
+        let mut lines: Vec<String> = run.stdout.lines().map(told).collect();
+        lines.sort();
+        lines
+    };
+    let parent = format!("{}-other", daemon.cgroup());
+    let (ahead, anew) = (mounts(&[]), mounts(&["--cgroup-parent", &parent]));
+    assert!(ahead.len() > 1, "{ahead:#?}");
+    assert_eq!(ahead, anew);
+    // With other attributes than the usual ones.
+    let mounts =
+        daemon.ok(&["run", "--rm", "--privileged", "busybox", "grep", "/sys/fs/cgroup", "/proc/self/mountinfo"]);
+    assert!(mounts.lines().all(|line| line.contains(" rw,")), "{mounts}");
+    testkit::leftovers::remove_cgroups(&parent);
+}
+
+/// A line of mountinfo from the root on (proc_pid_mountinfo(5)), or of `ls -l` without links and times.
+fn told(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    if words.get(4).is_some_and(|place| place.starts_with('/')) {
+        return words[3..].join(" ");
+    }
+    let name = words.iter().skip(8).copied().collect::<Vec<_>>().join(" ");
+    format!("{} {name}", words.first().copied().unwrap_or_default())
+}
+
+#[test]
 fn who_takes_it_away_meanwhile_only_costs_time() {
     let daemon = Daemon::with_busybox();
     let id = next(&daemon);

@@ -62,7 +62,8 @@ impl Host {
     /// # Errors
     /// As for [`Host::create`]. Nothing is left then, of what was made ahead neither; unless somebody had removed a part of
     /// that: the rest stays, for [`Host::create`] to use.
-    pub fn complete(&self, ahead: Cgroup, resources: Option<&LinuxResources>) -> Result<Cgroup, CgroupError> {
+    pub fn complete(&self, mut ahead: Cgroup, resources: Option<&LinuxResources>) -> Result<Cgroup, CgroupError> {
+        let shown = ahead.take_shown();
         let (path, mut members, mut made) = ahead.into_parts();
         for member in &members {
             // Somebody may have removed it; then its descriptor leads to nothing.
@@ -76,7 +77,8 @@ impl Host {
         let there: Vec<Arc<Hierarchy>> = members.iter().map(|member| Arc::clone(&member.hierarchy)).collect();
         let missing = |hierarchy: &Hierarchy| there.iter().all(|known| !std::ptr::eq(&raw const **known, hierarchy));
         let added = self.add_members(&path, missing, &mut members, &mut made);
-        let cgroup = Cgroup::new(path, members);
+        let mut cgroup = Cgroup::new(path, members);
+        cgroup.set_shown(shown);
         let limited = added.and_then(|()| resources.map_or(Ok(()), |resources| limits::apply(&cgroup, resources)));
         match limited {
             Ok(()) => Ok(keeping(cgroup, made)),

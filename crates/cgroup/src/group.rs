@@ -32,6 +32,34 @@ pub struct Cgroup {
     pub(crate) members: Vec<Member>,
     /// The cgroups above it that were made for it; none when it was there before.
     pub(crate) parents: Made,
+    shown: Option<Shown>,
+}
+
+/// What shows a cgroup to the processes in it, made before they are: a tree of mounts that is attached nowhere yet.
+#[derive(Debug)]
+pub struct Shown {
+    /// Its top.
+    pub tree: OwnedFd,
+    /// The attributes of its mounts (`MOUNT_ATTR_…`, mount_setattr(2)).
+    pub attributes: u64,
+    labels: BTreeSet<String>,
+}
+
+impl Shown {
+    /// An empty one.
+    pub fn new(tree: OwnedFd, attributes: u64) -> Shown {
+        Shown { tree, attributes, labels: BTreeSet::new() }
+    }
+
+    /// Notes that the hierarchy, named as [`Host::place`] wants it, is among the mounts.
+    pub fn add(&mut self, controllers: &[impl AsRef<str>]) {
+        self.labels.insert(label(controllers));
+    }
+
+    /// Whether it is.
+    pub fn has(&self, controllers: &[impl AsRef<str>]) -> bool {
+        self.labels.contains(&label(controllers))
+    }
 }
 
 impl Cgroup {
@@ -42,7 +70,22 @@ impl Cgroup {
             let has = |controller| m.controllers.contains(&controller);
             if has(Controller::Freezer) { 2 } else { i32::from(!has(Controller::Memory)) }
         });
-        Cgroup { path, members, parents: Made::default() }
+        Cgroup { path, members, parents: Made::default(), shown: None }
+    }
+
+    /// What shows it, if that was made ahead.
+    pub fn shown(&self) -> Option<&Shown> {
+        self.shown.as_ref()
+    }
+
+    /// Keeps what shows it.
+    pub fn set_shown(&mut self, shown: Option<Shown>) {
+        self.shown = shown;
+    }
+
+    /// Lets go of what shows it.
+    pub fn take_shown(&mut self) -> Option<Shown> {
+        self.shown.take()
     }
 
     pub(crate) fn into_parts(self) -> (CgroupPath, Vec<Member>, Made) {
@@ -78,7 +121,7 @@ impl Cgroup {
     /// A cgroup that is in no hierarchy, in the place of one that could not be made: what is done with it concerns no
     /// process.
     pub fn absent(path: CgroupPath) -> Cgroup {
-        Cgroup { path, members: Vec::new(), parents: Made::default() }
+        Cgroup { path, members: Vec::new(), parents: Made::default(), shown: None }
     }
 
     /// Whether it is in no hierarchy.

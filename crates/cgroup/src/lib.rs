@@ -32,7 +32,7 @@ pub use below::Below;
 pub use controller::Controller;
 pub use detail::{Detail, DeviceCount, HugePages, MemoryUse, Pressure, PressureLine};
 pub use error::CgroupError;
-pub use group::Cgroup;
+pub use group::{Cgroup, Shown};
 pub use host::{Description, Host, Mode, is_frozen};
 pub use oom::OomWatch;
 pub use path::{CgroupPath, PathError};

@@ -14,6 +14,8 @@ mod undo;
 mod v1;
 mod v2;
 
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use oci::runtime_spec::LinuxResources;
@@ -64,9 +66,9 @@ fn carry_out<'a>(
         let failed = |source| CgroupError::DeviceProgram { path: cgroup.path().to_string(), source };
         replace_device_program(cgroup, program).map_err(failed)?;
     }
-    let mut again = Vec::new();
+    let (mut again, mut opened) = (Vec::new(), None);
     for setting in &plan.settings {
-        match write(cgroup, setting, changed.as_deref_mut()) {
+        match write(cgroup, setting, &mut opened, changed.as_deref_mut()) {
             // Quota, period and burst bound each other: which order is right depends on what there was before. One
             // that is refused for its neighbours' old values is written once more after the new ones.
             Err(error) if setting.target == Target::Controller(Controller::Cpu) && is_refused(&error) => {
@@ -75,7 +77,7 @@ fn carry_out<'a>(
             result => result?,
         }
     }
-    again.into_iter().try_for_each(|setting| write(cgroup, setting, changed.as_deref_mut()))
+    again.into_iter().try_for_each(|setting| write(cgroup, setting, &mut opened, changed.as_deref_mut()))
 }
 
 fn is_refused(error: &CgroupError) -> bool {
@@ -123,10 +125,29 @@ fn number(cgroup: &Cgroup, member: &Member, file: &str) -> Result<Option<u64>, C
     }
 }
 
+/// The control file that was written to last: device rules all go to the same.
+struct Opened<'a> {
+    dir: &'a OwnedFd,
+    name: String,
+    file: File,
+}
+
+/// Writes a value to a control file, and leaves that open.
+fn write_to<'a>(opened: &mut Option<Opened<'a>>, dir: &'a OwnedFd, name: &str, value: &str) -> io::Result<()> {
+    if let Some(last) = opened.as_ref().filter(|last| std::ptr::eq(last.dir, dir) && last.name == name) {
+        return control::write_all(&last.file, value);
+    }
+    let file = File::from(control::open_write(dir, name)?);
+    let written = control::write_all(&file, value);
+    *opened = Some(Opened { dir, name: name.to_owned(), file });
+    written
+}
+
 /// Writes one setting to the first of its files that the kernel has.
 fn write<'a>(
     cgroup: &'a Cgroup,
     setting: &Setting,
+    opened: &mut Option<Opened<'a>>,
     changed: Option<&mut Vec<Restoring<'a>>>,
 ) -> Result<(), CgroupError> {
     let member = match setting.target {
@@ -138,7 +159,7 @@ fn write<'a>(
         let Some(member) = member else { break };
         // Files that can only be written (v1's devices) have nothing to put back.
         let before = changed.as_ref().and_then(|_| control::read(&member.dir, file).ok());
-        match control::write(&member.dir, file, value) {
+        match write_to(opened, &member.dir, file, value) {
             Err(error) if control::is(&error, Errno::NOENT) => {}
             Err(error) => return Err(cgroup.write_error(file, value, error)),
             Ok(()) => {

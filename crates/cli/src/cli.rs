@@ -349,8 +349,8 @@ fn execute(line: Line, start_ns: u64) -> Result<u8, Failure> {
         let runtime = process::small_event_loop()?;
         let context = Context { client: Client::new(endpoint), wish, start_ns };
         let outcome = runtime.block_on(command.dispatch(&context));
-        // A thread may still wait for a key: it must not be waited for.
-        runtime.shutdown_background();
+        // The process ends: its event loop need not be taken down, nor a thread be waited for that waits for a key.
+        std::mem::forget(runtime);
         outcome
     });
     outcome.map_err(|failure| if runs_something { failure.of_run() } else { failure })

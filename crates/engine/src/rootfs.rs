@@ -115,10 +115,17 @@ pub(crate) fn name_servers() -> Result<Vec<IpAddr>, EngineError> {
     Ok(text.lines().filter_map(server).collect())
 }
 
+/// Has a file say this. It is not emptied first: ext4 writes a file to the disk when it is closed that was (`auto_da_alloc`,
+/// ext4(5)), and the start of a container would wait for that.
 fn write(dir: &Path, name: &str, text: impl AsRef<[u8]>) -> Result<(), EngineError> {
-    let path = dir.join(name);
-    let open = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&path);
-    open.and_then(|mut file| file.write_all(text.as_ref())).map_err(EngineError::io("write", path))
+    let (path, text) = (dir.join(name), text.as_ref());
+    let open = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(&path);
+    let written = open.and_then(|mut file| {
+        file.write_all(text)?;
+        let length = text.len() as u64;
+        if file.metadata()?.len() > length { file.set_len(length) } else { Ok(()) }
+    });
+    written.map_err(EngineError::io("write", path))
 }
 
 /// Adds a line to a file, which the container may have left without an end of its last one.

@@ -221,7 +221,9 @@ fn launch_in(request: LaunchRequest<'_>, extras: Extras, ahead: &mut Option<Cgro
         Ok(started) => {
             steps.extend(started.heard.steps);
             let Child { pid, pidfd } = started.child;
-            let (cgroup, scope, missing) = place.settle(request.spec);
+            let (mut cgroup, scope, missing) = place.settle(request.spec);
+            // The container has attached it, or has no use for it.
+            drop(cgroup.take_shown());
             let planned = plan.warnings.iter().cloned();
             let warnings = planned.chain(missing).chain(started.heard.warnings).collect();
             Ok(Launched { pid, pidfd, terminal: started.terminal, cgroup, scope, steps, warnings })

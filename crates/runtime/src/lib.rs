@@ -66,7 +66,13 @@ pub fn look_at_host() {
 /// # Errors
 /// It cannot be made. Nothing is left then.
 pub fn make_cgroup_ahead(path: &cgroup::CgroupPath) -> Result<cgroup::Cgroup, LaunchError> {
-    Ok(prepare::cgroup_host()?.create_ahead(path)?)
+    let host = prepare::cgroup_host()?;
+    let mut cgroup = host.create_ahead(path)?;
+    if host.mode() != cgroup::Mode::V2 {
+        // Where the kernel cannot do so yet the container makes its mounts itself.
+        cgroup.set_shown(apply::shown_ahead(&cgroup, prepare::mounted_hierarchies()?).ok());
+    }
+    Ok(cgroup)
 }
 
 /// Nanoseconds on `CLOCK_MONOTONIC`, the clock of every [`Step`].

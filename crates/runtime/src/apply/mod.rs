@@ -31,7 +31,7 @@ pub(crate) use error::{ApplyError, StepError};
 use files::Files;
 pub(crate) use files::attach;
 pub(crate) use interfaces::place_of;
-pub(crate) use mounts::{new_mount, refuse_procfs, set_attributes, stat};
+pub(crate) use mounts::{new_mount, refuse_procfs, set_attributes, shown_ahead, stat};
 
 use cgroup::Cgroup;
 

@@ -4,14 +4,14 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use cgroup::Cgroup;
+use cgroup::{Cgroup, Shown};
 use rustix::fs::{CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs, mkdirat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
     fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick, open_tree, unmount,
 };
-use sys::mount::{ATTR_RDONLY, Attributes, Propagation};
+use sys::mount::{ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, Attributes, Propagation};
 
 use super::files::{Files, attach};
 use super::{StepError, copy_up};
@@ -183,13 +183,20 @@ impl Files {
         let root = self.root()?;
         let target = root.ensure_no_links(&mount.destination, Leaf::Directory)?;
         let attributes = mount.attributes.set;
-        let top = new_mount("tmpfs", Some("cgroup"), &[("mode", Some("755"))], attributes & !ATTR_RDONLY)?;
+        let ahead = cgroup.and_then(Cgroup::shown).filter(|shown| namespace && shown.attributes == attributes);
+        let top = match ahead {
+            Some(shown) => rustix::io::fcntl_dupfd_cloexec(&shown.tree, 3)
+                .map_err(|errno| sys::Error::new("fcntl(cgroup, F_DUPFD_CLOEXEC, 3)", errno))?,
+            None => new_cgroup_top(attributes)?,
+        };
         attach(&top, &target)?;
         let own = if namespace { Vec::new() } else { own_cgroups()? };
         for hierarchy in hierarchies {
+            if ahead.is_some_and(|shown| shown.has(&hierarchy.names())) {
+                continue;
+            }
             let name = hierarchy.directory();
-            mkdirat(&top, &name, Mode::from_raw_mode(0o755))
-                .map_err(|errno| sys::Error::new(format!("mkdirat(cgroup, {name:?}, 0755)"), errno))?;
+            make_cgroup_directory(&top, hierarchy)?;
             let directory = root.open_no_links(&mount.destination.join(&name), OFlags::PATH | OFlags::DIRECTORY)?;
             if namespace {
                 // What is the namespace's root is the container's cgroup. A mount of it is had by binding it, too, which
@@ -213,17 +220,50 @@ impl Files {
                     }
                 }
             }
-            // `cpu` where the hierarchy is `cpu,cpuacct`.
-            for controller in hierarchy.controllers.iter().filter(|_| hierarchy.controllers.len() > 1) {
-                symlinkat(&name, &top, controller)
-                    .map_err(|errno| sys::Error::new(format!("symlinkat({name:?}, cgroup, {controller:?})"), errno))?;
-            }
         }
         if attributes & ATTR_RDONLY != 0 {
             sys::mount::setattr(top.as_fd(), false, &Attributes { set: ATTR_RDONLY, ..Attributes::default() })?;
         }
         Ok(top)
     }
+}
+
+/// What [`Files::cgroup1`] mounts for a container with a cgroup namespace and the usual attributes, of those hierarchies in
+/// which the cgroup is already. Its top can still be written to.
+///
+/// # Errors
+/// The kernel refuses: before Linux 6.15 nothing can be mounted where nothing is attached yet.
+pub(crate) fn shown_ahead(cgroup: &Cgroup, hierarchies: &[CgroupHierarchy]) -> Result<Shown, StepError> {
+    const USUAL: u64 = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC | ATTR_RDONLY;
+    let mut shown = Shown::new(new_cgroup_top(USUAL)?, USUAL);
+    for hierarchy in hierarchies {
+        let Some(part) = part_of_own(cgroup, hierarchy, USUAL)? else { continue };
+        make_cgroup_directory(&shown.tree, hierarchy)?;
+        let name = hierarchy.directory();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(&shown.tree, &name, flags, Mode::empty())
+            .map_err(|errno| sys::Error::new(format!("openat(cgroup, {name:?}, O_PATH)"), errno))?;
+        attach(&part, &directory)?;
+        shown.add(&hierarchy.names());
+    }
+    Ok(shown)
+}
+
+/// The tmpfs with a directory for each hierarchy, none yet.
+fn new_cgroup_top(attributes: u64) -> Result<OwnedFd, StepError> {
+    new_mount("tmpfs", Some("cgroup"), &[("mode", Some("755"))], attributes & !ATTR_RDONLY)
+}
+
+/// Makes the hierarchy's directory there, and where the hierarchy is `cpu,cpuacct` the links `cpu` and `cpuacct` to it.
+fn make_cgroup_directory(top: &OwnedFd, hierarchy: &CgroupHierarchy) -> Result<(), StepError> {
+    let name = hierarchy.directory();
+    mkdirat(top, &name, Mode::from_raw_mode(0o755))
+        .map_err(|errno| sys::Error::new(format!("mkdirat(cgroup, {name:?}, 0755)"), errno))?;
+    for controller in hierarchy.controllers.iter().filter(|_| hierarchy.controllers.len() > 1) {
+        symlinkat(&name, top, controller)
+            .map_err(|errno| sys::Error::new(format!("symlinkat({name:?}, cgroup, {controller:?})"), errno))?;
+    }
+    Ok(())
 }
 
 /// A detached clone of a file or directory of the host, with all that is mounted below it when `recursive`. Before Linux 6.15
