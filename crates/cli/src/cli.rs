@@ -231,9 +231,15 @@ pub(crate) fn command_names() -> &'static [String] {
 
 /// Run the command line `arguments` (with the program's name first).
 pub(crate) fn main(arguments: impl Iterator<Item = OsString>, start_ns: u64) -> ExitCode {
+    /// What asking the daemon for something takes of the heap, in bytes.
+    const HEAP: usize = 96 << 10;
+
     let arguments = arguments.collect::<Vec<_>>();
     let outcome = match plain::line(&arguments) {
-        Some(line) => execute(line, start_ns),
+        Some(line) => {
+            sys::memory::populate_heap(HEAP);
+            execute(line, start_ns)
+        }
         None => by_clap(arguments, start_ns),
     };
     match outcome {

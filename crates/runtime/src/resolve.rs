@@ -81,9 +81,14 @@ impl<'fd> Root<'fd> {
         }
     }
 
-    /// Walks the path component by component. Each prefix is resolved anew by the kernel, so what is made is made
-    /// inside the root; a symbolic link that leads to nothing is followed by hand, as the kernel does not.
-    fn make(&self, path: &Path, leaf: Leaf) -> sys::Result<OwnedFd> {
+    /// Makes what is missing of a path that leads to nothing.
+    ///
+    /// It is walked component by component. Each prefix is resolved anew by the kernel, so what is made is made inside the
+    /// root; a symbolic link that leads to nothing is followed by hand, as the kernel does not.
+    pub(crate) fn make(&self, path: &Path, leaf: Leaf) -> sys::Result<OwnedFd> {
+        if let Some(made) = self.make_last(path, leaf)? {
+            return Ok(made);
+        }
         let mut pending = reversed(path);
         let mut done = PathBuf::from("/");
         let mut links = 0;
@@ -114,6 +119,21 @@ impl<'fd> Root<'fd> {
         }
         self.open(&done, OFlags::PATH)
     }
+
+    /// Mostly only the last component is missing. `None` when more is, or when something has its name: a link, which leads
+    /// to nothing.
+    fn make_last(&self, path: &Path, leaf: Leaf) -> sys::Result<Option<OwnedFd>> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+        let parent = match self.open(parent, OFlags::PATH | OFlags::DIRECTORY) {
+            Err(error) if error.errno() == Errno::NOENT => return Ok(None),
+            parent => parent?,
+        };
+        match make_new(parent.as_fd(), name, leaf) {
+            Ok(()) => self.open(path, OFlags::PATH).map(Some),
+            Err(Errno::EXIST) => Ok(None),
+            Err(errno) => Err(not_made(parent.as_fd(), name, leaf, errno)),
+        }
+    }
 }
 
 fn reversed(path: &Path) -> Vec<OsString> {
@@ -137,21 +157,26 @@ fn link_target(parent: &OwnedFd, name: &OsStr) -> sys::Result<Option<PathBuf>> {
 }
 
 fn make_one(parent: BorrowedFd<'_>, name: &OsStr, leaf: Leaf) -> sys::Result<()> {
-    let result = match leaf {
+    match make_new(parent, name, leaf) {
+        // Somebody else made it meanwhile: as good.
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(errno) => Err(not_made(parent, name, leaf, errno)),
+    }
+}
+
+fn make_new(parent: BorrowedFd<'_>, name: &OsStr, leaf: Leaf) -> rustix::io::Result<()> {
+    match leaf {
         Leaf::Directory => mkdirat(parent, name, Mode::from_raw_mode(0o755)),
         Leaf::File => {
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::WRONLY;
             openat(parent, name, flags, Mode::from_raw_mode(0o644)).map(drop)
         }
-    };
-    match result {
-        // Somebody else made it meanwhile: as good.
-        Ok(()) | Err(Errno::EXIST) => Ok(()),
-        Err(errno) => {
-            let call = if leaf == Leaf::File { "openat(O_CREAT|O_EXCL|O_NOFOLLOW)" } else { "mkdirat" };
-            Err(sys::Error::new(format!("{call}({}, {name:?})", parent.as_raw_fd()), errno))
-        }
     }
+}
+
+fn not_made(parent: BorrowedFd<'_>, name: &OsStr, leaf: Leaf, errno: Errno) -> sys::Error {
+    let call = if leaf == Leaf::File { "openat(O_CREAT|O_EXCL|O_NOFOLLOW)" } else { "mkdirat" };
+    sys::Error::new(format!("{call}({}, {name:?})", parent.as_raw_fd()), errno)
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl Files {
             }
             match existing {
                 Some(existing) => existing,
-                None => root.ensure(&mount.destination, Leaf::Directory)?,
+                None => root.make(&mount.destination, Leaf::Directory)?,
             }
         };
         if kind != "proc" {
