@@ -78,12 +78,12 @@ impl Functions {
     }
 
     /// Follows a process that has stopped itself ([`stopped`]) before it executes the program, and all that it makes until
-    /// they execute something else, up to its end. Nobody else may wait for it meanwhile, and the calling thread may have no
-    /// other children.
+    /// they execute something else, up to its end, of which nobody else is told. The calling thread may have no other
+    /// children.
     ///
     /// # Errors
     /// When it cannot be traced.
-    pub fn follow(&mut self, first: &Child) -> Result<Vec<Entered>, Box<dyn Error>> {
+    pub fn follow(&mut self, first: Child) -> Result<Vec<Entered>, Box<dyn Error>> {
         let first = Pid::from_raw(i32::try_from(first.id())?);
         waitpid(first, Some(WaitPidFlag::WUNTRACED))?;
         let options = Options::PTRACE_O_TRACEFORK
@@ -256,7 +256,7 @@ mod tests {
         let [one, two] = [one, two].map(|function| function as *const () as u64);
         let mut functions = Functions::of(&program, [one, two]).unwrap();
         let child = stopped(&again("first")).spawn().unwrap();
-        let entered = functions.follow(&child).unwrap();
+        let entered = functions.follow(child).unwrap();
         let expected = [(one, true, 0), (two, true, 0), (one, true, 1), (two, false, 1)];
         assert_eq!(entered, expected.map(|(address, by_first, part)| Entered { address, by_first, part }));
     }

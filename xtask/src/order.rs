@@ -104,7 +104,7 @@ impl Order {
     /// Runs a command, and takes down what it executes.
     fn command(&mut self, command: &Command) -> Outcome {
         let child = entries::stopped(command).spawn()?;
-        let entered = self.functions.follow(&child)?;
+        let entered = self.functions.follow(child)?;
         self.add(entered.iter());
         Ok(())
     }
@@ -123,7 +123,7 @@ impl Order {
                 let _ = kill(pid, Signal::SIGTERM);
                 asked
             });
-            let entered = functions.follow(&child).map_err(|error| error.to_string());
+            let entered = functions.follow(child).map_err(|error| error.to_string());
             asking.join().map_err(|_| "the client panicked")??;
             Ok(entered?)
         })?;

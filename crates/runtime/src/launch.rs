@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use cgroup::Cgroup;
 use cgroup::systemd::Scope;
 use oci::ContainerId;
-use oci::runtime_spec::Spec;
+use oci::runtime_spec::{LinuxNamespaceType, Spec};
 use rustix::fs::OFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
@@ -192,7 +192,11 @@ fn launch_in(request: LaunchRequest<'_>, extras: Extras, ahead: &mut Option<Cgro
     let trees = prepare::trees(&plan)?;
     let channel = Channel::open(streams.terminal, plan.asks())?;
     let rootless = extras.rootless.unwrap_or(inputs.caller != Caller::Root);
-    let place = Place::make(request.spec, request.id, extras.systemd_cgroup, rootless, ahead)?;
+    let mut place = Place::make(request.spec, request.id, extras.systemd_cgroup, rootless, ahead)?;
+    if has_user_namespace(request.spec) {
+        // What was made for it ahead is the host's root's, who is nobody there.
+        drop(place.cgroup.take_shown());
+    }
     step("make the cgroup");
     let prepared = Prepared {
         plan: &plan,
@@ -235,6 +239,12 @@ fn launch_in(request: LaunchRequest<'_>, extras: Extras, ahead: &mut Option<Cgro
             Err(error)
         }
     }
+}
+
+/// Whether the container is in a user namespace of its own, or of others.
+fn has_user_namespace(spec: &Spec) -> bool {
+    let namespaces = spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+    namespaces.into_iter().flatten().any(|namespace| namespace.typ() == LinuxNamespaceType::User)
 }
 
 /// What the plan of this launch depends on besides its spec.

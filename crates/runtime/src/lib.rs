@@ -67,10 +67,11 @@ pub fn look_at_host() {
 /// It cannot be made. Nothing is left then.
 pub fn make_cgroup_ahead(path: &cgroup::CgroupPath) -> Result<cgroup::Cgroup, LaunchError> {
     let host = prepare::cgroup_host()?;
+    let shown = if host.mode() == cgroup::Mode::V2 { &[] } else { prepare::mounted_hierarchies()? };
     let mut cgroup = host.create_ahead(path)?;
-    if host.mode() != cgroup::Mode::V2 {
+    if !shown.is_empty() {
         // Where the kernel cannot do so yet the container makes its mounts itself.
-        cgroup.set_shown(apply::shown_ahead(&cgroup, prepare::mounted_hierarchies()?).ok());
+        cgroup.set_shown(apply::shown_ahead(&cgroup, shown).ok());
     }
     Ok(cgroup)
 }

@@ -85,8 +85,16 @@ mod tests {
     #[test]
     fn the_heap_has_memory_behind_it_and_what_is_in_it_stays() {
         let before = vec![7u8; 3 * 4096];
-        populate_heap(64 << 10);
         populate_heap(0);
+        populate_heap(64 << 10);
+        let room = Vec::<u8>::with_capacity(60 << 10);
+        let start = (room.as_ptr() as usize).next_multiple_of(page_size());
+        let pages = (room.as_ptr() as usize + room.capacity() - start) / page_size();
+        let mut there = vec![0u8; pages];
+        // SAFETY: a byte for each of these pages, which lie within the vector's room.
+        let asked = unsafe { libc::mincore(start as *mut c_void, pages * page_size(), there.as_mut_ptr()) };
+        assert_eq!(asked, 0);
+        assert!(there.iter().all(|page| page & 1 == 1), "not touched yet, and there: {there:?}");
         assert!(before.iter().all(|byte| *byte == 7));
     }
 
