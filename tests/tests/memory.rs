@@ -12,9 +12,9 @@ use testkit::trace::peak;
 
 /// The limit of the project's issue, in bytes.
 const LIMIT: u64 = 3_000_000;
-/// What a daemon that runs containers has of its executable, in KiB: 8000 when its functions lie side by side, 20,000 when
-/// they do not.
-const PROGRAM: u64 = 12_000;
+/// What a daemon that is asked for all this has of its executable, in KiB: 13,500 where most of its functions lie side by
+/// side, 19,500 where they do not.
+const PROGRAM: u64 = 16_000;
 /// What it has when it has let go of it and nobody asked for anything, in KiB, at most.
 const FORGOTTEN: u64 = 4_000;
 
